@@ -1,0 +1,43 @@
+"""tmsjax: sweeps over millions of toy models of superposition in JAX, beside exact theory.
+
+Notebook: `run = tmsjax.run_sweep("sweeps/one_neuron_relu.toml")`, `tmsjax.phase_map(run.dataset)`,
+`tmsjax.compare(run)`, `tmsjax.plots.phase_map(...)`. Names are imported when first used, so that reading a run
+needs no jax.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tmsjax import plots as plots
+    from tmsjax import theory as theory
+    from tmsjax.analysis import phase_map as phase_map
+    from tmsjax.comparison import compare_run as compare
+    from tmsjax.ensemble import use_all_cores as use_all_cores
+    from tmsjax.optimum import exact_optimum as exact_optimum
+    from tmsjax.run import open_run as open_run
+    from tmsjax.spec import load_spec as load_spec
+    from tmsjax.sweep import run_sweep as run_sweep
+
+_FACE = {
+    "load_spec": ("spec", "load_spec"),
+    "run_sweep": ("sweep", "run_sweep"),
+    "open_run": ("run", "open_run"),
+    "phase_map": ("analysis", "phase_map"),
+    "compare": ("comparison", "compare_run"),
+    "exact_optimum": ("optimum", "exact_optimum"),
+    "use_all_cores": ("ensemble", "use_all_cores"),
+    "theory": ("theory", None),
+    "plots": ("plots", None),
+}
+__all__ = sorted(_FACE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FACE:
+        raise AttributeError(f"module 'tmsjax' has no attribute {name!r}")
+    module, attribute = _FACE[name]
+    loaded = import_module(f"tmsjax.{module}")
+    value = loaded if attribute is None else getattr(loaded, attribute)
+    globals()[name] = value
+    return value

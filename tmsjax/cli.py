@@ -1,0 +1,311 @@
+"""The command `tmsjax`: verbs, messages, exit codes. Everything heavy is imported inside the verb that needs it.
+
+Exit codes: 0 done, 1 a run or a check failed, 2 bad input (nothing was started), 130 and 143 stopped by a signal.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from tmsjax.spec import Spec
+    from tmsjax.sweep import Progress
+
+app = typer.Typer(
+    help="Sweeps over millions of toy models of superposition, beside exact theory.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's TOML file.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.")]
+Out = Annotated[Path | None, typer.Option(help="The run's directory [default: runs/NAME-HASH].")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key: train.steps=2000.")]
+Select = Annotated[str, typer.Option(help="Which replica speaks for a cell: best, paper or vote.")]
+
+
+@app.command()
+def run(
+    spec: SpecFile,
+    out: Out = None,
+    set_: Set = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Set an existing run aside and start again.")] = False,
+) -> None:
+    """Train every model of a sweep. A second call resumes, or says that the run is complete."""
+    from tmsjax.spec import load_spec
+
+    loaded = load_spec(spec, set_ or [])
+    directory = out or Path("runs") / f"{loaded.name}-{loaded.hash[:8]}"
+    if fresh and directory.exists():
+        typer.echo(f"set aside: {_set_aside(directory)}")
+    _train(loaded, directory)
+
+
+@app.command()
+def resume(run: RunPath) -> None:
+    """Continue a run from its newest checkpoint."""
+    from tmsjax.run import open_run
+
+    _train(open_run(run).spec, run)
+
+
+@app.command("map")
+def map_(run: RunPath, select: Select = "best") -> None:
+    """Aggregate the replicas into a phase map: RUN/phase_map-SELECT.nc and a table of phases."""
+    from tmsjax import analysis
+    from tmsjax.run import open_run
+    from tmsjax.store import write_dataset
+
+    _check_select(select)
+    mapped = analysis.phase_map(open_run(run).dataset, select)
+    path = run / f"phase_map-{select}.nc"
+    write_dataset(path, mapped)
+    phase = mapped["phase"].to_numpy()
+    for k, name in enumerate(analysis.layout(analysis.spec_of(mapped)).phases):
+        typer.echo(f"{name:16s} {(phase == k).sum():9,d} cells {(phase == k).mean():8.2%}")
+    if (phase == analysis.MASKED).any():
+        typer.echo(f"{'masked':16s} {(phase == analysis.MASKED).sum():9,d} cells")
+    typer.echo(f"inits within 1 % of the best of their cell: {float(mapped['success'].mean()):.1%}")
+    typer.echo(f"diverged models: {int(mapped['failed'].sum()):,}")
+    typer.echo(str(path))
+
+
+@app.command()
+def compare(run: RunPath, select: Select = "best") -> None:
+    """Compare a run with candidate and exact theory: RUN/comparison.json and RUN/report.md."""
+    _check_select(select)
+    _use_all_cores()
+    from tmsjax.comparison import compare_run
+
+    compare_run(run, select)
+    typer.echo((run / "report.md").read_text(encoding="utf-8"), nl=False)
+
+
+@app.command()
+def plot(run: RunPath, select: Select = "best") -> None:
+    """Draw the study's figures into RUN/figures, from what is stored; theory's lines need `compare` first."""
+    _check_select(select)
+    from tmsjax import comparison, plots
+    from tmsjax.run import open_run
+
+    opened = open_run(run)
+    trained, theories, weights = comparison.plotted(opened, select)
+    for name, figure in plots.run_figures(trained, theories, weights).items():
+        for path in plots.save(figure, run / "figures" / name):
+            typer.echo(str(path))
+
+
+@app.command()
+def info(
+    path: Annotated[Path, typer.Argument(metavar="SPEC|RUN", help="A TOML file or a run's directory.")],
+    set_: Set = None,
+) -> None:
+    """Say what a sweep is, its size and memory, and how long it would take here; or what a run is."""
+    from tmsjax.spec import load_spec
+
+    if path.is_dir():
+        from tmsjax.run import open_run
+
+        opened = open_run(path)
+        _describe(opened.spec)
+        assert opened.directory is not None
+        for key, value in opened.directory.info().items():
+            typer.echo(f"{key:22s} {value}")
+        return
+    loaded = load_spec(path, set_ or [])
+    _describe(loaded)
+    _use_all_cores()
+    from tmsjax.estimate import estimate
+
+    for key, value in estimate(loaded).items():
+        typer.echo(f"{key:22s} {value}")
+
+
+@app.command()
+def bench(
+    instances: Annotated[int, typer.Option(min=64, help="Models trained at once.")] = 100_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Alternating rounds.")] = 5,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the result here.")] = None,
+) -> None:
+    """Time the engine beside a plain vmap of the same training run, in one process, alternating."""
+    _use_all_cores()
+    from tmsjax.bench import bench as measure
+
+    result = measure(instances, rounds, typer.echo)
+    if json_file is not None:
+        from tmsjax.store import write_json
+
+        write_json(json_file, result)
+
+
+def _train(spec: Spec, directory: Path) -> None:
+    _use_all_cores()
+    import jax
+
+    from tmsjax.run import open_run
+    from tmsjax.store import RunDirectory, RunError
+    from tmsjax.sweep import Interrupted, device_line, run_sweep
+
+    typer.echo(f"device: {device_line(jax.devices())}")
+    _warn_of_unused_gpu(jax.default_backend())
+    existing = RunDirectory(directory)
+    complete = existing.exists() and existing.info()["state"] == "complete" and existing.results_file.exists()
+    began = time.monotonic()
+    with _stop_on_signal() as stopped, _progress(spec) as listen:
+        try:
+            run_sweep(spec, directory, listen=listen, should_stop=lambda: bool(stopped))
+        except Interrupted as reason:
+            typer.echo(f"{reason}; to go on: tmsjax resume {directory}", err=True)
+            raise typer.Exit(128 + stopped[0]) from None
+        except (MemoryError, OSError) as error:
+            raise RunError(f"{directory}: {error}") from error
+    if complete:
+        typer.echo("this run is complete; nothing to do")
+    else:
+        details = open_run(directory).directory
+        assert details is not None
+        facts = details.info()
+        typer.echo(
+            f"trained {spec.instances:,} models in {facts['seconds_of_training']:.1f} s "
+            f"({time.monotonic() - began:.1f} s with compiling and saving; "
+            f"peak memory {facts['peak_memory_bytes'] / 1e9:.2f} GB)"
+        )
+    typer.echo(str(directory))
+
+
+def _describe(spec: Spec) -> None:
+    axes = " x ".join(f"{len(a)} {a.name}" for a in spec.axes) or "no axes"
+    typer.echo(f"{'name':22s} {spec.name}")
+    typer.echo(f"{'models':22s} {spec.instances:,} ({axes})")
+    model, train = spec.model, spec.train
+    typer.echo(f"{'model':22s} {model.family}, {model.activation}, {model.features} features, {model.hidden} hidden")
+    typer.echo(f"{'training':22s} {train.steps} steps of {train.optimizer}, {train.loss} loss, batch {train.batch}")
+
+
+def _set_aside(directory: Path) -> Path:
+    """Renames a run's directory to a name that is free."""
+    number = 1
+    while (aside := directory.with_name(f"{directory.name}.old-{number}")).exists():
+        number += 1
+    directory.rename(aside)
+    return aside
+
+
+def _check_select(select: str) -> None:
+    from tmsjax.spec import SpecError, suggest
+
+    allowed = ["best", "paper", "vote"]
+    if select not in allowed:
+        raise SpecError("--select", [("", f"{select!r} is not known{suggest(select, allowed)}")])
+
+
+def _use_all_cores() -> None:
+    from tmsjax.ensemble import use_all_cores
+
+    use_all_cores()
+
+
+def _warn_of_unused_gpu(backend: str) -> None:
+    """Warns when the machine has an NVIDIA GPU that jax does not use."""
+    import shutil
+    import subprocess
+
+    if backend != "cpu" or shutil.which("nvidia-smi") is None:
+        return
+    done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, check=False)
+    if done.returncode == 0 and b"GPU" in done.stdout:
+        typer.echo("warning: a GPU is present but jax sees none; install tmsjax[cuda13] or tmsjax[cuda12]", err=True)
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[list[int]]:
+    """A list that receives the first SIGINT or SIGTERM; the second one acts at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        received.append(number)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+        typer.echo("stopping after this segment ...", err=True)
+
+    before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextmanager
+def _progress(spec: Spec) -> Iterator[Callable[[Progress], None]]:
+    """A bar on a terminal, else a plain line every ten seconds: time left, models and samples/s, mean loss."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    unit = "samples/s" if spec.train.loss == "sampled" else "model-steps/s"
+
+    def text(p: Progress) -> str:
+        return f"{p.models_per_second:,.0f} models/s  {p.samples_per_second:.2e} {unit}  mean loss {p.mean_loss:.4g}"
+
+    if not sys.stdout.isatty():
+        told = [0.0]
+
+        def plain(p: Progress) -> None:
+            if p.step == p.steps or p.seconds - told[0] >= 10:
+                told[0] = p.seconds
+                left = p.seconds * (p.steps - p.step) / p.step
+                typer.echo(f"step {p.step}/{p.steps}  {left:.0f} s left  {text(p)}")
+
+        yield plain
+        return
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Bar(*columns) as bar:
+        task = bar.add_task("", total=spec.train.steps, text="compiling")
+        yield lambda p: bar.update(task, completed=p.step, text=text(p))
+
+
+def _show_warning(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+    typer.echo(f"warning: {message}", err=True)
+
+
+def main() -> None:
+    """The command's entry point: errors of ours become one message and an exit code."""
+    warnings.showwarning = _show_warning
+    try:
+        app(standalone_mode=True)
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(code) from None
+
+
+def _exit_code(error: Exception) -> int | None:
+    """2 for bad input, 1 for a failed run, None for what we did not foresee."""
+    from tmsjax.spec import SpecError
+    from tmsjax.store import RunError
+
+    if isinstance(error, (SpecError, RunError)):
+        return 2
+    return 1 if type(error).__name__ == "CheckpointError" else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Comparison of a run with theory: exact maps computed once and stored, agreement as JSON and as a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from tmsjax import analysis, theory
+from tmsjax.run import Run, open_run
+from tmsjax.store import RunError, read_dataset, write_dataset, write_json, write_whole
+
+
+def theory_phases(dataset: xr.Dataset, exact: xr.Dataset | None) -> dict[str, np.ndarray]:
+    """The theories that apply to a run, by name: "candidate" and "exact" for relu, "linear" for linear models."""
+    spec = analysis.spec_of(dataset)
+    if spec.exact_loss == "linear" and spec.data.activity == "independent" and spec.data.values == "uniform":
+        return {"exact": analysis.linear_phases(dataset)}
+    if exact is None:
+        return {}
+    out = {}
+    if spec.model.hidden == 1:
+        out["candidate"] = analysis.candidate_phases(dataset)
+    return out | {"exact": exact["phase"].to_numpy()}
+
+
+def exact_map(dataset: xr.Dataset) -> xr.Dataset | None:
+    """The exact optimum of every cell: phase, W, b, loss, gradient. None where no exact theory is known."""
+    spec = analysis.spec_of(dataset)
+    if spec.exact_loss != "relu2":
+        return None
+    from tmsjax.optimum import exact_optimum
+
+    importance, probability = analysis.cell_inputs(dataset)
+    shape = importance.shape[:-1]
+    best = exact_optimum(
+        importance.reshape(-1, 2),
+        probability.reshape(-1, 2),
+        hidden=spec.model.hidden,
+        tied=spec.data.activity == "tied",
+    )
+    dims = [str(d) for d in dataset["loss"].dims if d != analysis.REPLICA]
+    W = best.W.reshape(*shape, *best.W.shape[1:])
+    return xr.Dataset(
+        {
+            "phase": (dims, analysis.phases_of(W, analysis.layout(spec))),
+            "W": ([*dims, "hidden", "feature"], W),
+            "b": ([*dims, "feature"], best.b.reshape(*shape, 2)),
+            "loss": (dims, best.loss.reshape(shape)),
+            "gradient": (dims, best.gradient.reshape(shape)),
+        },
+        {d: dataset[d] for d in dims},
+        {"spec": dataset.attrs["spec"], "starts": best.starts},
+    )
+
+
+def compare_run(run: Run | str | Path, select: str = "best") -> dict:
+    """Compares a run with every theory that applies; the result of `analysis.compare`, with loss ratios.
+
+    In a run directory it also writes theory.nc (kept and reused), comparison.json and report.md.
+    """
+    run = run if isinstance(run, Run) else open_run(run)
+    dataset = run.dataset
+    exact = stored_exact_map(run)
+    trained = analysis.phase_map(dataset, select)
+    result = analysis.compare(trained, theory_phases(dataset, exact))
+    if exact is not None:
+        ratio = trained["loss"].to_numpy() / exact["loss"].to_numpy()
+        result["exact"]["loss_ratio_quantiles"] = {
+            str(q): float(np.nanquantile(ratio, q)) for q in (0.5, 0.9, 0.99, 1.0)
+        }
+        result["exact"]["starts"] = int(exact.attrs["starts"])
+        result["exact"]["largest_gradient"] = float(exact["gradient"].max())
+    if run.directory is not None:
+        write_json(run.directory.path / "comparison.json", result)
+        text = report(run, result)
+        write_whole(run.directory.path / "report.md", lambda p: p.write_text(text, encoding="utf-8"))
+    return result
+
+
+def plotted(run: Run, select: str) -> tuple[xr.Dataset, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What the figures show: the map, theory's phases and theory's weights W; the exact ones only if stored.
+
+    Raises RunError where the run is no map over two axes.
+    """
+    dataset = run.dataset
+    trained = analysis.phase_map(dataset, select)
+    shown = analysis.layout(run.spec)
+    if set(map(str, trained["phase"].dims)) != {shown.y, shown.x}:
+        have = ", ".join(map(str, trained["phase"].dims)) or "none"
+        raise RunError(f"a phase map needs exactly two axes besides replica; {run.spec.name} has: {have}")
+    path = run.directory.path / "theory.nc" if run.directory else None
+    exact = read_dataset(path) if path and path.exists() else None
+    theories = theory_phases(dataset, exact)
+    weights = {}
+    if "candidate" in theories:
+        weights["candidate"] = theory.candidate_weights(*analysis.cell_inputs(dataset))
+    if exact is not None:
+        weights["exact"] = exact["W"].to_numpy()
+    return trained, theories, weights
+
+
+def stored_exact_map(run: Run) -> xr.Dataset | None:
+    """The exact map, from theory.nc if this run's is there."""
+    if run.directory is None:
+        return exact_map(run.dataset)
+    path = run.directory.path / "theory.nc"
+    if path.exists():
+        stored = read_dataset(path)
+        if stored.attrs["spec"] == run.dataset.attrs["spec"]:
+            return stored
+    exact = exact_map(run.dataset)
+    if exact is not None:
+        write_dataset(path, exact)
+    return exact
+
+
+def report(run: Run, result: dict) -> str:
+    """A short readable report in Markdown."""
+    spec = run.spec
+    info = run.directory.info() if run.directory else {}
+    axes = " x ".join(f"{len(a)} {a.name}" for a in spec.axes)
+    lines = [
+        f"# {spec.name}",
+        "",
+        f"{spec.instances:,} models ({axes}), {spec.train.steps} steps of {spec.train.optimizer}.",
+    ]
+    if info:
+        seconds = info["seconds_of_training"]
+        samples = spec.instances * spec.train.steps * (spec.train.batch if spec.train.loss == "sampled" else 1)
+        unit = "samples" if spec.train.loss == "sampled" else "model-steps"
+        lines.append(f"Trained in {seconds:.1f} s on {info['device']}: {samples / max(seconds, 1e-9):.2e} {unit}/s.")
+    lines += [
+        "",
+        f"Selection: {result['select']}. Cells: {result['cells']:,}, masked: {result['masked_cells']}.",
+    ]
+    lines.append(
+        f"Diverged models: {result['diverged_models']}. Inits within 1 % of their cell's best loss: "
+        f"{result['mean_success']:.1%} on average."
+    )
+    counts = ", ".join(f"{n} {c:,}" for n, c in zip(result["phases"], result["trained_cells"], strict=True))
+    lines += ["", f"Trained phases: {counts}."]
+    for name in ("candidate", "exact"):
+        if name in result:
+            lines += ["", f"## {name.capitalize()} theory", "", *_theory_lines(result, result[name])]
+    if "exact" not in result:
+        lines += ["", "No exact theory is known for this model; nothing was compared."]
+    return "\n".join(lines) + "\n"
+
+
+def _theory_lines(result: dict, part: dict) -> list[str]:
+    names = result["phases"]
+    lines = [f"Cells that agree: {part['agreement']:.2%}."]
+    distance = part["boundary_distance"]
+    if distance:
+        cell = " x ".join(f"{c:.4f}" for c in distance["cell"])
+        lines.append(
+            f"Distance between boundaries: mean {distance['mean']:.4f}, largest {distance['maximum']:.4f} "
+            f"{distance['units']} (a cell is {cell})."
+        )
+    if "loss_ratio_quantiles" in part:
+        q = part["loss_ratio_quantiles"]
+        lines.append(
+            f"Loss over the exact minimum: median {q['0.5']:.4f}, 99 % below {q['0.99']:.4f}, largest {q['1.0']:.4f}."
+        )
+        lines.append(
+            f"Exact minima: best of {part['starts']} descents a cell, largest gradient left {part['largest_gradient']:.1e}."
+        )
+    lines += ["", "| theory \\ trained | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    lines += [
+        f"| {n} | " + " | ".join(f"{v:,}" for v in row) + " |" for n, row in zip(names, part["confusion"], strict=True)
+    ]
+    return lines

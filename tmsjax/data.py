@@ -1,0 +1,107 @@
+"""Features of one instance: which are active, with what values.
+
+Feature i is active with probability p_i and then follows the distribution of values; otherwise it is exactly 0.
+One uniform u gives both: v = ((u - (1 - p)) / p)+ is 0 with probability 1 - p and else uniform on (0, 1], and the
+value is a quantile function of v. Everything here is elementwise over numpy-like arrays or object arrays of scalars.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tmsjax.grid import Instance
+from tmsjax.scalars import elementwise
+from tmsjax.spec import Data
+
+
+@dataclass(frozen=True)
+class Values:
+    """The distribution of an active feature's value: quantile(v) for v in (0, 1], E x, E x^2; quantile(0) is 0."""
+
+    quantile: Callable[[Any], Any]
+    mean: float
+    second_moment: float
+
+
+def _half_normal(v: Any) -> Any:
+    below_one = jnp.where(v < 1 - 2.0**-23, v, np.float32(1 - 2.0**-23))
+    return np.float32(math.sqrt(2)) * jax.lax.erf_inv(below_one)
+
+
+VALUES = {
+    "uniform": Values(lambda v: v, 1 / 2, 1 / 3),
+    "constant": Values(lambda v: jnp.where(v > 0, np.float32(1), np.float32(0)), 1.0, 1.0),
+    "half-normal": Values(_half_normal, math.sqrt(2 / math.pi), 1.0),
+}
+
+
+def columns(data: Data, features: int) -> int:
+    """How many uniforms one sample needs."""
+    return features + 1 if data.activity == "tied" else features
+
+
+def signed_uniform(bits: Any) -> Any:
+    """uint32 bits as float32, uniform on [-2^31, 2^31]: their value as signed integers."""
+    return jax.lax.bitcast_convert_type(bits, jnp.int32).astype(jnp.float32)
+
+
+def _positive(v: Any) -> Any:
+    # Not jnp.maximum: the branch and its gradient share one mask, and XLA:CPU's max that passes on NaN is slow.
+    return jnp.where(v > 0, v, np.float32(0))
+
+
+def active_uniform(bits: Any, probability: Any) -> Any:
+    """v in [0, 1]: 0 with probability 1 - p, else uniform. `bits` uint32 scalar or array, `probability` in (0, 1]."""
+    inverse = 1 / probability
+    return _positive(signed_uniform(bits) * (np.float32(2.0**-32) * inverse) + (1 - np.float32(0.5) * inverse))
+
+
+def sample(bits: Any, instance: Instance, data: Data) -> Any:
+    """One sample's features x, shape (n,), from `columns` uint32 words; both arrays or both object arrays."""
+    n = instance.feature_probability.shape[0]
+    quantile = VALUES[data.values].quantile
+    if data.activity == "independent":
+        v = _pairwise(active_uniform, bits, instance.feature_probability)
+    else:
+        activity = bits[n] if bits.dtype == object else jnp.broadcast_to(bits[n], (n,))
+        activity = np.full(n, activity, object) if bits.dtype == object else activity
+        active = _pairwise(active_uniform, activity, instance.feature_probability)
+        own = elementwise(lambda b: active_uniform(b, np.float32(1)), bits[:n])
+        v = _pairwise(lambda a, u: jnp.where(a > 0, u, np.float32(0)), active, own)
+    return elementwise(quantile, v)
+
+
+def _pairwise(function: Callable, a: Any, b: Any) -> Any:
+    """`function` of corresponding elements of two arrays, or of two object arrays of scalars."""
+    if isinstance(a, np.ndarray) and a.dtype == object:
+        return np.frompyfunc(function, 2, 1)(a, b)
+    return function(a, b)
+
+
+def mean(probability: np.ndarray, data: Data) -> np.ndarray:
+    """E x, shape of `probability` (..., n)."""
+    return VALUES[data.values].mean * probability
+
+
+def covariance(probability: Any, data: Data) -> Any:
+    """Cov x, shape (..., n, n), for `probability` (..., n).
+
+    Independent: diagonal, p E[v^2] - p^2 E[v]^2, which is p/3 - p^2/4 for uniform values. Tied: features i and j
+    are active together with probability min(p_i, p_j), and their values are independent.
+    """
+    values = VALUES[data.values]
+    xp = probability.__array_namespace__()
+    p, q = probability[..., :, None], probability[..., None, :]
+    eye = xp.eye(probability.shape[-1], dtype=probability.dtype)
+    between = xp.zeros_like(p * q)
+    if data.activity == "tied":
+        between = values.mean**2 * (xp.minimum(p, q) - p * q) * (1 - eye)
+    variance = values.second_moment * p - values.mean**2 * p**2
+    return eye * variance[..., None, :] + between

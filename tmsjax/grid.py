@@ -1,0 +1,77 @@
+"""The table of instances that a spec's axes span: arrays with a leading axis instance, in C order of the axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from flax import struct
+
+from tmsjax.quantity import hash64
+from tmsjax.spec import REPLICA, Spec
+
+_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+
+
+@struct.dataclass
+class Instance:
+    """What is swept, for one instance; stacked, every field has a leading axis instance. n features."""
+
+    importance: Any  # (n,) float32, >= 0
+    feature_probability: Any  # (n,) float32, in (0, 1]
+    learning_rate: Any  # () float32, peak of the schedule
+    weight_decay: Any  # () float32
+    init_scale: Any  # () float32, standard deviation of W at init
+    bias_scale: Any  # () float32, standard deviation of b at init
+    identity: Any  # (2,) uint32, hash of the sorted (axis, value) pairs
+    cell: Any  # (2,) uint32, the same without the axis replica
+
+
+def instances(spec: Spec, rows: slice = slice(None)) -> Instance:
+    """The table of `spec`, numpy arrays; `rows` takes a part of it."""
+
+    def column(name: str, features: int | None = None) -> np.ndarray:
+        values = spec.evaluate(name).astype(np.float32)
+        full = np.broadcast_to(values, (*spec.shape, features or 1)).reshape(spec.instances, -1)[rows]
+        return np.ascontiguousarray(full if features else full[:, 0])
+
+    return Instance(
+        importance=column("importance", spec.model.features),
+        feature_probability=column("feature_probability", spec.model.features),
+        learning_rate=column("learning_rate"),
+        weight_decay=column("weight_decay"),
+        init_scale=column("init_scale"),
+        bias_scale=column("bias_scale"),
+        identity=_words(identities(spec))[rows],
+        cell=_words(identities(spec, without=(REPLICA,)))[rows],
+    )
+
+
+def identities(spec: Spec, without: tuple[str, ...] = ()) -> np.ndarray:
+    """(instances,) uint64: each instance's hash of its (axis name, value) pairs, axes in alphabetical order.
+
+    Neither the order nor the other values of an axis change it. `without`: axes that are left out.
+    """
+    shape = spec.shape
+    out = np.zeros((1,) * len(shape), np.uint64)
+    for name in sorted(spec.axis.keys() - set(without)):
+        values = np.array([hash64(name, v) for v in spec.axis[name].values], np.uint64)
+        position = list(spec.axis).index(name)
+        along = values.reshape([-1 if k == position else 1 for k in range(len(shape))])
+        out = _mix(out ^ along)
+    out = np.broadcast_to(out, shape).reshape(-1)
+    if not without and len(np.unique(out)) < out.size:
+        raise ValueError("two instances share a 64-bit identity; change the name of an axis")
+    return out
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """The splitmix64 finaliser: a bijection of uint64 that spreads every bit."""
+    x = (x ^ (x >> np.uint64(30))) * _MIX[0]
+    x = (x ^ (x >> np.uint64(27))) * _MIX[1]
+    return x ^ (x >> np.uint64(31))
+
+
+def _words(identity: np.ndarray) -> np.ndarray:
+    """uint64 (k,) as uint32 (k, 2)."""
+    return np.stack([identity, identity >> np.uint64(32)], axis=-1).astype(np.uint32)

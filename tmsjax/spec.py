@@ -1,0 +1,528 @@
+"""The spec of a sweep: frozen dataclasses, TOML in and out, validation with every problem at once, hash.
+
+No jax here: a spec is read, checked and refused before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tmsjax import quantity as quantities
+from tmsjax.quantity import Axis, axes_used, evaluate, is_number, parse, suggest
+
+ACTIVATIONS = ("relu", "linear", "gelu")
+FAMILIES = ("tied",)
+VALUES = ("uniform", "constant", "half-normal")
+MEASURES = ("loss", "norm", "superposition", "dimensionality", "W")
+XAVIER = "xavier"
+REPLICA = "replica"  # the axis that repeats a cell; the one axis that no quantity need name
+RECORD_POINTS = 16
+
+
+class SpecError(ValueError):
+    """A spec that cannot run. `problems` lists every (key, what is wrong); the text shows them all."""
+
+    def __init__(self, source: str, problems: Sequence[tuple[str, str]]):
+        self.source = source
+        self.problems = tuple(problems)
+        lines = [f"{source}: {len(self.problems)} problem{'s' * (len(self.problems) != 1)}"]
+        lines += [f"  {path}: {message}" if path else f"  {message}" for path, message in self.problems]
+        super().__init__("\n".join(lines))
+
+
+def _key(default: Any = MISSING, **rule: Any) -> Any:
+    """A spec key: its default, and the rule that its value must meet (see `_Loader.value`)."""
+    return field(default=default, metadata=rule) if default is not MISSING else field(metadata=rule)
+
+
+@dataclass(frozen=True)
+class Model:
+    features: int = _key(type="int", low=1)
+    hidden: int = _key(type="int", low=1)
+    activation: str = _key("relu", type="choice", of=ACTIVATIONS)
+    family: str = _key("tied", type="choice", of=FAMILIES)
+
+
+@dataclass(frozen=True)
+class InstanceTable:
+    feature_probability: Any = _key(type="quantity", per_feature=True, low=0, low_open=True, high=1)
+    importance: Any = _key(1.0, type="quantity", per_feature=True, low=0)
+    init_scale: Any = _key(XAVIER, type="quantity", low=0, words=(XAVIER,))
+
+
+@dataclass(frozen=True)
+class Init:
+    bias_scale: Any = _key(0.0, type="quantity", low=0)
+
+
+@dataclass(frozen=True)
+class Data:
+    activity: str = _key("independent", type="choice", of=("independent", "tied"))
+    values: str = _key("uniform", type="choice", of=VALUES)
+
+
+@dataclass(frozen=True)
+class Train:
+    steps: int = _key(type="int", low=1, high=2**31 - 1)
+    optimizer: str = _key("adam", type="choice", of=("adam", "adamw", "sgd", "rmsprop"))
+    learning_rate: Any = _key(1e-3, type="quantity", low=0)
+    weight_decay: Any = _key(0.0, type="quantity", low=0)
+    momentum: float = _key(0.0, type="float", low=0, high=1, high_open=True)
+    schedule: str = _key("constant", type="choice", of=("constant", "linear", "cosine"))
+    batch: int = _key(1024, type="int", low=1, high=2**20)
+    loss: str = _key("sampled", type="choice", of=("sampled", "exact"))
+    streams: str = _key("independent", type="choice", of=("independent", "shared"))
+
+
+@dataclass(frozen=True)
+class Record:
+    measures: tuple[str, ...] = _key(("loss",), type="choices", of=MEASURES)
+    steps: tuple[int, ...] | None = _key(None, type="steps")
+
+
+@dataclass(frozen=True)
+class Study:
+    kind: str = _key("phase-map", type="choice", of=("phase-map",))
+    x: str | None = _key(None, type="axis")
+    y: str | None = _key(None, type="axis")
+    feature: int | None = _key(None, type="int", low=0)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How the work is cut (bits depend on it). 0 leaves the choice to the rule in ensemble.py."""
+
+    block: int = _key(0, type="int", low=0, high=2**24)
+    microbatch: int = _key(0, type="int", low=0, high=2**20)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """When to save; no result depends on it."""
+
+    every_seconds: float = _key(60.0, type="float", low=0)
+    segment_seconds: float = _key(2.0, type="float", low=0)
+    keep: int = _key(2, type="int", low=1)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A sweep: `axes` span the table of instances; everything else says what one instance is and does."""
+
+    name: str
+    model: Model
+    instance: InstanceTable
+    train: Train
+    seed: int = 0
+    axes: tuple[Axis, ...] = ()
+    init: Init = Init()
+    data: Data = Data()
+    record: Record = Record()
+    study: Study = Study()
+    engine: Engine = Engine()
+    checkpoint: Checkpoint = Checkpoint()
+
+    @property
+    def axis(self) -> dict[str, Axis]:
+        return {a.name: a for a in self.axes}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(len(a) for a in self.axes)
+
+    @property
+    def instances(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def hash(self) -> str:
+        """sha256 over everything that results depend on: all but when checkpoints are written."""
+        content = {k: v for k, v in to_dict(self).items() if k != "checkpoint"}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def map_axes(self) -> tuple[str | None, str | None]:
+        """(y, x) of the map: as the study says, else the first two axes that are not replica."""
+        free = [a.name for a in self.axes if a.name != REPLICA and a.name not in (self.study.x, self.study.y)]
+        y = self.study.y or (free.pop(0) if free else None)
+        x = self.study.x or (free.pop(0) if free else None)
+        return y, x
+
+    @property
+    def mapped_feature(self) -> int:
+        return self.model.features - 1 if self.study.feature is None else self.study.feature
+
+    @property
+    def exact_loss(self) -> str | None:
+        """Which closed form gives the noise-free loss: "relu2", "linear", or None."""
+        if self.model.activation == "linear" and self.model.family == "tied":
+            return "linear"
+        two = self.model.features == 2 and self.model.activation == "relu" and self.model.family == "tied"
+        return "relu2" if two and self.data.values == "uniform" else None
+
+    @property
+    def record_steps(self) -> tuple[int, ...]:
+        """Steps after which measures are recorded: as asked, else log-spaced and always the last.
+
+        Where the noise-free loss must be sampled, fewer of them, so that it stays a tenth of the training.
+        """
+        if self.record.steps is not None:
+            return self.record.steps
+        count = RECORD_POINTS
+        if self.exact_loss is None:
+            count = int(min(count, max(1, 0.3 * self.train.steps * self.train.batch / 2**16)))
+        points = np.geomspace(1, self.train.steps, count) if count > 1 else [self.train.steps]
+        return tuple(sorted({round(p) for p in points}))
+
+    def evaluate(self, name: str) -> np.ndarray:
+        """Values of the quantity `name`, broadcast over axes and features; see `quantity.evaluate`."""
+        table = next(t for t in (self.instance, self.init, self.train) if hasattr(t, name))
+        xavier = math.sqrt(2 / (self.model.features + self.model.hidden))
+        return evaluate(
+            getattr(table, name),
+            self.axis,
+            features=self.model.features,
+            seed=self.seed,
+            words={XAVIER: xavier},
+        )
+
+
+TABLES = {
+    "model": Model,
+    "instance": InstanceTable,
+    "init": Init,
+    "data": Data,
+    "train": Train,
+    "record": Record,
+    "study": Study,
+    "engine": Engine,
+    "checkpoint": Checkpoint,
+}
+QUANTITIES = tuple(
+    (table, f.name) for table, cls in TABLES.items() for f in fields(cls) if f.metadata["type"] == "quantity"
+)
+AXIS_FORMS = "{ log = [a, b], count = k }, { linear = [a, b], count = k }, { values = [...] } or { count = k }"
+
+
+def load_spec(source: Spec | Mapping | str | PathLike, overrides: Sequence[str] = ()) -> Spec:
+    """The spec in a TOML file, or in a dict of the same form, with `overrides` such as "train.steps=2000".
+
+    Raises SpecError, which lists every problem with its key, what was given and what is allowed.
+    """
+    if isinstance(source, Spec):
+        source = to_dict(source)
+    if isinstance(source, Mapping):
+        raw, name = json_copy(source), "spec"
+    else:
+        raw, name = _read_toml(Path(source)), str(source)
+    problems: list[tuple[str, str]] = []
+    for override in overrides:
+        _apply_override(raw, override, problems)
+    spec = _Loader(problems).spec(raw)
+    if problems or spec is None:
+        raise SpecError(name, problems)
+    return spec
+
+
+def json_copy(value: Any) -> Any:
+    """A deep copy with plain dicts, lists and Python numbers, so that numpy values may stand in a dict."""
+    if isinstance(value, Mapping):
+        return {str(k): json_copy(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_copy(v) for v in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    return value
+
+
+def _read_toml(path: Path) -> dict:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise SpecError(str(path), [("", f"cannot be read: {reason}")]) from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SpecError(str(path), [("", f"not valid TOML: {error}")]) from error
+
+
+def _apply_override(raw: dict, override: str, problems: list[tuple[str, str]]) -> None:
+    key, equals, text = override.partition("=")
+    parts = [p.strip() for p in key.split(".")]
+    if not equals or not all(parts):
+        problems.append((override, "an override is table.key=value, such as train.steps=2000"))
+        return
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for part in parts[:-1]:
+        raw = raw.setdefault(part, {})
+        if not isinstance(raw, dict):
+            problems.append((key, f"{part} is not a table"))
+            return
+    raw[parts[-1]] = value
+
+
+class _Loader:
+    """Turns a raw dict into a Spec, adding each problem to a list; None stands for what could not be read."""
+
+    def __init__(self, problems: list[tuple[str, str]]):
+        self.problems = problems
+        self.axes: dict[str, Axis] = {}
+
+    def report(self, path: str, message: str) -> None:
+        self.problems.append((path, message))
+
+    def spec(self, raw: Any) -> Spec | None:
+        top = {"name", "seed", "axes", *TABLES}
+        for key in sorted(raw.keys() - top):
+            self.report(key, f"unknown key{suggest(key, sorted(top))}")
+        name, seed = raw.get("name"), raw.get("seed", 0)
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9-]{1,100}", name):
+            given = "missing" if name is None else f"{name!r}"
+            self.report("name", f"needs 1 to 100 of a-z, 0-9 and '-'; {given}")
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+            self.report("seed", f"needs a whole number from 0 to 2**63 - 1, not {seed!r}")
+        self.axes = self.read_axes(raw.get("axes", {}))
+        tables = {table: self.table(table, cls, raw.get(table, {})) for table, cls in TABLES.items()}
+        if self.problems:
+            return None
+        spec = Spec(name=str(name), seed=int(seed), axes=tuple(self.axes.values()), **tables)
+        self.check_whole(spec)
+        return spec
+
+    def read_axes(self, raw: Any) -> dict[str, Axis]:
+        if not isinstance(raw, dict):
+            self.report("axes", f"needs a table of axes, not {raw!r}")
+            return {}
+        reserved = {XAVIER, "feature", "hidden", "step", *MEASURES, "b", "status"}
+        axes = {}
+        for name, body in raw.items():
+            path = f"axes.{name}"
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in reserved:
+                what = "is reserved" if name in reserved else "needs a-z, then a-z, 0-9 and '_'"
+                self.report(path, f"the axis name {name!r} {what}")
+            elif (values := self.axis_values(body, path)) is not None:
+                source = tuple((k, values if k == "values" else _floats(v)) for k, v in body.items())
+                axes[name] = Axis(name, values, source)
+        if math.prod(len(a) for a in axes.values()) > 2**31 - 1:
+            self.report("axes", "more than 2**31 - 1 instances")
+        return axes
+
+    def axis_values(self, body: Any, path: str) -> tuple | None:
+        if not isinstance(body, dict) or set(body) not in (
+            {"log", "count"},
+            {"linear", "count"},
+            {"values"},
+            {"count"},
+        ):
+            self.report(path, f"an axis is {AXIS_FORMS}; got {body!r}")
+            return None
+        if "values" in body:
+            return self.listed_values(body["values"], f"{path}.values")
+        count = body["count"]
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count < 2**31:
+            self.report(f"{path}.count", f"needs a whole number of at least 1, not {count!r}")
+            return None
+        if set(body) == {"count"}:
+            return tuple(range(count))
+        kind = "log" if "log" in body else "linear"
+        ends = body[kind]
+        ok = isinstance(ends, list) and len(ends) == 2 and all(is_number(e) and math.isfinite(e) for e in ends)
+        if not ok or (kind == "log" and min(ends) <= 0):
+            positive = "positive " if kind == "log" else ""
+            self.report(f"{path}.{kind}", f"needs [a, b], two finite {positive}numbers, not {ends!r}")
+            return None
+        if count > 1 and ends[0] == ends[1]:
+            self.report(f"{path}.{kind}", f"both ends are {ends[0]!r}, but count is {count}")
+            return None
+        space = np.geomspace if kind == "log" else np.linspace
+        return tuple(float(v) for v in space(ends[0], ends[1], count))
+
+    def listed_values(self, values: Any, path: str) -> tuple | None:
+        if not isinstance(values, list) or not values:
+            self.report(path, f"needs a list of at least one value, not {values!r}")
+        elif not (all(is_number(v) and math.isfinite(v) for v in values) or all(isinstance(v, str) for v in values)):
+            self.report(path, f"needs finite numbers only or names only, not {values!r}")
+        elif len(set(values)) < len(values):
+            self.report(path, f"a value stands there twice: {values!r}")
+        else:
+            return tuple(v if isinstance(v, str) else float(v) for v in values)
+        return None
+
+    def table(self, name: str, cls: type, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            self.report(name, f"needs a table, not {raw!r}")
+            return None
+        known = {f.name: f for f in fields(cls)}
+        for key in sorted(raw.keys() - known.keys()):
+            self.report(f"{name}.{key}", f"unknown key{suggest(key, sorted(known))}")
+        values = {}
+        for key, spec_field in known.items():
+            if key in raw:
+                values[key] = self.value(raw[key], f"{name}.{key}", spec_field.metadata)
+            elif spec_field.default is MISSING:
+                self.report(f"{name}.{key}", "is missing")
+        return cls(**values) if len(values) >= sum(f.default is MISSING for f in known.values()) else None
+
+    def value(self, value: Any, path: str, rule: Mapping) -> Any:
+        kind = rule["type"]
+        if kind == "quantity":
+            words = rule.get("words", ())
+            per_feature = rule.get("per_feature", False)
+            return parse(value, path, self.axes, self.report, per_feature=per_feature, words=words)
+        if kind == "choice" and value not in rule["of"]:
+            self.report(path, f"{value!r} is not known{suggest(value, list(rule['of']))}")
+        elif kind == "choices":
+            if not isinstance(value, list) or not all(v in rule["of"] for v in value):
+                self.report(path, f"needs a list of {', '.join(map(repr, rule['of']))}, not {value!r}")
+            else:
+                return tuple(dict.fromkeys(value))
+        elif kind == "axis" and (value not in self.axes or value == REPLICA):
+            self.report(path, f"no axis is named {value!r}{suggest(value, [a for a in self.axes if a != REPLICA])}")
+        elif kind == "steps":
+            whole = isinstance(value, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
+            if not whole or not value or min(value) < 0:
+                self.report(path, f"needs a list of whole numbers of at least 0, not {value!r}")
+            else:
+                return tuple(sorted(set(value)))
+        elif kind in ("int", "float"):
+            return self.number(value, path, rule)
+        return value
+
+    def number(self, value: Any, path: str, rule: Mapping) -> Any:
+        whole = rule["type"] == "int"
+        right_type = is_number(value) and (isinstance(value, int) or not whole)
+        if not right_type or not math.isfinite(value) or not _within(np.float64(value), rule):
+            self.report(path, f"needs a {'whole ' * whole}number {_range(rule)}, not {value!r}")
+            return None
+        return value if whole else float(value)
+
+    def check_whole(self, spec: Spec) -> None:
+        """Rules that need more than one key."""
+        used = {name for table, key in QUANTITIES for name in axes_used(getattr(getattr(spec, table), key))}
+        for name in sorted(spec.axis.keys() - used - {REPLICA}):
+            self.report(f"axes.{name}", "no quantity names this axis; use it, or drop it (repeats go by 'replica')")
+        for table, cls in TABLES.items():
+            for f in fields(cls):
+                if f.metadata["type"] == "quantity":
+                    self.check_quantity(spec, table, f.name, f.metadata)
+        if spec.train.weight_decay != 0.0 and spec.train.optimizer != "adamw":
+            self.report("train.weight_decay", f"only adamw uses it; the optimizer is {spec.train.optimizer!r}")
+        if spec.train.momentum and spec.train.optimizer not in ("sgd", "rmsprop"):
+            self.report("train.momentum", f"only sgd and rmsprop use it; the optimizer is {spec.train.optimizer!r}")
+        if spec.train.loss == "exact" and spec.exact_loss is None:
+            known = "relu with 2 features and uniform values, or linear"
+            self.report("train.loss", f"no exact loss is known for this model (known: {known}); use 'sampled'")
+        if spec.engine.microbatch and spec.train.batch % spec.engine.microbatch:
+            self.report("engine.microbatch", f"needs a divisor of train.batch = {spec.train.batch}")
+        if spec.record.steps and max(spec.record.steps) > spec.train.steps:
+            self.report("record.steps", f"step {max(spec.record.steps)} lies beyond train.steps = {spec.train.steps}")
+        if spec.study.feature is not None and spec.study.feature >= spec.model.features:
+            self.report("study.feature", f"features count from 0 to {spec.model.features - 1}")
+        if spec.study.x is not None and spec.study.x == spec.study.y:
+            self.report("study.x", f"x and y are both {spec.study.x!r}")
+
+    def check_quantity(self, spec: Spec, table: str, key: str, rule: Mapping) -> None:
+        value = getattr(getattr(spec, table), key)
+        path = f"{table}.{key}"
+        for length in _list_lengths(value):
+            if length != spec.model.features:
+                self.report(path, f"a list of {length} values, but model.features = {spec.model.features}")
+                return
+        with np.errstate(all="ignore"):
+            values = spec.evaluate(key)
+        bad = ~(np.isfinite(values) & (values < np.finfo(np.float32).max) & _within(values, rule))
+        if bad.any():
+            self.report(path, f"needs numbers {_range(rule)}; got {values[bad].flat[0]!r}".replace("np.float64", ""))
+
+
+def _floats(value: Any) -> Any:
+    return tuple(float(v) for v in value) if isinstance(value, list) else value
+
+
+def _list_lengths(value: Any) -> list[int]:
+    """Lengths of the lists over features in a quantity."""
+    if isinstance(value, quantities.Select):
+        return [n for option in value.of for n in _list_lengths(option)]
+    return [len(value)] if isinstance(value, tuple) else []
+
+
+def _within(values: np.ndarray, rule: Mapping) -> np.ndarray:
+    low, high = rule.get("low", -math.inf), rule.get("high", math.inf)
+    above = values > low if rule.get("low_open") else values >= low
+    return above & (values < high if rule.get("high_open") else values <= high)
+
+
+def _range(rule: Mapping) -> str:
+    """The allowed range in words: "in (0, 1]", "of at least 1"."""
+    if "high" not in rule:
+        return f"of at least {rule['low']}" if not rule.get("low_open") else f"above {rule['low']}"
+    return (
+        f"in {'(' if rule.get('low_open') else '['}{rule['low']}, {rule['high']}{')' if rule.get('high_open') else ']'}"
+    )
+
+
+def to_dict(spec: Spec) -> dict:
+    """The spec as the plain dict that `load_spec` takes, defaults written out."""
+    out: dict[str, Any] = {"name": spec.name, "seed": spec.seed}
+    out["axes"] = {a.name: {k: _plain(v) for k, v in a.source} for a in spec.axes}
+    for table, cls in TABLES.items():
+        values = {f.name: getattr(getattr(spec, table), f.name) for f in fields(cls)}
+        out[table] = {k: _plain(v) for k, v in values.items() if v is not None}
+    return out
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, quantities.Curve):
+        second = _plain(value.second)
+        ends = {value.kind: [_plain(value.first), second]}
+        body = {"first": _plain(value.first), "ratio": second} if value.kind == "ratio" else ends
+        return body | ({"permute": value.permute} if value.permute is not None else {})
+    if isinstance(value, quantities.Select):
+        return {"select": value.axis, "of": [_plain(v) for v in value.of]}
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def to_toml(spec: Spec) -> str:
+    """The spec as TOML text; `load_spec` of it gives an equal spec."""
+    raw = to_dict(spec)
+    lines = [f"{key} = {_toml(raw.pop(key))}" for key in ("name", "seed")]
+    for table, body in raw.items():
+        if body:
+            lines += ["", f"[{table}]", *(f"{key} = {_toml(value)}" for key, value in body.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return repr(value) if is_number(value) else json.dumps(value)
+
+
+def difference(old: Spec, new: Spec) -> list[str]:
+    """Lines 'key: old -> new' for every key, except when checkpoints are written, in which two specs differ."""
+
+    def flat(value: Any, path: str) -> dict[str, Any]:
+        if isinstance(value, dict) and path.count(".") < 1:
+            items = [flat(v, f"{path}.{k}".lstrip(".")) for k, v in value.items()]
+            return {k: v for item in items for k, v in item.items()}
+        return {path: value}
+
+    a, b = flat(to_dict(old), ""), flat(to_dict(new), "")
+    keys = [k for k in dict.fromkeys([*a, *b]) if not k.startswith("checkpoint.")]
+    return [f"{k}: {a.get(k, 'absent')} -> {b.get(k, 'absent')}" for k in keys if a.get(k) != b.get(k)]
