@@ -14,7 +14,6 @@ import tmsjax
 
 
 def main(runs: Annotated[list[Path], typer.Argument(help="Run directories.")]) -> None:
-    tmsjax.use_all_cores()
     for path in runs:
         for rule in ("vote", "paper", "best"):
             result = tmsjax.compare(path, rule)

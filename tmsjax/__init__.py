@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from tmsjax import theory as theory
     from tmsjax.analysis import phase_map as phase_map
     from tmsjax.comparison import compare_run as compare
-    from tmsjax.ensemble import use_all_cores as use_all_cores
     from tmsjax.optimum import exact_optimum as exact_optimum
     from tmsjax.run import open_run as open_run
     from tmsjax.spec import load_spec as load_spec
@@ -26,11 +25,19 @@ _FACE = {
     "phase_map": ("analysis", "phase_map"),
     "compare": ("comparison", "compare_run"),
     "exact_optimum": ("optimum", "exact_optimum"),
-    "use_all_cores": ("ensemble", "use_all_cores"),
     "theory": ("theory", None),
     "plots": ("plots", None),
 }
-__all__ = sorted(_FACE)
+__all__ = [  # the keys of _FACE
+    "compare",
+    "exact_optimum",
+    "load_spec",
+    "open_run",
+    "phase_map",
+    "plots",
+    "run_sweep",
+    "theory",
+]
 
 
 def __getattr__(name: str) -> Any:

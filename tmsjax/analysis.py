@@ -222,8 +222,9 @@ def compare(trained: xr.Dataset, theories: dict[str, np.ndarray]) -> dict:
 
 
 def boundary_distance(trained: xr.Dataset, expected: np.ndarray) -> dict | None:
-    """Distances from the trained map's phase boundaries to the theory's and back: mean and maximum.
+    """Distances between the trained map's phase boundaries and the theory's: mean and maximum, each way.
 
+    A trained cell that is wrong far from any boundary makes a boundary of its own: it counts in trained_to_theory only.
     None where the map is not two-dimensional or one of the two has no boundary.
     """
     shown = layout(spec_of(trained))
@@ -235,12 +236,12 @@ def boundary_distance(trained: xr.Dataset, expected: np.ndarray) -> dict | None:
     ours, theirs = (np.concatenate([np.empty((0, 2)), *boundaries(x, y, m)]) for m in maps)
     if not len(ours) or not len(theirs):
         return None
-    there, back = cKDTree(theirs).query(ours)[0], cKDTree(ours).query(theirs)[0]
+    ways = {"theory_to_trained": (ours, theirs), "trained_to_theory": (theirs, ours)}
+    distances = {name: cKDTree(goal).query(points)[0] for name, (goal, points) in ways.items()}
     return {
         "units": units,
-        "mean": float((there.mean() + back.mean()) / 2),
-        "maximum": float(max(there.max(), back.max())),
         "cell": [float(np.abs(np.diff(x)).mean()), float(np.abs(np.diff(y)).mean())],
+        **{name: {"mean": float(d.mean()), "maximum": float(d.max())} for name, d in distances.items()},
     }
 
 
@@ -261,7 +262,7 @@ def boundaries(x: np.ndarray, y: np.ndarray, phase: np.ndarray) -> list[np.ndarr
 
     Masked cells count as a phase of their own, and its contour is left out.
     """
-    lines = []
+    lines: list[np.ndarray] = []
     for k in np.unique(phase[phase != MASKED]):
-        lines += contourpy.contour_generator(x, y, (phase == k).astype(float)).lines(0.5)
+        lines += contourpy.contour_generator(x, y, (phase == k).astype(float), line_type="Separate").lines(0.5)  # type: ignore[arg-type]
     return lines

@@ -52,6 +52,7 @@ class Checkpoints:
 
     def save(self, step: int, arrays: Arrays) -> None:
         """Writes `arrays` whole or not at all."""
+        arrays = {name: np.asarray(array) for name, array in arrays.items()}
         entries = {name: _describe(array) for name, array in arrays.items()}
         manifest = {"arrays": entries, "crc32": _crc_of_entries(entries)}
         self._open().save(step, arrays, force=True, overwrite=True, custom_metadata=manifest)

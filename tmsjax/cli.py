@@ -84,7 +84,6 @@ def map_(run: RunPath, select: Select = "best") -> None:
 def compare(run: RunPath, select: Select = "best") -> None:
     """Compare a run with candidate and exact theory: RUN/comparison.json and RUN/report.md."""
     _check_select(select)
-    _use_all_cores()
     from tmsjax.comparison import compare_run
 
     compare_run(run, select)
@@ -124,7 +123,6 @@ def info(
         return
     loaded = load_spec(path, set_ or [])
     _describe(loaded)
-    _use_all_cores()
     from tmsjax.estimate import estimate
 
     for key, value in estimate(loaded).items():
@@ -138,7 +136,6 @@ def bench(
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the result here.")] = None,
 ) -> None:
     """Time the engine beside a plain vmap of the same training run, in one process, alternating."""
-    _use_all_cores()
     from tmsjax.bench import bench as measure
 
     result = measure(instances, rounds, typer.echo)
@@ -149,7 +146,6 @@ def bench(
 
 
 def _train(spec: Spec, directory: Path) -> None:
-    _use_all_cores()
     import jax
 
     from tmsjax.run import open_run
@@ -207,12 +203,6 @@ def _check_select(select: str) -> None:
     allowed = ["best", "paper", "vote"]
     if select not in allowed:
         raise SpecError("--select", [("", f"{select!r} is not known{suggest(select, allowed)}")])
-
-
-def _use_all_cores() -> None:
-    from tmsjax.ensemble import use_all_cores
-
-    use_all_cores()
 
 
 def _warn_of_unused_gpu(backend: str) -> None:

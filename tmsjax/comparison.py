@@ -155,9 +155,11 @@ def _theory_lines(result: dict, part: dict) -> list[str]:
     distance = part["boundary_distance"]
     if distance:
         cell = " x ".join(f"{c:.4f}" for c in distance["cell"])
+        there, back = distance["theory_to_trained"], distance["trained_to_theory"]
         lines.append(
-            f"Distance between boundaries: mean {distance['mean']:.4f}, largest {distance['maximum']:.4f} "
-            f"{distance['units']} (a cell is {cell})."
+            f"Distance between phase boundaries in {distance['units']} (a cell is {cell}): from theory's to the "
+            f"trained mean {there['mean']:.4f}, largest {there['maximum']:.4f}; from the trained to theory's mean "
+            f"{back['mean']:.4f}, largest {back['maximum']:.4f} (a single wrong cell far away counts there)."
         )
     if "loss_ratio_quantiles" in part:
         q = part["loss_ratio_quantiles"]
@@ -165,7 +167,8 @@ def _theory_lines(result: dict, part: dict) -> list[str]:
             f"Loss over the exact minimum: median {q['0.5']:.4f}, 99 % below {q['0.99']:.4f}, largest {q['1.0']:.4f}."
         )
         lines.append(
-            f"Exact minima: best of {part['starts']} descents a cell, largest gradient left {part['largest_gradient']:.1e}."
+            f"Exact minima: best of {part['starts']} descents a cell; "
+            f"largest gradient left {part['largest_gradient']:.1e}."
         )
     lines += ["", "| theory \\ trained | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     lines += [

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tmsjax.grid import Instance
-from tmsjax.scalars import elementwise
+from tmsjax.scalars import elementwise, objects
 from tmsjax.spec import Data
 
 
@@ -71,7 +71,7 @@ def sample(bits: Any, instance: Instance, data: Data) -> Any:
         v = _pairwise(active_uniform, bits, instance.feature_probability)
     else:
         activity = bits[n] if bits.dtype == object else jnp.broadcast_to(bits[n], (n,))
-        activity = np.full(n, activity, object) if bits.dtype == object else activity
+        activity = objects([activity] * n, (n,)) if bits.dtype == object else activity
         active = _pairwise(active_uniform, activity, instance.feature_probability)
         own = elementwise(lambda b: active_uniform(b, np.float32(1)), bits[:n])
         v = _pairwise(lambda a, u: jnp.where(a > 0, u, np.float32(0)), active, own)
@@ -104,4 +104,4 @@ def covariance(probability: Any, data: Data) -> Any:
     if data.activity == "tied":
         between = values.mean**2 * (xp.minimum(p, q) - p * q) * (1 - eye)
     variance = values.second_moment * p - values.mean**2 * p**2
-    return eye * variance[..., None, :] + between
+    return eye * variance + between

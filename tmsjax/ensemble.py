@@ -1,14 +1,17 @@
-"""Many instances at once: the only vmap over instances, jit, donation and sharding.
+"""Many instances at once: the only vmap over instances, jit, donation and placement on devices.
 
-Instances are cut into blocks of one fixed size. One compiled program takes every block through a segment of steps:
-devices share the blocks, each device takes its blocks one after another, and all instances of a block advance
-together under vmap. Bits depend on the block and the microbatch, not on devices or segments.
+Instances are cut into blocks of one fixed size. One compiled program takes a block through a segment of steps, all its
+instances together under vmap. Blocks never meet: they are dealt out to the devices, and one thread a device (on CPU one
+a core) calls the program for block after block. So bits depend on the block's size and the microbatch alone. (With one
+program over several blocks they depend on how many it holds: XLA fuses multiply and add otherwise for other shapes.)
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +19,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tmsjax import data, grid, model, threefry, train
 from tmsjax.scalars import Scalars, join, split
@@ -67,103 +69,94 @@ def plan(spec: Spec, platform: str) -> Plan:
 
 
 class Ensemble:
-    """All instances of one spec on some devices. States are TrainStates of arrays with a leading axis instance.
+    """All instances of one spec on some devices.
 
-    Methods return device arrays padded to whole blocks; `gather` gives numpy arrays of the real instances.
+    A value per instance (a TrainState, a loss) is held as a list of blocks, each a tree of device arrays with a leading
+    axis instance; `gather` gives numpy arrays of all instances, `place` makes blocks of them. The last block is padded
+    with copies of the last instance.
     """
 
     def __init__(self, spec: Spec, devices: Sequence[jax.Device] | None = None, cut: Plan | None = None):
         self.spec = spec
-        self.devices = tuple(devices or jax.devices())
+        self.devices = tuple(devices or jax.local_devices())
         self.platform = self.devices[0].platform
         self.plan = cut or plan(spec, self.platform)
-        per_device = math.ceil(self.plan.blocks / len(self.devices))
-        self.padded = per_device * len(self.devices) * self.plan.block
-        self.mesh = Mesh(np.array(self.devices), ("instance",))
+        self.workers = max(len(self.devices), cores()) if self.platform == "cpu" else len(self.devices)
         self.table = self.place(grid.instances(spec))
-        self._init = self._compiled(partial(_init_blocks, spec=spec, cut=self.plan), 1)
-        self._advance = self._compiled(partial(_advance_blocks, spec=spec, cut=self.plan), 2, donate=True)
-        self._loss = self._compiled(partial(_loss_blocks, spec=spec, cut=self.plan), 2)
+        self._init = self._compiled(partial(_init_block, spec=spec))
+        self._advance = self._compiled(partial(_advance_block, spec=spec, cut=self.plan), donate_argnums=0)
+        self._loss = self._compiled(partial(_loss_block, spec=spec, cut=self.plan))
 
-    def _compiled(self, function: Callable, trees: int, donate: bool = False) -> Callable:
-        """`function` of `trees` trees of stacked arrays and then plain scalars, over all devices, compiled."""
-        options = {"xla_cpu_prefer_vector_width": 512} if self.platform == "cpu" else None
-
-        def run(*args: Any) -> Any:
-            specs = [jax.tree.map(_partition, tree) for tree in args]
-            outputs = _outputs(function, args, len(self.devices), trees)
+    def _compiled(self, function: Callable, **options: Any) -> Any:
+        def strict(*args: Any) -> Any:
             with jax.numpy_rank_promotion("raise"):
-                mapped = jax.shard_map(
-                    function, mesh=self.mesh, in_specs=tuple(specs), out_specs=outputs, check_vma=False
-                )
-                return mapped(*args)
+                return function(*args)
 
-        return jax.jit(run, donate_argnums=0 if donate else (), compiler_options=options)
+        if self.platform == "cpu":
+            options["compiler_options"] = {"xla_cpu_prefer_vector_width": 512}  # XLA's default is 256
+        return jax.jit(strict, **options)
 
-    def place(self, tree: Any) -> Any:
-        """A tree of numpy arrays with a leading axis instance, padded with copies of the last row, on the devices."""
+    def _on_blocks(self, function: Callable, *blocks: list, extra: tuple = ()) -> list:
+        """`function(*block, *extra)` for every block, the devices and cores at work together."""
 
-        def put(leaf: Any) -> jax.Array:
-            leaf = np.asarray(leaf)
-            if leaf.ndim:
-                leaf = np.concatenate([leaf, np.repeat(leaf[-1:], self.padded - len(leaf), axis=0)])
-            return jax.device_put(leaf, NamedSharding(self.mesh, _partition(leaf)))
+        def call(block: tuple) -> Any:
+            return jax.block_until_ready(function(*block, *extra))
 
-        return jax.tree.map(put, tree)
+        work = list(zip(*blocks, strict=True))
+        first = [call(block) for block in work[: len(self.devices)]]  # compiles, once a device
+        with ThreadPoolExecutor(self.workers) as pool:
+            return first + list(pool.map(call, work[len(self.devices) :]))
 
-    def gather(self, tree: Any) -> Any:
-        """`tree` as numpy arrays, without padding."""
-        return jax.tree.map(
-            lambda leaf: np.asarray(leaf)[: self.spec.instances] if np.ndim(leaf) else np.asarray(leaf), tree
-        )
+    def place(self, tree: Any) -> list:
+        """Numpy arrays with a leading axis instance as blocks on the devices; scalars go to every block."""
+        size = self.plan.block
 
-    def init(self) -> TrainState:
-        """The state before step 0."""
-        return self._init(self.table)
+        def part(leaf: Any, k: int) -> Any:
+            if not np.ndim(leaf):
+                return leaf
+            rows = leaf[k * size : (k + 1) * size]
+            return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
 
-    def advance(self, state: TrainState, stop: int) -> TrainState:
-        """`state` after step `stop`; the old state's memory is reused."""
-        return self._advance(state, self.table, jnp.int32(stop))
+        trees = [jax.tree.map(partial(part, k=k), tree) for k in range(self.plan.blocks)]
+        return [jax.device_put(t, self.devices[k % len(self.devices)]) for k, t in enumerate(trees)]
 
-    def noise_free_loss(self, state: TrainState) -> jax.Array:
-        """The noise-free loss of every instance (see train.noise_free_loss), float32."""
-        return self._loss(state.params, self.table)
+    def gather(self, blocks: list) -> Any:
+        """Blocks as one tree of numpy arrays, without padding."""
+
+        def join_blocks(*leaves: Any) -> np.ndarray:
+            if not np.ndim(leaves[0]):
+                return np.asarray(leaves[0])
+            return np.concatenate([np.asarray(leaf) for leaf in leaves])[: self.spec.instances]
+
+        return jax.tree.map(join_blocks, *blocks)
+
+    def init(self) -> list[TrainState]:
+        """The states before step 0."""
+        return self._on_blocks(self._init, self.table)
+
+    def advance(self, states: list[TrainState], stop: int) -> list[TrainState]:
+        """The states after step `stop`; the memory of the old ones is reused."""
+        return self._on_blocks(self._advance, states, self.table, extra=(np.int32(stop),))
+
+    def noise_free_loss(self, states: list[TrainState]) -> np.ndarray:
+        """The noise-free loss of every instance (see train.noise_free_loss), (instances,) float32."""
+        return self.gather(self._on_blocks(self._loss, [state.params for state in states], self.table))
+
+    def abstract_state(self) -> TrainState:
+        """Shapes and types of the gathered state of all instances."""
+        block = jax.eval_shape(self._init, self.table[0])
+        rows = self.spec.instances
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]) if x.ndim else (), x.dtype), block)
 
     def compile(self) -> Any:
-        """The compiled program of a segment: for its memory analysis and its HLO."""
-        state = jax.eval_shape(self._init, self.table)
-        shardings = jax.tree.map(lambda leaf: NamedSharding(self.mesh, _partition(leaf)), state)
-        shaped = jax.tree.map(lambda s, d: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=d), state, shardings)
-        return self._advance.lower(shaped, self.table, jnp.int32(0)).compile()
+        """The compiled program of a block's segment: for its memory analysis and its HLO."""
+        state = jax.eval_shape(self._init, self.table[0])
+        return self._advance.lower(state, self.table[0], np.int32(0)).compile()
 
 
-def _partition(leaf: Any) -> PartitionSpec:
-    """Arrays are cut along their leading axis instance; scalars are the same everywhere."""
-    return PartitionSpec("instance") if np.ndim(leaf) else PartitionSpec()
-
-
-def _outputs(function: Callable, args: tuple, devices: int, trees: int) -> Any:
-    """The partition of what `function` returns on one device's share of `args`."""
-
-    def share(leaf: Any) -> Any:
-        shape = (leaf.shape[0] // devices, *leaf.shape[1:]) if np.ndim(leaf) else ()
-        return jax.ShapeDtypeStruct(shape, leaf.dtype)
-
-    return jax.tree.map(_partition, jax.eval_shape(function, *jax.tree.map(share, args)))
-
-
-def _map_blocks(function: Callable, cut: Plan, *trees: Any) -> Any:
-    """`function(*trees)` for each block in turn. Scalars among the leaves go to every block unchanged, and a
-    scalar that comes back is the same for all blocks."""
-    leaves, structure = jax.tree.flatten(trees)
-    stacked = [leaf.reshape(-1, cut.block, *leaf.shape[1:]) for leaf in leaves if leaf.ndim]
-
-    def one(block: list) -> Any:
-        rest = iter(block)
-        return function(*jax.tree.unflatten(structure, [next(rest) if leaf.ndim else leaf for leaf in leaves]))
-
-    out = jax.lax.map(one, stacked)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]) if x.ndim > 1 else x[0], out)
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _axes(tree: Any) -> Any:
@@ -182,47 +175,29 @@ def _unite(tree: Any) -> Any:
     return jax.tree.map(lambda x: join(x) if is_scalars(x) else x, tree, is_leaf=is_scalars)
 
 
-def _init_blocks(table: Any, *, spec: Spec, cut: Plan) -> TrainState:
+def _init_block(table: Any, *, spec: Spec) -> TrainState:
     one = partial(train.init, spec=spec)
     shape = jax.eval_shape(one, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), table))
-    counter = jax.tree.map(lambda x: None if jnp.issubdtype(x.dtype, jnp.integer) else 0, shape)
-    return _map_blocks(lambda t: jax.vmap(one, out_axes=counter)(t), cut, table)
+    shared = jax.tree.map(lambda x: None if jnp.issubdtype(x.dtype, jnp.integer) else 0, shape)  # step counts
+    return jax.vmap(one, out_axes=shared)(table)
 
 
-def _advance_blocks(state: TrainState, table: Any, stop: Any, *, spec: Spec, cut: Plan) -> TrainState:
-    def block(state: TrainState, table: Any, stop: Any) -> TrainState:
-        state, table = _divide(state, cut), _divide(table, cut)
-        axes = _axes(state)
-        one = partial(train.step, spec=spec, microbatch=cut.microbatch)
-        vectorised = jax.vmap(one, in_axes=(axes, _axes(table), None), out_axes=axes)
+def _advance_block(state: TrainState, table: Any, stop: Any, *, spec: Spec, cut: Plan) -> TrainState:
+    state, table = _divide(state, cut), _divide(table, cut)
+    axes = _axes(state)
+    one = partial(train.step, spec=spec, microbatch=cut.microbatch)
+    vectorised = jax.vmap(one, in_axes=(axes, _axes(table), None), out_axes=axes)
 
-        def step(k: Any, state: TrainState) -> TrainState:
-            return vectorised(state, table, train.stream(k, spec))
+    def step(k: Any, state: TrainState) -> TrainState:
+        return vectorised(state, table, train.stream(k, spec))
 
-        return _unite(jax.lax.fori_loop(state.step, stop, step, state))
-
-    return _map_blocks(block, cut, state, table, stop)
+    return _unite(jax.lax.fori_loop(state.step, stop, step, state))
 
 
-def _loss_blocks(params: Any, table: Any, *, spec: Spec, cut: Plan) -> jax.Array:
+def _loss_block(params: Any, table: Any, *, spec: Spec, cut: Plan) -> jax.Array:
     key = threefry.purpose_key(spec.seed, threefry.EVALUATION, 0)
-    columns = data.columns(spec.data, spec.model.features)
-    bits = threefry.shared_bits(key, (EVALUATION_SAMPLES, columns))
+    bits = threefry.shared_bits(key, (EVALUATION_SAMPLES, data.columns(spec.data, spec.model.features)))
     microbatch = math.gcd(cut.microbatch, EVALUATION_SAMPLES) if cut.scalars else EVALUATION_MICROBATCH
-
-    def block(params: Any, table: Any) -> jax.Array:
-        params, table = _divide(params, cut), _divide(table, cut)
-        one = partial(train.noise_free_loss, spec=spec, microbatch=microbatch)
-        return jax.vmap(one, in_axes=(_axes(params), _axes(table), None))(params, table, bits)
-
-    return _map_blocks(block, cut, params, table)
-
-
-def use_all_cores() -> None:
-    """Makes jax show one CPU device a core; call it before jax is used. Without effect on other platforms."""
-    import os
-
-    try:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    except (RuntimeError, AttributeError):  # jax is in use already, or the platform has no affinity
-        return
+    params, table = _divide(params, cut), _divide(table, cut)
+    one = partial(train.noise_free_loss, spec=spec, microbatch=microbatch)
+    return jax.vmap(one, in_axes=(_axes(params), _axes(table), None))(params, table, bits)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import jax
-
 from tmsjax.ensemble import Ensemble
 from tmsjax.spec import Spec
 from tmsjax.sweep import device_line, record_bytes
@@ -15,18 +13,18 @@ def estimate(spec: Spec, seconds: float = 1.0) -> dict[str, str]:
     """Facts about running `spec` on this machine's devices, as text; trains for about `seconds`."""
     ensemble = Ensemble(spec)
     memory = ensemble.compile().memory_analysis()
-    state = jax.block_until_ready(ensemble.advance(ensemble.init(), 0))
+    states = ensemble.advance(ensemble.init(), 0)
     step, segment, speed = 0, 1, 0.0
     began = time.monotonic()
     while time.monotonic() - began < seconds and step < spec.train.steps:
         stop = min(step + segment, spec.train.steps)
         start = time.monotonic()
-        state = jax.block_until_ready(ensemble.advance(state, stop))
+        states = ensemble.advance(states, stop)
         speed = (stop - step) / (time.monotonic() - start)
         step, segment = stop, min(2 * segment, max(1, int(speed * seconds / 4)))
     cut = ensemble.plan
-    devices = len(ensemble.devices)
-    on_device = (memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes) * devices
+    held = (memory.argument_size_in_bytes + memory.output_size_in_bytes) * cut.blocks
+    on_device = held + memory.temp_size_in_bytes * min(ensemble.workers, cut.blocks)
     samples = speed * spec.instances * (spec.train.batch if spec.train.loss == "sampled" else 1)
     return {
         "device": device_line(ensemble.devices),

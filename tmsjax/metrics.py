@@ -28,7 +28,7 @@ def superposition(W: Any) -> Any:
     """sum_{j != i} (w_i . W_j)^2, shape (..., n): 0 orthogonal to all others, >= 1 as strong as itself."""
     xp = W.__array_namespace__()
     squared = overlaps(W)
-    others = 1 - xp.eye(W.shape[-1], dtype=W.dtype)
+    others = xp.broadcast_to(1 - xp.eye(W.shape[-1], dtype=W.dtype), squared.shape)
     return xp.sum(squared * others, axis=-1)
 
 

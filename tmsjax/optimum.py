@@ -5,9 +5,8 @@ The descent is an ordinary sweep of this engine with loss = "exact" whose instan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import jax
 import numpy as np
 
 from tmsjax import theory
@@ -94,10 +93,10 @@ def _descend(
         "W": W.reshape(-1, hidden, 2).astype(np.float32),
         "b": b.reshape(-1, 2).astype(np.float32),
     }
-    state = ensemble.init()
-    state = state.replace(params=ensemble.place(params))
-    state = jax.block_until_ready(ensemble.advance(state, spec.train.steps))
-    params, loss = ensemble.gather(state.params), ensemble.gather(ensemble.noise_free_loss(state))
+    placed = zip(ensemble.init(), ensemble.place(params), strict=True)
+    states = [replace(state, params=start) for state, start in placed]
+    states = ensemble.advance(states, spec.train.steps)
+    params, loss = ensemble.gather(states).params, ensemble.noise_free_loss(states)
     return (
         params["W"].reshape(cells, starts, hidden, 2),
         params["b"].reshape(cells, starts, 2),

@@ -22,7 +22,7 @@ from tmsjax import analysis, metrics
 GREY, BLUE, RED, HIDDEN = (np.array(to_rgb(c)) for c in ("#e6e6e6", "#2166ac", "#c0392b", "#000000"))
 LABELS = {"feature_probability": "feature probability", "extra_importance": "importance of the extra feature"}
 LINES = {"candidate": ("#000000", "--"), "exact": ("#000000", "-")}
-STYLE = {"svg.hashsalt": "tmsjax", "font.size": 9, "axes.titlesize": 10, "savefig.dpi": 160}
+STYLE: Any = {"svg.hashsalt": "tmsjax", "font.size": 9, "axes.titlesize": 10, "savefig.dpi": 160}
 
 
 def colours(norm: np.ndarray, superposition: np.ndarray) -> np.ndarray:

@@ -405,7 +405,7 @@ class _Loader:
     def number(self, value: Any, path: str, rule: Mapping) -> Any:
         whole = rule["type"] == "int"
         right_type = is_number(value) and (isinstance(value, int) or not whole)
-        if not right_type or not math.isfinite(value) or not _within(np.float64(value), rule):
+        if not right_type or not math.isfinite(value) or not _within(np.asarray(value), rule):
             self.report(path, f"needs a {'whole ' * whole}number {_range(rule)}, not {value!r}")
             return None
         return value if whole else float(value)

@@ -160,7 +160,7 @@ def results_dataset(
         array = np.asarray(array)
         return xr.Variable((*axes, *extra), array.reshape(*spec.shape, *array.shape[1:]), attrs)
 
-    meanings = {"flag_values": list(STATUS.values()), "flag_meanings": " ".join(STATUS)}
+    meanings: dict[str, Any] = {"flag_values": list(STATUS.values()), "flag_meanings": " ".join(STATUS)}
     variables = {name: variable(array, dims[name]) for name, array in params.items()}
     variables["loss"] = variable(loss, long_name="noise-free loss, sum over features")
     variables["status"] = variable(status.astype(np.int8), **meanings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ import xarray as xr
 
 from tmsjax import checkpoint, metrics, model
 from tmsjax.checkpoint import Checkpoints
-from tmsjax.ensemble import Ensemble, Plan
+from tmsjax.ensemble import Ensemble, Plan, cores
 from tmsjax.grid import instances
 from tmsjax.loss import of_zero_model
 from tmsjax.run import Run
@@ -119,12 +118,10 @@ class _Sweep:
         self.ensemble = Ensemble(spec, cut=Plan(**self.info["plan"]) if "plan" in self.info else None)
         self.info["plan"] = asdict(self.ensemble.plan)
         self.info["device"] = device_line(self.ensemble.devices)
-        self.checkpoints = None
+        self.checkpoints: Checkpoints | None = None
         self.history: dict[str, list[np.ndarray]] = {name: [] for name in spec.record.measures}
         self.step = 0
-        self.state = self._restore() if directory else None
-        if self.state is None:
-            self.state = self.ensemble.init()
+        self.states = (self._restore() if directory else None) or self.ensemble.init()
 
     def _start(self) -> dict:
         if self.directory is None:
@@ -139,8 +136,8 @@ class _Sweep:
             "state": "running",
         }
 
-    def _restore(self) -> TrainState | None:
-        """The state of the newest good checkpoint, on the devices. None if there is none."""
+    def _restore(self) -> list[TrainState] | None:
+        """The states of the newest good checkpoint, on the devices. None if there is none."""
         assert self.directory is not None
         self.directory.write_spec(self.spec)
         self.directory.write_info(self.info)
@@ -150,8 +147,7 @@ class _Sweep:
         if found is None:
             return None
         self.step, arrays = found
-        like = jax.eval_shape(self.ensemble.init)
-        state = checkpoint.unflatten(arrays, "state", like)
+        state = checkpoint.unflatten(arrays, "state", self.ensemble.abstract_state())
         for name in self.history:
             recorded = arrays.get(f"history.{name}")
             if recorded is not None:
@@ -179,7 +175,7 @@ class _Sweep:
     def _train(self) -> None:
         spec = self.spec
         with _timed(self.info, "seconds_of_compiling"):
-            self.state = jax.block_until_ready(self.ensemble.advance(self.state, self.step))
+            self.states = self.ensemble.advance(self.states, self.step)
         records = [s for s in spec.record_steps if s > self.step]
         if self.step == 0 and 0 in spec.record_steps:
             self._record()
@@ -188,7 +184,7 @@ class _Sweep:
             stop = min(self.step + segment, *records[:1], spec.train.steps)
             start = time.monotonic()
             with _timed(self.info, "seconds_of_training"):
-                self.state = jax.block_until_ready(self.ensemble.advance(self.state, stop))
+                self.states = self.ensemble.advance(self.states, stop)
             speed = (stop - self.step) / (time.monotonic() - start)
             self.step, segment = stop, max(1, min(int(speed * spec.checkpoint.segment_seconds), 4 * segment))
             if records[:1] == [stop]:
@@ -205,7 +201,7 @@ class _Sweep:
 
     def _record(self) -> None:
         """Appends the measures of the present state to the history."""
-        params = self.ensemble.gather(self.state.params)
+        params = self.ensemble.gather(self.states).params
         directions = model.FAMILIES[self.spec.model.family].directions
         for name in self.history:
             if name == "loss":
@@ -215,7 +211,7 @@ class _Sweep:
                 self.history[name].append(W if name == "W" else MEASURES[name](W).astype(np.float32))
 
     def _loss(self) -> np.ndarray:
-        return self.ensemble.gather(self.ensemble.noise_free_loss(self.state))
+        return self.ensemble.noise_free_loss(self.states)
 
     def _tell(self, speed: float, seconds: float) -> None:
         if self.listen is None:
@@ -234,18 +230,18 @@ class _Sweep:
     def _save(self) -> None:
         if self.directory is None or self.checkpoints is None:
             return
-        arrays = checkpoint.flatten(self.ensemble.gather(self.state), "state")
+        arrays = checkpoint.flatten(self.ensemble.gather(self.states), "state")
         for name, records in self.history.items():
             if records:
                 arrays[f"history.{name}"] = np.stack(records, axis=1)
-        self.checkpoints.save(self.step, {k: np.asarray(v) for k, v in arrays.items()})
+        self.checkpoints.save(self.step, arrays)
         self.info["steps_done"] = self.step
         self.directory.write_info(self.info)
         self.directory.log("checkpoint", step=self.step)
 
     def _results(self) -> xr.Dataset:
         spec = self.spec
-        params = self.ensemble.gather(self.state.params)
+        params = self.ensemble.gather(self.states).params
         losses = self._loss()
         table = instances(spec)
         status = _status(params, losses, of_zero_model(table.importance, table.feature_probability, spec))
@@ -286,9 +282,10 @@ class _timed(nullcontext):
 
 
 def device_line(devices: Sequence[jax.Device]) -> str:
-    """The devices in words: "2 x cpu (AMD EPYC), jax 0.10.2"."""
-    kind = devices[0].device_kind if devices[0].platform != "cpu" else f"cpu ({_cpu_name()})"
-    return f"{len(devices)} x {kind}, jax {jax.__version__}"
+    """The devices in words: "cpu, 2 cores of AMD EPYC, jax 0.10.2"."""
+    if devices[0].platform == "cpu":
+        return f"cpu, {cores()} cores of {_cpu_name()}, jax {jax.__version__}"
+    return f"{len(devices)} x {devices[0].device_kind}, jax {jax.__version__}"
 
 
 def _cpu_name() -> str:
@@ -296,7 +293,7 @@ def _cpu_name() -> str:
         with open("/proc/cpuinfo") as file:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
-        return f"{os.cpu_count()} cores"
+        return "an unknown kind"
 
 
 def peak_memory() -> int:

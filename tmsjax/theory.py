@@ -180,7 +180,7 @@ def refine(
     importance: np.ndarray,
     probability: np.ndarray,
     tied: bool = False,
-    iterations: int = 20,
+    iterations: int = 60,
     tolerance: float = 1e-10,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Newton's method with Levenberg damping on `relu2_loss`, in float64, from (W, b).
@@ -192,12 +192,12 @@ def refine(
     theta = np.concatenate([W.reshape(len(W), -1), b], axis=1).astype(np.float64)
     importance, probability = np.asarray(importance, np.float64), np.asarray(probability, np.float64)
 
-    def unpack(theta: np.ndarray) -> tuple:
+    def unpack(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return theta[:, :-2].reshape(-1, *shape[1:]), theta[:, -2:]
 
     def gradient(theta: np.ndarray, rows: np.ndarray) -> np.ndarray:
         dW, db = relu2_gradient(*unpack(theta), importance[rows], probability[rows], tied)
-        return np.concatenate([dW.reshape(len(dW), -1), db], axis=1)
+        return np.concatenate([dW.reshape(len(dW), shape[1] * 2), db], axis=1)
 
     def loss(theta: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return relu2_loss(*unpack(theta), importance[rows], probability[rows], tied)

@@ -1,0 +1,49 @@
+"""Four CPU devices and strict jax for every test, and small specs that tests share."""
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def small_spec(**changes) -> dict:
+    """A 2 x 3 x 2 one-neuron sweep as a raw dict; `changes` replace keys of its tables."""
+    raw = {
+        "name": "small",
+        "seed": 7,
+        "model": {"features": 2, "hidden": 1, "activation": "relu"},
+        "axes": {
+            "feature_probability": {"log": [1.0, 0.1], "count": 2},
+            "extra_importance": {"log": [0.1, 10.0], "count": 3},
+            "replica": {"count": 2},
+        },
+        "instance": {
+            "importance": [1.0, "extra_importance"],
+            "feature_probability": "feature_probability",
+            "init_scale": 0.8,
+        },
+        "train": {"steps": 30, "batch": 16, "learning_rate": 1e-2, "schedule": "cosine"},
+    }
+    for table, values in changes.items():
+        raw[table] = {**raw.get(table, {}), **values} if isinstance(values, dict) else values
+    return raw
+
+
+def plain_spec(features: int, hidden: int, *, probability=0.3, instances: int = 4, **changes) -> dict:
+    """A sweep of replicas of one model."""
+    raw = {
+        "name": "plain",
+        "model": {"features": features, "hidden": hidden},
+        "axes": {"replica": {"count": instances}},
+        "instance": {"feature_probability": probability},
+        "train": {"steps": 30, "batch": 16},
+    }
+    for table, values in changes.items():
+        raw[table] = {**raw.get(table, {}), **values} if isinstance(values, dict) else values
+    return raw
+
+
+@pytest.fixture
+def small() -> dict:
+    return small_spec()

@@ -1,0 +1,159 @@
+"""The command: exit codes, messages, nothing written on bad input; the whole chain on a small sweep."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import small_spec
+
+import tmsjax
+from tmsjax.spec import load_spec, to_toml
+
+
+def tmsjax_command(*arguments, cwd=None) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "tmsjax.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def write(path, raw) -> str:
+    path.write_text(to_toml(load_spec(raw)))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A trained, compared and drawn run of 6 x 6 cells."""
+    folder = tmp_path_factory.mktemp("chain")
+    raw = small_spec(train={"steps": 1500, "batch": 64})
+    raw["axes"] = {
+        "feature_probability": {"log": [1.0, 0.05], "count": 6},
+        "extra_importance": {"log": [0.1, 10.0], "count": 6},
+        "replica": {"count": 8},
+    }
+    spec = write(folder / "sweep.toml", raw)
+    outputs = {}
+    for verb in (("run", spec, "--out", folder / "run"), *((v, folder / "run") for v in ("map", "compare", "plot"))):
+        done = tmsjax_command(*verb)
+        assert done.returncode == 0, done.stderr
+        outputs[verb[0]] = done.stdout
+    return folder / "run", outputs
+
+
+def test_run_prints_device_progress_and_its_path(finished):
+    path, outputs = finished
+    lines = outputs["run"].splitlines()
+    assert lines[0].startswith("device: cpu, ")
+    assert "samples/s" in outputs["run"]
+    assert "mean loss" in outputs["run"]
+    assert lines[-1] == str(path)
+
+
+def test_map_compare_and_plot_leave_their_files(finished):
+    path, outputs = finished
+    assert "superposition" in outputs["map"]
+    assert (path / "phase_map-best.nc").exists()
+    result = json.loads((path / "comparison.json").read_text())
+    assert result["exact"]["agreement"] >= 34 / 36
+    report = (path / "report.md").read_text()
+    assert f"Cells that agree: {result['exact']['agreement']:.2%}" in report
+    assert outputs["compare"] == report
+    for name in ("phase_map", "panels", "failures", "agreement"):
+        for kind in ("png", "svg"):
+            assert (path / "figures" / f"{name}.{kind}").stat().st_size > 5000
+
+
+def test_a_second_run_says_that_it_is_complete(finished):
+    path, _ = finished
+    done = tmsjax_command("run", path / "spec.toml", "--out", path)
+    assert done.returncode == 0
+    assert "this run is complete" in done.stdout
+    assert tmsjax_command("resume", path).returncode == 0
+
+
+def test_scripts_read_the_run(finished):
+    path, _ = finished
+    done = subprocess.run(
+        [sys.executable, "scripts/aggregate_phase_maps.py", path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("success") == 3
+    cell = ["feature_probability=0.1", "extra_importance=1"]
+    figure = path / "cell.png"
+    done = subprocess.run(
+        [sys.executable, "scripts/show_cell.py", path, *cell, "--figure", figure],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    dataset = tmsjax.open_run(path).dataset
+    one = dataset.sel(feature_probability=0.1, extra_importance=1, method="nearest")
+    best = one.isel(replica=int(np.argmin(one["loss"].to_numpy())))
+    assert np.array2string(best["W"].to_numpy(), precision=4) in done.stdout.splitlines()[1]
+    assert figure.exists()
+    done = subprocess.run(
+        [sys.executable, "scripts/compare_with_theory.py", path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("exact ") == 3
+
+
+def test_fresh_sets_the_old_run_aside(tmp_path):
+    spec = write(tmp_path / "s.toml", small_spec())
+    assert tmsjax_command("run", spec, "--out", tmp_path / "run").returncode == 0
+    done = tmsjax_command("run", spec, "--out", tmp_path / "run", "--fresh")
+    assert done.returncode == 0
+    assert (tmp_path / "run.old-1" / "results.nc").exists()
+
+
+def test_bad_specs_exit_2_and_write_nothing(tmp_path):
+    (tmp_path / "bad.toml").write_text('name = "x"\n[train]\nsteps = 0\noptimzer = "adam"\n')
+    done = tmsjax_command("run", "bad.toml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "did you mean 'optimizer'?" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == ["bad.toml"]
+
+
+@pytest.mark.parametrize("verb", ["map", "compare", "plot", "resume", "info"])
+def test_absent_runs_exit_2(tmp_path, verb):
+    done = tmsjax_command(verb, tmp_path)
+    assert done.returncode == 2
+    assert "not a run directory" in done.stderr
+
+
+def test_bad_selections_changed_specs_and_unwritable_outputs_exit_2(finished, tmp_path):
+    path, _ = finished
+    done = tmsjax_command("map", path, "--select", "bst")
+    assert done.returncode == 2
+    assert "did you mean 'best'?" in done.stderr
+    done = tmsjax_command("run", path / "spec.toml", "--out", path, "--set", "train.steps=7")
+    assert done.returncode == 2
+    assert "train.steps: 1500 -> 7" in done.stderr
+    (tmp_path / "file").write_text("")
+    done = tmsjax_command("run", path / "spec.toml", "--out", tmp_path / "file" / "run")
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_info_tells_size_and_time(tmp_path):
+    done = tmsjax_command("info", write(tmp_path / "s.toml", small_spec()))
+    assert done.returncode == 0, done.stderr
+    assert "12 (2 feature_probability x 3 extra_importance x 2 replica)" in done.stdout
+    assert "training time" in done.stdout
+
+
+def test_maps_of_other_dimensions_are_refused_clearly(tmp_path):
+    raw = small_spec()
+    raw["axes"] = {"feature_probability": {"values": [1.0, 0.1]}, "replica": {"count": 2}}
+    raw["instance"]["importance"] = 1.0
+    spec = write(tmp_path / "s.toml", raw)
+    assert tmsjax_command("run", spec, "--out", tmp_path / "run").returncode == 0
+    assert tmsjax_command("compare", tmp_path / "run").returncode == 0
+    done = tmsjax_command("plot", tmp_path / "run")
+    assert done.returncode == 2
+    assert "exactly two axes" in done.stderr

@@ -1,0 +1,130 @@
+"""Features: independence of activity everywhere, moments, distributions."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import small_spec
+from scipy import stats
+
+from tmsjax import data, grid, train
+from tmsjax.spec import load_spec
+
+STEPS, BATCH = 2000, 64
+
+
+def draws(streams: str = "independent", **table) -> np.ndarray:
+    """x of shape (step, instance, sample, feature) as training sees them, p = 0.5."""
+    raw = small_spec(train={"streams": streams, "batch": BATCH}, data=table)
+    raw["axes"] = {"replica": {"count": 6}}
+    raw["model"]["features"] = 3
+    raw["instance"] = {"feature_probability": 0.5}
+    spec = load_spec(raw)
+    rows = jax.tree.map(jnp.asarray, grid.instances(spec))
+
+    def one(instance, step):
+        words = train.stream(step, spec)
+        shift = train.offset(step, instance, spec)
+        return jax.vmap(lambda w: data.sample(w + shift, instance, spec.data))(words)
+
+    over_instances = jax.vmap(one, in_axes=(0, None))
+    return np.asarray(jax.jit(jax.vmap(over_instances, in_axes=(None, 0)))(rows, jnp.arange(STEPS)))
+
+
+@pytest.fixture(scope="module")
+def independent() -> np.ndarray:
+    return draws()
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(a.reshape(-1), b.reshape(-1))[0, 1])
+
+
+# A shared mask gives activity correlations near 1; chance gives at most five standard errors. Within a step the offsets
+# of two instances differ by the same amount for every sample, so there only the steps count as independent.
+BOUND = 5 / np.sqrt(STEPS * BATCH)
+BOUND_OF_INSTANCES = 5 * np.sqrt(1 / 3) / np.sqrt(STEPS)
+
+
+@pytest.mark.parametrize("part", ["activity", "value"])
+def test_independent_draws_have_no_correlation_anywhere(independent, part):
+    x = (independent > 0).astype(float) if part == "activity" else independent
+    for i, j in itertools.combinations(range(3), 2):
+        assert abs(correlation(x[..., i], x[..., j])) < BOUND, "features"
+    for shift in (1, 2, 7):
+        assert abs(correlation(x[:, :, shift:], x[:, :, :-shift])) < BOUND, "samples"
+        assert abs(correlation(x[shift:], x[:-shift])) < BOUND, "steps"
+    for a, b in itertools.combinations(range(6), 2):
+        assert abs(correlation(x[:, a], x[:, b])) < BOUND_OF_INSTANCES, "instances"
+        assert abs(correlation(x[:, a, :, 0], x[:, b, :, 1])) < BOUND, "features of different instances"
+
+
+def test_shared_streams_give_every_instance_the_same_samples():
+    x = draws("shared")
+    np.testing.assert_array_equal(x[:, 0], x[:, 5])
+    assert abs(correlation(x[..., 0], x[..., 1])) < BOUND
+
+
+def test_tied_activity_is_shared_by_features_and_values_are_not():
+    x = draws(activity="tied")
+    active = x > 0
+    np.testing.assert_array_equal(active[..., 0], active[..., 2])
+    both = active[..., 0]
+    assert abs(correlation(x[..., 0][both], x[..., 1][both])) < 2 * BOUND
+    assert abs(correlation(active[:, :, 1:], active[:, :, :-1])) < BOUND
+
+
+def sampled(p: float, values: str, count: int = 400_000) -> np.ndarray:
+    bits = jnp.asarray(np.random.default_rng(0).integers(0, 2**32, (count, 1), dtype=np.uint32))
+    spec = load_spec(small_spec(data={"values": values}))
+    instance = jax.tree.map(lambda a: jnp.asarray(a[0]), grid.instances(spec))
+    instance = instance.replace(feature_probability=jnp.float32([p]), importance=jnp.float32([1]))
+    return np.asarray(jax.vmap(lambda w: data.sample(w, instance, spec.data))(bits))[:, 0]
+
+
+@pytest.mark.parametrize("values", data.VALUES)
+@pytest.mark.parametrize("p", [1.0, 0.3, 0.01])
+def test_moments_are_those_of_the_closed_form(p, values):
+    x = sampled(p, values).astype(np.float64)
+    law = data.VALUES[values]
+    error = np.sqrt(law.second_moment * p / len(x))
+    assert abs(x.mean() - data.mean(np.array(p), load_spec(small_spec(data={"values": values})).data)) < 5 * error
+    spread = np.sqrt(np.mean(x**4) / len(x)) + 1e-12
+    assert abs(np.mean(x**2) - law.second_moment * p) < 5 * spread
+    assert abs((x > 0).mean() - p) < 5 * np.sqrt(p / len(x))
+    assert x.min() >= 0
+    if values != "half-normal":
+        assert x.max() <= 1
+
+
+def test_values_follow_their_distributions():
+    uniform = sampled(0.3, "uniform")
+    assert stats.kstest(uniform[uniform > 0], "uniform").pvalue > 1e-3
+    half_normal = sampled(0.3, "half-normal")
+    assert stats.kstest(half_normal[half_normal > 0], "halfnorm").pvalue > 1e-3
+
+
+def test_extreme_bits_stay_in_range():
+    bits = jnp.uint32([0, 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1])
+    for p in (1.0, 0.5, 1e-3):
+        v = np.asarray(data.active_uniform(bits, jnp.float32(p)))
+        assert v.min() >= 0
+        assert v.max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("activity", ["independent", "tied"])
+def test_covariance_is_that_of_samples(activity):
+    p = np.array([0.6, 0.3, 0.9])
+    raw = small_spec(model={"features": 3}, data={"activity": activity})
+    raw["axes"] = {"replica": {"count": 1}}
+    raw["instance"] = {"feature_probability": list(p)}
+    spec = load_spec(raw)
+    rng = np.random.default_rng(1)
+    columns = data.columns(spec.data, 3)
+    bits = jnp.asarray(rng.integers(0, 2**32, (400_000, columns), dtype=np.uint32))
+    instance = jax.tree.map(lambda a: jnp.asarray(a[0]), grid.instances(spec))
+    x = np.asarray(jax.vmap(lambda w: data.sample(w, instance, spec.data))(bits), np.float64)
+    np.testing.assert_allclose(np.cov(x.T), data.covariance(p, spec.data), atol=1.5e-3)
+    np.testing.assert_allclose(x.mean(0), data.mean(p, spec.data), atol=2e-3)

@@ -1,0 +1,118 @@
+"""Loss and gradient: both paths against a float64 reference on the same draws, exact against sampled."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import plain_spec, small_spec
+
+from tmsjax import data, grid, loss, model, train
+from tmsjax.scalars import Scalars, as_arrays, join, split
+from tmsjax.spec import load_spec
+
+
+def one_instance(spec):
+    table = jax.tree.map(lambda a: jnp.asarray(a[-1]), grid.instances(spec))
+    return table, train.init(table, spec).params
+
+
+def as_scalars(tree):
+    return jax.tree.map(lambda x: split(x, 0) if x.ndim else x, tree)
+
+
+def reference(params, table, x) -> tuple[float, dict]:
+    """Mean loss and its gradient in float64, written by hand for the tied ReLU model."""
+    W, b, importance = (np.asarray(v, np.float64) for v in (params["W"], params["b"], table.importance))
+    hidden = x @ W.T
+    before = hidden @ W + b
+    error = np.maximum(before, 0) - x
+    slope = 2 * importance * error * (before > 0) / len(x)
+    dW = hidden.T @ slope + (slope @ W.T).T @ x
+    return float((importance * error**2).sum(1).mean()), {"W": dW, "b": slope.sum(0)}
+
+
+@pytest.mark.parametrize(("features", "hidden", "path"), [(2, 1, "both"), (5, 2, "both"), (20, 5, "array")])
+def test_loss_and_gradient_equal_the_reference_on_the_same_draws(features, hidden, path):
+    raw = plain_spec(features, hidden, train={"batch": 64}, init={"bias_scale": 0.2})
+    raw["instance"]["importance"] = {"first": 1.0, "ratio": 0.8}
+    spec = load_spec(raw)
+    table, params = one_instance(spec)
+    bits = train.stream(4, spec)
+    shift = train.offset(4, table, spec)
+    x = np.asarray(jax.vmap(lambda w: data.sample(w + shift, table, spec.data))(bits), np.float64)
+    value, slopes = reference(params, table, x)
+    assert float(loss.total(params, table, bits, shift, spec)) / 64 == pytest.approx(value, rel=1e-5)
+    forms = [(params, table)] + ([(as_scalars(params), as_scalars(table))] if path == "both" else [])
+    for form, rows in forms:
+        grads = train.gradient(form, 4, rows, bits, spec, 16)
+        grads = jax.tree.map(
+            lambda g: join(g) if isinstance(g, Scalars) else g, grads, is_leaf=lambda g: isinstance(g, Scalars)
+        )
+        np.testing.assert_allclose(grads["W"], slopes["W"], rtol=2e-4, atol=2e-6)
+        np.testing.assert_allclose(grads["b"], slopes["b"], rtol=2e-4, atol=2e-6)
+
+
+def test_the_loss_is_a_sum_over_features():
+    spec = load_spec(plain_spec(4, 2, train={"batch": 64}))
+    table, params = one_instance(spec)
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    bits, shift = train.stream(0, spec), train.offset(0, table, spec)
+    x = np.asarray(jax.vmap(lambda w: data.sample(w + shift, table, spec.data))(bits))
+    assert float(loss.total(nothing, table, bits, shift, spec)) == pytest.approx((x**2).sum(), rel=1e-5)
+    zero = loss.of_zero_model(np.ones((1, 4)), np.full((1, 4), 0.3), spec)
+    assert zero == pytest.approx(4 * 0.3 / 3)
+
+
+CASES = {
+    "relu": small_spec(),
+    "relu, tied": small_spec(data={"activity": "tied"}),
+    "relu, m = 3": small_spec(model={"hidden": 3}),
+    "linear": plain_spec(6, 2, model={"activation": "linear"}),
+    "linear, tied": plain_spec(6, 2, model={"activation": "linear"}, data={"activity": "tied"}),
+    "linear, constant": plain_spec(6, 2, model={"activation": "linear"}, data={"values": "constant"}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_exact_loss_is_the_mean_of_the_sampled_one(name):
+    spec = load_spec(CASES[name] | {"init": {"bias_scale": 0.2}})
+    table, params = one_instance(spec)
+    count = 400_000
+    columns = data.columns(spec.data, spec.model.features)
+    bits = jnp.asarray(np.random.default_rng(2).integers(0, 2**32, (count, columns), dtype=np.uint32))
+
+    def one(word):
+        x = data.sample(word, table, spec.data)
+        return jnp.sum(table.importance * (x - model.apply(params, x, spec.model)) ** 2)
+
+    losses = np.asarray(jax.vmap(one)(bits), np.float64)
+    exact = float(loss.exact(params, table, spec))
+    assert abs(losses.mean() - exact) < 5 * losses.std() / np.sqrt(count) + 1e-6
+
+
+@pytest.mark.parametrize("name", ["relu", "relu, tied", "linear"])
+def test_exact_loss_and_gradient_are_the_same_on_both_paths(name):
+    spec = load_spec(CASES[name] | {"init": {"bias_scale": 0.2}, "train": {"steps": 5, "loss": "exact"}})
+    table, params = one_instance(spec)
+    scalar_params, scalar_table = as_scalars(params), as_scalars(table)
+    if spec.exact_loss == "relu2":
+        assert float(loss.exact(scalar_params, scalar_table, spec)) == pytest.approx(
+            float(loss.exact(params, table, spec)), rel=1e-6
+        )
+        slopes = jax.grad(loss.exact)(scalar_params, scalar_table, spec)
+        np.testing.assert_allclose(join(slopes["W"]), jax.grad(loss.exact)(params, table, spec)["W"], rtol=1e-5)
+    numeric = []
+    for k in range(spec.model.features):
+        shift = jnp.zeros(spec.model.features).at[k].set(1e-2)
+        up, down = (
+            loss.exact({**params, "b": params["b"] + s}, table, spec).astype(jnp.float32) for s in (shift, -shift)
+        )
+        numeric.append(float(up - down) / 2e-2)
+    np.testing.assert_allclose(jax.grad(loss.exact)(params, table, spec)["b"], numeric, rtol=2e-2, atol=2e-3)
+
+
+def test_object_arrays_keep_their_shape():
+    array = jnp.arange(6.0).reshape(2, 3)
+    parts = as_arrays(split(array, 0))
+    assert parts.shape == (2, 3)
+    assert float((parts @ parts.T)[0, 1]) == float((array @ array.T)[0, 1])
