@@ -2,7 +2,7 @@
 # TMSJAX_EXTRAS (for example "dev") adds extras; a CUDA extra is added when nvidia-smi answers.
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
-newest_python() {
+usable_python() {
     local name
     for name in "${PYTHON:-}" python3.12 python3.11 python3.13 python3.14 python3 python; do
         [ -n "$name" ] || continue
@@ -19,7 +19,7 @@ cuda_extra() {
     case "$version" in
         '') ;;
         12) echo cuda12 ;;
-        *) [ "$version" -ge 13 ] && echo cuda13 ;;
+        *) [ "$version" -lt 13 ] || echo cuda13 ;;
     esac
 }
 
@@ -30,7 +30,7 @@ setup() {
     [ -z "$gpu" ] || extras="${extras:+$extras,}$gpu"
     have="$(cksum < "$root/pyproject.toml") [$extras]"
     if [ ! -f "$root/.venv/.tmsjax" ] || ! grep -qxF "$have" "$root/.venv/.tmsjax"; then
-        python="$(newest_python)" || return 1
+        python="$(usable_python)" || return 1
         echo "setting up .venv with $("$python" --version)${extras:+, extras $extras}" >&2
         if command -v uv >/dev/null 2>&1; then
             [ -x "$root/.venv/bin/python" ] || uv venv --quiet --python "$python" "$root/.venv" || return 1

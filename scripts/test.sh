@@ -10,6 +10,7 @@ if [ "${1:-}" = --slow ]; then
     selection=(-m "slow or not slow")
     shift
 fi
+for script in scripts/*.sh .ci/run; do bash -n "$script"; done
 ruff check .
 ruff format --check .
 mypy

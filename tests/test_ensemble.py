@@ -6,8 +6,11 @@ import pytest
 from conftest import plain_spec, small_spec
 
 from tmsjax import ensemble, model, spec, theory
+from tmsjax.analysis import phase_map
 from tmsjax.ensemble import Ensemble, Plan
 from tmsjax.spec import load_spec
+from tmsjax.store import RunError
+from tmsjax.sweep import run_sweep
 
 
 def trained(raw: dict, stops: list[int] | None = None, **options) -> dict[str, np.ndarray]:
@@ -58,8 +61,11 @@ def test_a_diverging_model_changes_no_bit_of_its_neighbours(optimizer):
     assert np.all(~np.isfinite(wild[:, 1]) | (np.abs(wild[:, 1]) > 100))
 
 
-def test_scalar_and_array_paths_agree():
-    raw = plain_spec(5, 2, instances=6)
+@pytest.mark.parametrize(
+    "table", [{}, {"data": {"activity": "tied", "values": "half-normal"}}, {"train": {"streams": "shared"}}], ids=str
+)
+def test_scalar_and_array_paths_agree(table):
+    raw = plain_spec(3, 2, instances=6, **table)
     on_scalars = trained(raw, cut=Plan(True, 3, 2, 8))
     on_arrays = trained(raw, cut=Plan(False, 3, 2, 16))
     for name in on_scalars:
@@ -77,10 +83,11 @@ def test_a_second_call_compiles_nothing():
     assert int(states[0].step) == 11
 
 
-def test_no_collectives_in_the_training_program():
-    text = Ensemble(load_spec(small_spec())).compile().as_text()
-    for word in ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter"):
-        assert word not in text
+def test_blocks_are_dealt_out_to_all_devices():
+    sweep = Ensemble(load_spec(small_spec()), cut=CUT)
+    assert {str(leaf.devices()) for state in sweep.init() for leaf in jax.tree.leaves(state.params)} == {
+        str({device}) for device in jax.devices()
+    }
 
 
 def test_the_plan_is_a_function_of_spec_and_platform():
@@ -155,14 +162,21 @@ def test_families_to_come_need_only_model_and_spec(monkeypatch):
     )
     monkeypatch.setitem(model.FAMILIES, "untied-abs", untied)
     monkeypatch.setattr(spec, "FAMILIES", (*spec.FAMILIES, "untied-abs"))
-    monkeypatch.setitem(spec.Model.__dataclass_fields__["family"].metadata.copy(), "of", ())
     rule = dict(spec.Model.__dataclass_fields__["family"].metadata, of=spec.FAMILIES)
     monkeypatch.setattr(spec.Model.__dataclass_fields__["family"], "metadata", rule)
     raw = plain_spec(3, 3, model={"family": "untied-abs"}, train={"steps": 800, "batch": 64, "learning_rate": 1e-2})
-    from tmsjax.sweep import run_sweep
-
     run = run_sweep(raw | {"record": {"measures": ["loss", "norm"], "steps": [1, 800]}})
     assert run.dataset["V"].dims == ("replica", "feature", "hidden")
     losses = run.dataset["history_loss"].to_numpy()
     assert losses[:, 1].min() < 0.5 * losses[:, 0].min()
     assert "history_norm" not in run.dataset
+    with pytest.raises(RunError, match="no directions"):
+        phase_map(run.dataset)
+
+
+def test_trained_linear_models_split_at_importance_one():
+    raw = small_spec(model={"activation": "linear"}, train={"steps": 3000, "batch": 64})
+    raw["axes"]["extra_importance"] = {"values": [0.5, 0.8, 1.25, 2.0]}
+    raw["axes"]["replica"] = {"count": 4}
+    phase = phase_map(run_sweep(raw).dataset)["phase"].to_numpy()
+    assert phase.tolist() == [[1, 1, 2, 2]] * 2  # first only, then second only, at either probability

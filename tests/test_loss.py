@@ -90,25 +90,38 @@ def test_exact_loss_is_the_mean_of_the_sampled_one(name):
     assert abs(losses.mean() - exact) < 5 * losses.std() / np.sqrt(count) + 1e-6
 
 
-@pytest.mark.parametrize("name", ["relu", "relu, tied", "linear"])
+@pytest.mark.parametrize("name", CASES)
 def test_exact_loss_and_gradient_are_the_same_on_both_paths(name):
     spec = load_spec(CASES[name] | {"init": {"bias_scale": 0.2}, "train": {"steps": 5, "loss": "exact"}})
     table, params = one_instance(spec)
     scalar_params, scalar_table = as_scalars(params), as_scalars(table)
-    if spec.exact_loss == "relu2":
-        assert float(loss.exact(scalar_params, scalar_table, spec)) == pytest.approx(
-            float(loss.exact(params, table, spec)), rel=1e-6
-        )
-        slopes = jax.grad(loss.exact)(scalar_params, scalar_table, spec)
-        np.testing.assert_allclose(join(slopes["W"]), jax.grad(loss.exact)(params, table, spec)["W"], rtol=1e-5)
-    numeric = []
+    value = float(loss.exact(params, table, spec))
+    assert float(loss.exact(scalar_params, scalar_table, spec)) == pytest.approx(value, rel=1e-6)
+    slopes = jax.grad(loss.exact)(params, table, spec)
+    np.testing.assert_allclose(
+        join(jax.grad(loss.exact)(scalar_params, scalar_table, spec)["W"]), slopes["W"], rtol=1e-4, atol=1e-6
+    )
     for k in range(spec.model.features):
         shift = jnp.zeros(spec.model.features).at[k].set(1e-2)
-        up, down = (
-            loss.exact({**params, "b": params["b"] + s}, table, spec).astype(jnp.float32) for s in (shift, -shift)
-        )
-        numeric.append(float(up - down) / 2e-2)
-    np.testing.assert_allclose(jax.grad(loss.exact)(params, table, spec)["b"], numeric, rtol=2e-2, atol=2e-3)
+        up, down = (float(loss.exact({**params, "b": params["b"] + s}, table, spec)) for s in (shift, -shift))
+        assert slopes["b"][k] == pytest.approx((up - down) / 2e-2, rel=2e-2, abs=2e-3)
+
+
+@pytest.mark.parametrize("path", ["scalars", "arrays"])
+def test_sampled_noise_free_loss_is_the_exact_one_and_common_to_replicas(path, monkeypatch):
+    spec = load_spec(small_spec(init={"bias_scale": 0.1}))
+    rows = [jax.tree.map(lambda a, k=k: jnp.asarray(a[k]), grid.instances(spec)) for k in (6, 7, 8)]
+    params = train.init(rows[0], spec).params
+    exact = float(loss.exact(params, rows[0], spec))
+    monkeypatch.setattr(type(spec), "exact_loss", None)
+    form = as_scalars if path == "scalars" else lambda tree: tree
+    values = [float(train.noise_free_loss(form(params), form(row), spec, 16)) for row in rows]
+    assert values[0] == values[1], "replicas of a cell meet the same samples"
+    same_inputs = rows[0].replace(cell=rows[2].cell)
+    other = float(train.noise_free_loss(form(params), form(same_inputs), spec, 16))
+    assert other != values[0], "other cells meet other samples"
+    assert values[0] == pytest.approx(exact, rel=0.05)
+    assert other == pytest.approx(exact, rel=0.05)
 
 
 def test_object_arrays_keep_their_shape():

@@ -60,6 +60,13 @@ def test_identity_ignores_other_cells_and_the_order_of_axes():
     assert len(np.unique(theirs)) == theirs.size
 
 
+def test_identity_is_of_the_value_not_of_how_it_is_written():
+    counted, listed = small_spec(), small_spec()
+    listed["axes"]["replica"] = {"values": [1.0, 0.0]}
+    ours, theirs = (grid.identities(load_spec(raw)).reshape(2, 3, 2) for raw in (counted, listed))
+    np.testing.assert_array_equal(ours, theirs[:, :, ::-1])
+
+
 def test_replicas_share_the_cell_identity_only():
     table = grid.instances(load_spec(small_spec()))
     assert len(np.unique(table.cell, axis=0)) == 6

@@ -16,9 +16,9 @@ from conftest import plain_spec, small_spec
 
 import tmsjax
 from tmsjax import checkpoint
-from tmsjax.checkpoint import CheckpointError, Checkpoints
+from tmsjax.checkpoint import Checkpoints
 from tmsjax.spec import load_spec, to_toml
-from tmsjax.store import RunDirectory, RunError, write_whole
+from tmsjax.store import CheckpointError, RunDirectory, RunError, write_whole
 from tmsjax.sweep import Interrupted, run_sweep
 
 

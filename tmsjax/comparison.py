@@ -16,11 +16,11 @@ def theory_phases(dataset: xr.Dataset, exact: xr.Dataset | None) -> dict[str, np
     """The theories that apply to a run, by name: "candidate" and "exact" for relu, "linear" for linear models."""
     spec = analysis.spec_of(dataset)
     if spec.exact_loss == "linear" and spec.data.activity == "independent" and spec.data.values == "uniform":
-        return {"exact": analysis.linear_phases(dataset)}
+        return {"exact": analysis.linear_phases(dataset)} if analysis.same_variances(dataset) else {}
     if exact is None:
         return {}
     out = {}
-    if spec.model.hidden == 1:
+    if spec.model.hidden == 1 and spec.data.activity == "independent":
         out["candidate"] = analysis.candidate_phases(dataset)
     return out | {"exact": exact["phase"].to_numpy()}
 
@@ -63,13 +63,16 @@ def compare_run(run: Run | str | Path, select: str = "best") -> dict:
     run = run if isinstance(run, Run) else open_run(run)
     dataset = run.dataset
     exact = stored_exact_map(run)
+    if exact is None and (exact := exact_map(dataset)) is not None and run.directory is not None:
+        write_dataset(run.directory.path / "theory.nc", exact)
     trained = analysis.phase_map(dataset, select)
     result = analysis.compare(trained, theory_phases(dataset, exact))
     if exact is not None:
-        ratio = trained["loss"].to_numpy() / exact["loss"].to_numpy()
-        result["exact"]["loss_ratio_quantiles"] = {
-            str(q): float(np.nanquantile(ratio, q)) for q in (0.5, 0.9, 0.99, 1.0)
-        }
+        ratio = (trained["loss"] / exact["loss"]).to_numpy()
+        ratio = ratio[np.isfinite(ratio)]
+        if ratio.size:
+            quantiles = {str(q): float(np.quantile(ratio, q)) for q in (0.0, 0.5, 0.9, 0.99, 1.0)}
+            result["exact"]["loss_ratio_quantiles"] = quantiles
         result["exact"]["starts"] = int(exact.attrs["starts"])
         result["exact"]["largest_gradient"] = float(exact["gradient"].max())
     if run.directory is not None:
@@ -90,8 +93,7 @@ def plotted(run: Run, select: str) -> tuple[xr.Dataset, dict[str, np.ndarray], d
     if set(map(str, trained["phase"].dims)) != {shown.y, shown.x}:
         have = ", ".join(map(str, trained["phase"].dims)) or "none"
         raise RunError(f"a phase map needs exactly two axes besides replica; {run.spec.name} has: {have}")
-    path = run.directory.path / "theory.nc" if run.directory else None
-    exact = read_dataset(path) if path and path.exists() else None
+    exact = stored_exact_map(run)
     theories = theory_phases(dataset, exact)
     weights = {}
     if "candidate" in theories:
@@ -102,18 +104,10 @@ def plotted(run: Run, select: str) -> tuple[xr.Dataset, dict[str, np.ndarray], d
 
 
 def stored_exact_map(run: Run) -> xr.Dataset | None:
-    """The exact map, from theory.nc if this run's is there."""
-    if run.directory is None:
-        return exact_map(run.dataset)
-    path = run.directory.path / "theory.nc"
-    if path.exists():
-        stored = read_dataset(path)
-        if stored.attrs["spec"] == run.dataset.attrs["spec"]:
-            return stored
-    exact = exact_map(run.dataset)
-    if exact is not None:
-        write_dataset(path, exact)
-    return exact
+    """The exact map in theory.nc, if there is one and it is this run's."""
+    path = run.directory.path / "theory.nc" if run.directory else None
+    stored = read_dataset(path) if path and path.exists() else None
+    return stored if stored is not None and stored.attrs["spec"] == run.dataset.attrs["spec"] else None
 
 
 def report(run: Run, result: dict) -> str:
@@ -151,7 +145,7 @@ def report(run: Run, result: dict) -> str:
 
 def _theory_lines(result: dict, part: dict) -> list[str]:
     names = result["phases"]
-    lines = [f"Cells that agree: {part['agreement']:.2%}."]
+    lines = [f"Cells that agree: {part['agreement']:.2%}." if part["agreement"] is not None else "No usable cells."]
     distance = part["boundary_distance"]
     if distance:
         cell = " x ".join(f"{c:.4f}" for c in distance["cell"])
@@ -164,8 +158,10 @@ def _theory_lines(result: dict, part: dict) -> list[str]:
     if "loss_ratio_quantiles" in part:
         q = part["loss_ratio_quantiles"]
         lines.append(
-            f"Loss over the exact minimum: median {q['0.5']:.4f}, 99 % below {q['0.99']:.4f}, largest {q['1.0']:.4f}."
+            f"Trained loss over the exact minimum: smallest {q['0.0']:.6f}, median {q['0.5']:.4f}, "
+            f"99 % below {q['0.99']:.4f}, largest {q['1.0']:.4f}."
         )
+    if "starts" in part:
         lines.append(
             f"Exact minima: best of {part['starts']} descents a cell; "
             f"largest gradient left {part['largest_gradient']:.1e}."

@@ -1,7 +1,7 @@
 """Features of one instance: which are active, with what values.
 
 Feature i is active with probability p_i and then follows the distribution of values; otherwise it is exactly 0.
-One uniform u gives both: v = ((u - (1 - p)) / p)+ is 0 with probability 1 - p and else uniform on (0, 1], and the
+One uniform u gives both: v = (1 - u/p)+ is 0 with probability 1 - p and else uniform on (0, 1], and the
 value is a quantile function of v. Everything here is elementwise over numpy-like arrays or object arrays of scalars.
 """
 
@@ -47,20 +47,17 @@ def columns(data: Data, features: int) -> int:
     return features + 1 if data.activity == "tied" else features
 
 
-def signed_uniform(bits: Any) -> Any:
-    """uint32 bits as float32, uniform on [-2^31, 2^31]: their value as signed integers."""
-    return jax.lax.bitcast_convert_type(bits, jnp.int32).astype(jnp.float32)
-
-
 def _positive(v: Any) -> Any:
     # Not jnp.maximum: the branch and its gradient share one mask, and XLA:CPU's max that passes on NaN is slow.
     return jnp.where(v > 0, v, np.float32(0))
 
 
 def active_uniform(bits: Any, probability: Any) -> Any:
-    """v in [0, 1]: 0 with probability 1 - p, else uniform. `bits` uint32 scalar or array, `probability` in (0, 1]."""
-    inverse = 1 / probability
-    return _positive(signed_uniform(bits) * (np.float32(2.0**-32) * inverse) + (1 - np.float32(0.5) * inverse))
+    """v in [0, 1]: 0 with probability 1 - p, else uniform. `bits` uint32 scalar or array, `probability` in (0, 1].
+
+    Bits near 0 are the active ones, as floats keep their resolution there: v has steps of 2^-32 / p.
+    """
+    return _positive(1 - bits.astype(jnp.float32) * (np.float32(2.0**-32) / probability))
 
 
 def sample(bits: Any, instance: Instance, data: Data) -> Any:

@@ -20,13 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tmsjax import data, grid, model, threefry, train
-from tmsjax.scalars import Scalars, join, split
+from tmsjax import grid, model, train
+from tmsjax.scalars import joined, split
 from tmsjax.spec import Spec
 from tmsjax.train import TrainState
 
-EVALUATION_SAMPLES = 2**16
-EVALUATION_MICROBATCH = 2**10  # of the array path
 SCALAR_LIMIT = 16  # largest n * m written out as scalars; beyond it, compile time grows and matmuls win
 
 
@@ -83,6 +81,7 @@ class Ensemble:
         self.plan = cut or plan(spec, self.platform)
         self.workers = max(len(self.devices), cores()) if self.platform == "cpu" else len(self.devices)
         self.table = self.place(grid.instances(spec))
+        self._compiled_already: set[Any] = set()
         self._init = self._compiled(partial(_init_block, spec=spec))
         self._advance = self._compiled(partial(_advance_block, spec=spec, cut=self.plan), donate_argnums=0)
         self._loss = self._compiled(partial(_loss_block, spec=spec, cut=self.plan))
@@ -103,9 +102,11 @@ class Ensemble:
             return jax.block_until_ready(function(*block, *extra))
 
         work = list(zip(*blocks, strict=True))
-        first = [call(block) for block in work[: len(self.devices)]]  # compiles, once a device
+        alone = 0 if function in self._compiled_already else len(self.devices)  # so that threads do not compile twice
+        self._compiled_already.add(function)
+        first = [call(block) for block in work[:alone]]
         with ThreadPoolExecutor(self.workers) as pool:
-            return first + list(pool.map(call, work[len(self.devices) :]))
+            return first + list(pool.map(call, work[alone:]))
 
     def place(self, tree: Any) -> list:
         """Numpy arrays with a leading axis instance as blocks on the devices; scalars go to every block."""
@@ -169,12 +170,6 @@ def _divide(tree: Any, cut: Plan) -> Any:
     return jax.tree.map(lambda x: split(x) if x.ndim > 1 else x, tree) if cut.scalars else tree
 
 
-def _unite(tree: Any) -> Any:
-    """The inverse of `_divide`."""
-    is_scalars = lambda x: isinstance(x, Scalars)  # noqa: E731
-    return jax.tree.map(lambda x: join(x) if is_scalars(x) else x, tree, is_leaf=is_scalars)
-
-
 def _init_block(table: Any, *, spec: Spec) -> TrainState:
     one = partial(train.init, spec=spec)
     shape = jax.eval_shape(one, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), table))
@@ -191,13 +186,11 @@ def _advance_block(state: TrainState, table: Any, stop: Any, *, spec: Spec, cut:
     def step(k: Any, state: TrainState) -> TrainState:
         return vectorised(state, table, train.stream(k, spec))
 
-    return _unite(jax.lax.fori_loop(state.step, stop, step, state))
+    return joined(jax.lax.fori_loop(state.step, stop, step, state))
 
 
 def _loss_block(params: Any, table: Any, *, spec: Spec, cut: Plan) -> jax.Array:
-    key = threefry.purpose_key(spec.seed, threefry.EVALUATION, 0)
-    bits = threefry.shared_bits(key, (EVALUATION_SAMPLES, data.columns(spec.data, spec.model.features)))
-    microbatch = math.gcd(cut.microbatch, EVALUATION_SAMPLES) if cut.scalars else EVALUATION_MICROBATCH
+    microbatch = math.gcd(2 ** int(math.log2(cut.microbatch)), train.EVALUATION_CHUNK)
     params, table = _divide(params, cut), _divide(table, cut)
     one = partial(train.noise_free_loss, spec=spec, microbatch=microbatch)
-    return jax.vmap(one, in_axes=(_axes(params), _axes(table), None))(params, table, bits)
+    return jax.vmap(one, in_axes=(_axes(params), _axes(table)))(params, table)

@@ -23,8 +23,8 @@ def estimate(spec: Spec, seconds: float = 1.0) -> dict[str, str]:
         speed = (stop - step) / (time.monotonic() - start)
         step, segment = stop, min(2 * segment, max(1, int(speed * seconds / 4)))
     cut = ensemble.plan
-    held = (memory.argument_size_in_bytes + memory.output_size_in_bytes) * cut.blocks
-    on_device = held + memory.temp_size_in_bytes * min(ensemble.workers, cut.blocks)
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    on_device = held * cut.blocks + memory.temp_size_in_bytes * min(ensemble.workers, cut.blocks)
     samples = speed * spec.instances * (spec.train.batch if spec.train.loss == "sampled" else 1)
     return {
         "device": device_line(ensemble.devices),

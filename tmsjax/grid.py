@@ -27,12 +27,12 @@ class Instance:
     cell: Any  # (2,) uint32, the same without the axis replica
 
 
-def instances(spec: Spec, rows: slice = slice(None)) -> Instance:
-    """The table of `spec`, numpy arrays; `rows` takes a part of it."""
+def instances(spec: Spec) -> Instance:
+    """The table of `spec`, numpy arrays."""
 
     def column(name: str, features: int | None = None) -> np.ndarray:
         values = spec.evaluate(name).astype(np.float32)
-        full = np.broadcast_to(values, (*spec.shape, features or 1)).reshape(spec.instances, -1)[rows]
+        full = np.broadcast_to(values, (*spec.shape, features or 1)).reshape(spec.instances, -1)
         return np.ascontiguousarray(full if features else full[:, 0])
 
     return Instance(
@@ -42,8 +42,8 @@ def instances(spec: Spec, rows: slice = slice(None)) -> Instance:
         weight_decay=column("weight_decay"),
         init_scale=column("init_scale"),
         bias_scale=column("bias_scale"),
-        identity=_words(identities(spec))[rows],
-        cell=_words(identities(spec, without=(REPLICA,)))[rows],
+        identity=_words(identities(spec)),
+        cell=_words(identities(spec, without=(REPLICA,))),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tmsjax import data, model, theory
 from tmsjax.grid import Instance
-from tmsjax.scalars import as_arrays, objects
+from tmsjax.scalars import as_arrays, joined, objects
 from tmsjax.spec import Spec
 
 
@@ -40,7 +40,8 @@ def _one(params: Any, instance: Instance, bits: Any, spec: Spec) -> Any:
 
 def exact(params: Any, instance: Instance, spec: Spec) -> Any:
     """The expected loss in closed form; see theory.py. Only where `spec.exact_loss` names one."""
-    params, instance = as_arrays((params, instance))
+    held = as_arrays if spec.exact_loss == "relu2" else joined  # matrix products need arrays
+    params, instance = held((params, instance))
     W, b = params["W"], params["b"]
     importance, probability = instance.importance, instance.feature_probability
     if spec.exact_loss == "relu2":

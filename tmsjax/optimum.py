@@ -46,7 +46,8 @@ def exact_optimum(
     """The optimum for every row of `importance`, `feature_probability` (k, 2); float64.
 
     Starts: for hidden = 1 the eight sign and size patterns of SIGNED_STARTS, each feature's bias 0 if it starts
-    large and p/2 if small; for hidden > 1 the same in the first two dimensions, turned by a right angle and a half.
+    large and p/2 if small. For hidden > 1 the same in the first dimension, and W_2 also has a part between 1 and 0.1
+    in the second.
     """
     importance = np.atleast_2d(np.asarray(importance, np.float64))
     probability = np.atleast_2d(np.asarray(feature_probability, np.float64))
@@ -68,7 +69,7 @@ def _starts(probability: np.ndarray, hidden: int) -> tuple[np.ndarray, np.ndarra
     W = np.zeros((len(patterns), hidden, 2))
     W[:, 0, :] = patterns
     if hidden > 1:
-        W[:, 1, 1] = np.linspace(1, 0, len(patterns))
+        W[:, 1, 1] = np.linspace(1, 0.1, len(patterns))
     small = np.abs(patterns) <= 0.1
     b = small[None] * probability[:, None, :] / 2
     return np.broadcast_to(W, (len(probability), *W.shape)), b

@@ -54,8 +54,12 @@ class Select:
 
 
 def hash64(*parts: object) -> int:
-    """A 64-bit hash of the text of `parts`; the same on every machine and Python."""
-    digest = hashlib.blake2b("\x1f".join(str(p) for p in parts).encode(), digest_size=8).digest()
+    """A 64-bit hash of the text of `parts`; the same on every machine and Python.
+
+    Numbers count to 12 digits, so that neither 0 and 0.0 nor another machine's rounding make a difference.
+    """
+    texts = (f"{float(p):.12g}" if isinstance(p, (int, float)) else str(p) for p in parts)
+    digest = hashlib.blake2b("\x1f".join(texts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
 
@@ -66,7 +70,7 @@ def suggest(name: str, allowed: list[str]) -> str:
     return f"{hint} (allowed: {', '.join(map(repr, allowed)) or 'none'})"
 
 
-def is_number(value: object) -> bool:
+def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -88,6 +92,9 @@ def parse(
         return parse(v, where, axes, report, per_feature=per_feature, words=words)
 
     if is_number(value):
+        if not abs(value) < 1e300:
+            report(path, f"needs a finite number, not {value!r:.40}")
+            return None
         return float(value)
     if isinstance(value, str):
         if value in words:
@@ -136,8 +143,9 @@ def _parse_select(
 
 def _parse_curve(value: dict, path: str, axes: Mapping[str, Axis], report: Report, inner: Callable) -> Curve | None:
     permute = value.get("permute")
-    if permute is not None and permute not in axes:
+    if permute is not None and (not isinstance(permute, str) or permute not in axes):
         report(f"{path}.permute", f"no axis is named {permute!r}{suggest(permute, list(axes))}")
+        return None
     body = {k: v for k, v in value.items() if k != "permute"}
     if set(body) == {"first", "ratio"}:
         first, ratio = inner(body["first"], f"{path}.first"), inner(body["ratio"], f"{path}.ratio")
@@ -216,7 +224,7 @@ def evaluate(
         if q.permute is None:
             return out
         axis = axes[q.permute]
-        ranks = [[hash64("permute", seed, axis.name, v, i) for i in range(features)] for v in axis.values]
+        ranks = [[hash64("permute", str(seed), axis.name, v, i) for i in range(features)] for v in axis.values]
         order = np.argsort(np.array(ranks, np.uint64), axis=1)
         shape = [1] * len(names) + [features]
         shape[names.index(q.permute)] = len(axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from os import PathLike
 from typing import Any
 
@@ -34,7 +35,8 @@ class Run:
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that can be restored."""
-        return self._checkpoints().steps()
+        with closing(self._checkpoints()) as checkpoints:
+            return checkpoints.steps()
 
     def restore(self, step: int | None = None) -> dict[str, np.ndarray]:
         """Parameters, optimizer state and history of a checkpoint (default: the newest), checksums verified.
@@ -42,7 +44,8 @@ class Run:
         Names are paths such as "state.params.W"; arrays have a leading axis instance, in C order of the axes.
         Raises CheckpointError if the step is absent or damaged.
         """
-        return self._checkpoints().load(step)[1]
+        with closing(self._checkpoints()) as checkpoints:
+            return checkpoints.load(step)[1]
 
     def _checkpoints(self) -> Any:
         from tmsjax.checkpoint import Checkpoints
@@ -50,7 +53,7 @@ class Run:
 
         if self.directory is None:
             raise RunError("a run in memory has no checkpoints; give run_sweep an `out`")
-        return Checkpoints(self.directory.checkpoints, self.spec.checkpoint.keep)
+        return Checkpoints(self.directory.checkpoints)
 
 
 def open_run(path: str | PathLike) -> Run:

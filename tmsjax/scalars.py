@@ -56,6 +56,12 @@ def as_arrays(tree: Any) -> Any:
     return jax.tree.map(lambda x: objects(x.parts, x.shape) if is_scalars(x) else x, tree, is_leaf=is_scalars)
 
 
+def joined(tree: Any) -> Any:
+    """`tree` with every Scalars replaced by the array it stands for (see `join`); arrays stay as they are."""
+    is_scalars = lambda x: isinstance(x, Scalars)  # noqa: E731
+    return jax.tree.map(lambda x: join(x) if is_scalars(x) else x, tree, is_leaf=is_scalars)
+
+
 def elementwise(function: Any, x: Any) -> Any:
     """`function` on every element, whether `x` is an array or an object array of scalars."""
     if isinstance(x, np.ndarray) and x.dtype == object:

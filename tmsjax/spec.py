@@ -25,9 +25,11 @@ ACTIVATIONS = ("relu", "linear", "gelu")
 FAMILIES = ("tied",)
 VALUES = ("uniform", "constant", "half-normal")
 MEASURES = ("loss", "norm", "superposition", "dimensionality", "W")
+SELECTIONS = ("best", "paper", "vote")  # among the replicas of a cell; see analysis.py
 XAVIER = "xavier"
 REPLICA = "replica"  # the axis that repeats a cell; the one axis that no quantity need name
 RECORD_POINTS = 16
+ADAMW_DECAY = 0.01  # as in the paper's notebook, where adamw is given no weight_decay
 
 
 class SpecError(ValueError):
@@ -189,13 +191,13 @@ class Spec:
     def evaluate(self, name: str) -> np.ndarray:
         """Values of the quantity `name`, broadcast over axes and features; see `quantity.evaluate`."""
         table = next(t for t in (self.instance, self.init, self.train) if hasattr(t, name))
-        xavier = math.sqrt(2 / (self.model.features + self.model.hidden))
+        fan = self.model.features + (self.model.hidden or 0)  # hidden is None only while a spec is checked
         return evaluate(
             getattr(table, name),
             self.axis,
             features=self.model.features,
             seed=self.seed,
-            words={XAVIER: xavier},
+            words={XAVIER: math.sqrt(2 / fan)},
         )
 
 
@@ -297,9 +299,9 @@ class _Loader:
             self.report("seed", f"needs a whole number from 0 to 2**63 - 1, not {seed!r}")
         self.axes = self.read_axes(raw.get("axes", {}))
         tables = {table: self.table(table, cls, raw.get(table, {})) for table, cls in TABLES.items()}
-        if self.problems:
+        if any(table is None for table in tables.values()):
             return None
-        spec = Spec(name=str(name), seed=int(seed), axes=tuple(self.axes.values()), **tables)
+        spec = Spec(str(name), seed=seed, axes=tuple(self.axes.values()), **tables)  # parts may be None here
         self.check_whole(spec)
         return spec
 
@@ -340,7 +342,7 @@ class _Loader:
             return tuple(range(count))
         kind = "log" if "log" in body else "linear"
         ends = body[kind]
-        ok = isinstance(ends, list) and len(ends) == 2 and all(is_number(e) and math.isfinite(e) for e in ends)
+        ok = isinstance(ends, list) and len(ends) == 2 and all(map(_is_finite, ends))
         if not ok or (kind == "log" and min(ends) <= 0):
             positive = "positive " if kind == "log" else ""
             self.report(f"{path}.{kind}", f"needs [a, b], two finite {positive}numbers, not {ends!r}")
@@ -354,7 +356,7 @@ class _Loader:
     def listed_values(self, values: Any, path: str) -> tuple | None:
         if not isinstance(values, list) or not values:
             self.report(path, f"needs a list of at least one value, not {values!r}")
-        elif not (all(is_number(v) and math.isfinite(v) for v in values) or all(isinstance(v, str) for v in values)):
+        elif not (all(map(_is_finite, values)) or all(isinstance(v, str) for v in values)):
             self.report(path, f"needs finite numbers only or names only, not {values!r}")
         elif len(set(values)) < len(values):
             self.report(path, f"a value stands there twice: {values!r}")
@@ -375,7 +377,9 @@ class _Loader:
                 values[key] = self.value(raw[key], f"{name}.{key}", spec_field.metadata)
             elif spec_field.default is MISSING:
                 self.report(f"{name}.{key}", "is missing")
-        return cls(**values) if len(values) >= sum(f.default is MISSING for f in known.values()) else None
+        if name == "train" and values.get("optimizer") == "adamw":
+            values.setdefault("weight_decay", ADAMW_DECAY)
+        return cls(**({f: None for f in known if known[f].default is MISSING} | values))
 
     def value(self, value: Any, path: str, rule: Mapping) -> Any:
         kind = rule["type"]
@@ -383,14 +387,14 @@ class _Loader:
             words = rule.get("words", ())
             per_feature = rule.get("per_feature", False)
             return parse(value, path, self.axes, self.report, per_feature=per_feature, words=words)
-        if kind == "choice" and value not in rule["of"]:
+        if kind == "choice" and (not isinstance(value, str) or value not in rule["of"]):
             self.report(path, f"{value!r} is not known{suggest(value, list(rule['of']))}")
         elif kind == "choices":
-            if not isinstance(value, list) or not all(v in rule["of"] for v in value):
+            if not isinstance(value, list) or not all(isinstance(v, str) and v in rule["of"] for v in value):
                 self.report(path, f"needs a list of {', '.join(map(repr, rule['of']))}, not {value!r}")
             else:
                 return tuple(dict.fromkeys(value))
-        elif kind == "axis" and (value not in self.axes or value == REPLICA):
+        elif kind == "axis" and (not isinstance(value, str) or value not in self.axes or value == REPLICA):
             self.report(path, f"no axis is named {value!r}{suggest(value, [a for a in self.axes if a != REPLICA])}")
         elif kind == "steps":
             whole = isinstance(value, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
@@ -404,36 +408,44 @@ class _Loader:
 
     def number(self, value: Any, path: str, rule: Mapping) -> Any:
         whole = rule["type"] == "int"
-        right_type = is_number(value) and (isinstance(value, int) or not whole)
+        right_type = is_number(value) and (isinstance(value, int) or not whole) and abs(value) < 2**63
         if not right_type or not math.isfinite(value) or not _within(np.asarray(value), rule):
             self.report(path, f"needs a {'whole ' * whole}number {_range(rule)}, not {value!r}")
             return None
         return value if whole else float(value)
 
     def check_whole(self, spec: Spec) -> None:
-        """Rules that need more than one key."""
+        """Rules that need more than one key. Keys that could not be read are None here and told already."""
         used = {name for table, key in QUANTITIES for name in axes_used(getattr(getattr(spec, table), key))}
+        unread = any(_unread(getattr(getattr(spec, table), key)) for table, key in QUANTITIES)
         for name in sorted(spec.axis.keys() - used - {REPLICA}):
-            self.report(f"axes.{name}", "no quantity names this axis; use it, or drop it (repeats go by 'replica')")
-        for table, cls in TABLES.items():
-            for f in fields(cls):
-                if f.metadata["type"] == "quantity":
-                    self.check_quantity(spec, table, f.name, f.metadata)
-        if spec.train.weight_decay != 0.0 and spec.train.optimizer != "adamw":
-            self.report("train.weight_decay", f"only adamw uses it; the optimizer is {spec.train.optimizer!r}")
-        if spec.train.momentum and spec.train.optimizer not in ("sgd", "rmsprop"):
-            self.report("train.momentum", f"only sgd and rmsprop use it; the optimizer is {spec.train.optimizer!r}")
-        if spec.train.loss == "exact" and spec.exact_loss is None:
+            if not unread:
+                self.report(f"axes.{name}", "no quantity names this axis; use it, or drop it (repeats go by 'replica')")
+        if spec.model.features is not None:
+            self.check_features(spec)
+        train = spec.train
+        if train.weight_decay not in (0.0, None) and train.optimizer in ("adam", "sgd", "rmsprop"):
+            self.report("train.weight_decay", f"only adamw uses it; the optimizer is {train.optimizer!r}")
+        if train.momentum and train.optimizer in ("adam", "adamw"):
+            self.report("train.momentum", f"only sgd and rmsprop use it; the optimizer is {train.optimizer!r}")
+        if train.loss == "exact" and spec.exact_loss is None and not self.problems:
             known = "relu with 2 features and uniform values, or linear"
             self.report("train.loss", f"no exact loss is known for this model (known: {known}); use 'sampled'")
-        if spec.engine.microbatch and spec.train.batch % spec.engine.microbatch:
-            self.report("engine.microbatch", f"needs a divisor of train.batch = {spec.train.batch}")
-        if spec.record.steps and max(spec.record.steps) > spec.train.steps:
-            self.report("record.steps", f"step {max(spec.record.steps)} lies beyond train.steps = {spec.train.steps}")
-        if spec.study.feature is not None and spec.study.feature >= spec.model.features:
-            self.report("study.feature", f"features count from 0 to {spec.model.features - 1}")
+        if spec.engine.microbatch and train.batch and train.batch % spec.engine.microbatch:
+            self.report("engine.microbatch", f"needs a divisor of train.batch = {train.batch}")
+        if spec.record.steps and train.steps and max(spec.record.steps) > train.steps:
+            self.report("record.steps", f"step {max(spec.record.steps)} lies beyond train.steps = {train.steps}")
         if spec.study.x is not None and spec.study.x == spec.study.y:
             self.report("study.x", f"x and y are both {spec.study.x!r}")
+
+    def check_features(self, spec: Spec) -> None:
+        """Rules that need the number of features."""
+        for table, cls in TABLES.items():
+            for f in fields(cls):
+                if f.metadata["type"] == "quantity" and not _unread(getattr(getattr(spec, table), f.name)):
+                    self.check_quantity(spec, table, f.name, f.metadata)
+        if spec.study.feature is not None and spec.study.feature >= spec.model.features:
+            self.report("study.feature", f"features count from 0 to {spec.model.features - 1}")
 
     def check_quantity(self, spec: Spec, table: str, key: str, rule: Mapping) -> None:
         value = getattr(getattr(spec, table), key)
@@ -442,11 +454,26 @@ class _Loader:
             if length != spec.model.features:
                 self.report(path, f"a list of {length} values, but model.features = {spec.model.features}")
                 return
+        if "words" in rule and spec.model.hidden is None:
+            return
         with np.errstate(all="ignore"):
             values = spec.evaluate(key)
         bad = ~(np.isfinite(values) & (values < np.finfo(np.float32).max) & _within(values, rule))
         if bad.any():
-            self.report(path, f"needs numbers {_range(rule)}; got {values[bad].flat[0]!r}".replace("np.float64", ""))
+            self.report(path, f"needs numbers {_range(rule)}; got {float(values[bad].flat[0])!r}")
+
+
+def _unread(quantity: Any) -> bool:
+    """Whether any part of a quantity could not be read."""
+    if isinstance(quantity, quantities.Curve):
+        return _unread((quantity.first, quantity.second))
+    if isinstance(quantity, quantities.Select):
+        return _unread(quantity.of)
+    return any(map(_unread, quantity)) if isinstance(quantity, tuple) else quantity is None
+
+
+def _is_finite(value: Any) -> bool:
+    return is_number(value) and abs(value) < 1e300
 
 
 def _floats(value: Any) -> Any:

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,14 @@ STATUS = {"ok": 0, "non_finite": 1, "diverged": 2}
 
 class RunError(RuntimeError):
     """A run directory that cannot be used: says which and why."""
+
+
+class RunFailed(RuntimeError):
+    """A run that began and could not go on: says where and why. What was saved before stays good."""
+
+
+class CheckpointError(RunFailed):
+    """A checkpoint that is missing or damaged: says which, and what is wrong with it."""
 
 
 class RunDirectory:
@@ -148,11 +157,13 @@ def results_dataset(
     status: np.ndarray,
     history: dict[str, np.ndarray],
     steps: tuple[int, ...],
+    directions: bool = True,
 ) -> xr.Dataset:
     """The results as one dataset whose dimensions and coordinates are the spec's axes.
 
     Arrays come with a leading axis instance; `history` with (instance, step, ...). `dims` names the dimensions of each
-    parameter. The dataset carries its spec as TOML in attrs["spec"].
+    parameter; `directions`: whether W's columns are the features' directions. The dataset carries its spec as TOML in
+    attrs["spec"].
     """
     axes = tuple(a.name for a in spec.axes)
 
@@ -172,11 +183,11 @@ def results_dataset(
     coordinates: dict[str, Any] = {a.name: list(a.values) for a in spec.axes}
     if history:
         coordinates["step"] = list(steps)
-    return xr.Dataset(variables, coordinates, {"spec": to_toml(spec), "format": FORMAT})
+    return xr.Dataset(variables, coordinates, {"spec": to_toml(spec), "format": FORMAT, "directions": int(directions)})
 
 
 def provenance() -> dict:
-    """Versions and the git commit of the working directory, for run.json."""
+    """Versions and the git commit of this package's repository ("-dirty" if it was changed), for run.json."""
     packages = ["tmsjax", "jax", "jaxlib", "optax", "flax", "orbax-checkpoint", "numpy", "xarray"]
     versions = {}
     for name in packages:
@@ -190,8 +201,10 @@ def provenance() -> dict:
 def _git_commit() -> str | None:
     here = Path(__file__).parent
     try:
-        command = ["git", "-C", str(here), "rev-parse", "HEAD"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        ask = partial(subprocess.run, cwd=here, capture_output=True, text=True, timeout=10, check=False)
+        top = ask(["git", "rev-parse", "--show-toplevel"]).stdout.strip()
+        if not top or Path(top) / "tmsjax" != here:  # installed somewhere inside another repository
+            return None
+        return ask(["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]).stdout.strip() or None
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None

@@ -21,7 +21,7 @@ from tmsjax.grid import instances
 from tmsjax.loss import of_zero_model
 from tmsjax.run import Run
 from tmsjax.spec import Record, Spec, difference, load_spec
-from tmsjax.store import STATUS, RunDirectory, RunError, provenance, results_dataset
+from tmsjax.store import STATUS, CheckpointError, RunDirectory, RunError, RunFailed, provenance, results_dataset
 from tmsjax.train import TrainState
 
 RECORD_LIMIT = 200e6  # bytes of history that a dataset may hold
@@ -143,7 +143,13 @@ class _Sweep:
         self.directory.write_info(self.info)
         self.checkpoints = Checkpoints(self.directory.checkpoints, self.spec.checkpoint.keep)
         found = self.checkpoints.load_newest_good()
-        self.directory.log("start", step=found[0] if found else 0, device=self.info["device"])
+        if found is None and self.info["steps_done"] > 0:
+            raise CheckpointError(f"{self.directory.path}: its checkpoints are gone; --fresh starts again")
+        versions = provenance()["versions"]
+        changed = [f"{k} {v} -> {versions[k]}" for k, v in self.info["versions"].items() if versions.get(k) != v]
+        if found is not None and changed:
+            warnings.warn(f"resumed with other versions, bits may differ: {', '.join(changed)}", stacklevel=5)
+        self.directory.log("start", step=found[0] if found else 0, device=self.info["device"], versions=versions)
         if found is None:
             return None
         self.step, arrays = found
@@ -155,18 +161,23 @@ class _Sweep:
         return self.ensemble.place(state)
 
     def finish(self) -> xr.Dataset:
-        """Trains to the last step and writes the results."""
+        """Trains to the last step and writes the results. Raises RunFailed if memory, disk or device give out."""
         try:
             self._train()
             with _timed(self.info, "seconds_of_results"):
                 dataset = self._results()
                 if self.directory is not None:
                     self.directory.write_results(dataset)
+        except (MemoryError, OSError, jax.errors.JaxRuntimeError) as error:
+            where = "in memory" if self.directory is None else self.directory.path
+            reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+            raise RunFailed(f"{where}: failed after step {self.step}: {reason}") from error
         finally:
             if self.checkpoints is not None:
                 self.checkpoints.close()
         if self.directory is not None:
             self.info["state"] = "complete"
+            self.info["diverged_models"] = int((dataset["status"] != STATUS["ok"]).sum())
             self.info["peak_memory_bytes"] = peak_memory()
             self.directory.write_info(self.info)
             self.directory.log("complete", step=self.step)
@@ -248,7 +259,8 @@ class _Sweep:
         history = {name: np.stack(records, axis=1) for name, records in self.history.items() if records}
         inputs = {"importance": table.importance, "feature_probability": table.feature_probability}
         dims = dict(model.FAMILIES[spec.model.family].dims)
-        return results_dataset(spec, dims, params, inputs, losses, status, history, spec.record_steps)
+        directions = model.FAMILIES[spec.model.family].directions is not None
+        return results_dataset(spec, dims, params, inputs, losses, status, history, spec.record_steps, directions)
 
 
 MEASURES: dict[str, Callable[[Any], Any]] = {

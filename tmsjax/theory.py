@@ -214,7 +214,7 @@ def refine(
         trial = theta[rows] - np.linalg.solve(hessian, slope[rows][..., None])[..., 0]
         trial_value = loss(trial, rows)
         better = trial_value <= value[rows]
-        damping[rows] = np.where(better, damping[rows] / 10, np.maximum(damping[rows] * 20, 1e-8))
+        damping[rows] = np.where(better, np.maximum(damping[rows] / 10, 1e-12), damping[rows] * 20)
         theta[rows[better]], value[rows[better]] = trial[better], trial_value[better]
         slope[rows[better]] = gradient(trial[better], rows[better])
     W, b = unpack(theta)

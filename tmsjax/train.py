@@ -15,6 +15,9 @@ from tmsjax.grid import Instance
 from tmsjax.scalars import as_arrays, objects
 from tmsjax.spec import Spec, Train
 
+EVALUATION_SAMPLES = 2**16
+EVALUATION_CHUNK = 2**10
+
 
 @struct.dataclass
 class TrainState:
@@ -109,19 +112,28 @@ def step(state: TrainState, instance: Instance, bits: jax.Array, spec: Spec, mic
     return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
 
 
-def noise_free_loss(params: Any, instance: Instance, bits: jax.Array, spec: Spec, microbatch: int) -> Any:
-    """The exact loss where there is one, else the mean over the evaluation batch `bits` (samples, columns).
+def noise_free_loss(params: Any, instance: Instance, spec: Spec, microbatch: int) -> Any:
+    """The exact loss where there is one, else the mean over an evaluation batch of 65,536 samples.
 
-    The batch is rotated by the cell's identity, so that all replicas of a cell meet the same samples.
+    The batch is drawn from the seed and rotated by the cell's identity: all replicas of a cell meet the same samples.
+    `microbatch`: how many are written into one kernel; a divisor of EVALUATION_CHUNK.
     """
     if spec.exact_loss is not None:
         return loss.exact(params, instance, spec)
+    columns = data.columns(spec.data, spec.model.features)
     key = threefry.purpose_key(spec.seed, threefry.EVALUATION_OFFSET, 0)
-    shift = threefry.own_bits(key, as_arrays(instance).cell, bits.shape[1])
+    shift = threefry.own_bits(key, as_arrays(instance).cell, columns)
 
-    def add(k: Any, so_far: Any) -> Any:
-        words = jax.lax.dynamic_slice_in_dim(bits, k * microbatch, microbatch)
-        return so_far + loss.total(params, instance, words, shift, spec)
+    def add_chunk(k: Any, so_far: Any) -> Any:
+        bits = threefry.shared_bits(
+            threefry.purpose_key(spec.seed, threefry.EVALUATION, k), (EVALUATION_CHUNK, columns)
+        )
 
-    samples = len(bits)
-    return jax.lax.fori_loop(0, samples // microbatch, add, jnp.float32(0)) / samples
+        def add(j: Any, so_far: Any) -> Any:
+            words = jax.lax.dynamic_slice_in_dim(bits, j * microbatch, microbatch)
+            return so_far + loss.total(params, instance, words, shift, spec)
+
+        return jax.lax.fori_loop(0, EVALUATION_CHUNK // microbatch, add, so_far)
+
+    total = jax.lax.fori_loop(0, EVALUATION_SAMPLES // EVALUATION_CHUNK, add_chunk, jnp.float32(0))
+    return total / EVALUATION_SAMPLES
