@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import tmsjax
+from tmsjax.cli import guarded
 
 
 def main(
@@ -28,4 +29,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    guarded(lambda: typer.run(main))

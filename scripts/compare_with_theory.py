@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import tmsjax
+from tmsjax.cli import guarded
 
 
 def main(runs: Annotated[list[Path], typer.Argument(help="Run directories.")]) -> None:
@@ -22,4 +23,4 @@ def main(runs: Annotated[list[Path], typer.Argument(help="Run directories.")]) -
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    guarded(lambda: typer.run(main))

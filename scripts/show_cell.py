@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 import tmsjax
+from tmsjax.cli import guarded
 
 
 def main(
@@ -49,4 +50,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    guarded(lambda: typer.run(main))

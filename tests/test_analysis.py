@@ -308,3 +308,21 @@ def test_candidates_need_independent_activity_and_linear_maps_one_probability():
     raw["instance"]["feature_probability"] = ["feature_probability", 0.5, 0.5]
     three = np.ones((2, 3, 1, 1, 3))
     assert comparison.theory_phases(results(three, loss, raw=raw), None) == {}
+
+
+def test_theory_is_silent_where_replicas_differ_in_their_inputs():
+    raw = small_spec()
+    raw["instance"]["importance"] = [1.0, {"select": "replica", "of": [0.1, 10.0]}]
+    raw["instance"]["init_scale"] = {"select": "extra_importance", "of": [0.1, 0.2, 0.3]}
+    dataset = results(*everywhere([[1, 0], [0, 1]], [0.1, 0.2]), raw=raw)
+    assert comparison.exact_map(dataset) is None
+    assert comparison.theory_phases(dataset, None) == {}
+
+
+def test_axes_out_of_order_are_no_map():
+    raw = small_spec()
+    raw["axes"]["extra_importance"] = {"values": [1.0, 0.1, 10.0]}
+    mapped = analysis.phase_map(results(*everywhere([[1, 0]], [0.1]), raw=raw))
+    assert not analysis.is_map(mapped)
+    assert analysis.is_map(analysis.phase_map(results(*everywhere([[1, 0]], [0.1]))))
+    assert analysis.boundary_distance(mapped, mapped["phase"].to_numpy()) is None

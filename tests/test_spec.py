@@ -134,7 +134,7 @@ def bad(table: str, key: str, value, where: str | None = None, said: str = ""):
         bad("train", "learning_rate", [1.0, 2.0], said="single value"),
         bad("train", "weight_decay", 0.1, said="only adamw"),
         bad("train", "momentum", 0.9, said="only sgd and rmsprop"),
-        bad("model", "features", -2, said="at least 1"),
+        bad("model", "features", -2, said="in [1, "),
         bad("model", "activation", "Relu", said="did you mean 'relu'?"),
         bad("model", "hidden", None, said="whole number"),
         bad("instance", "feature_probability", 0.0, said="in (0, 1]"),
@@ -147,13 +147,18 @@ def bad(table: str, key: str, value, where: str | None = None, said: str = ""):
         bad("instance", "importance", [-1.0, "extra_importance"], said="at least 0"),
         bad("instance", "init_scale", "xaver", said="did you mean 'xavier'?"),
         bad("axes", "unused", {"count": 3}, said="no quantity names this axis"),
-        bad("axes", "replica", {"count": 0}, "axes.replica.count", "at least 1"),
+        bad("axes", "replica", {"count": 0}, "axes.replica.count", "in [1, "),
+        bad("axes", "replica", {"count": 10**9}, "axes.replica.count", "in [1, "),
         bad("axes", "replica", {"values": []}, "axes.replica.values", "at least one value"),
         bad("axes", "replica", {"values": [1, 1]}, "axes.replica.values", "twice"),
         bad("axes", "replica", {"kount": 3}, said="an axis is"),
         bad("axes", "extra_importance", {"log": [0.0, 1.0], "count": 3}, "axes.extra_importance.log", "positive"),
         bad("axes", "Replica", {"count": 2}, said="needs a-z"),
         bad("axes", "feature", {"count": 2}, said="reserved"),
+        bad("axes", "history_loss", {"count": 2}, said="reserved"),
+        bad("axes", "phase", {"count": 2}, said="reserved"),
+        bad("instance", "feature_probability", 1e-50, said="in (0, 1]"),
+        bad("model", "hidden", 10**22, said="whole number"),
         bad("record", "steps", [31], said="beyond train.steps"),
         bad("record", "measures", ["los"], said="'loss'"),
         bad("study", "x", "importance", said="no axis is named"),
@@ -204,3 +209,24 @@ def test_unreadable_files_are_spec_errors(tmp_path):
     (tmp_path / "bad.toml").write_text("name = [")
     with pytest.raises(SpecError, match="not valid TOML"):
         load_spec(tmp_path / "bad.toml")
+    (tmp_path / "bad.toml").write_text("seed = " + "9" * 5000)
+    with pytest.raises(SpecError, match="not valid TOML"):
+        load_spec(tmp_path / "bad.toml")
+
+
+def test_names_on_an_axis_survive_toml(small):
+    small["axes"]["case"] = {"values": ["😀", 'a "b"', "c\\d"]}
+    small["instance"]["init_scale"] = {"select": "case", "of": [0.1, 0.2, 0.3]}
+    spec = load_spec(small)
+    assert load_spec(tomllib.loads(to_toml(spec))) == spec
+
+
+def test_nesting_has_an_end(small):
+    with pytest.raises(SpecError):
+        load_spec(small, ["instance.importance=" + "[" * 20000])
+    deep: object = 1.0
+    for _ in range(2000):
+        deep = {"select": "replica", "of": [deep, 1.0]}
+    small["instance"]["importance"] = deep
+    with pytest.raises(SpecError, match="nested too deeply"):
+        load_spec(small)

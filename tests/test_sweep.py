@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from conftest import plain_spec, small_spec
 import tmsjax
 from tmsjax import checkpoint
 from tmsjax.checkpoint import Checkpoints
-from tmsjax.spec import load_spec, to_toml
+from tmsjax.spec import SpecError, load_spec, to_toml
 from tmsjax.store import CheckpointError, RunDirectory, RunError, write_whole
 from tmsjax.sweep import Interrupted, run_sweep
 
@@ -141,9 +142,19 @@ def test_a_complete_run_is_left_alone(tmp_path):
     assert (tmp_path / "run" / "results.nc").stat().st_mtime_ns == before
 
 
-def test_lost_results_are_rebuilt_from_the_checkpoint(tmp_path):
+@pytest.mark.parametrize("damage", ["absent", "cut short", "of another run"])
+def test_lost_results_are_rebuilt_from_the_checkpoint(tmp_path, damage):
     reference = digest(run_sweep(small_spec(), tmp_path / "run").dataset)
-    (tmp_path / "run" / "results.nc").unlink()
+    file = tmp_path / "run" / "results.nc"
+    content = file.read_bytes()
+    file.unlink()
+    if damage == "cut short":
+        file.write_bytes(content[: len(content) // 2])
+    if damage == "of another run":
+        run_sweep(small_spec(seed=8), tmp_path / "other")
+        file.write_bytes((tmp_path / "other" / "results.nc").read_bytes())
+    with pytest.raises(RunError):
+        _ = tmsjax.open_run(tmp_path / "run").dataset
     assert digest(run_sweep(small_spec(), tmp_path / "run").dataset) == reference
 
 
@@ -152,6 +163,35 @@ def test_a_changed_spec_is_refused_with_its_differences(tmp_path):
     with pytest.raises(RunError, match=r"train\.steps: 30 -> 31"):
         run_sweep(small_spec(train={"steps": 31}), tmp_path / "run")
     run_sweep(small_spec(checkpoint={"keep": 4}), tmp_path / "run")
+
+
+def test_directories_that_hold_something_else_are_left_alone(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "spec.toml").write_text("precious = 1")
+    with pytest.raises((RunError, SpecError)):
+        run_sweep(small_spec(), tmp_path / "mine")
+    assert (tmp_path / "mine" / "spec.toml").read_text() == "precious = 1"
+    run_sweep(small_spec(), tmp_path / "run")
+    (tmp_path / "run" / "run.json").unlink()
+    with pytest.raises(RunError, match="not empty, and not a run"):
+        run_sweep(small_spec(seed=8), tmp_path / "run")
+
+
+def test_a_run_whose_checkpoints_are_gone_is_not_started_again(tmp_path):
+    run_sweep(small_spec(), tmp_path / "run")
+    (tmp_path / "run" / "results.nc").unlink()
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(CheckpointError, match="checkpoints are gone"):
+        run_sweep(small_spec(), tmp_path / "run")
+
+
+def test_a_spec_without_axes_is_one_model():
+    raw = small_spec()
+    raw["axes"] = {}
+    raw["instance"] = {"feature_probability": 0.5}
+    run = run_sweep(raw)
+    assert run.dataset["W"].dims == ("hidden", "feature")
+    assert tmsjax.phase_map(run)["phase"].shape == ()
 
 
 def test_two_writers_are_refused(tmp_path):
@@ -283,9 +323,10 @@ def test_newer_and_damaged_runs_are_refused(tmp_path):
     (tmp_path / "run.json").write_text('{"format": 99}')
     with pytest.raises(RunError, match="newer tmsjax"):
         tmsjax.open_run(tmp_path)
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(RunError, match="damaged"):
-        tmsjax.open_run(tmp_path)
+    for text in ("{", "[]", "{}", '{"format": "x"}', '{"format": 1}'):
+        (tmp_path / "run.json").write_text(text)
+        with pytest.raises(RunError, match="damaged"):
+            tmsjax.open_run(tmp_path)
 
 
 def test_the_sweep_files_are_valid_and_have_the_sizes_they_say():

@@ -39,8 +39,12 @@ def by_hand(name: str, params: np.ndarray, grads: list[np.ndarray], rate: float,
 
 @pytest.mark.parametrize(
     "settings",
-    [{"optimizer": "adam"}, {"optimizer": "adamw", "weight_decay": 0.2}, {"optimizer": "rmsprop"}]
-    + [{"optimizer": "sgd", "momentum": 0.5}],
+    [
+        {"optimizer": "adam"},
+        {"optimizer": "adamw", "weight_decay": 0.2},
+        {"optimizer": "rmsprop"},
+        {"optimizer": "sgd", "momentum": 0.5},
+    ],
     ids=lambda s: s["optimizer"],
 )
 def test_steps_follow_the_optimizers_formula_with_the_instances_own_rate(settings):

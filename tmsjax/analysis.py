@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from typing import Any
 
 import contourpy
 import numpy as np
@@ -75,14 +76,15 @@ def phases_of(W: np.ndarray, shown: Layout) -> np.ndarray:
     return cell_phases(classify(metrics.norms(W), metrics.superposition(W), W.shape[-2]), shown)
 
 
-def phase_map(dataset: xr.Dataset, select: str = "best") -> xr.Dataset:
-    """One phase per cell. Variables over the axes other than replica:
+def phase_map(results: Any, select: str = "best") -> xr.Dataset:
+    """One phase per cell, from a run or its dataset. Variables over the axes other than replica:
 
     phase (int8 with flag_meanings; -1 where every replica diverged), norm and superposition (..., feature),
     loss of the best replica, success (share of inits within 1 % of it), failed (number of diverged replicas).
     """
     if select not in SELECTIONS:
         raise ValueError(f"select must be one of {', '.join(SELECTIONS)}, not {select!r}")
+    dataset: xr.Dataset = results if isinstance(results, xr.Dataset) else results.dataset
     if not dataset.attrs["directions"]:
         raise RunError("these models have no directions W to map")
     spec = spec_of(dataset)
@@ -166,6 +168,14 @@ def _plurality(votes: np.ndarray, ok: np.ndarray, phases: int) -> tuple[np.ndarr
     return winner, (votes == winner[..., None]) & ok
 
 
+def same_inputs(dataset: xr.Dataset) -> bool:
+    """Whether all replicas of a cell have the same importances and probabilities, so that theory can speak of cells."""
+    if REPLICA not in dataset.dims:
+        return True
+    names = ("instance_importance", "instance_feature_probability")
+    return all(bool((dataset[n] == dataset[n].isel({REPLICA: 0})).all()) for n in names)
+
+
 def cell_inputs(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """(importance, feature_probability) of every cell, (..., feature), axes other than replica; float64."""
     first = dataset.isel({REPLICA: 0}) if REPLICA in dataset.dims else dataset
@@ -235,7 +245,7 @@ def boundary_distance(trained: xr.Dataset, expected: np.ndarray) -> dict | None:
     None where the map is not two-dimensional or one of the two has no boundary.
     """
     shown = layout(spec_of(trained))
-    if trained["phase"].ndim != 2 or min(trained["phase"].shape) < 2:
+    if not is_map(trained) or min(trained["phase"].shape) < 2:
         return None
     x, y, units = scaled_axes(trained, shown)
     order = trained["phase"].dims == (shown.y, shown.x)
@@ -250,6 +260,13 @@ def boundary_distance(trained: xr.Dataset, expected: np.ndarray) -> dict | None:
         "cell": [float(np.abs(np.diff(x)).mean()), float(np.abs(np.diff(y)).mean())],
         **{name: {"mean": float(d.mean()), "maximum": float(d.max())} for name, d in distances.items()},
     }
+
+
+def is_map(trained: xr.Dataset) -> bool:
+    """Whether a phase map has two dimensions, with numbers that rise or fall along both."""
+    coordinates = [trained[d].to_numpy() for d in trained["phase"].dims]
+    numbers = all(np.issubdtype(c.dtype, np.number) for c in coordinates)
+    return len(coordinates) == 2 and numbers and all(len(set(np.sign(np.diff(c)))) <= 1 for c in coordinates)
 
 
 def scaled_axes(dataset: xr.Dataset, shown: Layout) -> tuple[np.ndarray, np.ndarray, str]:

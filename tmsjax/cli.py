@@ -155,7 +155,7 @@ def _train(spec: Spec, directory: Path) -> None:
     typer.echo(f"device: {device_line(jax.devices())}")
     _warn_of_unused_gpu(jax.default_backend())
     existing = RunDirectory(directory)
-    complete = existing.exists() and existing.info()["state"] == "complete" and existing.results_file.exists()
+    complete = existing.exists() and existing.complete(spec)
     began = time.monotonic()
     with _stop_on_signal() as stopped, _progress(spec) as listen:
         try:
@@ -279,10 +279,15 @@ def _show_warning(message: Any, category: Any, filename: str, lineno: int, file:
 
 
 def main() -> None:
-    """The command's entry point: errors of ours become one message and an exit code."""
+    """The command's entry point."""
     warnings.showwarning = _show_warning
+    guarded(app)
+
+
+def guarded(program: Callable[[], Any]) -> None:
+    """Calls `program`; errors of ours become one message and an exit code."""
     try:
-        app(standalone_mode=True)
+        program()
     except Exception as error:
         code = _exit_code(error)
         if code is None:

@@ -15,6 +15,8 @@ from tmsjax.store import RunError, read_dataset, write_dataset, write_json, writ
 def theory_phases(dataset: xr.Dataset, exact: xr.Dataset | None) -> dict[str, np.ndarray]:
     """The theories that apply to a run, by name: "candidate" and "exact" for relu, "linear" for linear models."""
     spec = analysis.spec_of(dataset)
+    if not analysis.same_inputs(dataset):
+        return {}
     if spec.exact_loss == "linear" and spec.data.activity == "independent" and spec.data.values == "uniform":
         return {"exact": analysis.linear_phases(dataset)} if analysis.same_variances(dataset) else {}
     if exact is None:
@@ -28,7 +30,7 @@ def theory_phases(dataset: xr.Dataset, exact: xr.Dataset | None) -> dict[str, np
 def exact_map(dataset: xr.Dataset) -> xr.Dataset | None:
     """The exact optimum of every cell: phase, W, b, loss, gradient. None where no exact theory is known."""
     spec = analysis.spec_of(dataset)
-    if spec.exact_loss != "relu2":
+    if spec.exact_loss != "relu2" or not analysis.same_inputs(dataset):
         return None
     from tmsjax.optimum import exact_optimum
 
@@ -90,9 +92,10 @@ def plotted(run: Run, select: str) -> tuple[xr.Dataset, dict[str, np.ndarray], d
     dataset = run.dataset
     trained = analysis.phase_map(dataset, select)
     shown = analysis.layout(run.spec)
-    if set(map(str, trained["phase"].dims)) != {shown.y, shown.x}:
+    if set(map(str, trained["phase"].dims)) != {shown.y, shown.x} or not analysis.is_map(trained):
         have = ", ".join(map(str, trained["phase"].dims)) or "none"
-        raise RunError(f"a phase map needs exactly two axes besides replica; {run.spec.name} has: {have}")
+        needs = "exactly two axes besides replica, of numbers in rising or falling order"
+        raise RunError(f"a phase map needs {needs}; {run.spec.name} has: {have}")
     exact = stored_exact_map(run)
     theories = theory_phases(dataset, exact)
     weights = {}
@@ -106,7 +109,10 @@ def plotted(run: Run, select: str) -> tuple[xr.Dataset, dict[str, np.ndarray], d
 def stored_exact_map(run: Run) -> xr.Dataset | None:
     """The exact map in theory.nc, if there is one and it is this run's."""
     path = run.directory.path / "theory.nc" if run.directory else None
-    stored = read_dataset(path) if path and path.exists() else None
+    try:
+        stored = read_dataset(path) if path and path.exists() else None
+    except RunError:  # it can be computed again
+        stored = None
     return stored if stored is not None and stored.attrs["spec"] == run.dataset.attrs["spec"] else None
 
 

@@ -53,6 +53,10 @@ def exact_optimum(
     probability = np.atleast_2d(np.asarray(feature_probability, np.float64))
     if importance.shape != probability.shape or importance.shape[-1] != 2:
         raise ValueError(f"importance {importance.shape} and feature_probability {probability.shape} must be (k, 2)")
+    if not (np.isfinite(importance).all() and (importance >= 0).all()):
+        raise ValueError("importance must be finite and not negative")
+    if not ((probability > 0) & (probability <= 1)).all():
+        raise ValueError("feature_probability must be in (0, 1]")
     cells, inverse = np.unique(np.concatenate([importance, probability], axis=1), axis=0, return_inverse=True)
     importance, probability = cells[:, :2], cells[:, 2:]
     W, b, loss = _descend(importance, probability, hidden, tied)

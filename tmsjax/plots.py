@@ -35,7 +35,7 @@ def colours(norm: np.ndarray, superposition: np.ndarray) -> np.ndarray:
 def phase_map(trained: xr.Dataset, theories: dict[str, np.ndarray] | None = None) -> Figure:
     """The trained map of one feature's norm and superposition, with theory's boundaries drawn over it.
 
-    `trained`: of analysis.phase_map; `theories`: phases by name, as compare.theory_phases gives them.
+    `trained`: of analysis.phase_map; `theories`: phases by name, as comparison.theory_phases gives them.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.6), layout="constrained")

@@ -29,6 +29,8 @@ SELECTIONS = ("best", "paper", "vote")  # among the replicas of a cell; see anal
 XAVIER = "xavier"
 REPLICA = "replica"  # the axis that repeats a cell; the one axis that no quantity need name
 RECORD_POINTS = 16
+LONGEST_AXIS = 2**24
+MOST_WEIGHTS = 2**33
 ADAMW_DECAY = 0.01  # as in the paper's notebook, where adamw is given no weight_decay
 
 
@@ -50,8 +52,8 @@ def _key(default: Any = MISSING, **rule: Any) -> Any:
 
 @dataclass(frozen=True)
 class Model:
-    features: int = _key(type="int", low=1)
-    hidden: int = _key(type="int", low=1)
+    features: int = _key(type="int", low=1, high=2**16)
+    hidden: int = _key(type="int", low=1, high=2**16)
     activation: str = _key("relu", type="choice", of=ACTIVATIONS)
     family: str = _key("tied", type="choice", of=FAMILIES)
 
@@ -113,8 +115,8 @@ class Engine:
 class Checkpoint:
     """When to save; no result depends on it."""
 
-    every_seconds: float = _key(60.0, type="float", low=0)
-    segment_seconds: float = _key(2.0, type="float", low=0)
+    every_seconds: float = _key(60.0, type="float", low=0, high=1e9)
+    segment_seconds: float = _key(2.0, type="float", low=0, high=3600)
     keep: int = _key(2, type="int", low=1)
 
 
@@ -223,16 +225,18 @@ def load_spec(source: Spec | Mapping | str | PathLike, overrides: Sequence[str] 
 
     Raises SpecError, which lists every problem with its key, what was given and what is allowed.
     """
+    overrides = [overrides] if isinstance(overrides, str) else overrides
     if isinstance(source, Spec):
         source = to_dict(source)
-    if isinstance(source, Mapping):
-        raw, name = json_copy(source), "spec"
-    else:
-        raw, name = _read_toml(Path(source)), str(source)
+    name = "spec" if isinstance(source, Mapping) else str(source)
     problems: list[tuple[str, str]] = []
-    for override in overrides:
-        _apply_override(raw, override, problems)
-    spec = _Loader(problems).spec(raw)
+    try:
+        raw = json_copy(source) if isinstance(source, Mapping) else _read_toml(Path(source))
+        for override in overrides:
+            _apply_override(raw, override, problems)
+        spec = _Loader(problems).spec(raw)
+    except RecursionError:
+        raise SpecError(name, [("", "nested too deeply")]) from None
     if problems or spec is None:
         raise SpecError(name, problems)
     return spec
@@ -255,7 +259,7 @@ def _read_toml(path: Path) -> dict:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise SpecError(str(path), [("", f"cannot be read: {reason}")]) from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(str(path), [("", f"not valid TOML: {error}")]) from error
 
 
@@ -267,7 +271,7 @@ def _apply_override(raw: dict, override: str, problems: list[tuple[str, str]]) -
         return
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     for part in parts[:-1]:
         raw = raw.setdefault(part, {})
@@ -309,12 +313,25 @@ class _Loader:
         if not isinstance(raw, dict):
             self.report("axes", f"needs a table of axes, not {raw!r}")
             return {}
-        reserved = {XAVIER, "feature", "hidden", "step", *MEASURES, "b", "status"}
+        reserved = {
+            XAVIER,
+            "feature",
+            "hidden",
+            "step",
+            *MEASURES,
+            "b",
+            "status",
+            "phase",
+            "success",
+            "failed",
+            "gradient",
+        }
         axes = {}
         for name, body in raw.items():
             path = f"axes.{name}"
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in reserved:
-                what = "is reserved" if name in reserved else "needs a-z, then a-z, 0-9 and '_'"
+            taken = name in reserved or name.startswith(("instance_", "history_"))
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or taken:
+                what = "is reserved" if taken else "needs a-z, then a-z, 0-9 and '_'"
                 self.report(path, f"the axis name {name!r} {what}")
             elif (values := self.axis_values(body, path)) is not None:
                 source = tuple((k, values if k == "values" else _floats(v)) for k, v in body.items())
@@ -335,8 +352,8 @@ class _Loader:
         if "values" in body:
             return self.listed_values(body["values"], f"{path}.values")
         count = body["count"]
-        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count < 2**31:
-            self.report(f"{path}.count", f"needs a whole number of at least 1, not {count!r}")
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= LONGEST_AXIS:
+            self.report(f"{path}.count", f"needs a whole number in [1, {LONGEST_AXIS}], not {count!r:.40}")
             return None
         if set(body) == {"count"}:
             return tuple(range(count))
@@ -356,9 +373,9 @@ class _Loader:
     def listed_values(self, values: Any, path: str) -> tuple | None:
         if not isinstance(values, list) or not values:
             self.report(path, f"needs a list of at least one value, not {values!r}")
-        elif not (all(map(_is_finite, values)) or all(isinstance(v, str) for v in values)):
+        elif not (all(map(_is_finite, values)) or all(isinstance(v, str) and v.isprintable() for v in values)):
             self.report(path, f"needs finite numbers only or names only, not {values!r}")
-        elif len(set(values)) < len(values):
+        elif len({v if isinstance(v, str) else float(v) for v in values}) < len(values):
             self.report(path, f"a value stands there twice: {values!r}")
         else:
             return tuple(v if isinstance(v, str) else float(v) for v in values)
@@ -423,6 +440,9 @@ class _Loader:
                 self.report(f"axes.{name}", "no quantity names this axis; use it, or drop it (repeats go by 'replica')")
         if spec.model.features is not None:
             self.check_features(spec)
+        weights = spec.instances * (spec.model.features or 0) * (spec.model.hidden or 0)
+        if weights > MOST_WEIGHTS:
+            self.report("model", f"{weights:,} weights in all instances; at most {MOST_WEIGHTS:,}")
         train = spec.train
         if train.weight_decay not in (0.0, None) and train.optimizer in ("adam", "sgd", "rmsprop"):
             self.report("train.weight_decay", f"only adamw uses it; the optimizer is {train.optimizer!r}")
@@ -457,7 +477,7 @@ class _Loader:
         if "words" in rule and spec.model.hidden is None:
             return
         with np.errstate(all="ignore"):
-            values = spec.evaluate(key)
+            values = spec.evaluate(key).astype(np.float32)  # as they are trained with
         bad = ~(np.isfinite(values) & (values < np.finfo(np.float32).max) & _within(values, rule))
         if bad.any():
             self.report(path, f"needs numbers {_range(rule)}; got {float(values[bad].flat[0])!r}")
@@ -538,7 +558,7 @@ def _toml(value: Any) -> str:
         return "{ " + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    return repr(value) if is_number(value) else json.dumps(value)
+    return repr(value) if is_number(value) else json.dumps(value, ensure_ascii=False)
 
 
 def difference(old: Spec, new: Spec) -> list[str]:

@@ -14,6 +14,7 @@ import os
 import subprocess
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from tmsjax.spec import Spec, load_spec, to_toml
+from tmsjax.spec import Spec, difference, load_spec, to_toml
 
 FORMAT = 1  # of the run directory; raised when an older tmsjax could not read it
 STATUS = {"ok": 0, "non_finite": 1, "diverged": 2}
@@ -54,7 +55,22 @@ class RunDirectory:
         self.figures = self.path / "figures"
 
     def exists(self) -> bool:
-        return self.info_file.exists()
+        return os.path.exists(self.info_file)
+
+    def complete(self, spec: Spec) -> bool:
+        """Whether the results of `spec` are here and can be read."""
+        try:
+            return self.info()["state"] == "complete" and _is_of(self.results(), spec)
+        except RunError:
+            return False
+
+    def check_free(self, spec: Spec) -> None:
+        """Raises RunError if there is something else here than a run, or the first trace of one of `spec`."""
+        found = {p.name for p in self.path.iterdir() if not p.name.startswith(".")}
+        if found == {"spec.toml"} and to_toml(self.spec()) == to_toml(spec):
+            return
+        if found:
+            raise RunError(f"{self.path}: not empty, and not a run (no run.json): holds {', '.join(sorted(found)[:5])}")
 
     def create(self) -> None:
         """Makes the directory. Raises RunError if it cannot be written."""
@@ -97,7 +113,13 @@ class RunDirectory:
             info = json.loads(self.info_file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(f"{self.info_file}: damaged: {error}") from error
-        if info.get("format", 0) > FORMAT:
+        needed = {"format": int, "state": str, "steps_done": int, "versions": dict}
+        wrong = not isinstance(info, dict) or [k for k in needed if k in info and not isinstance(info[k], needed[k])]
+        if wrong or "format" not in info:
+            raise RunError(f"{self.info_file}: damaged: not what a run writes")
+        if info["format"] <= FORMAT and needed.keys() - info.keys():
+            raise RunError(f"{self.info_file}: damaged: lacks {', '.join(sorted(needed.keys() - info.keys()))}")
+        if info["format"] > FORMAT:
             raise RunError(f"{self.path}: written by a newer tmsjax (format {info['format']}; this one reads {FORMAT})")
         return info
 
@@ -115,7 +137,15 @@ class RunDirectory:
         if not self.results_file.exists():
             done = self.info().get("steps_done", 0)
             raise RunError(f"{self.path}: no results yet ({done} steps done); `tmsjax resume {self.path}` goes on")
-        return read_dataset(self.results_file)
+        results = read_dataset(self.results_file)
+        if not _is_of(results, self.spec()):
+            raise RunError(f"{self.results_file}: these are the results of another spec")
+        return results
+
+
+def _is_of(results: xr.Dataset, spec: Spec) -> bool:
+    """Whether `results` are those of `spec`, whatever its checkpoints."""
+    return not difference(load_spec(tomllib.loads(results.attrs["spec"])), spec)
 
 
 def write_whole(path: Path, writer: Callable[[Path], Any]) -> None:
@@ -144,8 +174,12 @@ def write_dataset(path: Path, dataset: xr.Dataset) -> None:
 
 
 def read_dataset(path: Path) -> xr.Dataset:
-    with xr.open_dataset(path, engine="h5netcdf") as dataset:
-        return dataset.load()
+    """The dataset in a file, in memory. Raises RunError if it is damaged."""
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            return dataset.load()
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{path}: damaged ({type(error).__name__}); running the same sweep again rebuilds it") from error
 
 
 def results_dataset(
@@ -169,7 +203,7 @@ def results_dataset(
 
     def variable(array: np.ndarray, extra: tuple[str, ...] = (), **attrs: Any) -> xr.Variable:
         array = np.asarray(array)
-        return xr.Variable((*axes, *extra), array.reshape(*spec.shape, *array.shape[1:]), attrs)
+        return xr.Variable((*axes, *extra), array.reshape((*spec.shape, *array.shape[1:])), attrs)
 
     meanings: dict[str, Any] = {"flag_values": list(STATUS.values()), "flag_meanings": " ".join(STATUS)}
     variables = {name: variable(array, dims[name]) for name, array in params.items()}

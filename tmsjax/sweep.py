@@ -70,8 +70,10 @@ def run_sweep(
     with directory.lock():
         if directory.exists():
             _check_same(directory, spec)
-            if directory.info()["state"] == "complete" and directory.results_file.exists():
+            if directory.complete(spec):
                 return Run(spec, directory)
+        else:
+            directory.check_free(spec)
         return Run(spec, directory, _Sweep(spec, directory, listen, should_stop).finish())
 
 
