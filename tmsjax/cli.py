@@ -249,7 +249,7 @@ def _progress(spec: Spec) -> Iterator[Callable[[Progress], None]]:
     unit = "samples/s" if spec.train.loss == "sampled" else "model-steps/s"
 
     def text(p: Progress) -> str:
-        return f"{p.models_per_second:,.0f} models/s  {p.samples_per_second:.2e} {unit}  mean loss {p.mean_loss:.4g}"
+        return f"{p.models_per_second:,.0f} models/s {p.samples_per_second:.1e} {unit} mean loss {p.mean_loss:.3g}"
 
     if not sys.stdout.isatty():
         told = [0.0]
@@ -262,13 +262,8 @@ def _progress(spec: Spec) -> Iterator[Callable[[Progress], None]]:
 
         yield plain
         return
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
-    )
+    # all of it fits a terminal of 80 columns
+    columns = (BarColumn(10), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
     with Bar(*columns) as bar:
         task = bar.add_task("", total=spec.train.steps, text="compiling")
         yield lambda p: bar.update(task, completed=p.step, text=text(p))
