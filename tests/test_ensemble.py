@@ -92,7 +92,7 @@ def test_blocks_are_dealt_out_to_all_devices():
 
 def test_the_plan_is_a_function_of_spec_and_platform():
     flagship = load_spec("sweeps/one_neuron_relu.toml")
-    assert ensemble.plan(flagship, "cpu") == Plan(scalars=True, block=16000, blocks=64, microbatch=16)
+    assert ensemble.plan(flagship, "cpu") == Plan(scalars=True, block=32000, blocks=32, microbatch=64)
     assert ensemble.plan(load_spec(plain_spec(200, 20)), "cpu").scalars is False
     chosen = load_spec(small_spec(engine={"block": 5, "microbatch": 4}))
     assert ensemble.plan(chosen, "cpu") == Plan(scalars=True, block=5, blocks=3, microbatch=4)

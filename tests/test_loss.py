@@ -7,7 +7,8 @@ import pytest
 from conftest import plain_spec, small_spec
 
 from tmsjax import data, grid, loss, model, train
-from tmsjax.scalars import Scalars, as_arrays, join, split
+from tmsjax.ensemble import Plan
+from tmsjax.scalars import as_arrays, join, joined, split
 from tmsjax.spec import load_spec
 
 
@@ -31,8 +32,8 @@ def reference(params, table, x) -> tuple[float, dict]:
     return float((importance * error**2).sum(1).mean()), {"W": dW, "b": slope.sum(0)}
 
 
-@pytest.mark.parametrize(("features", "hidden", "path"), [(2, 1, "both"), (5, 2, "both"), (20, 5, "array")])
-def test_loss_and_gradient_equal_the_reference_on_the_same_draws(features, hidden, path):
+@pytest.mark.parametrize(("features", "hidden"), [(2, 1), (3, 2), (5, 2), (20, 5)])
+def test_loss_and_gradient_of_both_paths_equal_the_reference_on_the_same_draws(features, hidden):
     raw = plain_spec(features, hidden, train={"batch": 64}, init={"bias_scale": 0.2})
     raw["instance"]["importance"] = {"first": 1.0, "ratio": 0.8}
     spec = load_spec(raw)
@@ -42,14 +43,18 @@ def test_loss_and_gradient_equal_the_reference_on_the_same_draws(features, hidde
     x = np.asarray(jax.vmap(lambda w: data.sample(w + shift, table, spec.data))(bits), np.float64)
     value, slopes = reference(params, table, x)
     assert float(loss.total(params, table, bits, shift, spec)) / 64 == pytest.approx(value, rel=1e-5)
-    forms = [(params, table)] + ([(as_scalars(params), as_scalars(table))] if path == "both" else [])
-    for form, rows in forms:
-        grads = train.gradient(form, 4, rows, bits, spec, 16)
-        grads = jax.tree.map(
-            lambda g: join(g) if isinstance(g, Scalars) else g, grads, is_leaf=lambda g: isinstance(g, Scalars)
-        )
-        np.testing.assert_allclose(grads["W"], slopes["W"], rtol=2e-4, atol=2e-6)
-        np.testing.assert_allclose(grads["b"], slopes["b"], rtol=2e-4, atol=2e-6)
+    cases = {
+        "arrays": (params, table, bits, shift, Plan(False, 1, 1, 64)),
+        "arrays in chunks": (params, table, bits, shift, Plan(False, 1, 1, 16)),
+    }
+    held = *map(as_scalars, (params, table)), train.stream(4, spec, scalars=True), as_scalars(shift)
+    for microbatch, unroll in [(64, 1), (16, 1), (32, 4), (8, 8)] if features < 20 else [(64, 1)]:
+        cases[f"scalars {microbatch} {unroll}"] = (*held, Plan(True, 1, 1, microbatch, unroll))
+    for name, (*given, cut) in cases.items():
+        grads = joined(train.gradient(*given, spec, cut))
+        np.testing.assert_allclose(grads["W"], slopes["W"], rtol=2e-4, atol=2e-6, err_msg=name)
+        np.testing.assert_allclose(grads["b"], slopes["b"], rtol=2e-4, atol=2e-6, err_msg=name)
+    assert float(loss.total(*held, spec)) / 64 == pytest.approx(value, rel=1e-5)
 
 
 def test_the_loss_is_a_sum_over_features():
@@ -115,10 +120,10 @@ def test_sampled_noise_free_loss_is_the_exact_one_and_common_to_replicas(path, m
     exact = float(loss.exact(params, rows[0], spec))
     monkeypatch.setattr(type(spec), "exact_loss", None)
     form = as_scalars if path == "scalars" else lambda tree: tree
-    values = [float(train.noise_free_loss(form(params), form(row), spec, 16)) for row in rows]
+    values = [float(train.noise_free_loss(form(params), form(row), spec)) for row in rows]
     assert values[0] == values[1], "replicas of a cell meet the same samples"
     same_inputs = rows[0].replace(cell=rows[2].cell)
-    other = float(train.noise_free_loss(form(params), form(same_inputs), spec, 16))
+    other = float(train.noise_free_loss(form(params), form(same_inputs), spec))
     assert other != values[0], "other cells meet other samples"
     assert values[0] == pytest.approx(exact, rel=0.05)
     assert other == pytest.approx(exact, rel=0.05)

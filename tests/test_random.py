@@ -39,8 +39,15 @@ def test_purposes_steps_seeds_and_identities_draw_different_bits():
 
 
 def test_normal_follows_the_normal_distribution():
-    bits = threefry.shared_bits(threefry.purpose_key(0, threefry.INIT, 0), (200_000,))
-    assert stats.kstest(np.asarray(threefry.normal(bits)), "norm").pvalue > 1e-3
+    bits = threefry.shared_bits(threefry.purpose_key(0, threefry.INIT, 0), 50_000, 4)
+    assert stats.kstest(np.asarray(threefry.normal(bits)).reshape(-1), "norm").pvalue > 1e-3
+
+
+def test_shared_columns_are_those_of_the_shared_bits():
+    key = threefry.purpose_key(0, threefry.STREAM, 3)
+    together = threefry.shared_bits(key, 10, 5)
+    assert len({*np.asarray(together).reshape(-1).tolist()}) == 50
+    np.testing.assert_array_equal(np.stack(threefry.shared_columns(key, 10, 5), axis=1), together)
 
 
 def test_identity_ignores_other_cells_and_the_order_of_axes():

@@ -58,7 +58,7 @@ def test_steps_follow_the_optimizers_formula_with_the_instances_own_rate(setting
         grads = []
         for _ in range(3):
             grads.append(np.asarray(jax.grad(loss.exact)(state.params, instance, spec)["W"], np.float64))
-            state = train.step(state, instance, jnp.zeros((16, 2), jnp.uint32), spec, 16)
+            state = train.step(state, instance, jnp.zeros((16, 2), jnp.uint32), jnp.zeros(2, jnp.uint32), spec, None)
         expected = by_hand(settings["optimizer"], start, grads, rate, [1, 0.75, 0.5])
         np.testing.assert_allclose(state.params["W"] - start, expected - start, rtol=2e-3, atol=1e-7)
         assert int(state.step) == 3

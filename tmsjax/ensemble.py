@@ -25,7 +25,14 @@ from tmsjax.scalars import joined, split
 from tmsjax.spec import Spec
 from tmsjax.train import TrainState
 
-SCALAR_LIMIT = 16  # largest n * m written out as scalars; beyond it, compile time grows and matmuls win
+# Largest n * m written out as scalars. Beyond it compile time grows (10 s at 200 on CPU) and matrix products win.
+SCALAR_LIMIT = {"cpu": 128}
+SCALAR_LIMIT_ELSEWHERE = 16
+WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}  # XLA's default is 256
+# Sums over samples in SIMD lanes need leave to add in another order; NaN, infinity and division stay IEEE's.
+REASSOCIATE = {"xla_cpu_enable_fast_math": True} | {
+    f"xla_cpu_fast_math_honor_{what}": True for what in ("nans", "infs", "division", "functions")
+}
 
 
 @dataclass(frozen=True)
@@ -35,35 +42,44 @@ class Plan:
     scalars:    parameters as separate [block] vectors (small models) instead of arrays (batched matmuls)
     block:      instances in a block
     blocks:     number of blocks that the sweep fills
-    microbatch: samples written into one kernel
+    microbatch: samples in one kernel
+    unroll:     samples written out in the kernel's body, which runs microbatch / unroll times
     """
 
     scalars: bool
     block: int
     blocks: int
     microbatch: int
+    unroll: int = 1
 
 
 def plan(spec: Spec, platform: str) -> Plan:
-    """The rule. CPU: blocks whose state stays in cache, at least 16 of them. GPU, TPU: as few as memory allows."""
-    family = model.FAMILIES[spec.model.family]
+    """The rule. CPU: blocks whose state stays in cache, as many as 16 if that leaves each enough work to cover
+    its fixed costs, a power of two. GPU, TPU: as few as memory allows."""
     n, m, batch = spec.model.features, spec.model.hidden, spec.train.batch
-    scalars = family.elementwise and n * m <= SCALAR_LIMIT
-    if scalars:
-        largest = 2**14 if platform == "cpu" else 2**20
-        microbatch = math.gcd(batch, 16 if n * m <= 4 else 8)  # more would spill registers
-    else:
-        floats = 2**20 if platform == "cpu" else 2**28  # activations of a block, batch * n: 4 MB, 1 GB
-        microbatch = batch
-        largest = max(1, floats // (batch * n))
-    at_least = 16 if platform == "cpu" and scalars else 2 if platform == "cpu" else 1
-    blocks = at_least * math.ceil(spec.instances / (at_least * largest))
+    cpu = platform == "cpu"
+    limit = SCALAR_LIMIT.get(platform, SCALAR_LIMIT_ELSEWHERE)
+    scalars = model.FAMILIES[spec.model.family].elementwise and n * m <= limit
+    microbatch, unroll = batch, 1
+    if scalars and cpu:
+        largest, enough = 2**16 // (n * m), 2**16 // batch
+    elif scalars:  # SIMD lanes are instances there, on CPU they are samples
+        largest, enough = 2**20, 2**20
+        microbatch = unroll = math.gcd(batch, 16 if n * m <= 4 else 8)
+    else:  # activations of a block: 4 MB, 1 GB
+        largest = enough = max(1, (2**20 if cpu else 2**28) // (batch * n))
+    fewest = 2 if cpu else 1  # blocks
+    while cpu and fewest < 16 and spec.instances >= 2 * fewest * enough:
+        fewest *= 2
+    blocks = fewest * math.ceil(spec.instances / (fewest * largest))
     block = math.ceil(spec.instances / blocks)
     if scalars:
         block = max(64, 16 * math.ceil(block / 16))  # whole SIMD vectors
     block = spec.engine.block or block
-    microbatch = spec.engine.microbatch or microbatch
-    return Plan(scalars, block, math.ceil(spec.instances / block), microbatch)
+    if spec.engine.microbatch:
+        microbatch = spec.engine.microbatch
+        unroll = microbatch if scalars and not cpu else 1
+    return Plan(scalars, block, math.ceil(spec.instances / block), microbatch, unroll)
 
 
 class Ensemble:
@@ -83,16 +99,18 @@ class Ensemble:
         self.table = self.place(grid.instances(spec))
         self._compiled_already: set[Any] = set()
         self._init = self._compiled(partial(_init_block, spec=spec))
-        self._advance = self._compiled(partial(_advance_block, spec=spec, cut=self.plan), donate_argnums=0)
+        self._advance = self._compiled(
+            partial(_advance_block, spec=spec, cut=self.plan), reassociate=True, donate_argnums=0
+        )
         self._loss = self._compiled(partial(_loss_block, spec=spec, cut=self.plan))
 
-    def _compiled(self, function: Callable, **options: Any) -> Any:
+    def _compiled(self, function: Callable, reassociate: bool = False, **options: Any) -> Any:
         def strict(*args: Any) -> Any:
             with jax.numpy_rank_promotion("raise"):
                 return function(*args)
 
         if self.platform == "cpu":
-            options["compiler_options"] = {"xla_cpu_prefer_vector_width": 512}  # XLA's default is 256
+            options["compiler_options"] = WIDE_VECTORS | (REASSOCIATE if reassociate else {})
         return jax.jit(strict, **options)
 
     def _on_blocks(self, function: Callable, *blocks: list, extra: tuple = ()) -> list:
@@ -180,17 +198,20 @@ def _init_block(table: Any, *, spec: Spec) -> TrainState:
 def _advance_block(state: TrainState, table: Any, stop: Any, *, spec: Spec, cut: Plan) -> TrainState:
     state, table = _divide(state, cut), _divide(table, cut)
     axes = _axes(state)
-    one = partial(train.step, spec=spec, microbatch=cut.microbatch)
-    vectorised = jax.vmap(one, in_axes=(axes, _axes(table), None), out_axes=axes)
+    one = partial(train.step, spec=spec, cut=cut)
 
-    def step(k: Any, state: TrainState) -> TrainState:
-        return vectorised(state, table, train.stream(k, spec))
+    def shift(k: Any) -> Any:
+        return jax.vmap(lambda row: train.offset(k, row, spec), in_axes=(_axes(table),))(table)
 
-    return joined(jax.lax.fori_loop(state.step, stop, step, state))
+    def step(k: Any, carry: Any) -> Any:
+        state, offsets = carry
+        vectorised = jax.vmap(one, in_axes=(axes, _axes(table), None, 0), out_axes=axes)
+        return vectorised(state, table, train.stream(k, spec, cut.scalars), offsets), shift(k + 1)
+
+    return joined(jax.lax.fori_loop(state.step, stop, step, (state, shift(state.step)))[0])
 
 
 def _loss_block(params: Any, table: Any, *, spec: Spec, cut: Plan) -> jax.Array:
-    microbatch = math.gcd(2 ** int(math.log2(cut.microbatch)), train.EVALUATION_CHUNK)
     params, table = _divide(params, cut), _divide(table, cut)
-    one = partial(train.noise_free_loss, spec=spec, microbatch=microbatch)
+    one = partial(train.noise_free_loss, spec=spec)
     return jax.vmap(one, in_axes=(_axes(params), _axes(table)))(params, table)

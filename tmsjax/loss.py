@@ -5,6 +5,7 @@ The paper's notebook takes the mean over features too, which divides this by n.
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import jax
@@ -13,29 +14,46 @@ import numpy as np
 
 from tmsjax import data, model, theory
 from tmsjax.grid import Instance
-from tmsjax.scalars import as_arrays, joined, objects
+from tmsjax.scalars import as_arrays, held_as_scalars, joined
 from tmsjax.spec import Spec
 
 
-def total(params: Any, instance: Instance, bits: jax.Array, offset: Any, spec: Spec) -> jax.Array:
-    """The sum over samples of the loss. `bits`: (samples, columns) uint32; `offset` (columns,) is added to each.
-
-    Parameters held as Scalars are written out sample by sample, arrays are mapped over the samples.
-    """
-    params, instance, offset = as_arrays((params, instance, offset))
-    if isinstance(offset, np.ndarray):
-        samples, columns = bits.shape
-        rows = [[bits[s, i] for i in range(columns)] for s in range(samples)]
-        terms = [_one(params, instance, objects(row, offset.shape) + offset, spec) for row in rows]
-        return sum(terms[1:], terms[0])
-    return jnp.sum(jax.vmap(lambda word: _one(params, instance, word + offset, spec))(bits))
-
-
-def _one(params: Any, instance: Instance, bits: Any, spec: Spec) -> Any:
-    """The loss of one sample, drawn from `columns` words of bits."""
-    x = data.sample(bits, instance, spec.data)
+def one(params: Any, instance: Instance, word: Any, offset: Any, spec: Spec) -> Any:
+    """The loss of one sample. `word`: (columns,) uint32, to which the instance's `offset` (columns,) is added."""
+    params, instance, word, offset = as_arrays((params, instance, word, offset))
+    x = data.sample(word + offset, instance, spec.data)
     error = model.target(x, spec.model) - model.apply(params, x, spec.model)
     return (instance.importance * (error * error)).sum()
+
+
+def total(params: Any, instance: Instance, words: Any, offset: Any, spec: Spec) -> jax.Array:
+    """The sum of the loss over samples. `words`: (samples, columns) uint32, or Scalars of (samples,) columns."""
+    return jnp.sum(jax.vmap(lambda word: one(params, instance, word, offset, spec))(words))
+
+
+def gradient(params: Any, instance: Instance, words: Any, offset: Any, spec: Spec, unroll: int) -> Any:
+    """The gradient of `total`.
+
+    Of arrays it is the gradient of the sum: matrix products over the samples. Of Scalars it is the sum of the
+    samples' gradients, all parameters in one reduction: XLA makes one kernel of it, which runs through the samples
+    with a model's parameters and sums in registers. (Sums of their own would each repeat the forward pass.)
+    `unroll`: samples written out in the kernel's body.
+    """
+    if not held_as_scalars(params):
+        return jax.grad(total)(params, instance, words, offset, spec)
+
+    def of_group(words: Any) -> Any:
+        def loss(params: Any) -> Any:
+            of_sample = [jax.tree.map(itemgetter(k), words) for k in range(unroll)]
+            return sum(one(params, instance, word, offset, spec) for word in of_sample)
+
+        return jax.grad(loss)(params)
+
+    groups = jax.tree.map(lambda column: column.reshape(-1, unroll), words)
+    leaves, tree = jax.tree.flatten(jax.vmap(of_group)(groups))
+    zeros = [np.float32(0)] * len(leaves)
+    sums = jax.lax.reduce(leaves, zeros, lambda a, b: [x + y for x, y in zip(a, b, strict=True)], (0,))
+    return jax.tree.unflatten(tree, sums)
 
 
 def exact(params: Any, instance: Instance, spec: Spec) -> Any:

@@ -50,6 +50,11 @@ def objects(parts: Any, shape: tuple[int, ...]) -> np.ndarray:
     return out.reshape(shape)
 
 
+def held_as_scalars(tree: Any) -> bool:
+    """Whether any array of `tree` is held as Scalars."""
+    return any(isinstance(x, Scalars) for x in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, Scalars)))
+
+
 def as_arrays(tree: Any) -> Any:
     """`tree` with every Scalars replaced by its object array; arrays stay as they are."""
     is_scalars = lambda x: isinstance(x, Scalars)  # noqa: E731

@@ -41,11 +41,21 @@ def purpose_key(seed: int, purpose: int, step: Any) -> Pair:
     return threefry(root, (jnp.uint32(purpose), jnp.asarray(step).astype(jnp.uint32)))
 
 
-def shared_bits(key: Pair, shape: tuple[int, ...]) -> jax.Array:
-    """uint32 bits of `shape`, drawn by position: the same for every instance."""
-    size = int(np.prod(shape))
-    index = jnp.arange((size + 1) // 2, dtype=jnp.uint32)
-    return _looped(key, (index, jnp.zeros_like(index)))[:size].reshape(shape)
+def shared_bits(key: Pair, samples: int, columns: int) -> jax.Array:
+    """uint32 bits (samples, columns), drawn by position: the same for every instance."""
+    return jnp.concatenate(_pairs_of_columns(key, samples, columns, axis=1), axis=1)[:, :columns]
+
+
+def shared_columns(key: Pair, samples: int, columns: int) -> tuple:
+    """The columns of `shared_bits`, each a vector (samples,)."""
+    return tuple(jnp.concatenate(_pairs_of_columns(key, samples, columns, axis=0)))[:columns]
+
+
+def _pairs_of_columns(key: Pair, samples: int, columns: int, axis: int) -> Pair:
+    """The first and the second half of the columns, which stand along `axis`."""
+    pair = jnp.arange((columns + 1) // 2, dtype=jnp.uint32)
+    sample = jnp.arange(samples, dtype=jnp.uint32)
+    return _looped(key, (jnp.expand_dims(pair, 1 - axis), jnp.expand_dims(sample, axis)))
 
 
 def own_bits(key: Pair, identity: Any, count: int) -> Any:
@@ -62,13 +72,14 @@ def own_bits(key: Pair, identity: Any, count: int) -> Any:
         return words[:count]
     index = jnp.arange(pairs, dtype=jnp.uint32)
     pair_keys = threefry(key, (index, jnp.zeros_like(index)))
-    return _looped(pair_keys, (identity[0], identity[1]))[:count]
+    return jnp.concatenate(_looped(pair_keys, (identity[0], identity[1])))[:count]
 
 
-def _looped(key: Pair, counter: Pair) -> jax.Array:
+def _looped(key: Pair, counter: Pair) -> Pair:
     """`threefry` as jax lowers it on CPU, a loop: XLA would fuse the written-out rounds into every use of the bits
     and repeat them for each instance and sample (measured: 80 times slower at n = 20, m = 5)."""
-    return jnp.concatenate(threefry2x32_p.bind(*jnp.broadcast_arrays(*key, *counter)))
+    shape = jnp.broadcast_shapes(*(jnp.shape(word) for word in (*key, *counter)))
+    return tuple(threefry2x32_p.bind(*(jnp.broadcast_to(word, shape) for word in (*key, *counter))))
 
 
 def normal(bits: jax.Array) -> jax.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,18 @@ from flax import struct
 
 from tmsjax import data, loss, model, threefry
 from tmsjax.grid import Instance
-from tmsjax.scalars import as_arrays, objects
+from tmsjax.scalars import Scalars, as_arrays, held_as_scalars, split
 from tmsjax.spec import Spec, Train
 
 EVALUATION_SAMPLES = 2**16
 EVALUATION_CHUNK = 2**10
+
+
+class Cut(Protocol):
+    """How a batch is cut (see ensemble.Plan)."""
+
+    microbatch: int
+    unroll: int
 
 
 @struct.dataclass
@@ -66,74 +73,76 @@ def init(instance: Instance, spec: Spec) -> TrainState:
     return TrainState(jnp.int32(0), params, optimizer(spec.train, instance).init(params))
 
 
-def stream(step: Any, spec: Spec) -> jax.Array:
-    """The bits that all instances share at `step`, (batch, columns) uint32."""
-    key = threefry.purpose_key(spec.seed, threefry.STREAM, step)
-    return threefry.shared_bits(key, (spec.train.batch, data.columns(spec.data, spec.model.features)))
+def stream(step: Any, spec: Spec, scalars: bool = False) -> Any:
+    """The bits that all instances share at `step`: (batch, columns) uint32, or Scalars of (batch,) columns."""
+    return _words(threefry.purpose_key(spec.seed, threefry.STREAM, step), spec.train.batch, spec, scalars)
+
+
+def _words(key: threefry.Pair, samples: int, spec: Spec, scalars: bool) -> Any:
+    columns = data.columns(spec.data, spec.model.features)
+    if scalars:
+        return Scalars(threefry.shared_columns(key, samples, columns), (columns,))
+    return threefry.shared_bits(key, samples, columns)
 
 
 def offset(step: Any, instance: Instance, spec: Spec) -> Any:
-    """What this instance adds to the shared bits, (columns,) uint32 words.
+    """What this instance adds to the shared bits, (columns,) uint32 words, held as the instance is held.
 
     Added modulo 2^32 (Cranley-Patterson rotation): samples of one instance stay independent and uniform, and those
     of any two instances become independent of each other. Shared streams add 0.
     """
-    columns = data.columns(spec.data, spec.model.features)
     if spec.train.streams == "shared":
-        held_as_scalars = isinstance(instance.identity, np.ndarray)
-        return objects([jnp.uint32(0)] * columns, (columns,)) if held_as_scalars else jnp.zeros(columns, jnp.uint32)
+        nothing = jnp.zeros(data.columns(spec.data, spec.model.features), jnp.uint32)
+        return split(nothing, batch_dims=0) if held_as_scalars(instance) else nothing
     key = threefry.purpose_key(spec.seed, threefry.OFFSET, step)
-    return threefry.own_bits(key, instance.identity, columns)
+    return _own(key, instance.identity, spec)
 
 
-def gradient(params: Any, step: Any, instance: Instance, bits: jax.Array, spec: Spec, microbatch: int) -> Any:
-    """The gradient of the loss at `params`. `bits`: `stream(step)`, read in chunks of `microbatch` samples."""
+def _own(key: threefry.Pair, identity: Any, spec: Spec) -> Any:
+    columns = data.columns(spec.data, spec.model.features)
+    words = threefry.own_bits(key, as_arrays(identity), columns)
+    return Scalars(tuple(words), (columns,)) if held_as_scalars(identity) else words
+
+
+def gradient(params: Any, instance: Instance, bits: jax.Array, shift: Any, spec: Spec, cut: Cut) -> Any:
+    """The gradient of the loss at `params`, for a step's `stream` (read in chunks of `cut.microbatch`) and `offset`."""
     if spec.train.loss == "exact":
         return jax.grad(loss.exact)(params, instance, spec)
-    shift = offset(step, as_arrays(instance), spec)
     batch = spec.train.batch
 
     def chunk(k: Any) -> Any:
-        words = jax.lax.dynamic_slice_in_dim(bits, k * microbatch, microbatch)
-        return jax.grad(loss.total)(params, instance, words, shift, spec)
+        words = jax.tree.map(lambda w: jax.lax.dynamic_slice_in_dim(w, k * cut.microbatch, cut.microbatch), bits)
+        return loss.gradient(params, instance, words, shift, spec, cut.unroll)
 
     def add(k: Any, so_far: Any) -> Any:
         return jax.tree.map(jnp.add, so_far, chunk(k))
 
     zeros = jax.tree.map(jnp.zeros_like, params)
-    summed = chunk(0) if microbatch == batch else jax.lax.fori_loop(0, batch // microbatch, add, zeros)
+    summed = chunk(0) if cut.microbatch == batch else jax.lax.fori_loop(0, batch // cut.microbatch, add, zeros)
     return jax.tree.map(lambda g: g * np.float32(1 / batch), summed)
 
 
-def step(state: TrainState, instance: Instance, bits: jax.Array, spec: Spec, microbatch: int) -> TrainState:
-    """One optimizer step. `bits`: `stream(state.step)`; unused with the exact loss."""
-    grads = gradient(state.params, state.step, instance, bits, spec, microbatch)
+def step(state: TrainState, instance: Instance, bits: jax.Array, shift: Any, spec: Spec, cut: Cut) -> TrainState:
+    """One optimizer step, on the samples of `stream(state.step)` and `offset(state.step)`."""
+    grads = gradient(state.params, instance, bits, shift, spec, cut)
     updates, opt_state = optimizer(spec.train, instance).update(grads, state.opt_state, state.params)
     return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
 
 
-def noise_free_loss(params: Any, instance: Instance, spec: Spec, microbatch: int) -> Any:
+def noise_free_loss(params: Any, instance: Instance, spec: Spec) -> Any:
     """The exact loss where there is one, else the mean over an evaluation batch of 65,536 samples.
 
     The batch is drawn from the seed and rotated by the cell's identity: all replicas of a cell meet the same samples.
-    `microbatch`: how many are written into one kernel; a divisor of EVALUATION_CHUNK.
     """
     if spec.exact_loss is not None:
         return loss.exact(params, instance, spec)
-    columns = data.columns(spec.data, spec.model.features)
+    scalars = held_as_scalars(instance)
     key = threefry.purpose_key(spec.seed, threefry.EVALUATION_OFFSET, 0)
-    shift = threefry.own_bits(key, as_arrays(instance).cell, columns)
+    shift = _own(key, instance.cell, spec)
 
-    def add_chunk(k: Any, so_far: Any) -> Any:
-        bits = threefry.shared_bits(
-            threefry.purpose_key(spec.seed, threefry.EVALUATION, k), (EVALUATION_CHUNK, columns)
-        )
+    def add(k: Any, so_far: Any) -> Any:
+        key = threefry.purpose_key(spec.seed, threefry.EVALUATION, k)
+        words = _words(key, EVALUATION_CHUNK, spec, scalars)
+        return so_far + loss.total(params, instance, words, shift, spec)
 
-        def add(j: Any, so_far: Any) -> Any:
-            words = jax.lax.dynamic_slice_in_dim(bits, j * microbatch, microbatch)
-            return so_far + loss.total(params, instance, words, shift, spec)
-
-        return jax.lax.fori_loop(0, EVALUATION_CHUNK // microbatch, add, so_far)
-
-    total = jax.lax.fori_loop(0, EVALUATION_SAMPLES // EVALUATION_CHUNK, add_chunk, jnp.float32(0))
-    return total / EVALUATION_SAMPLES
+    return jax.lax.fori_loop(0, EVALUATION_SAMPLES // EVALUATION_CHUNK, add, jnp.float32(0)) / EVALUATION_SAMPLES
