@@ -47,6 +47,24 @@ def columns(data: Data, features: int) -> int:
     return features + 1 if data.activity == "tied" else features
 
 
+def sobol(samples: int, columns: int) -> np.ndarray:
+    """The first points of the Sobol' sequence as bits, (samples, columns) uint32.
+
+    For 2^k samples a net: every interval [i, i + 1) 2^-k of a column holds one point, and so do most boxes of that
+    volume in a few columns. XORed with one random word a column (a digital shift) each point is uniform and all stay
+    a net (L'Ecuyer and Lemieux 2002, "Recent advances in randomized quasi-Monte Carlo methods").
+    """
+    from scipy.stats import qmc
+
+    points = qmc.Sobol(columns, scramble=False, bits=32).random(samples)
+    return (points * 2.0**32).astype(np.uint32)
+
+
+def rotate(word: Any, offset: Any, streams: str) -> Any:
+    """An instance's word: the one that all share, moved by its own `offset`. Uniform if the offset is."""
+    return word ^ offset if streams == "sobol" else word + offset
+
+
 def _positive(v: Any) -> Any:
     # Not jnp.maximum: the branch and its gradient share one mask, and XLA:CPU's max that passes on NaN is slow.
     return jnp.where(v > 0, v, np.float32(0))

@@ -19,9 +19,9 @@ from tmsjax.spec import Spec
 
 
 def one(params: Any, instance: Instance, word: Any, offset: Any, spec: Spec) -> Any:
-    """The loss of one sample. `word`: (columns,) uint32, to which the instance's `offset` (columns,) is added."""
+    """The loss of one sample. `word`: (columns,) uint32, which the instance's `offset` (columns,) moves."""
     params, instance, word, offset = as_arrays((params, instance, word, offset))
-    x = data.sample(word + offset, instance, spec.data)
+    x = data.sample(data.rotate(word, offset, spec.train.streams), instance, spec.data)
     error = model.target(x, spec.model) - model.apply(params, x, spec.model)
     return (instance.importance * (error * error)).sum()
 

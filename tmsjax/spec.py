@@ -86,7 +86,7 @@ class Train:
     schedule: str = _key("constant", type="choice", of=("constant", "linear", "cosine"))
     batch: int = _key(1024, type="int", low=1, high=2**20)
     loss: str = _key("sampled", type="choice", of=("sampled", "exact"))
-    streams: str = _key("independent", type="choice", of=("independent", "shared"))
+    streams: str = _key("independent", type="choice", of=("independent", "shared", "sobol"))
 
 
 @dataclass(frozen=True)
@@ -451,6 +451,8 @@ class _Loader:
         if train.loss == "exact" and spec.exact_loss is None and not self.problems:
             known = "relu with 2 features and uniform values, or linear"
             self.report("train.loss", f"no exact loss is known for this model (known: {known}); use 'sampled'")
+        if train.streams == "sobol" and train.batch & (train.batch - 1):
+            self.report("train.batch", f"is {train.batch}; streams = 'sobol' needs a power of two")
         if spec.engine.microbatch and train.batch and train.batch % spec.engine.microbatch:
             self.report("engine.microbatch", f"needs a divisor of train.batch = {train.batch}")
         if spec.record.steps and train.steps and max(spec.record.steps) > train.steps:

@@ -74,7 +74,13 @@ def init(instance: Instance, spec: Spec) -> TrainState:
 
 
 def stream(step: Any, spec: Spec, scalars: bool = False) -> Any:
-    """The bits that all instances share at `step`: (batch, columns) uint32, or Scalars of (batch,) columns."""
+    """The bits that all instances share at `step`: (batch, columns) uint32, or Scalars of (batch,) columns.
+
+    Drawn anew at every step, or with streams = "sobol" the same net at every step.
+    """
+    if spec.train.streams == "sobol":
+        points = data.sobol(spec.train.batch, data.columns(spec.data, spec.model.features))
+        return Scalars(tuple(map(jnp.asarray, points.T)), points.shape[1:]) if scalars else jnp.asarray(points)
     return _words(threefry.purpose_key(spec.seed, threefry.STREAM, step), spec.train.batch, spec, scalars)
 
 
@@ -86,10 +92,11 @@ def _words(key: threefry.Pair, samples: int, spec: Spec, scalars: bool) -> Any:
 
 
 def offset(step: Any, instance: Instance, spec: Spec) -> Any:
-    """What this instance adds to the shared bits, (columns,) uint32 words, held as the instance is held.
+    """What moves the shared bits for this instance, (columns,) uint32 words, held as the instance is held.
 
     Added modulo 2^32 (Cranley-Patterson rotation): samples of one instance stay independent and uniform, and those
-    of any two instances become independent of each other. Shared streams add 0.
+    of any two instances become independent of each other. Shared streams add 0. Points of a Sobol' net are XORed
+    with it instead: each sample is uniform, but those of one batch are not independent of each other.
     """
     if spec.train.streams == "shared":
         nothing = jnp.zeros(data.columns(spec.data, spec.model.features), jnp.uint32)
