@@ -1,152 +1,409 @@
-"""The benchmark: the engine beside a plain vmap of the same training run, one process, alternating rounds.
+"""The benchmark suite: the engine beside other ways to train the same models, and beside the machine's own rates.
 
-The plain version is what a JAX user writes first: W as an array, jax.random keys per instance, a lax.scan over steps,
-one vmap over instances, a thread a core. It draws two uniforms a feature, one for activity and one for the value.
+Every way runs in a process of its own. Rounds alternate between the processes, so that a noisy machine is noisy to
+all; a rate is the median over rounds. Ways that cannot run the workload's number of models in a sixteenth of the
+memory of a large machine run as many as fit (`most_models`); rates are per sample, so the ratio stands.
+
+The bound, for n features and m hidden dimensions, an operation being one addition, product, comparison or conversion
+of a float32 or uint32 word:
+- a sample: 10 n m for W x, W^T h, the gradient of h and that of W (2 n m each, the last twice); 11 n for the draw (5:
+  rotate, convert, multiply, subtract, cut off), bias, activation, error, slope (2) and the bias' gradient
+- a step: 15 (n m + n) for Adam, 55 n for the offsets (half of a Threefry-2x32 a word)
+- a step of the exact loss: the equations in the jaxpr of its gradient, and Adam
+The 10 n m of models held as arrays are charged at the rate of a large matrix product, everything else at that of an
+elementwise kernel of products and sums in registers, both measured in the same run on all cores. Bytes are not
+charged: a block's state and the shared bits stay in cache throughout a segment of steps.
 """
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from multiprocessing import get_context
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from tmsjax.ensemble import Ensemble, cores
+from tmsjax import competitors, grid, loss, train
+from tmsjax.ensemble import WIDE_VECTORS, Ensemble, cores, plan
+from tmsjax.scalars import split
 from tmsjax.spec import Spec, load_spec
-from tmsjax.store import provenance
-from tmsjax.sweep import device_line
+from tmsjax.store import RunFailed, provenance
+from tmsjax.sweep import device_line, peak_memory
 
-SECONDS = 1.5  # aimed at for each timing
-BATCH = 64
+ENGINE, SHARED = "engine", "engine, shared stream"
+FLOATS = 2**25  # batch x models x features of one tensor: 134 MB; backward passes hold a few dozen of them
+SAME_LOSS = 0.1  # largest relative difference of the mean loss after the check's training
 
 
-def spec_of(instances: int, streams: str = "independent") -> Spec:
-    """The flagship's training (n = 2, m = 1) for `instances` probabilities."""
-    return load_spec(
-        {
-            "name": "bench",
-            "model": {"features": 2, "hidden": 1},
-            "axes": {"feature_probability": {"log": [1.0, 0.01], "count": instances}},
-            "instance": {"feature_probability": "feature_probability", "init_scale": 0.8},
-            "train": {
-                "steps": 6000,
-                "batch": BATCH,
-                "learning_rate": 1e-2,
-                "schedule": "cosine",
-                "streams": streams,
-            },
-        }
-    )
+@dataclass(frozen=True)
+class Workload:
+    features: int
+    hidden: int
+    instances: int
+    batch: int = 64
+    loss: str = "sampled"
+    activation: str = "relu"
+
+    @property
+    def name(self) -> str:
+        kind = "exact" if self.loss == "exact" else f"batch {self.batch}"
+        linear = " linear" if self.activation == "linear" else ""
+        return f"({self.features},{self.hidden}){linear} x {self.instances:,}, {kind}"
+
+    def spec(self, instances: int | None = None, streams: str = "independent", **changes: Any) -> Spec:
+        """Models that differ in feature probability, importances that fall from feature to feature."""
+        training = {"steps": 10**6, "batch": self.batch, "learning_rate": 1e-2, "schedule": "cosine"}
+        training |= {"loss": self.loss, "streams": streams} | changes
+        return load_spec(
+            {
+                "name": "bench",
+                "model": {"features": self.features, "hidden": self.hidden, "activation": self.activation},
+                "axes": {"probability": {"log": [1.0, 0.01], "count": instances or self.instances}},
+                "instance": {
+                    "feature_probability": "probability",
+                    "importance": {"first": 1.0, "ratio": 0.9},
+                    "init_scale": "xavier",
+                },
+                "train": training,
+                "record": {"measures": []},
+            }
+        )
+
+
+WORKLOADS = (
+    Workload(2, 1, 100_000),
+    Workload(2, 1, 1_000_000),
+    Workload(2, 1, 100_000, 1024),
+    Workload(2, 1, 1_000_000, 1024),
+    Workload(3, 2, 100_000),
+    Workload(5, 2, 10_000),
+    Workload(20, 5, 1000),
+    Workload(20, 5, 1000, 1024),
+    Workload(80, 20, 64, 1024),
+    Workload(200, 20, 20, 1024),
+    Workload(2, 1, 1_000_000, loss="exact"),
+    Workload(2, 1, 100_000, activation="linear"),
+)
+QUICK = (Workload(2, 1, 20_000), Workload(20, 5, 200, 256))
 
 
 class Engine:
-    """This package, from step 0 for a number of steps."""
+    """This package, going on from where the last call stopped."""
 
     def __init__(self, spec: Spec):
         self.ensemble = Ensemble(spec)
+        self.states = self.ensemble.init()
+        self.step = 0
 
     def run(self, steps: int) -> dict[str, np.ndarray]:
-        states = self.ensemble.advance(self.ensemble.init(), steps)
-        return self.ensemble.gather(states).params
+        self.step += steps
+        self.states = self.ensemble.advance(self.states, self.step)
+        return self.ensemble.gather(self.states).params
 
 
-class PlainVmap:
-    """The textbook way, for the same models, data distribution, optimizer and schedule."""
-
-    def __init__(self, spec: Spec):
-        self.probability = jnp.asarray(spec.evaluate("feature_probability").reshape(-1), jnp.float32)
-        optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, spec.train.steps))
-
-        def loss(params: Any, x: jax.Array) -> jax.Array:
-            output = jax.nn.relu(x @ params["W"].T @ params["W"] + params["b"])
-            return jnp.mean(jnp.sum((output - x) ** 2, axis=-1))
-
-        def train(key: jax.Array, probability: jax.Array, steps: int) -> Any:
-            init_key, key = jax.random.split(key)
-            params = {"W": 0.8 * jax.random.normal(init_key, (1, 2)), "b": jnp.zeros(2)}
-
-            def step(carry: Any, _: None) -> tuple:
-                params, opt_state, key = carry
-                key, active_key, value_key = jax.random.split(key, 3)
-                active = jax.random.uniform(active_key, (BATCH, 2)) < probability
-                x = active * jax.random.uniform(value_key, (BATCH, 2))
-                updates, opt_state = optimizer.update(jax.grad(loss)(params, x), opt_state)
-                return (optax.apply_updates(params, updates), opt_state, key), None
-
-            carry, _ = jax.lax.scan(step, (params, optimizer.init(params), key), None, steps)
-            return carry[0]
-
-        self.train = jax.jit(jax.vmap(train, in_axes=(0, 0, None)), static_argnums=2)
-        self.keys = jax.random.split(jax.random.key(0), len(self.probability))
-        self.shares = (
-            [slice(k, None, cores()) for k in range(cores())] if jax.default_backend() == "cpu" else [slice(None)]
-        )
-
-    def run(self, steps: int) -> dict[str, np.ndarray]:
-        def share(rows: slice) -> Any:
-            return jax.block_until_ready(self.train(self.keys[rows], self.probability[rows], steps))
-
-        with ThreadPoolExecutor(len(self.shares)) as pool:
-            parts = list(pool.map(share, self.shares))
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+WAYS: dict[str, Callable[[Spec], Any]] = {
+    ENGINE: Engine,
+    SHARED: Engine,
+    "JAX vmap": competitors.TextbookJax,
+    "PyTorch matmul": competitors.TorchMatmul,
+    "PyTorch einsum": competitors.TorchEinsum,
+}
 
 
-def bench(instances: int, rounds: int, say: Callable[[str], None]) -> dict:
-    """Samples/s of each way, medians over alternating rounds, and the engine's ratio to the plain vmap."""
-    instances = max(instances - instances % cores(), cores())  # the plain version shares them evenly among the cores
-    ways: dict[str, Any] = {
-        "engine, independent streams": Engine(spec_of(instances)),
-        "engine, shared stream": Engine(spec_of(instances, "shared")),
-        "plain vmap": PlainVmap(spec_of(instances)),
+def ways(workload: Workload) -> list[str]:
+    """Who can run it: streams and PyTorch know sampled losses only."""
+    return [ENGINE, "JAX vmap"] if workload.loss == "exact" else list(WAYS)
+
+
+def most_models(way: str, workload: Workload) -> int:
+    """The workload's models; for others than the engine as many as keep a batch's samples within FLOATS floats."""
+    if way in (ENGINE, SHARED):
+        return workload.instances
+    return min(workload.instances, max(1, FLOATS // (workload.batch * workload.features)))
+
+
+class Process:
+    """One way in a process of its own."""
+
+    def __init__(self, way: str, workload: Workload):
+        self.way, self.workload = way, workload
+        self.models = most_models(way, workload)
+        self.pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+    def call(self, function: Callable, *args: Any) -> Any:
+        return self.pool.submit(function, *args).result()
+
+    def close(self) -> None:
+        self.pool.shutdown()
+
+
+_held: dict[str, Any] = {}  # a process's way and its number of steps a round
+
+
+def _begin(way: str, workload: Workload, models: int, seconds: float) -> dict:
+    """In the process: builds and compiles, finds the number of steps that take about `seconds`."""
+    if way.startswith("PyTorch") and not _has_torch():
+        return {"missing": "PyTorch is not installed (extra `bench`)"}
+    streams = "shared" if way == SHARED else "independent"
+    reached = _loss_after_training(WAYS[way](_check_spec(workload, streams)), workload)
+    trainer = WAYS[way](workload.spec(models, streams))
+    first = _seconds(trainer, 1)
+    once = _seconds(trainer, 1)
+    steps = 1
+    while once < seconds / 2:
+        steps = max(2 * steps, min(round(steps * seconds / once), 64 * steps))
+        trainer.run(steps)
+        once = _seconds(trainer, steps)
+    _held.update(trainer=trainer, steps=steps)
+    return {"compile_seconds": max(0.0, first - once / steps), "check_loss": reached, "models": models}
+
+
+def _round() -> float:
+    """In the process: steps/s of one round."""
+    return _held["steps"] / _seconds(_held["trainer"], _held["steps"])
+
+
+def _seconds(trainer: Any, steps: int) -> float:
+    start = time.perf_counter()
+    trainer.run(steps)
+    return time.perf_counter() - start
+
+
+def _has_torch() -> bool:
+    return find_spec("torch") is not None
+
+
+def _check_spec(workload: Workload, streams: str) -> Spec:
+    models, steps = (128, 300) if workload.features <= 5 else (32, 200) if workload.features <= 20 else (32, 50)
+    return workload.spec(models, streams, steps=steps, batch=32)
+
+
+def _loss_after_training(trainer: Any, workload: Workload) -> float:
+    """The mean loss on samples common to all ways, after a short training of a few models. In float64 numpy."""
+    spec = _check_spec(workload, "independent")
+    params = trainer.run(spec.train.steps)
+    rng = np.random.default_rng(0)
+    shape = (spec.instances, 2000, workload.features)
+    x = (rng.random(shape) < spec.evaluate("feature_probability")[:, None, :]) * rng.random(shape)
+    W, b = params["W"].astype(float), params["b"].astype(float)
+    output = x @ W.swapaxes(1, 2) @ W + b[:, None]
+    output = output if workload.activation == "linear" else np.maximum(output, 0)
+    return float(((output - x) ** 2 * 0.9 ** np.arange(workload.features)).sum(-1).mean())
+
+
+def run_workload(workload: Workload, rounds: int, seconds: float, machine: dict, say: Callable[[str], None]) -> dict:
+    """One row of the table. Raises RunFailed if a way does not learn what the engine learns."""
+    processes = [Process(way, workload) for way in ways(workload)]
+    try:
+        rows: dict[str, dict] = {}
+        for process in processes:
+            rows[process.way] = process.call(_begin, process.way, workload, process.models, seconds)
+        present = [p for p in processes if "missing" not in rows[p.way]]
+        rates: dict[str, list[float]] = {p.way: [] for p in present}
+        for _ in range(rounds):
+            for process in present:
+                rates[process.way].append(process.call(_round))
+        for process in present:
+            rows[process.way]["peak_memory_bytes"] = process.call(peak_memory)
+    finally:
+        for process in processes:
+            process.close()
+    samples = 1 if workload.loss == "exact" else workload.batch
+    for way, steps_per_second in rates.items():
+        row = rows[way]
+        row["rates"] = [r * samples * row["models"] for r in steps_per_second]
+        row["rate"] = statistics.median(row["rates"])
+        if abs(row["check_loss"] / rows[ENGINE]["check_loss"] - 1) > SAME_LOSS:
+            raise RunFailed(f"{workload.name}: {way} learns something else: {rows}")
+    bound = bound_of(workload.spec(), machine)
+    ratios = {way: rows[ENGINE]["rate"] / rows[way]["rate"] for way in rates if way != ENGINE}
+    result = {
+        "workload": workload.name,
+        "unit": "model-steps/s" if workload.loss == "exact" else "samples/s",
+        "ways": rows,
+        "ratios": ratios,
+        "bound": bound,
+        "share_of_bound": rows[ENGINE]["rate"] / bound["rate"],
     }
-    say(f"device: {device_line(jax.devices())}")
-    say(f"n = 2, m = 1, relu, adam, batch {BATCH}, {instances:,} models")
-    steps = {name: _steps_for(way, SECONDS) for name, way in ways.items()}
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            rates[name].append(instances * BATCH * steps[name] / _seconds(way, steps[name]))
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    for name, values in rates.items():
-        ratio = medians["engine, independent streams"] / medians[name]
-        say(
-            f"{name:30s} {medians[name]:.3e} samples/s  ({min(values):.3e} to {max(values):.3e})  "
-            f"engine is {ratio:.2f} x as fast"
+    for line in lines_of(result):
+        say(line)
+    return result
+
+
+def lines_of(result: dict) -> list[str]:
+    """A workload's rows as text."""
+    lines = [f"\n{result['workload']}   ({result['unit']})"]
+    for way, row in result["ways"].items():
+        if "missing" in row:
+            lines.append(f"  {way:22s} {row['missing']}")
+            continue
+        ratio = f"{result['ratios'][way]:7.2f} x slower" if way in result["ratios"] else " " * 16
+        lines.append(
+            f"  {way:22s} {row['rate']:9.2e} ({min(row['rates']):.2e} to {max(row['rates']):.2e}) {ratio}"
+            f"  {row['models']:>9,} models {row['peak_memory_bytes'] / 1e9:5.2f} GB"
+            f"  first call {row['compile_seconds']:5.1f} s"
         )
+    lines.append(f"  {'bound':22s} {result['bound']['rate']:9.2e}; the engine reaches {result['share_of_bound']:.0%}")
+    return lines
+
+
+# ---- the machine and the bound ----
+
+
+def machine_rates() -> dict[str, float]:
+    """Operations/s of this machine, all cores (or one GPU) at work: a large matrix product, an elementwise kernel."""
+    cpu = jax.default_backend() == "cpu"
+    size = 2048 if cpu else 8192
+    square = jnp.ones((size, size))
+    product = jax.jit(lambda a: a @ a)
+    matmul = 2 * size**3 / _fastest(lambda: jax.block_until_ready(product(square)))
+    shapes = ((8, 64, 4096), (8, 32, 4096), (8, 16, 16384)) if cpu else ((8, 64, 2**22),)
+    return {"matmul": matmul, "elementwise": max(_elementwise_rate(*shape) for shape in shapes)}
+
+
+def _elementwise_rate(chains: int, length: int, elements: int, repeats: int = 1000) -> float:
+    """Products and sums a second of `chains` independent chains of them, in registers."""
+
+    def kernel(x: jax.Array) -> jax.Array:
+        def body(_: Any, x: jax.Array) -> jax.Array:
+            ys = [x + np.float32(k) for k in range(chains)]
+            for _ in range(length):
+                ys = [y * np.float32(0.999) + np.float32(0.001) for y in ys]
+            return sum(ys[1:], ys[0]) * np.float32(1 / chains)
+
+        return jax.lax.fori_loop(0, repeats, body, x)
+
+    cpu = jax.default_backend() == "cpu"
+    workers = cores() if cpu else 1
+    compiled = jax.jit(kernel, compiler_options=WIDE_VECTORS if cpu else None)
+    vectors = [jnp.full(elements, 0.5) for _ in range(workers)]
+
+    def run() -> None:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(lambda v: jax.block_until_ready(compiled(v)), vectors))
+
+    return 2 * chains * length * repeats * elements * workers / _fastest(run)
+
+
+def _fastest(function: Callable[[], Any], tries: int = 5) -> float:
+    """Seconds of the fastest call after the first."""
+    function()
+    times = []
+    for _ in range(tries):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def bound_of(spec: Spec, machine: dict[str, float]) -> dict[str, Any]:
+    """Operations of one model's step, and the rate (samples/s or model-steps/s) if they ran at the machine's rates."""
+    n, m = spec.model.features, spec.model.hidden
+    optimizer = 15 * (n * m + n)
+    if spec.train.loss == "exact":
+        samples, products, others = 1, 0, optimizer + _equations_of_exact_loss(spec)
+    else:
+        samples = spec.train.batch
+        products, others = 10 * n * m * samples, 11 * n * samples + 55 * n + optimizer
+    where = "elementwise" if plan(spec, jax.default_backend()).scalars else "matmul"
+    seconds = products / machine[where] + others / machine["elementwise"]
+    return {"products": products, "products_at": where, "others": others, "rate": samples / seconds}
+
+
+def _equations_of_exact_loss(spec: Spec) -> int:
+    """Scalar operations of one gradient of the exact loss."""
+    row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), grid.instances(spec))
+    params = train.init(row, spec).params
+    params, row = (jax.tree.map(lambda x: split(x, 0) if x.ndim else x, tree) for tree in (params, row))
+    return _equations(jax.make_jaxpr(lambda p, r: jax.grad(loss.exact)(p, r, spec))(params, row).jaxpr)
+
+
+def _equations(jaxpr: Any) -> int:
+    """Equations of a jaxpr of scalars, those of inner jaxprs in place of the call."""
+    inner = [[p for p in e.params.values() if hasattr(p, "eqns") or hasattr(p, "jaxpr")] for e in jaxpr.eqns]
+    return sum(sum(_equations(getattr(p, "jaxpr", p)) for p in parts) if parts else 1 for parts in inner)
+
+
+# ---- start-up, and the suite ----
+
+
+def startup() -> dict[str, float]:
+    """Seconds, medians of 5 fresh processes: `tmsjax --help`; importing jax; importing all of the engine beyond that;
+    and the first segment of the flagship's program with an empty and with a filled compilation cache."""
+    timed = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
+
+    def imported(modules: str) -> float:
+        return statistics.median(float(_python("-c", timed.format(modules))) for _ in range(5))
+
+    def help_() -> float:
+        start = time.perf_counter()
+        _python("-m", "tmsjax.cli", "--help")
+        return time.perf_counter() - start
+
+    with tempfile.TemporaryDirectory() as cache:
+        compiling = [float(_python("-c", _FIRST_SEGMENT, JAX_COMPILATION_CACHE_DIR=cache)) for _ in range(2)]
+    return {
+        "help": statistics.median(help_() for _ in range(5)),
+        "import_jax": imported("jax"),
+        "import_tmsjax_after_jax": imported("jax, tmsjax") - imported("jax"),
+        "first_segment": compiling[0],
+        "first_segment_from_cache": compiling[1],
+    }
+
+
+_FIRST_SEGMENT = """
+import time, jax
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+from tmsjax.bench import Engine, WORKLOADS
+start = time.perf_counter()
+Engine(WORKLOADS[0].spec(1000)).run(1)
+print(time.perf_counter() - start)
+"""
+
+
+def _python(*arguments: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=True, env={**os.environ, **environment}
+    )
+    return done.stdout
+
+
+def suite(quick: bool, rounds: int, say: Callable[[str], None]) -> dict:
+    """The whole suite; what `tmsjax bench` prints and writes."""
+    began = time.monotonic()
+    machine = machine_rates()
+    say(f"device: {device_line(jax.devices())}")
+    say(f"operations/s: matrix product {machine['matmul']:.2e}, elementwise {machine['elementwise']:.2e}")
+    seconds = 0.3 if quick else 1.0
+    workloads = QUICK if quick else WORKLOADS
+    results = []
+    for number, workload in enumerate(workloads, 1):
+        results.append(run_workload(workload, rounds, seconds, machine, say))
+        spent = time.monotonic() - began
+        say(f"  {number} of {len(workloads)}, about {spent / number * (len(workloads) - number):.0f} s left")
+    starting = startup()
+    say("\nstart-up, seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in starting.items()))
     return provenance() | {
         "date": time.strftime("%Y-%m-%d"),
         "device": device_line(jax.devices()),
         "python": platform.python_version(),
-        "instances": instances,
-        "batch": BATCH,
+        "torch": version("torch") if _has_torch() else None,
         "rounds": rounds,
-        "samples_per_second": rates,
-        "ratio_to_plain_vmap": medians["engine, independent streams"] / medians["plain vmap"],
+        "seconds": time.monotonic() - began,
+        "machine": machine,
+        "startup": starting,
+        "workloads": results,
     }
-
-
-def _steps_for(way: Any, seconds: float) -> int:
-    """Steps that take about `seconds`, found by doubling; compiled for exactly that number."""
-    steps = 1
-    while steps < 4096:
-        way.run(steps)
-        taken = _seconds(way, steps)
-        if taken > seconds / 4:
-            steps = max(1, round(steps * seconds / taken))
-            break
-        steps *= 4
-    way.run(steps)
-    return steps
-
-
-def _seconds(way: Any, steps: int) -> float:
-    start = time.perf_counter()
-    way.run(steps)
-    return time.perf_counter() - start

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -131,14 +132,32 @@ def info(
 
 @app.command()
 def bench(
-    instances: Annotated[int, typer.Option(min=64, help="Models trained at once.")] = 100_000,
+    quick: Annotated[bool, typer.Option("--quick", help="Two small workloads, in a minute.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Alternating rounds.")] = 5,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the result here.")] = None,
+    tune: Annotated[Path | None, typer.Option(help="Instead: search block and microbatch for this SPEC.")] = None,
+    curve: Annotated[Path | None, typer.Option(help="Instead: the engine's rate over sizes, into this folder.")] = None,
 ) -> None:
-    """Time the engine beside a plain vmap of the same training run, in one process, alternating."""
-    from tmsjax.bench import bench as measure
+    """Time the engine beside PyTorch and a plain vmap, a process each, alternating, and beside the machine's limits."""
+    import tmsjax.throughput as throughput
+    from tmsjax.bench import WORKLOADS, suite
+    from tmsjax.spec import SpecError, load_spec
 
-    result = measure(instances, rounds, typer.echo)
+    if tune is not None and curve is not None:
+        raise SpecError("--tune, --curve", [("", "choose one of them")])
+    if tune is not None:
+        throughput.tune(load_spec(tune), typer.echo)
+        return
+    if curve is not None:
+        from tmsjax import plots
+        from tmsjax.store import write_dataset
+
+        measured = throughput.curve(lambda models, batch: replace(WORKLOADS[0], batch=batch).spec(models), typer.echo)
+        write_dataset(curve / "throughput.nc", measured)
+        for path in plots.save(plots.throughput(measured), curve / "throughput"):
+            typer.echo(str(path))
+        return
+    result = suite(quick, rounds, typer.echo)
     if json_file is not None:
         from tmsjax.store import write_json
 
@@ -153,6 +172,7 @@ def _train(spec: Spec, directory: Path) -> None:
     from tmsjax.sweep import Interrupted, device_line, run_sweep
 
     typer.echo(f"device: {device_line(jax.devices())}")
+    _keep_programs()
     _warn_of_unused_gpu(jax.default_backend())
     existing = RunDirectory(directory)
     complete = existing.exists() and existing.complete(spec)
@@ -176,6 +196,26 @@ def _train(spec: Spec, directory: Path) -> None:
         )
         typer.echo(f"diverged models: {facts['diverged_models']:,}")
     typer.echo(str(directory))
+
+
+def _keep_programs() -> None:
+    """Compiled programs stay in the user's cache for the next start, unless jax was told where to keep them.
+
+    One folder for each kind of device and processor: a program for one may not run on another.
+    """
+    import hashlib
+    import os
+
+    import jax
+
+    from tmsjax.sweep import device_line, processor_features
+
+    if jax.config.read("jax_compilation_cache_dir") is not None:
+        return
+    kind = hashlib.sha256(f"{device_line(jax.devices())} {processor_features()}".encode()).hexdigest()[:12]
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jax.config.update("jax_compilation_cache_dir", str(home / "tmsjax" / kind))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def _describe(spec: Spec) -> None:

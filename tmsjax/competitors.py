@@ -85,6 +85,7 @@ class _Torch:
     def __init__(self, spec: Spec):
         import torch
 
+        torch.manual_seed(0)
         self.torch, self.spec = torch, spec
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         table = instances(spec)

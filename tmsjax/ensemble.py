@@ -161,6 +161,12 @@ class Ensemble:
         """The noise-free loss of every instance (see train.noise_free_loss), (instances,) float32."""
         return self.gather(self._on_blocks(self._loss, [state.params for state in states], self.table))
 
+    def gradient_noise(self, states: list[TrainState], draws: int) -> tuple[Any, Any]:
+        """Variance of the gradient over `draws` steps' samples at fixed parameters, and its covariance with the
+        gradient of the next instance of the block; trees like the parameters."""
+        noise = self._compiled(partial(_noise_block, spec=self.spec, cut=self.plan, draws=draws))
+        return self.gather(self._on_blocks(noise, [state.params for state in states], self.table))
+
     def abstract_state(self) -> TrainState:
         """Shapes and types of the gathered state of all instances."""
         block = jax.eval_shape(self._init, self.table[0])
@@ -209,6 +215,34 @@ def _advance_block(state: TrainState, table: Any, stop: Any, *, spec: Spec, cut:
         return vectorised(state, table, train.stream(k, spec, cut.scalars), offsets), shift(k + 1)
 
     return joined(jax.lax.fori_loop(state.step, stop, step, (state, shift(state.step)))[0])
+
+
+def _noise_block(params: Any, table: Any, *, spec: Spec, cut: Plan, draws: int) -> tuple[Any, Any]:
+    params, table = _divide(params, cut), _divide(table, cut)
+
+    def one(params: Any, row: Any, k: Any, bits: Any) -> Any:
+        return train.gradient(params, row, bits, train.offset(k, row, spec), spec, cut)
+
+    def gradients(k: Any) -> Any:
+        every = jax.vmap(one, in_axes=(_axes(params), _axes(table), None, None))
+        return joined(every(params, table, k, train.stream(k, spec, cut.scalars)))
+
+    def add(k: Any, sums: tuple) -> tuple:
+        first, square, product = sums
+        g = jax.tree.map(lambda a, b: a - b, gradients(k), start)  # about a draw, so that float32 sums lose little
+        next_ = jax.tree.map(lambda leaf: jnp.roll(leaf, -1, axis=0), g)
+        return (
+            jax.tree.map(lambda s, a: s + a, first, g),
+            jax.tree.map(lambda s, a: s + a * a, square, g),
+            jax.tree.map(lambda s, a, b: s + a * b, product, g, next_),
+        )
+
+    start = gradients(0)
+    zeros = jax.tree.map(jnp.zeros_like, start)
+    first, square, product = jax.lax.fori_loop(1, draws + 1, add, (zeros, zeros, zeros))
+    mean = jax.tree.map(lambda s: s / draws, first)
+    variance = jax.tree.map(lambda s, a: s / draws - a * a, square, mean)
+    return variance, jax.tree.map(lambda s, a: s / draws - a * jnp.roll(a, -1, axis=0), product, mean)
 
 
 def _loss_block(params: Any, table: Any, *, spec: Spec, cut: Plan) -> jax.Array:

@@ -149,6 +149,62 @@ def models(dataset: xr.Dataset, cell: dict[str, float]) -> Figure:
     return figure
 
 
+def throughput(measured: xr.Dataset) -> Figure:
+    """The engine's rate over the number of models and over the batch (see throughput.curve)."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(8, 3.4), layout="constrained")
+        axes = figure.subplots(1, 2, sharey=True)
+        for ax, name, along, text in (
+            (axes[0], "rate_of_models", "models", "models, batch 64"),
+            (axes[1], "rate_of_batch", "batch", "batch, 10,000 models"),
+        ):
+            ax.loglog(measured[along], measured[name], "o-", color="#0072b2")
+            if along == "batch":
+                _label_batches(ax, measured)
+            ax.set_xlabel(text)
+            ax.grid(alpha=0.3)
+        axes[0].set_ylabel(measured.attrs["unit"])
+        axes[0].set_ylim(bottom=10 ** np.floor(np.log10(min(measured[v].min() for v in measured))))
+        figure.suptitle("Training throughput, n = 2, m = 1")
+    return figure
+
+
+def stream_noise(measured: xr.Dataset) -> Figure:
+    """Gradient noise of streams beside independent ones, and the phase maps that each reaches at smaller batches.
+
+    `measured`: variance_ratio (batch, feature_probability), disagreement (stream, batch) and success (stream, batch).
+    """
+    tones = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
+    with rc_context(STYLE):
+        figure = Figure(figsize=(11, 3.4), layout="constrained")
+        axes = figure.subplots(1, 3)
+        for batch, tone, mark in zip(measured["batch"].to_numpy(), tones, "osD^v", strict=False):
+            ratio = measured["variance_ratio"].sel(batch=batch)
+            axes[0].loglog(measured["feature_probability"], ratio, mark + "-", color=tone, label=f"batch {batch}")
+        axes[0].axhline(1, color="black", linewidth=0.8)
+        axes[0].set_xlabel("feature probability")
+        axes[0].set_ylabel("variance: independent / sobol")
+        for stream, tone, mark in zip(measured["stream"].to_numpy(), tones, "osD", strict=False):
+            rows = measured.sel(stream=stream)
+            axes[1].semilogx(measured["batch"], 100 * rows["disagreement"], mark + "-", color=tone, label=str(stream))
+            axes[2].semilogx(measured["batch"], rows["success"], mark + "-", color=tone, label=str(stream))
+        axes[1].set_ylabel("cells unlike exact theory, %")
+        axes[2].set_ylabel("share of inits within 1 % of the best")
+        for ax in axes[1:]:
+            ax.set_xlabel("batch")
+            _label_batches(ax, measured)
+        for ax in axes:
+            ax.legend(frameon=False, fontsize=8)
+            ax.grid(alpha=0.3)
+    return figure
+
+
+def _label_batches(axes: Axes, measured: xr.Dataset) -> None:
+    batches = measured["batch"].to_numpy()
+    axes.set_xticks(batches, [str(batch) for batch in batches])
+    axes.set_xticks([], minor=True)
+
+
 def save(figure: Figure, path: Path) -> list[Path]:
     """Writes `path`.png and `path`.svg, the same bytes every time."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -303,11 +304,20 @@ def device_line(devices: Sequence[jax.Device]) -> str:
 
 
 def _cpu_name() -> str:
+    return _of_processor("model name") or "an unknown kind"
+
+
+def processor_features() -> str:
+    """What the processor can do: its instruction sets, as Linux tells them; else its name."""
+    return _of_processor("flags") or platform.processor()
+
+
+def _of_processor(what: str) -> str | None:
     try:
         with open("/proc/cpuinfo") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith(what))
     except (OSError, StopIteration):
-        return "an unknown kind"
+        return None
 
 
 def peak_memory() -> int:

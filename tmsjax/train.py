@@ -22,8 +22,11 @@ EVALUATION_CHUNK = 2**10
 class Cut(Protocol):
     """How a batch is cut (see ensemble.Plan)."""
 
-    microbatch: int
-    unroll: int
+    @property
+    def microbatch(self) -> int: ...
+
+    @property
+    def unroll(self) -> int: ...
 
 
 @struct.dataclass
