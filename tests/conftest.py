@@ -44,6 +44,14 @@ def plain_spec(features: int, hidden: int, *, probability=0.3, instances: int = 
     return raw
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(tmp_path_factory):
+    """Commands that tests start keep compiled programs in a folder of the session's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def small() -> dict:
     return small_spec()

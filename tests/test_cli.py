@@ -147,6 +147,27 @@ def test_info_tells_size_and_time(tmp_path):
     assert "training time" in done.stdout
 
 
+def test_a_second_start_compiles_from_the_cache_and_gives_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    spec, kept, weights = write(tmp_path / "s.toml", small_spec()), [], []
+    for name in ("first", "second"):
+        done = tmsjax_command("run", spec, "--out", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        kept.append({path.name for path in (tmp_path / "cache").rglob("*-cache")})
+        weights.append(tmsjax.open_run(tmp_path / name).dataset["W"].to_numpy())
+    assert kept[0]
+    assert kept[1] == kept[0], "nothing was compiled again"
+    np.testing.assert_array_equal(weights[0], weights[1])
+
+
+def test_bench_refuses_what_it_cannot_do(tmp_path):
+    spec = write(tmp_path / "s.toml", small_spec())
+    both = tmsjax_command("bench", "--tune", spec, "--curve", tmp_path)
+    assert both.returncode == 2
+    assert "choose one" in both.stderr
+    assert tmsjax_command("bench", "--tune", tmp_path / "absent.toml").returncode == 2
+
+
 def test_maps_of_other_dimensions_are_refused_clearly(tmp_path):
     raw = small_spec()
     raw["axes"] = {"feature_probability": {"values": [1.0, 0.1]}, "replica": {"count": 2}}

@@ -27,7 +27,7 @@ def draws(streams: str = "independent", **table) -> np.ndarray:
     def one(instance, step):
         words = train.stream(step, spec)
         shift = train.offset(step, instance, spec)
-        return jax.vmap(lambda w: data.sample(w + shift, instance, spec.data))(words)
+        return jax.vmap(lambda w: data.sample(data.rotate(w, shift, streams), instance, spec.data))(words)
 
     over_instances = jax.vmap(one, in_axes=(0, None))
     return np.asarray(jax.jit(jax.vmap(over_instances, in_axes=(None, 0)))(rows, jnp.arange(STEPS)))
@@ -65,6 +65,24 @@ def test_shared_streams_give_every_instance_the_same_samples():
     x = draws("shared")
     np.testing.assert_array_equal(x[:, 0], x[:, 5])
     assert abs(correlation(x[..., 0], x[..., 1])) < BOUND
+
+
+def test_sobol_batches_are_nets_that_move_with_step_and_instance():
+    x = draws("sobol")
+    active = x > 0
+    np.testing.assert_array_equal(active.sum(axis=2), BATCH // 2, "p = 1/2 of a net's points are active in every batch")
+    quarters = np.sort(x, axis=2)[:, :, BATCH // 2 :].reshape(STEPS, 6, 4, BATCH // 8, 3)  # v is uniform where active
+    edges = np.arange(4)[:, None, None] / 4
+    assert np.all((quarters >= edges) & (quarters <= edges + 0.25)), "each quarter of the values holds its share"
+    both = (active[..., 0] & active[..., 1]).sum(axis=2)
+    np.testing.assert_array_equal(both, BATCH // 4, "so it does for two features together")
+    assert stats.kstest(x[:, :, 7, 1][active[:, :, 7, 1]], "uniform").pvalue > 1e-3
+    single = BOUND * np.sqrt(BATCH)  # points of a batch depend on each other: only steps count
+    for i, j in itertools.combinations(range(3), 2):
+        assert abs(correlation(x[:, :, 5, i], x[:, :, 5, j])) < single, "features"
+    assert abs(correlation(x[1:], x[:-1])) < single, "steps"
+    for a, b in itertools.combinations(range(6), 2):
+        assert abs(correlation(x[:, a, 3], x[:, b, 3])) < single, "instances"
 
 
 def test_tied_activity_is_shared_by_features_and_values_are_not():

@@ -62,7 +62,14 @@ def test_a_diverging_model_changes_no_bit_of_its_neighbours(optimizer):
 
 
 @pytest.mark.parametrize(
-    "table", [{}, {"data": {"activity": "tied", "values": "half-normal"}}, {"train": {"streams": "shared"}}], ids=str
+    "table",
+    [
+        {},
+        {"data": {"activity": "tied", "values": "half-normal"}},
+        {"train": {"streams": "shared"}},
+        {"train": {"streams": "sobol"}},
+    ],
+    ids=str,
 )
 def test_scalar_and_array_paths_agree(table):
     raw = plain_spec(3, 2, instances=6, **table)
@@ -83,6 +90,17 @@ def test_a_second_call_compiles_nothing():
     assert int(states[0].step) == 11
 
 
+@pytest.mark.parametrize("instances", [1, 63, 100, 1000, 5000, 99_999, 1_000_000])
+@pytest.mark.parametrize("sizes", [(2, 1), (5, 2), (20, 5), (80, 20)])
+def test_blocks_hold_all_instances_and_little_else(sizes, instances):
+    raw = plain_spec(*sizes, train={"batch": 64})
+    raw["axes"]["replica"]["count"] = min(instances, 2_000_000 // (sizes[0] * sizes[1]))
+    loaded = load_spec(raw)
+    cut = ensemble.plan(loaded, "cpu")
+    held = cut.block * cut.blocks
+    assert loaded.instances <= held < max(1.2 * loaded.instances, loaded.instances + 64)
+
+
 def test_blocks_are_dealt_out_to_all_devices():
     sweep = Ensemble(load_spec(small_spec()), cut=CUT)
     assert {str(leaf.devices()) for state in sweep.init() for leaf in jax.tree.leaves(state.params)} == {
@@ -90,10 +108,63 @@ def test_blocks_are_dealt_out_to_all_devices():
     }
 
 
+COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter", "send(", "recv(")
+
+
+@pytest.mark.parametrize("raw", [small_spec(), plain_spec(30, 6)], ids=["scalars", "arrays"])
+def test_the_compiled_step_has_no_collective(raw):
+    sweep = Ensemble(load_spec(raw), devices=jax.devices())
+    text = sweep.compile().as_text()
+    assert "while(" in text, "the steps' loop is compiled"
+    assert not [name for name in COLLECTIVES if name in text]
+
+
+def test_all_gradients_of_a_small_model_come_from_one_reduction():
+    """Reductions of their own would each repeat the forward pass: 5 times slower at n = 5, m = 2."""
+    text = Ensemble(load_spec(plain_spec(5, 2, instances=64))).compile().as_text()
+    reductions = [line for line in text.splitlines() if " reduce(" in line]
+    assert len(reductions) == 1
+    assert reductions[0].count("f32[64]") == 5 * 2 + 5
+
+
+def test_a_diverged_models_nan_survives_the_reordered_sums():
+    """REASSOCIATE must not let the compiler assume that there are no NaN or infinities."""
+    raw = small_spec(train={"optimizer": "sgd", "learning_rate": 1e6, "steps": 200})
+    result = trained(raw)
+    assert not np.isfinite(result["loss"]).all()
+    assert np.isnan(result["W"]).any()
+
+
+def noise(streams: str, batch: int) -> tuple[float, float]:
+    """Mean variance of the gradient's parts, and their mean covariance with the next model, over that variance."""
+    raw = small_spec(train={"streams": streams, "batch": batch}, engine={"block": 12})
+    raw["axes"]["feature_probability"] = {"values": [1.0, 0.5]}
+    sweep = Ensemble(load_spec(raw))
+    own, between = sweep.gradient_noise(sweep.init(), 2000)
+    variance = sum(v.sum() for v in own.values())
+    return float(variance), float(sum(v[:-1].sum() for v in between.values()) / variance)
+
+
+def test_gradient_noise_of_the_streams():
+    few, apart = noise("independent", 16)
+    many, _ = noise("independent", 64)
+    assert few / many == pytest.approx(4, rel=0.1), "noise falls as 1 / batch"
+    assert abs(apart) < 0.05, "models do not share their noise"
+    same, together = noise("shared", 64)
+    assert same == pytest.approx(many, rel=0.1)
+    assert abs(together) > 0.1, "models share their noise"
+    smooth, apart = noise("sobol", 64)
+    assert smooth < many / 5
+    assert abs(apart) < 0.05
+
+
 def test_the_plan_is_a_function_of_spec_and_platform():
     flagship = load_spec("sweeps/one_neuron_relu.toml")
     assert ensemble.plan(flagship, "cpu") == Plan(scalars=True, block=32000, blocks=32, microbatch=64)
     assert ensemble.plan(load_spec(plain_spec(200, 20)), "cpu").scalars is False
+    assert ensemble.plan(load_spec(plain_spec(20, 5)), "cpu").scalars is True
+    assert ensemble.plan(load_spec(plain_spec(20, 5)), "gpu").scalars is False
+    assert ensemble.plan(flagship, "gpu").unroll == ensemble.plan(flagship, "gpu").microbatch == 16
     chosen = load_spec(small_spec(engine={"block": 5, "microbatch": 4}))
     assert ensemble.plan(chosen, "cpu") == Plan(scalars=True, block=5, blocks=3, microbatch=4)
 

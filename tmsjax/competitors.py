@@ -5,7 +5,8 @@ the same learning rates and cosine schedule, and fresh samples with independent 
 feature (tests/test_bench.py compares the losses that they reach). Each draws two uniforms a feature, one for
 activity and one for the value, as its source does.
 
-- TextbookJax: `vmap` of one model's whole training run, a `lax.scan` over steps with a key per instance.
+- TextbookJax: `vmap` of one model's whole training run, a `lax.scan` over steps with a key per instance; the exact
+  loss is the formula of theory.py on arrays.
 - TorchMatmul: batched `torch.matmul` over (batch, instances, ...) tensors, as in the public replication that trained
   1,000,000 models (github zroe1/toy-models-of-superposition), without its broadcasting error.
 - TorchEinsum: `torch.einsum` over instances, as in the paper's released notebook.
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from tmsjax import theory
 from tmsjax.ensemble import cores
 from tmsjax.grid import instances
 from tmsjax.spec import Spec
@@ -44,12 +46,16 @@ class TextbookJax:
                 output = activation(x @ params["W"].T @ params["W"] + params["b"])
                 return jnp.mean(jnp.sum(row.importance * (output - x) ** 2, axis=-1))
 
+            def exact(params: Any) -> jax.Array:
+                return theory.relu2_loss(params["W"], params["b"], row.importance, row.feature_probability)
+
             def step(carry: Any, _: None) -> tuple:
                 params, opt_state, key = carry
                 key, active_key, value_key = jax.random.split(key, 3)
                 active = jax.random.uniform(active_key, (batch, features)) < row.feature_probability
                 x = active * jax.random.uniform(value_key, (batch, features))
-                updates, opt_state = optimizer.update(jax.grad(loss)(params, x), opt_state)
+                grads = jax.grad(exact)(params) if spec.train.loss == "exact" else jax.grad(loss)(params, x)
+                updates, opt_state = optimizer.update(grads, opt_state)
                 return (optax.apply_updates(params, updates), opt_state, key), None
 
             init_key, key = jax.random.split(key)
@@ -70,7 +76,8 @@ class TextbookJax:
 
         def share(rows: slice) -> Any:
             mine = jax.tree.map(lambda leaf: leaf[rows], self.table)
-            return jax.block_until_ready(self.train(self.keys[rows], mine, steps))
+            with jax.numpy_rank_promotion("allow"):
+                return jax.block_until_ready(self.train(self.keys[rows], mine, steps))
 
         with ThreadPoolExecutor(len(self.shares)) as pool:
             parts = list(pool.map(share, self.shares))

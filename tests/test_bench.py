@@ -1,0 +1,136 @@
+"""The benchmark: its competitors learn the same thing, its arithmetic is right, incomparable ways are refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tmsjax import bench, competitors, plots, throughput
+from tmsjax.bench import ENGINE, Workload
+from tmsjax.ensemble import plan
+from tmsjax.store import RunFailed, write_json
+
+SMALL = Workload(2, 1, 64)
+
+
+@pytest.mark.parametrize("way", [w for w in bench.WAYS if w != ENGINE])
+@pytest.mark.parametrize("workload", [SMALL, Workload(5, 2, 64), Workload(2, 1, 64, activation="linear")], ids=str)
+def test_competitors_reach_the_engines_loss(way, workload):
+    if way.startswith("PyTorch"):
+        pytest.importorskip("torch")
+    streams = "shared" if way == bench.SHARED else "independent"
+    losses = {}
+    for name in (ENGINE, way):
+        trainer = bench.WAYS[name](bench._check_spec(workload, streams if name == way else "independent"))
+        losses[name] = bench._loss_after_training(trainer, workload)
+    assert losses[way] == pytest.approx(losses[ENGINE], rel=bench.SAME_LOSS)
+    untrained = bench._loss_after_training(_Untrained(bench._check_spec(workload, "independent")), workload)
+    assert untrained > 1.5 * losses[ENGINE], "the check must tell trained from untrained"
+
+
+class _Untrained(competitors.TextbookJax):
+    def run(self, steps: int) -> dict[str, np.ndarray]:
+        return super().run(0)
+
+
+def test_exact_textbook_training_reaches_the_engines_loss():
+    workload = Workload(2, 1, 64, loss="exact")
+    losses = [
+        bench._loss_after_training(bench.WAYS[way](bench._check_spec(workload, "independent")), workload)
+        for way in bench.ways(workload)
+    ]
+    assert len(losses) == 2
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_the_bound_counts_operations():
+    machine = {"matmul": 4e11, "elementwise": 1e11}
+    bound = bench.bound_of(Workload(3, 2, 10).spec(), machine)
+    assert bound["products"] == 64 * 10 * 6
+    assert bound["others"] == 64 * 11 * 3 + 55 * 3 + 15 * 9
+    assert bound["rate"] == pytest.approx(64 * 1e11 / (bound["products"] + bound["others"]))
+    large = bench.bound_of(Workload(200, 20, 2, 128).spec(), machine)
+    assert large["rate"] == pytest.approx(128 / (128 * 40000 / 4e11 + (128 * 2200 + 11000 + 63000) / 1e11))
+    exact = bench.bound_of(Workload(2, 1, 10, loss="exact").spec(), machine)
+    assert 500 < exact["others"] < 5000
+    assert exact["rate"] == pytest.approx(1e11 / exact["others"])
+
+
+def test_competitors_get_as_many_models_as_their_tensors_allow():
+    assert bench.most_models(ENGINE, Workload(2, 1, 1_000_000, 1024)) == 1_000_000
+    assert bench.most_models("JAX vmap", Workload(2, 1, 1_000_000, 1024)) == 2**13
+    assert bench.most_models("PyTorch einsum", Workload(2, 1, 100_000)) == 100_000
+
+
+def test_a_workload_is_measured_and_compared(monkeypatch):
+    monkeypatch.setattr(bench, "_has_torch", lambda: False)
+    said = []
+    machine = {"matmul": 1e11, "elementwise": 1e11}
+    monkeypatch.setattr(bench, "ways", lambda workload: [ENGINE, "JAX vmap"])
+    result = bench.run_workload(SMALL, 3, 0.05, machine, said.append)
+    rows = result["ways"]
+    assert len(rows[ENGINE]["rates"]) == 3
+    assert rows[ENGINE]["rate"] == sorted(rows[ENGINE]["rates"])[1]
+    assert result["ratios"] == {"JAX vmap": rows[ENGINE]["rate"] / rows["JAX vmap"]["rate"]}
+    assert rows["JAX vmap"]["peak_memory_bytes"] > 50e6
+    assert result["share_of_bound"] == rows[ENGINE]["rate"] / result["bound"]["rate"]
+    assert any("JAX vmap" in line and "slower" in line for line in said)
+
+
+def test_ways_that_learn_something_else_are_refused():
+    rows = {ENGINE: {"check_loss": 0.1}, "JAX vmap": {"check_loss": 0.109}, "PyTorch matmul": {"missing": "no torch"}}
+    bench.check_same(SMALL, rows)
+    rows["JAX vmap"]["check_loss"] = 0.12
+    with pytest.raises(RunFailed, match="JAX vmap learns something else"):
+        bench.check_same(SMALL, rows)
+
+
+def test_startup_facts_are_measured_and_the_second_start_compiles_from_the_cache():
+    facts = bench.startup()
+    assert facts["first_segment_from_cache"] < facts["first_segment"]
+    assert 0 < facts["help"] < facts["import_jax"] + 5
+
+
+def test_the_tuner_tries_the_rule_first_and_names_the_fastest(monkeypatch):
+    spec = Workload(2, 1, 10_000).spec()
+    rule = plan(spec, "cpu")
+    tried = throughput.cuts(spec, "cpu")
+    assert tried[0] == rule
+    assert len(set(tried)) == len(tried) > 5
+    assert all(spec.train.batch % cut.microbatch == 0 for cut in tried)
+    assert all(cut.block * cut.blocks >= spec.instances > cut.block * (cut.blocks - 1) for cut in tried)
+    monkeypatch.setattr(throughput, "rate", lambda spec, cut: 2.0 if cut == tried[3] else 1.0)
+    said = []
+    assert throughput.tune(spec, said.append) == tried[3]
+    assert f"block = {tried[3].block}" in said[-1]
+    assert "2.00 x the rule" in said[-2]
+
+
+def test_the_rate_is_samples_over_seconds(monkeypatch):
+    """With a clock of our own, on which every call takes one second, one step is a round."""
+    clock = iter(range(10**6))
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: float(next(clock)))
+    spec = Workload(2, 1, 100).spec()
+    assert throughput.rate(spec, seconds=1.0) == pytest.approx(100 * 64)
+
+
+def test_the_curve_covers_models_and_batches_and_is_drawn(monkeypatch):
+    monkeypatch.setattr(throughput, "rate", lambda spec: float(spec.instances * spec.train.batch))
+    measured = throughput.curve(lambda models, batch: Workload(2, 1, models, batch).spec(), lambda line: None)
+    assert measured["rate_of_models"].to_numpy()[-1] == 4_000_000 * 64
+    assert measured["rate_of_batch"].to_numpy()[0] == 10_000 * 16
+    figure = plots.throughput(measured)
+    lines = [axes.lines[0].get_xydata() for axes in figure.axes]
+    np.testing.assert_allclose(lines[0][:, 1], measured["rate_of_models"])
+    np.testing.assert_allclose(lines[1][:, 1], measured["rate_of_batch"])
+
+
+def test_results_are_json(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "QUICK", ())
+    monkeypatch.setattr(bench, "startup", lambda: {"help": 0.2})
+    result = bench.suite(True, 1, lambda line: None)
+    write_json(tmp_path / "bench.json", result)
+    read = json.loads((tmp_path / "bench.json").read_text())
+    assert read["startup"] == {"help": 0.2}
+    assert read["machine"]["elementwise"] > 1e8
+    assert "jax" in read["versions"]
