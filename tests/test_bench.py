@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tmsjax import bench, competitors, plots, throughput
+from tmsjax import bench, bound, competitors, plots, throughput
 from tmsjax.bench import ENGINE, Workload
 from tmsjax.ensemble import plan
 from tmsjax.store import RunFailed, write_json
@@ -45,13 +45,13 @@ def test_exact_textbook_training_reaches_the_engines_loss():
 
 def test_the_bound_counts_operations():
     machine = {"matmul": 4e11, "elementwise": 1e11}
-    bound = bench.bound_of(Workload(3, 2, 10).spec(), machine)
-    assert bound["products"] == 64 * 10 * 6
-    assert bound["others"] == 64 * 11 * 3 + 55 * 3 + 15 * 9
-    assert bound["rate"] == pytest.approx(64 * 1e11 / (bound["products"] + bound["others"]))
-    large = bench.bound_of(Workload(200, 20, 2, 128).spec(), machine)
+    found = bound.bound_of(Workload(3, 2, 10).spec(), machine)
+    assert found["products"] == 64 * 10 * 6
+    assert found["others"] == 64 * 11 * 3 + 55 * 3 + 15 * 9
+    assert found["rate"] == pytest.approx(64 * 1e11 / (found["products"] + found["others"]))
+    large = bound.bound_of(Workload(200, 20, 2, 128).spec(), machine)
     assert large["rate"] == pytest.approx(128 / (128 * 40000 / 4e11 + (128 * 2200 + 11000 + 63000) / 1e11))
-    exact = bench.bound_of(Workload(2, 1, 10, loss="exact").spec(), machine)
+    exact = bound.bound_of(Workload(2, 1, 10, loss="exact").spec(), machine)
     assert 500 < exact["others"] < 5000
     assert exact["rate"] == pytest.approx(1e11 / exact["others"])
 
@@ -75,6 +75,10 @@ def test_a_workload_is_measured_and_compared(monkeypatch):
     assert rows["JAX vmap"]["peak_memory_bytes"] > 50e6
     assert result["share_of_bound"] == rows[ENGINE]["rate"] / result["bound"]["rate"]
     assert any("JAX vmap" in line and "slower" in line for line in said)
+    head, _, row = bench.table({"workloads": [result]}).splitlines()
+    cells = dict(zip(head.split("|"), row.split("|"), strict=True))
+    assert cells[" JAX vmap "].strip() == f"{result['ratios']['JAX vmap']:.3g} x"
+    assert cells[" PyTorch matmul "].strip() == ""
 
 
 def test_ways_that_learn_something_else_are_refused():

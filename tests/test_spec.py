@@ -178,6 +178,13 @@ def test_bad_input_names_key_value_and_what_is_allowed(small, table, key, value,
     assert said in found[where]
 
 
+def test_sobol_streams_need_a_power_of_two(small):
+    small["train"] |= {"streams": "sobol", "batch": 48}
+    assert "power of two" in problems(small)["train.batch"]
+    small["train"]["batch"] = 64
+    assert load_spec(small).train.streams == "sobol"
+
+
 def test_all_problems_come_at_once(small):
     small["train"]["optimzer"] = "adam"
     small["model"]["hidden"] = 0

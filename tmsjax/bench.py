@@ -3,16 +3,6 @@
 Every way runs in a process of its own. Rounds alternate between the processes, so that a noisy machine is noisy to
 all; a rate is the median over rounds. Other ways than the engine get at most as many models as `most_models` says;
 rates are per sample, so ratios stand.
-
-The bound, for n features and m hidden dimensions, an operation being one addition, product, comparison or conversion
-of a float32 or uint32 word:
-- a sample: 10 n m for W x, W^T h, the gradient of h and that of W (2 n m each, the last twice); 11 n for the draw (5:
-  rotate, convert, multiply, subtract, cut off), bias, activation, error, slope (2) and the bias' gradient
-- a step: 15 (n m + n) for Adam, 55 n for the offsets (half of a Threefry-2x32 a word)
-- a step of the exact loss: the equations in the jaxpr of its gradient, and Adam
-The 10 n m of models held as arrays are charged at the rate of a large matrix product, everything else at that of an
-elementwise kernel in registers (multiply-adds of floats beside sums and XORs of words), both measured in the same run
-on all cores. Bytes are not charged: a block's state and the shared bits stay in cache throughout a segment of steps.
 """
 
 from __future__ import annotations
@@ -25,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -33,12 +23,11 @@ from multiprocessing import get_context
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from tmsjax import competitors, grid, loss, train
-from tmsjax.ensemble import WIDE_VECTORS, Ensemble, cores, plan
-from tmsjax.scalars import split
+from tmsjax import competitors
+from tmsjax.bound import bound_of, machine_rates
+from tmsjax.ensemble import Ensemble
 from tmsjax.spec import Spec, load_spec
 from tmsjax.store import RunFailed, provenance
 from tmsjax.sweep import device_line, peak_memory
@@ -269,90 +258,24 @@ def lines_of(result: dict) -> list[str]:
     return lines
 
 
-# ---- the machine and the bound ----
-
-
-def machine_rates() -> dict[str, float]:
-    """Operations/s of this machine, all cores (or one GPU) at work: a large matrix product, an elementwise kernel."""
-    cpu = jax.default_backend() == "cpu"
-    size = 2048 if cpu else 8192
-    square = jnp.ones((size, size))
-    product = jax.jit(lambda a: a @ a)
-    matmul = 2 * size**3 / _fastest(lambda: jax.block_until_ready(product(square)))
-    shapes = ((8, 0, 4096), (8, 4, 4096), (8, 6, 16384)) if cpu else ((8, 0, 2**22), (8, 4, 2**22))
-    return {"matmul": matmul, "elementwise": max(_elementwise_rate(*shape) for shape in shapes)}
-
-
-def _elementwise_rate(floats: int, words: int, elements: int, length: int = 64, repeats: int = 1000) -> float:
-    """Operations/s of independent chains in registers: products and sums of floats, sums and XORs of words."""
-
-    def kernel(carry: tuple) -> tuple:
-        def body(_: Any, carry: tuple) -> tuple:
-            x, z = carry
-            xs = [x + np.float32(k) for k in range(floats)]
-            zs = [z + np.uint32(k) for k in range(words)]
-            for k in range(length):
-                xs = [v * np.float32(0.999) + np.float32(0.001) for v in xs]
-                zs = [(w + np.uint32(12345 + k)) ^ np.uint32(777 + k * k) for w in zs]
-            out = sum(xs[1:], xs[0]) * np.float32(1 / floats)
-            for w in zs:
-                out = out + (w >> 31).astype(jnp.float32) * np.float32(1e-9)
-            return out, z
-
-        return jax.lax.fori_loop(0, repeats, body, carry)
-
-    cpu = jax.default_backend() == "cpu"
-    workers = cores() if cpu else 1
-    compiled = jax.jit(kernel, compiler_options=WIDE_VECTORS if cpu else None)
-    vectors = [(jnp.full(elements, 0.5), jnp.arange(elements, dtype=jnp.uint32)) for _ in range(workers)]
-
-    def run() -> None:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(lambda v: jax.block_until_ready(compiled(v)), vectors))
-
-    return 2 * (floats + words) * length * repeats * elements * workers / _fastest(run)
-
-
-def _fastest(function: Callable[[], Any], tries: int = 5) -> float:
-    """Seconds of the fastest call after the first."""
-    function()
-    times = []
-    for _ in range(tries):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def bound_of(spec: Spec, machine: dict[str, float]) -> dict[str, Any]:
-    """Operations of one model's step, and the rate (samples/s or model-steps/s) if they ran at the machine's rates."""
-    n, m = spec.model.features, spec.model.hidden
-    optimizer = 15 * (n * m + n)
-    if spec.train.loss == "exact":
-        samples, products, others = 1, 0, optimizer + _equations_of_exact_loss(spec)
-    else:
-        samples = spec.train.batch
-        products, others = 10 * n * m * samples, 11 * n * samples + 55 * n + optimizer
-    where = "elementwise" if plan(spec, jax.default_backend()).scalars else "matmul"
-    seconds = products / machine[where] + others / machine["elementwise"]
-    return {"products": products, "products_at": where, "others": others, "rate": samples / seconds}
-
-
-def _equations_of_exact_loss(spec: Spec) -> int:
-    """Scalar operations of one gradient of the exact loss."""
-    row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), grid.instances(spec))
-    params = train.init(row, spec).params
-    params, row = (jax.tree.map(lambda x: split(x, 0) if x.ndim else x, tree) for tree in (params, row))
-    return _equations(jax.make_jaxpr(lambda p, r: jax.grad(loss.exact)(p, r, spec))(params, row).jaxpr)
-
-
-def _equations(jaxpr: Any) -> int:
-    """Equations of a jaxpr of scalars, those of inner jaxprs in place of the call."""
-    inner = [[p for p in e.params.values() if hasattr(p, "eqns") or hasattr(p, "jaxpr")] for e in jaxpr.eqns]
-    return sum(sum(_equations(getattr(p, "jaxpr", p)) for p in parts) if parts else 1 for parts in inner)
-
-
-# ---- start-up, and the suite ----
+def table(result: dict) -> str:
+    """The suite's result in Markdown: rates, how many times slower the others are, share of the bound."""
+    others = [way for way in WAYS if way != ENGINE]
+    head = ["models", "engine", *others, "of the bound", "memory", "first call"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in result["workloads"]:
+        engine = row["ways"][ENGINE]
+        ratios = [f"{row['ratios'][way]:.3g} x" if way in row["ratios"] else "" for way in others]
+        cells = [
+            row["workload"],
+            f"{engine['rate']:.2e} {row['unit']}",
+            *ratios,
+            f"{row['share_of_bound']:.0%}",
+            f"{engine['peak_memory_bytes'] / 1e9:.2f} GB",
+            f"{engine['compile_seconds']:.1f} s",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def startup() -> dict[str, float]:
@@ -411,7 +334,7 @@ def suite(quick: bool, rounds: int, say: Callable[[str], None]) -> dict:
         say(f"  {number} of {len(workloads)}, about {spent / number * (len(workloads) - number):.0f} s left")
     starting = startup()
     say("\nstart-up, seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in starting.items()))
-    return provenance() | {
+    result = provenance() | {
         "date": time.strftime("%Y-%m-%d"),
         "device": device_line(jax.devices()),
         "python": platform.python_version(),
@@ -422,3 +345,6 @@ def suite(quick: bool, rounds: int, say: Callable[[str], None]) -> dict:
         "startup": starting,
         "workloads": results,
     }
+    say(f"\nthe engine's rate; how many times slower the others are (medians of {rounds} rounds)\n\n{table(result)}")
+    say(f"{result['seconds']:.0f} s")
+    return result

@@ -210,7 +210,7 @@ def _keep_programs() -> None:
 
     from tmsjax.sweep import device_line, processor_features
 
-    if jax.config.read("jax_compilation_cache_dir") is not None:
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
         return
     kind = hashlib.sha256(f"{device_line(jax.devices())} {processor_features()}".encode()).hexdigest()[:12]
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
