@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -86,7 +86,7 @@ WORKLOADS = (
     Workload(2, 1, 1_000_000, loss="exact"),
     Workload(2, 1, 100_000, activation="linear"),
 )
-QUICK = (Workload(2, 1, 20_000), Workload(20, 5, 200, 256))
+QUICK = (Workload(2, 1, 20_000),)
 
 
 class Engine:
@@ -140,6 +140,12 @@ class Process:
 
 
 _held: dict[str, Any] = {}  # a process's way and its number of steps a round
+
+
+def _load(way: str) -> None:
+    """In the process: imports what it needs, at the same time as the others."""
+    if way.startswith("PyTorch") and _has_torch():
+        import torch  # noqa: F401
 
 
 def _begin(way: str, workload: Workload, models: int, seconds: float) -> dict:
@@ -197,6 +203,7 @@ def run_workload(workload: Workload, rounds: int, seconds: float, machine: dict,
     """One row of the table. Raises RunFailed if a way does not learn what the engine learns."""
     processes = [Process(way, workload) for way in ways(workload)]
     try:
+        list(map(Future.result, [process.pool.submit(_load, process.way) for process in processes]))
         rows: dict[str, dict] = {}
         for process in processes:
             rows[process.way] = process.call(_begin, process.way, workload, process.models, seconds)
@@ -278,13 +285,13 @@ def table(result: dict) -> str:
     return "\n".join(lines)
 
 
-def startup() -> dict[str, float]:
-    """Seconds, medians of 5 fresh processes: `tmsjax --help`; importing jax; importing all of the engine beyond that;
+def startup(tries: int = 5) -> dict[str, float]:
+    """Seconds, medians of fresh processes: `tmsjax --help`; importing jax; importing all of the engine beyond that;
     and the first segment of the flagship's program with an empty and with a filled compilation cache."""
     timed = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
 
     def imported(modules: str) -> float:
-        return statistics.median(float(_python("-c", timed.format(modules))) for _ in range(5))
+        return statistics.median(float(_python("-c", timed.format(modules))) for _ in range(tries))
 
     def help_() -> float:
         start = time.perf_counter()
@@ -294,7 +301,7 @@ def startup() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as cache:
         compiling = [float(_python("-c", _FIRST_SEGMENT, JAX_COMPILATION_CACHE_DIR=cache)) for _ in range(2)]
     return {
-        "help": statistics.median(help_() for _ in range(5)),
+        "help": statistics.median(help_() for _ in range(tries)),
         "import_jax": imported("jax"),
         "import_tmsjax_after_jax": imported("jax, tmsjax") - imported("jax"),
         "first_segment": compiling[0],
@@ -325,14 +332,13 @@ def suite(quick: bool, rounds: int, say: Callable[[str], None]) -> dict:
     machine = machine_rates()
     say(f"device: {device_line(jax.devices())}")
     say(f"operations/s: matrix product {machine['matmul']:.2e}, elementwise {machine['elementwise']:.2e}")
-    seconds = 0.3 if quick else 1.0
-    workloads = QUICK if quick else WORKLOADS
+    workloads, seconds, rounds, tries = (QUICK, 0.3, min(rounds, 3), 2) if quick else (WORKLOADS, 1.0, rounds, 5)
     results = []
     for number, workload in enumerate(workloads, 1):
         results.append(run_workload(workload, rounds, seconds, machine, say))
         spent = time.monotonic() - began
         say(f"  {number} of {len(workloads)}, about {spent / number * (len(workloads) - number):.0f} s left")
-    starting = startup()
+    starting = startup(tries)
     say("\nstart-up, seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in starting.items()))
     result = provenance() | {
         "date": time.strftime("%Y-%m-%d"),

@@ -132,7 +132,7 @@ def info(
 
 @app.command()
 def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="Two small workloads, in a minute.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="One small workload, in a minute.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Alternating rounds.")] = 5,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the result here.")] = None,
     tune: Annotated[Path | None, typer.Option(help="Instead: search block and microbatch for this SPEC.")] = None,
