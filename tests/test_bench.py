@@ -1,6 +1,8 @@
 """The benchmark: its competitors learn the same thing, its arithmetic is right, incomparable ways are refused."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from tmsjax import bench, bound, competitors, plots, throughput
 from tmsjax.bench import ENGINE, Workload
 from tmsjax.ensemble import plan
+from tmsjax.spec import Engine
 from tmsjax.store import RunFailed, write_json
 
 SMALL = Workload(2, 1, 64)
@@ -74,7 +77,7 @@ def test_a_workload_is_measured_and_compared(monkeypatch):
     assert result["ratios"] == {"JAX vmap": rows[ENGINE]["rate"] / rows["JAX vmap"]["rate"]}
     assert rows["JAX vmap"]["peak_memory_bytes"] > 50e6
     assert result["share_of_bound"] == rows[ENGINE]["rate"] / result["bound"]["rate"]
-    assert any("JAX vmap" in line and "slower" in line for line in said)
+    assert any("JAX vmap" in line and "engine / this" in line for line in said)
     head, _, row = bench.table({"workloads": [result]}).splitlines()
     cells = dict(zip(head.split("|"), row.split("|"), strict=True))
     assert cells[" JAX vmap "].strip() == f"{result['ratios']['JAX vmap']:.3g} x"
@@ -92,7 +95,7 @@ def test_ways_that_learn_something_else_are_refused():
 def test_startup_facts_are_measured_and_the_second_start_compiles_from_the_cache():
     facts = bench.startup(tries=1)
     assert facts["first_segment_from_cache"] < facts["first_segment"]
-    assert 0 < facts["help"] < facts["import_jax"] + 5
+    assert all(facts[name] > 0 for name in ("help", "import_jax"))
 
 
 def test_the_tuner_tries_the_rule_first_and_names_the_fastest(monkeypatch):
@@ -103,6 +106,10 @@ def test_the_tuner_tries_the_rule_first_and_names_the_fastest(monkeypatch):
     assert len(set(tried)) == len(tried) > 5
     assert all(spec.train.batch % cut.microbatch == 0 for cut in tried)
     assert all(cut.block * cut.blocks >= spec.instances > cut.block * (cut.blocks - 1) for cut in tried)
+    chosen = replace(spec, engine=Engine(block=tried[3].block, microbatch=tried[3].microbatch))
+    assert plan(chosen, "cpu") == tried[3], "the printed table gives the plan that was measured"
+    on_gpu = throughput.cuts(spec, "gpu")
+    assert max(cut.unroll for cut in on_gpu) <= 16
     monkeypatch.setattr(throughput, "rate", lambda spec, cut: 2.0 if cut == tried[3] else 1.0)
     said = []
     assert throughput.tune(spec, said.append) == tried[3]
@@ -111,11 +118,24 @@ def test_the_tuner_tries_the_rule_first_and_names_the_fastest(monkeypatch):
 
 
 def test_the_rate_is_samples_over_seconds(monkeypatch):
-    """With a clock of our own, on which every call takes one second, one step is a round."""
-    clock = iter(range(10**6))
-    monkeypatch.setattr(throughput.time, "perf_counter", lambda: float(next(clock)))
-    spec = Workload(2, 1, 100).spec()
-    assert throughput.rate(spec, seconds=1.0) == pytest.approx(100 * 64)
+    """With an engine and a clock of our own: 5 s of compiling, then 2 ms a step."""
+    now = [0.0]
+
+    class Slow:
+        def __init__(self, spec, cut):
+            pass
+
+        def init(self):
+            return [SimpleNamespace(step=0)]
+
+        def advance(self, states, stop):
+            now[0] += 0.002 * (stop - states[0].step) + (5 if states[0].step == 0 else 0)
+            return [SimpleNamespace(step=stop)]
+
+    monkeypatch.setattr(throughput, "Ensemble", Slow)
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: now[0])
+    assert throughput.rate(Workload(2, 1, 100).spec()) == pytest.approx(100 * 64 / 0.002)
+    assert now[0] < 10
 
 
 def test_the_curve_covers_models_and_batches_and_is_drawn(monkeypatch):

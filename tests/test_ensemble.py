@@ -119,6 +119,15 @@ def test_the_compiled_step_has_no_collective(raw):
     assert not [name for name in COLLECTIVES if name in text]
 
 
+def test_evaluation_holds_no_more_samples_at_once_than_training(monkeypatch):
+    raw = plain_spec(40, 10, instances=500, train={"batch": 8})
+    sweep = Ensemble(load_spec(raw))
+    state = jax.eval_shape(sweep._init, sweep.table[0])
+    memory = sweep._loss.lower(state.params, sweep.table[0]).compile().memory_analysis().temp_size_in_bytes
+    activations = 4 * sweep.plan.block * 40 * 8
+    assert memory < 10 * activations + 4 * sweep.plan.block * 40 * 10 + 1e6
+
+
 def test_all_gradients_of_a_small_model_come_from_one_reduction():
     """Reductions of their own would each repeat the forward pass: 5 times slower at n = 5, m = 2."""
     text = Ensemble(load_spec(plain_spec(5, 2, instances=64))).compile().as_text()

@@ -178,11 +178,16 @@ def test_bad_input_names_key_value_and_what_is_allowed(small, table, key, value,
     assert said in found[where]
 
 
-def test_sobol_streams_need_a_power_of_two(small):
+def test_sobol_streams_need_a_power_of_two_and_few_features(small):
     small["train"] |= {"streams": "sobol", "batch": 48}
     assert "power of two" in problems(small)["train.batch"]
+    small["train"]["batch"] = "many"
+    assert "whole number" in problems(small)["train.batch"]
     small["train"]["batch"] = 64
     assert load_spec(small).train.streams == "sobol"
+    small["model"]["features"], small["instance"]["importance"] = 17, 1.0
+    del small["axes"]["extra_importance"]
+    assert "at least 4 x 17" in problems(small)["train.streams"]
 
 
 def test_all_problems_come_at_once(small):

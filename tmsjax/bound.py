@@ -5,7 +5,7 @@ of a float32 or uint32 word:
 - a sample: 10 n m for W x, W^T h, the gradient of h and that of W (2 n m each, the last twice); 11 n for the draw (5:
   rotate, convert, multiply, subtract, cut off), bias, activation, error, slope (2) and the bias' gradient
 - a step: 15 (n m + n) for Adam, 55 n for the offsets (half of a Threefry-2x32 a word)
-- a step of the exact loss: the equations in the jaxpr of its gradient, and Adam
+- a step of the exact loss: the equations of its gradient's jaxpr (the compiler merges some that are equal), and Adam
 The 10 n m of models held as arrays are charged at the rate of a large matrix product, everything else at that of an
 elementwise kernel in registers (multiply-adds of floats beside sums and XORs of words), both measured in the same run
 on all cores. Bytes are not charged: a block's state and the shared bits stay in cache throughout a segment of steps.
@@ -88,7 +88,8 @@ def bound_of(spec: Spec, machine: dict[str, float]) -> dict[str, Any]:
         samples, products, others = 1, 0, optimizer + _equations_of_exact_loss(spec)
     else:
         samples = spec.train.batch
-        products, others = 10 * n * m * samples, 11 * n * samples + 55 * n + optimizer
+        a_feature = 11 if spec.model.activation != "linear" else 9  # no activation, no slope of it
+        products, others = 10 * n * m * samples, a_feature * n * samples + 55 * n + optimizer
     where = "elementwise" if plan(spec, jax.default_backend()).scalars else "matmul"
     seconds = products / machine[where] + others / machine["elementwise"]
     return {"products": products, "products_at": where, "others": others, "rate": samples / seconds}

@@ -143,8 +143,8 @@ def bench(
     from tmsjax.bench import WORKLOADS, suite
     from tmsjax.spec import SpecError, load_spec
 
-    if tune is not None and curve is not None:
-        raise SpecError("--tune, --curve", [("", "choose one of them")])
+    if sum(option is not None for option in (tune, curve, json_file)) > 1:
+        raise SpecError("--tune, --curve, --json", [("", "choose one of them")])
     if tune is not None:
         throughput.tune(load_spec(tune), typer.echo)
         return
@@ -152,16 +152,28 @@ def bench(
         from tmsjax import plots
         from tmsjax.store import write_dataset
 
+        _make_folder(curve)
         measured = throughput.curve(lambda models, batch: replace(WORKLOADS[0], batch=batch).spec(models), typer.echo)
         write_dataset(curve / "throughput.nc", measured)
         for path in plots.save(plots.throughput(measured), curve / "throughput"):
             typer.echo(str(path))
         return
+    if json_file is not None:
+        _make_folder(json_file.parent)
     result = suite(quick, rounds, typer.echo)
     if json_file is not None:
         from tmsjax.store import write_json
 
         write_json(json_file, result)
+
+
+def _make_folder(path: Path) -> None:
+    from tmsjax.store import RunError
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _train(spec: Spec, directory: Path) -> None:
@@ -213,7 +225,10 @@ def _keep_programs() -> None:
     if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
         return
     kind = hashlib.sha256(f"{device_line(jax.devices())} {processor_features()}".encode()).hexdigest()[:12]
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # no home
+        return
     jax.config.update("jax_compilation_cache_dir", str(home / "tmsjax" / kind))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 

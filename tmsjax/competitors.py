@@ -51,11 +51,13 @@ class TextbookJax:
 
             def step(carry: Any, _: None) -> tuple:
                 params, opt_state, key = carry
+                if spec.train.loss == "exact":
+                    updates, opt_state = optimizer.update(jax.grad(exact)(params), opt_state)
+                    return (optax.apply_updates(params, updates), opt_state, key), None
                 key, active_key, value_key = jax.random.split(key, 3)
                 active = jax.random.uniform(active_key, (batch, features)) < row.feature_probability
                 x = active * jax.random.uniform(value_key, (batch, features))
-                grads = jax.grad(exact)(params) if spec.train.loss == "exact" else jax.grad(loss)(params, x)
-                updates, opt_state = optimizer.update(grads, opt_state)
+                updates, opt_state = optimizer.update(jax.grad(loss)(params, x), opt_state)
                 return (optax.apply_updates(params, updates), opt_state, key), None
 
             init_key, key = jax.random.split(key)
@@ -93,6 +95,7 @@ class _Torch:
         import torch
 
         torch.manual_seed(0)
+        torch.set_num_threads(cores())
         self.torch, self.spec = torch, spec
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         table = instances(spec)

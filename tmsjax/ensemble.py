@@ -78,7 +78,7 @@ def plan(spec: Spec, platform: str) -> Plan:
     block = spec.engine.block or block
     if spec.engine.microbatch:
         microbatch = spec.engine.microbatch
-        unroll = microbatch if scalars and not cpu else 1
+        unroll = math.gcd(microbatch, unroll)
     return Plan(scalars, block, math.ceil(spec.instances / block), microbatch, unroll)
 
 
@@ -247,5 +247,7 @@ def _noise_block(params: Any, table: Any, *, spec: Spec, cut: Plan, draws: int) 
 
 def _loss_block(params: Any, table: Any, *, spec: Spec, cut: Plan) -> jax.Array:
     params, table = _divide(params, cut), _divide(table, cut)
-    one = partial(train.noise_free_loss, spec=spec)
+    # arrays: no more samples at once than in training, which the block's size was chosen for
+    most = train.EVALUATION_CHUNK if cut.scalars else min(cut.microbatch, train.EVALUATION_CHUNK)
+    one = partial(train.noise_free_loss, spec=spec, chunk=2 ** int(math.log2(most)))
     return jax.vmap(one, in_axes=(_axes(params), _axes(table)))(params, table)

@@ -155,8 +155,8 @@ def throughput(measured: xr.Dataset) -> Figure:
         figure = Figure(figsize=(8, 3.4), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
         for ax, name, along, text in (
-            (axes[0], "rate_of_models", "models", "models, batch 64"),
-            (axes[1], "rate_of_batch", "batch", "batch, 10,000 models"),
+            (axes[0], "rate_of_models", "models", f"models, batch {measured.attrs['batch_of_models']}"),
+            (axes[1], "rate_of_batch", "batch", f"batch, {measured.attrs['models_of_batch']:,} models"),
         ):
             ax.loglog(measured[along], measured[name], "o-", color="#0072b2")
             if along == "batch":

@@ -451,14 +451,22 @@ class _Loader:
         if train.loss == "exact" and spec.exact_loss is None and not self.problems:
             known = "relu with 2 features and uniform values, or linear"
             self.report("train.loss", f"no exact loss is known for this model (known: {known}); use 'sampled'")
-        if train.streams == "sobol" and train.batch & (train.batch - 1):
-            self.report("train.batch", f"is {train.batch}; streams = 'sobol' needs a power of two")
+        if train.streams == "sobol" and train.loss == "sampled" and train.batch and spec.model.features:
+            self.check_sobol(spec)
         if spec.engine.microbatch and train.batch and train.batch % spec.engine.microbatch:
             self.report("engine.microbatch", f"needs a divisor of train.batch = {train.batch}")
         if spec.record.steps and train.steps and max(spec.record.steps) > train.steps:
             self.report("record.steps", f"step {max(spec.record.steps)} lies beyond train.steps = {train.steps}")
         if spec.study.x is not None and spec.study.x == spec.study.y:
             self.report("study.x", f"x and y are both {spec.study.x!r}")
+
+    def check_sobol(self, spec: Spec) -> None:
+        """A batch is a net; with more columns than a quarter of its points, columns repeat each other's activity."""
+        batch, columns = spec.train.batch, spec.model.features + (spec.data.activity == "tied")
+        if batch & (batch - 1):
+            self.report("train.batch", f"is {batch}; streams = 'sobol' needs a power of two")
+        elif columns > max(2, batch // 4):
+            self.report("train.streams", f"'sobol' needs a batch of at least 4 x {columns} features; it is {batch}")
 
     def check_features(self, spec: Spec) -> None:
         """Rules that need the number of features."""

@@ -6,7 +6,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from typing import Any
@@ -309,7 +309,7 @@ def _cpu_name() -> str:
 
 def processor_features() -> str:
     """What the processor can do: its instruction sets, as Linux tells them; else its name."""
-    return _of_processor("flags") or platform.processor()
+    return _of_processor("flags") or _of_processor("Features") or platform.processor()
 
 
 def _of_processor(what: str) -> str | None:
@@ -325,5 +325,15 @@ def peak_memory() -> int:
     import resource
     import sys
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    try:
+        with open("/proc/self/status") as file:
+            return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def forget_peak_memory() -> None:
+    """Lets `peak_memory` begin anew, where the system can (Linux)."""
+    with suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+        file.write("5")

@@ -6,13 +6,12 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from math import ceil
 
 import jax
 import xarray as xr
 
 from tmsjax.ensemble import Ensemble, Plan, plan
-from tmsjax.spec import Spec
+from tmsjax.spec import Engine, Spec
 
 SEGMENT = 0.4  # seconds of one timing
 ROUNDS = 3
@@ -54,27 +53,28 @@ def curve(spec_of: Callable[[int, int], Spec], say: Callable[[str], None]) -> xr
             "rate_of_batch": ("batch", along((10_000, batch) for batch in BATCHES)),
         },
         coords={"models": list(INSTANCES), "batch": list(BATCHES)},
-        attrs={"unit": "samples/s"},
+        attrs={"unit": "samples/s", "batch_of_models": 64, "models_of_batch": 10_000},
     )
 
 
 def cuts(spec: Spec, platform: str) -> list[Plan]:
-    """Plans to try: the rule's, both paths where the rule allows it, blocks and microbatches around the rule's."""
-    rule = plan(spec, platform)
+    """Plans to try: the rule's first, then blocks and microbatches around the rule's."""
+    rule = plan(replace(spec, engine=Engine()), platform)
     blocks = sorted({max(1, min(spec.instances, round(rule.block * factor))) for factor in (0.25, 0.5, 1, 2, 4)})
-    found = [replace(rule, block=block, blocks=ceil(spec.instances / block)) for block in blocks]
+    engines = [Engine(block=block) for block in blocks]
     divisors = [d for d in (8, 16, 32, 64, 256, 1024) if spec.train.batch % d == 0 and d != rule.microbatch]
     if spec.train.loss == "sampled":
-        found += [replace(rule, microbatch=d, unroll=min(rule.unroll, d)) for d in divisors]
-    return [rule] + [cut for cut in found if cut != rule]
+        engines += [Engine(microbatch=d) for d in divisors]
+    found = [plan(replace(spec, engine=engine), platform) for engine in engines]
+    return [rule, *(cut for cut in found if cut != rule)]
 
 
 def tune(spec: Spec, say: Callable[[str], None]) -> Plan:
     """The fastest of `cuts` on this machine, each measured and printed; the rule's comes first."""
     platform = jax.default_backend()
-    rule = plan(spec, platform)
-    rates = {}
-    for cut in cuts(spec, platform):
+    tried = cuts(spec, platform)
+    rule, rates = tried[0], {}
+    for cut in tried:
         rates[cut] = rate(spec, cut)
         mark = "  (the rule)" if cut == rule else ""
         say(f"block {cut.block:6d}  microbatch {cut.microbatch:5d}  {rates[cut]:.2e}{mark}")

@@ -139,10 +139,11 @@ def step(state: TrainState, instance: Instance, bits: jax.Array, shift: Any, spe
     return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
 
 
-def noise_free_loss(params: Any, instance: Instance, spec: Spec) -> Any:
+def noise_free_loss(params: Any, instance: Instance, spec: Spec, chunk: int = EVALUATION_CHUNK) -> Any:
     """The exact loss where there is one, else the mean over an evaluation batch of 65,536 samples.
 
     The batch is drawn from the seed and rotated by the cell's identity: all replicas of a cell meet the same samples.
+    `chunk`: how many of them are held at once, a divisor of EVALUATION_CHUNK.
     """
     if spec.exact_loss is not None:
         return loss.exact(params, instance, spec)
@@ -153,6 +154,11 @@ def noise_free_loss(params: Any, instance: Instance, spec: Spec) -> Any:
     def add(k: Any, so_far: Any) -> Any:
         key = threefry.purpose_key(spec.seed, threefry.EVALUATION, k)
         words = _words(key, EVALUATION_CHUNK, spec, scalars)
-        return so_far + loss.total(params, instance, words, shift, spec)
+
+        def add_part(j: Any, so_far: Any) -> Any:
+            part = jax.tree.map(lambda w: jax.lax.dynamic_slice_in_dim(w, j * chunk, chunk), words)
+            return so_far + loss.total(params, instance, part, shift, spec)
+
+        return jax.lax.fori_loop(0, EVALUATION_CHUNK // chunk, add_part, so_far)
 
     return jax.lax.fori_loop(0, EVALUATION_SAMPLES // EVALUATION_CHUNK, add, jnp.float32(0)) / EVALUATION_SAMPLES
