@@ -66,7 +66,6 @@ def test_competitors_get_as_many_models_as_their_tensors_allow():
 
 
 def test_a_workload_is_measured_and_compared(monkeypatch):
-    monkeypatch.setattr(bench, "_has_torch", lambda: False)
     said = []
     machine = {"matmul": 1e11, "elementwise": 1e11}
     monkeypatch.setattr(bench, "ways", lambda workload: [ENGINE, "JAX vmap"])
