@@ -19,7 +19,7 @@ import tmsjax
 from tmsjax import plots
 from tmsjax.cli import guarded
 from tmsjax.ensemble import Ensemble
-from tmsjax.store import write_dataset
+from tmsjax.files import write_dataset
 
 SWEEP = Path(__file__).parents[1] / "sweeps" / "one_neuron_relu.toml"
 STREAMS = ("independent", "shared", "sobol")

@@ -47,8 +47,11 @@ def plain_spec(features: int, hidden: int, *, probability=0.3, instances: int = 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
     """Commands that tests start keep compiled programs in a folder of the session's own."""
+    folder = str(tmp_path_factory.mktemp("cache"))
+    jax.config.update("jax_compilation_cache_dir", f"{folder}/in-process")
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", folder)
         yield
 
 

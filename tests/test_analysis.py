@@ -9,8 +9,9 @@ from conftest import small_spec
 
 import tmsjax
 from tmsjax import analysis, comparison, plots, theory
+from tmsjax.files import RunError
 from tmsjax.spec import load_spec
-from tmsjax.store import RunError, results_dataset
+from tmsjax.store import results_dataset
 
 DIMS = {"W": ("hidden", "feature"), "b": ("feature",)}
 
@@ -28,7 +29,7 @@ def results(W, loss, status=None, raw=None) -> xr.Dataset:
     }
     status = np.zeros(rows, np.int8) if status is None else np.asarray(status, np.int8).reshape(-1)
     params = {"W": W.reshape(rows, *W.shape[3:]), "b": np.zeros((rows, n), np.float32)}
-    return results_dataset(spec, DIMS, params, inputs, loss.reshape(-1), status, {}, ())
+    return results_dataset(spec, range(rows), DIMS, params, inputs, loss.reshape(-1), status, {}, [])
 
 
 def everywhere(models, loss) -> tuple:

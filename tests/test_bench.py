@@ -10,8 +10,8 @@ import pytest
 from tmsjax import bench, bound, competitors, plots, throughput
 from tmsjax.bench import ENGINE, Workload
 from tmsjax.ensemble import plan
+from tmsjax.files import RunFailed, write_json
 from tmsjax.spec import Engine
-from tmsjax.store import RunFailed, write_json
 
 SMALL = Workload(2, 1, 64)
 

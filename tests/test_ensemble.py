@@ -8,8 +8,8 @@ from conftest import plain_spec, small_spec
 from tmsjax import ensemble, model, spec, theory
 from tmsjax.analysis import phase_map
 from tmsjax.ensemble import Ensemble, Plan
+from tmsjax.files import RunError
 from tmsjax.spec import load_spec
-from tmsjax.store import RunError
 from tmsjax.sweep import run_sweep
 
 

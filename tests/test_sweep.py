@@ -19,8 +19,9 @@ from conftest import plain_spec, small_spec
 import tmsjax
 from tmsjax import checkpoint
 from tmsjax.checkpoint import Checkpoints
+from tmsjax.files import CheckpointError, RunError, write_whole
 from tmsjax.spec import SpecError, load_spec, to_toml
-from tmsjax.store import CheckpointError, RunDirectory, RunError, write_whole
+from tmsjax.store import RunDirectory
 from tmsjax.sweep import Interrupted, run_sweep
 
 # A read of damaged data leaves tasks in orbax whose event loop is closed already; Python reports them when it collects

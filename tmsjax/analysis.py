@@ -19,8 +19,8 @@ import xarray as xr
 from scipy.spatial import cKDTree
 
 from tmsjax import metrics, theory
+from tmsjax.files import RunError
 from tmsjax.spec import REPLICA, SELECTIONS, Spec, load_spec
-from tmsjax.store import RunError
 
 REPRESENTED = 0.3  # |W_i| from which a feature counts as represented
 SUPERPOSED = 0.1  # superposition from which a represented feature counts as sharing (m > 1)
@@ -42,7 +42,9 @@ class Layout:
 
 
 def spec_of(dataset: xr.Dataset) -> Spec:
-    """The spec that a dataset of results carries."""
+    """The spec that a dataset of results carries. Raises RunError for a shard's, which has no axes yet."""
+    if "instance" in dataset.dims:
+        raise RunError("this is a shard, a part of a sweep: `tmsjax merge` puts all shards together")
     return load_spec(tomllib.loads(dataset.attrs["spec"]))
 
 

@@ -28,9 +28,10 @@ import numpy as np
 from tmsjax import competitors
 from tmsjax.bound import bound_of, machine_rates
 from tmsjax.ensemble import Ensemble
+from tmsjax.files import RunFailed
+from tmsjax.machine import device_line, forget_peak_memory, peak_memory
 from tmsjax.spec import Spec, load_spec
-from tmsjax.store import RunFailed, provenance
-from tmsjax.sweep import device_line, forget_peak_memory, peak_memory
+from tmsjax.store import provenance
 
 ENGINE, SHARED = "engine", "engine, shared stream"
 FLOATS = 2**24  # batch x models x features of one tensor: 67 MB; a step holds a few dozen and takes a second or two

@@ -23,7 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tmsjax import grid, loss, train
-from tmsjax.ensemble import WIDE_VECTORS, cores, plan
+from tmsjax.ensemble import WIDE_VECTORS, plan
+from tmsjax.machine import cores
 from tmsjax.scalars import split
 from tmsjax.spec import Spec
 

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 a run or a check failed, 2 bad input (nothing was started)
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import time
@@ -32,6 +33,13 @@ SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's TOML f
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.")]
 Out = Annotated[Path | None, typer.Option(help="The run's directory [default: runs/NAME-HASH].")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key: train.steps=2000.")]
+Distributed = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Several processes at one run; the first listens here. Needs --process."),
+]
+Process = Annotated[
+    str | None, typer.Option(metavar="I/K", help="Which of the K processes this is; all see the run's directory.")
+]
 Select = Annotated[str, typer.Option(help="Which replica speaks for a cell: best, paper or vote.")]
 
 
@@ -41,31 +49,56 @@ def run(
     out: Out = None,
     set_: Set = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Set an existing run aside and start again.")] = False,
+    shard: Annotated[str | None, typer.Option(metavar="I/K", help="Train the I-th of K parts; see merge.")] = None,
+    distributed: Distributed = None,
+    process: Process = None,
 ) -> None:
     """Train every model of a sweep. A second call resumes, or says that the run is complete."""
-    from tmsjax.spec import load_spec
+    from tmsjax.spec import Shard, load_spec
 
-    loaded = load_spec(spec, set_ or [])
-    directory = out or Path("runs") / f"{loaded.name}-{loaded.hash[:8]}"
-    if fresh:
+    loaded, part = load_spec(spec, set_ or []), Shard.parse(shard)
+    suffix = f"-shard-{part.index}-of-{part.count}" if part else ""
+    directory = out or Path("runs") / f"{loaded.name}-{loaded.hash[:8]}{suffix}"
+    first = _join(distributed, process)
+    if fresh and first:
         _set_aside(directory)
-    _train(loaded, directory)
+    _train(loaded, directory, str(part) if part else None)
 
 
 @app.command()
-def resume(run: RunPath) -> None:
-    """Continue a run from its newest checkpoint."""
+def resume(run: RunPath, set_: Set = None, distributed: Distributed = None, process: Process = None) -> None:
+    """Continue a run from its newest checkpoint; with --set train.steps=N for longer, under a constant schedule."""
     from tmsjax.run import open_run
+    from tmsjax.spec import load_spec
+    from tmsjax.store import RunDirectory
 
-    _train(open_run(run).spec, run)
+    directory = RunDirectory(run)
+    if _join(distributed, process) and directory.exists():
+        with directory.lock():
+            directory.repair()
+    opened = open_run(run)
+    _train(load_spec(opened.spec, set_ or []), run, directory.info().get("shard"))
+
+
+@app.command()
+def merge(
+    shards: Annotated[list[Path], typer.Argument(metavar="RUN...", help="The runs of all shards of a sweep.")],
+    out: Annotated[Path, typer.Option(help="The directory of the whole run.")],
+) -> None:
+    """Put the finished shards of a sweep together to one run."""
+    from tmsjax.merge import merge_shards
+
+    merged = merge_shards(shards, out)
+    typer.echo(f"merged {len(shards)} shards, {merged.spec.instances:,} models")
+    typer.echo(str(out))
 
 
 @app.command("map")
 def map_(run: RunPath, select: Select = "best") -> None:
     """Aggregate the replicas into a phase map: RUN/phase_map-SELECT.nc and a table of phases."""
     from tmsjax import analysis
+    from tmsjax.files import write_dataset
     from tmsjax.run import open_run
-    from tmsjax.store import write_dataset
 
     _check_select(select)
     mapped = analysis.phase_map(open_run(run).dataset, select)
@@ -150,7 +183,7 @@ def bench(
         return
     if curve is not None:
         from tmsjax import plots
-        from tmsjax.store import write_dataset
+        from tmsjax.files import write_dataset
 
         _make_folder(curve)
         measured = throughput.curve(lambda models, batch: replace(WORKLOADS[0], batch=batch).spec(models), typer.echo)
@@ -162,13 +195,13 @@ def bench(
         _make_folder(json_file.parent)
     result = suite(quick, rounds, typer.echo)
     if json_file is not None:
-        from tmsjax.store import write_json
+        from tmsjax.files import write_json
 
         write_json(json_file, result)
 
 
 def _make_folder(path: Path) -> None:
-    from tmsjax.store import RunError
+    from tmsjax.files import RunError
 
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -176,12 +209,31 @@ def _make_folder(path: Path) -> None:
         raise RunError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _train(spec: Spec, directory: Path) -> None:
+def _join(address: str | None, process: str | None) -> bool:
+    """Joins the other processes, if there are any. Whether this is the first, which writes."""
+    from tmsjax.spec import Shard, SpecError
+
+    if (address is None) != (process is None):
+        raise SpecError("--distributed, --process", [("", "give both or neither")])
+    if address is None:
+        return True
+    part = Shard.parse(process, "--process")
+    if not re.fullmatch(r"[^:\s]+:\d{1,5}", address):
+        raise SpecError("--distributed", [("", f"needs HOST:PORT, such as 127.0.0.1:12345, not {address!r:.60}")])
+    from tmsjax import processes
+
+    assert part is not None
+    processes.join(address, part.index - 1, part.count)
+    return part.index == 1
+
+
+def _train(spec: Spec, directory: Path, shard: str | None = None) -> None:
     import jax
 
+    from tmsjax.machine import device_line
     from tmsjax.run import open_run
     from tmsjax.store import RunDirectory
-    from tmsjax.sweep import Interrupted, device_line, run_sweep
+    from tmsjax.sweep import Interrupted, run_sweep
 
     typer.echo(f"device: {device_line(jax.devices())}")
     _keep_programs()
@@ -191,18 +243,22 @@ def _train(spec: Spec, directory: Path) -> None:
     began = time.monotonic()
     with _stop_on_signal() as stopped, _progress(spec) as listen:
         try:
-            run_sweep(spec, directory, listen=listen, should_stop=lambda: bool(stopped))
+            heard = listen if jax.process_index() == 0 else None
+            run_sweep(spec, directory, listen=heard, should_stop=lambda: bool(stopped), shard=shard)
         except Interrupted as reason:
             typer.echo(f"{reason}; to go on: tmsjax resume {directory}", err=True)
-            raise typer.Exit(128 + stopped[0]) from None
+            raise typer.Exit(128 + (stopped or [signal.SIGTERM])[0]) from None  # or another process was told to stop
+    if jax.process_index() > 0:
+        return
     if complete:
         typer.echo("this run is complete; nothing to do")
     else:
         details = open_run(directory).directory
         assert details is not None
         facts = details.info()
+        part = f" (shard {shard} of them)" if shard else ""
         typer.echo(
-            f"trained {spec.instances:,} models in {facts['seconds_of_training']:.1f} s "
+            f"trained {spec.instances:,} models{part} in {facts['seconds_of_training']:.1f} s "
             f"({time.monotonic() - began:.1f} s with compiling and saving; "
             f"peak memory {facts['peak_memory_bytes'] / 1e9:.2f} GB)"
         )
@@ -220,7 +276,7 @@ def _keep_programs() -> None:
 
     import jax
 
-    from tmsjax.sweep import device_line, processor_features
+    from tmsjax.machine import device_line, processor_features
 
     if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
         return
@@ -348,8 +404,8 @@ def guarded(program: Callable[[], Any]) -> None:
 
 def _exit_code(error: Exception) -> int | None:
     """2 for bad input, 1 for a failed run, None for what we did not foresee."""
+    from tmsjax.files import RunError, RunFailed
     from tmsjax.spec import SpecError
-    from tmsjax.store import RunError, RunFailed
 
     if isinstance(error, (SpecError, RunError)):
         return 2

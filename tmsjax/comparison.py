@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from tmsjax import analysis, theory
+from tmsjax.files import RunError, read_dataset, write_dataset, write_json, write_text
 from tmsjax.run import Run, open_run
-from tmsjax.store import RunError, read_dataset, write_dataset, write_json, write_whole
 
 
 def theory_phases(dataset: xr.Dataset, exact: xr.Dataset | None) -> dict[str, np.ndarray]:
@@ -80,7 +80,7 @@ def compare_run(run: Run | str | Path, select: str = "best") -> dict:
     if run.directory is not None:
         write_json(run.directory.path / "comparison.json", result)
         text = report(run, result)
-        write_whole(run.directory.path / "report.md", lambda p: p.write_text(text, encoding="utf-8"))
+        write_text(run.directory.path / "report.md", text)
     return result
 
 

@@ -25,8 +25,8 @@ import numpy as np
 import optax
 
 from tmsjax import theory
-from tmsjax.ensemble import cores
 from tmsjax.grid import instances
+from tmsjax.machine import cores
 from tmsjax.spec import Spec
 
 

@@ -9,11 +9,10 @@ program over several blocks they depend on how many it holds: XLA fuses multiply
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -21,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tmsjax import grid, model, train
+from tmsjax.machine import cores
 from tmsjax.scalars import joined, split
 from tmsjax.spec import Spec
 from tmsjax.train import TrainState
@@ -83,26 +83,57 @@ def plan(spec: Spec, platform: str) -> Plan:
 
 
 class Ensemble:
-    """All instances of one spec on some devices.
+    """All instances of one spec, or the blocks in `part`, on some devices.
 
-    A value per instance (a TrainState, a loss) is held as a list of blocks, each a tree of device arrays with a leading
-    axis instance; `gather` gives numpy arrays of all instances, `place` makes blocks of them. The last block is padded
+    A value per instance (a TrainState, a loss) is held as a list of blocks, each a tree of arrays with a leading axis
+    instance; `gather` gives numpy arrays of all instances, `place` makes blocks of them. The last block is padded
     with copies of the last instance.
+
+    `tile`: how many blocks are on the devices at once; 0 for all. With fewer than all, blocks wait in main memory, and
+    each goes to its device for a segment of steps and comes back. No bit depends on it.
     """
 
-    def __init__(self, spec: Spec, devices: Sequence[jax.Device] | None = None, cut: Plan | None = None):
+    def __init__(
+        self,
+        spec: Spec,
+        devices: Sequence[jax.Device] | None = None,
+        cut: Plan | None = None,
+        part: range | None = None,
+        tile: int = 0,
+    ):
         self.spec = spec
         self.devices = tuple(devices or jax.local_devices())
         self.platform = self.devices[0].platform
         self.plan = cut or plan(spec, self.platform)
-        self.workers = max(len(self.devices), cores()) if self.platform == "cpu" else len(self.devices)
-        self.table = self.place(grid.instances(spec))
+        self.part = range(self.plan.blocks) if part is None else part
+        self.rows = range(self.part.start * self.plan.block, min(self.part.stop * self.plan.block, spec.instances))
+        self.tile = tile or len(self.part)
         self._compiled_already: set[Any] = set()
         self._init = self._compiled(partial(_init_block, spec=spec))
         self._advance = self._compiled(
             partial(_advance_block, spec=spec, cut=self.plan), reassociate=True, donate_argnums=0
         )
         self._loss = self._compiled(partial(_loss_block, spec=spec, cut=self.plan))
+
+    @property
+    def threads(self) -> int:
+        """Threads that may call programs: one a device, on CPU one a core."""
+        return max(len(self.devices), cores()) if self.platform == "cpu" else len(self.devices)
+
+    @property
+    def tiled(self) -> bool:
+        """Whether blocks wait in main memory."""
+        return self.tile < len(self.part)
+
+    def shrink(self, tile: int) -> None:
+        """From now on `tile` blocks at once. States that were made before must be placed again."""
+        self.tile = tile
+        self.__dict__.pop("table", None)
+
+    @cached_property
+    def table(self) -> list:
+        """The instances (see grid.Instance) as blocks."""
+        return self.place(grid.instances(self.spec, self.rows))
 
     def _compiled(self, function: Callable, reassociate: bool = False, **options: Any) -> Any:
         def strict(*args: Any) -> Any:
@@ -116,28 +147,34 @@ class Ensemble:
     def _on_blocks(self, function: Callable, *blocks: list, extra: tuple = ()) -> list:
         """`function(*block, *extra)` for every block, the devices and cores at work together."""
 
-        def call(block: tuple) -> Any:
-            return jax.block_until_ready(function(*block, *extra))
+        def call(numbered: tuple[int, tuple]) -> Any:
+            k, block = numbered
+            block = self._on_device(block, k) if self.tiled else block
+            done = jax.block_until_ready(function(*block, *extra))
+            return jax.tree.map(np.asarray, done) if self.tiled else done
 
-        work = list(zip(*blocks, strict=True))
-        alone = 0 if function in self._compiled_already else len(self.devices)  # so that threads do not compile twice
-        self._compiled_already.add(function)
+        work = list(enumerate(zip(*blocks, strict=True)))
+        alone = 0 if function in self._compiled_already else 1  # so that threads do not trace and compile the same
         first = [call(block) for block in work[:alone]]
-        with ThreadPoolExecutor(self.workers) as pool:
+        self._compiled_already.add(function)
+        with ThreadPoolExecutor(min(self.threads, self.tile)) as pool:
             return first + list(pool.map(call, work[alone:]))
 
+    def _on_device(self, tree: Any, k: int) -> Any:
+        return jax.device_put(tree, self.devices[k % len(self.devices)])
+
     def place(self, tree: Any) -> list:
-        """Numpy arrays with a leading axis instance as blocks on the devices; scalars go to every block."""
+        """Numpy arrays with a leading axis instance as blocks; scalars go to every block."""
         size = self.plan.block
 
         def part(leaf: Any, k: int) -> Any:
             if not np.ndim(leaf):
                 return leaf
             rows = leaf[k * size : (k + 1) * size]
-            return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
+            return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)]) if len(rows) < size else rows
 
-        trees = [jax.tree.map(partial(part, k=k), tree) for k in range(self.plan.blocks)]
-        return [jax.device_put(t, self.devices[k % len(self.devices)]) for k, t in enumerate(trees)]
+        trees = [jax.tree.map(partial(part, k=k), tree) for k in range(len(self.part))]
+        return trees if self.tiled else [self._on_device(t, k) for k, t in enumerate(trees)]
 
     def gather(self, blocks: list) -> Any:
         """Blocks as one tree of numpy arrays, without padding."""
@@ -145,7 +182,7 @@ class Ensemble:
         def join_blocks(*leaves: Any) -> np.ndarray:
             if not np.ndim(leaves[0]):
                 return np.asarray(leaves[0])
-            return np.concatenate([np.asarray(leaf) for leaf in leaves])[: self.spec.instances]
+            return np.concatenate([np.asarray(leaf) for leaf in leaves])[: len(self.rows)]
 
         return jax.tree.map(join_blocks, *blocks)
 
@@ -167,21 +204,23 @@ class Ensemble:
         noise = self._compiled(partial(_noise_block, spec=self.spec, cut=self.plan, draws=draws))
         return self.gather(self._on_blocks(noise, [state.params for state in states], self.table))
 
-    def abstract_state(self) -> TrainState:
-        """Shapes and types of the gathered state of all instances."""
-        block = jax.eval_shape(self._init, self.table[0])
-        rows = self.spec.instances
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]) if x.ndim else (), x.dtype), block)
+    def abstract_state(self, rows: int) -> TrainState:
+        """Shapes and types of the gathered state of so many instances."""
+        state = jax.eval_shape(self._init, self._abstract_table())
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]) if x.ndim else (), x.dtype), state)
+
+    def _abstract_table(self) -> Any:
+        row = grid.instances(self.spec, self.rows[:1])
+        size, where = self.plan.block, jax.sharding.SingleDeviceSharding(self.devices[0])
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype, sharding=where), row)
 
     def compile(self) -> Any:
         """The compiled program of a block's segment: for its memory analysis and its HLO."""
-        state = jax.eval_shape(self._init, self.table[0])
-        return self._advance.lower(state, self.table[0], np.int32(0)).compile()
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        table = self._abstract_table()
+        where = jax.sharding.SingleDeviceSharding(self.devices[0])
+        state = jax.eval_shape(self._init, table)
+        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), state)
+        return self._advance.lower(state, table, np.int32(0)).compile()
 
 
 def _axes(tree: Any) -> Any:

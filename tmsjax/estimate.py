@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
+from tmsjax.capacity import device_bytes, disk_bytes, fitting_tile, free_device_memory, main_bytes, record_bytes
 from tmsjax.ensemble import Ensemble
+from tmsjax.files import free_space, megabytes
+from tmsjax.machine import available_memory, device_line
 from tmsjax.spec import Spec
-from tmsjax.sweep import device_line, record_bytes
 
 
 def estimate(spec: Spec, seconds: float = 1.0) -> dict[str, str]:
     """Facts about running `spec` on this machine's devices, as text; trains for about `seconds`."""
     ensemble = Ensemble(spec)
-    memory = ensemble.compile().memory_analysis()
+    ensemble.shrink(spec.engine.tile or fitting_tile(ensemble))
     states = ensemble.advance(ensemble.init(), 0)
     step, segment, speed = 0, 1, 0.0
     began = time.monotonic()
@@ -23,18 +26,23 @@ def estimate(spec: Spec, seconds: float = 1.0) -> dict[str, str]:
         speed = (stop - step) / (time.monotonic() - start)
         step, segment = stop, min(2 * segment, max(1, int(speed * seconds / 4)))
     cut = ensemble.plan
-    held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    on_device = held * cut.blocks + memory.temp_size_in_bytes * min(ensemble.workers, cut.blocks)
     samples = speed * spec.instances * (spec.train.batch if spec.train.loss == "sampled" else 1)
     return {
         "device": device_line(ensemble.devices),
         "path": "scalars" if cut.scalars else "arrays",
         "blocks": f"{cut.blocks} of {cut.block} instances, microbatch {cut.microbatch}",
-        "device memory": f"{on_device / 1e6:.0f} MB",
-        "history": f"{record_bytes(spec) / 1e6:.1f} MB",
+        "tile": f"{ensemble.tile} blocks at once" if ensemble.tiled else "all blocks at once",
+        "device memory": f"{megabytes(device_bytes(ensemble, ensemble.tile))}{_of(free_device_memory(ensemble))}",
+        "main memory": f"{megabytes(main_bytes(ensemble))} at least{_of(available_memory())}",
+        "disk": f"{megabytes(disk_bytes(ensemble))}{_of(free_space(Path('runs')))}",
+        "history": megabytes(record_bytes(spec)),
         "training time": f"{spec.train.steps / speed:.1f} s, from {step} steps at {samples:.2e} {_unit(spec)}",
     }
 
 
 def _unit(spec: Spec) -> str:
     return "samples/s" if spec.train.loss == "sampled" else "model-steps/s"
+
+
+def _of(free: int | None) -> str:
+    return "" if free is None else f" of {megabytes(free)} that are free"

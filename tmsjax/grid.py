@@ -27,12 +27,14 @@ class Instance:
     cell: Any  # (2,) uint32, the same without the axis replica
 
 
-def instances(spec: Spec) -> Instance:
-    """The table of `spec`, numpy arrays."""
+def instances(spec: Spec, rows: range | None = None) -> Instance:
+    """The table of `spec`, or some consecutive rows of it; numpy arrays."""
+    rows = range(spec.instances) if rows is None else rows
+    place = _place(spec, rows)
 
     def column(name: str, features: int | None = None) -> np.ndarray:
-        values = spec.evaluate(name).astype(np.float32)
-        full = np.broadcast_to(values, (*spec.shape, features or 1)).reshape(spec.instances, -1)
+        values = spec.evaluate(name).astype(np.float32)  # (axes that it depends on, else 1, ..., features or 1)
+        full = np.broadcast_to(_take(values, place), (len(rows), features or 1))
         return np.ascontiguousarray(full if features else full[:, 0])
 
     return Instance(
@@ -42,24 +44,33 @@ def instances(spec: Spec) -> Instance:
         weight_decay=column("weight_decay"),
         init_scale=column("init_scale"),
         bias_scale=column("bias_scale"),
-        identity=_words(identities(spec)),
-        cell=_words(identities(spec, without=(REPLICA,))),
+        identity=_words(identities(spec, rows)),
+        cell=_words(identities(spec, rows, without=(REPLICA,))),
     )
 
 
-def identities(spec: Spec, without: tuple[str, ...] = ()) -> np.ndarray:
-    """(instances,) uint64: each instance's hash of its (axis name, value) pairs, axes in alphabetical order.
+def _place(spec: Spec, rows: range) -> tuple[np.ndarray, ...]:
+    """Where each row stands on each axis."""
+    return np.unravel_index(np.arange(rows.start, rows.stop), spec.shape) if spec.shape else ()
+
+
+def _take(values: np.ndarray, place: tuple[np.ndarray, ...]) -> np.ndarray:
+    """values (one axis for each of the spec's, of its length or 1; then any) at each row's place on the axes."""
+    return values[tuple(i if length > 1 else 0 for i, length in zip(place, values.shape, strict=False))]
+
+
+def identities(spec: Spec, rows: range | None = None, without: tuple[str, ...] = ()) -> np.ndarray:
+    """(rows,) uint64: each instance's hash of its (axis name, value) pairs, axes in alphabetical order.
 
     Neither the order nor the other values of an axis change it. `without`: axes that are left out.
+    Raises ValueError if two of the rows share a hash.
     """
-    shape = spec.shape
-    out = np.zeros((1,) * len(shape), np.uint64)
+    rows = range(spec.instances) if rows is None else rows
+    place = _place(spec, rows)
+    out = np.zeros(len(rows), np.uint64)
     for name in sorted(spec.axis.keys() - set(without)):
         values = np.array([hash64(name, v) for v in spec.axis[name].values], np.uint64)
-        position = list(spec.axis).index(name)
-        along = values.reshape([-1 if k == position else 1 for k in range(len(shape))])
-        out = _mix(out ^ along)
-    out = np.broadcast_to(out, shape).reshape(-1)
+        out = _mix(out ^ values[place[list(spec.axis).index(name)]])
     if not without and len(np.unique(out)) < out.size:
         raise ValueError("two instances share a 64-bit identity; change the name of an axis")
     return out

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tmsjax import theory
+from tmsjax import grid, theory
 from tmsjax.ensemble import Ensemble
 from tmsjax.spec import Spec, load_spec
 
@@ -87,9 +87,10 @@ def _descend(
     cells, starts = W.shape[:2]
     spec = _descent_spec(importance, probability, starts, hidden, tied)
     ensemble = Ensemble(spec)
-    table = ensemble.gather(ensemble.table)
+    table = grid.instances(spec)
     ensemble.table = ensemble.place(
-        table.replace(
+        replace(
+            table,
             importance=np.repeat(importance, starts, axis=0).astype(np.float32),
             feature_probability=np.repeat(probability, starts, axis=0).astype(np.float32),
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from os import PathLike
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from tmsjax.files import RunError
 from tmsjax.spec import Spec
 from tmsjax.store import RunDirectory
 
@@ -35,8 +35,7 @@ class Run:
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that can be restored."""
-        with closing(self._checkpoints()) as checkpoints:
-            return checkpoints.steps()
+        return self._checkpoints().steps()
 
     def restore(self, step: int | None = None) -> dict[str, np.ndarray]:
         """Parameters, optimizer state and history of a checkpoint (default: the newest), checksums verified.
@@ -44,12 +43,10 @@ class Run:
         Names are paths such as "state.params.W"; arrays have a leading axis instance, in C order of the axes.
         Raises CheckpointError if the step is absent or damaged.
         """
-        with closing(self._checkpoints()) as checkpoints:
-            return checkpoints.load(step)[1]
+        return self._checkpoints().load(step)[1]
 
     def _checkpoints(self) -> Any:
         from tmsjax.checkpoint import Checkpoints
-        from tmsjax.store import RunError
 
         if self.directory is None:
             raise RunError("a run in memory has no checkpoints; give run_sweep an `out`")

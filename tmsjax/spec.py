@@ -11,7 +11,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,7 @@ class Engine:
 
     block: int = _key(0, type="int", low=0, high=2**24)
     microbatch: int = _key(0, type="int", low=0, high=2**20)
+    tile: int = _key(0, type="int", low=0, high=2**31 - 1)  # blocks on the devices at once; no bit depends on it
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,9 @@ class Spec:
 
     @property
     def hash(self) -> str:
-        """sha256 over everything that results depend on: all but when checkpoints are written."""
+        """sha256 over everything that results depend on."""
         content = {k: v for k, v in to_dict(self).items() if k != "checkpoint"}
+        content["engine"].pop("tile")
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -317,6 +319,7 @@ class _Loader:
             XAVIER,
             "feature",
             "hidden",
+            "instance",
             "step",
             *MEASURES,
             "b",
@@ -572,7 +575,7 @@ def _toml(value: Any) -> str:
 
 
 def difference(old: Spec, new: Spec) -> list[str]:
-    """Lines 'key: old -> new' for every key, except when checkpoints are written, in which two specs differ."""
+    """Lines 'key: old -> new' for every key that results depend on in which two specs differ."""
 
     def flat(value: Any, path: str) -> dict[str, Any]:
         if isinstance(value, dict) and path.count(".") < 1:
@@ -581,5 +584,39 @@ def difference(old: Spec, new: Spec) -> list[str]:
         return {path: value}
 
     a, b = flat(to_dict(old), ""), flat(to_dict(new), "")
-    keys = [k for k in dict.fromkeys([*a, *b]) if not k.startswith("checkpoint.")]
+    keys = [k for k in dict.fromkeys([*a, *b]) if not k.startswith("checkpoint.") and k != "engine.tile"]
     return [f"{k}: {a.get(k, 'absent')} -> {b.get(k, 'absent')}" for k in keys if a.get(k) != b.get(k)]
+
+
+def grows(old: Spec, new: Spec) -> bool:
+    """Whether `new` only trains for more steps than `old`, so that its run goes on where that one ended.
+
+    That needs a constant schedule; steps to record may be added beyond the old end.
+    """
+    if old.train.schedule != "constant" or new.train.steps <= old.train.steps:
+        return False
+    train, record = replace(old.train, steps=new.train.steps), replace(old.record, steps=new.record.steps)
+    before = [s for s in new.record.steps or () if s <= old.train.steps]
+    kept = before == list(old.record.steps or ()) and (new.record.steps is None) == (old.record.steps is None)
+    return kept and not difference(replace(old, train=train, record=record), new)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of `count` parts of a sweep's instances; `index` from 1."""
+
+    index: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    @staticmethod
+    def parse(text: str | Shard | None, option: str = "--shard") -> Shard | None:
+        """The shard that "3/16" names; None of None. Raises SpecError."""
+        if text is None or isinstance(text, Shard):
+            return text
+        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise SpecError(option, [("", f"needs I/K with 1 <= I <= K, such as 3/16, not {text!r:.40}")])
+        return Shard(int(match[1]), int(match[2]))

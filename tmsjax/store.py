@@ -1,8 +1,8 @@
 """A run's directory: spec, provenance, log, and the results as one labelled dataset. No jax.
 
-    spec.toml  run.json  log.jsonl  checkpoints/  results.nc  figures/  report.md  .lock
+    run.json  spec.toml  log.jsonl  checkpoints/  results.nc  figures/  report.md  .lock
 
-Every file is written whole or not at all: to a temporary file beside it, synced, then renamed.
+run.json holds the spec as run and everything needed to go on; each checkpoint keeps a copy. spec.toml is for people.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import fcntl
 import importlib.metadata
 import json
 import os
+import socket
 import subprocess
+import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from os import PathLike
@@ -25,22 +28,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from tmsjax.spec import Spec, difference, load_spec, to_toml
+from tmsjax.files import CheckpointError, RunError, read_dataset, read_sealed, write_dataset, write_sealed, write_text
+from tmsjax.spec import Spec, SpecError, difference, load_spec, to_toml
 
-FORMAT = 1  # of the run directory; raised when an older tmsjax could not read it
+FORMAT = 2  # of the run directory; raised when an older tmsjax could not read it
+MANIFEST = "manifest.json"  # in a checkpoint
 STATUS = {"ok": 0, "non_finite": 1, "diverged": 2}
-
-
-class RunError(RuntimeError):
-    """A run directory that cannot be used: says which and why."""
-
-
-class RunFailed(RuntimeError):
-    """A run that began and could not go on: says where and why. What was saved before stays good."""
-
-
-class CheckpointError(RunFailed):
-    """A checkpoint that is missing or damaged: says which, and what is wrong with it."""
+NEEDED = {"format": int, "state": str, "steps_done": int, "versions": dict}
 
 
 class RunDirectory:
@@ -55,20 +49,19 @@ class RunDirectory:
         self.figures = self.path / "figures"
 
     def exists(self) -> bool:
-        return os.path.exists(self.info_file)
+        """Whether there is a run here, be it damaged."""
+        return self.info_file.exists() or bool(self._manifests())
 
     def complete(self, spec: Spec) -> bool:
         """Whether the results of `spec` are here and can be read."""
         try:
             return self.info()["state"] == "complete" and _is_of(self.results(), spec)
-        except RunError:
+        except (RunError, SpecError):
             return False
 
-    def check_free(self, spec: Spec) -> None:
-        """Raises RunError if there is something else here than a run, or the first trace of one of `spec`."""
-        found = {p.name for p in self.path.iterdir() if not p.name.startswith(".")}
-        if found == {"spec.toml"} and to_toml(self.spec()) == to_toml(spec):
-            return
+    def check_free(self) -> None:
+        """Raises RunError if there is something else here than a run."""
+        found = {p.name for p in self.path.iterdir() if not p.name.startswith(".")} if self.path.is_dir() else set()
         if found:
             raise RunError(f"{self.path}: not empty, and not a run (no run.json): holds {', '.join(sorted(found)[:5])}")
 
@@ -84,58 +77,101 @@ class RunDirectory:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Holds the directory for one writer; a lock dies with its process. Raises RunError if it is held."""
-        with open(self.path / ".lock", "a+") as file:
+        try:
+            file = open(self.path / ".lock", "a+")  # noqa: SIM115 (closed below)
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written: {error.strerror}") from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 file.seek(0)
-                raise RunError(f"{self.path}: another process is writing this run ({file.read().strip()})") from error
+                holder = file.read().strip() or "it does not say who"
+                raise RunError(f"{self.path}: another process is writing this run ({holder})") from error
             file.truncate(0)
-            file.write(f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+            command = " ".join(sys.argv)[:200]
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}: {command}")
             file.flush()
             yield
 
-    def write_spec(self, spec: Spec) -> None:
-        write_whole(self.spec_file, lambda path: path.write_text(to_toml(spec), encoding="utf-8"))
+    def write(self, info: dict, spec: Spec) -> None:
+        """run.json, with the spec as run, then spec.toml."""
+        write_sealed(self.info_file, {**info, "spec": to_toml(spec)})
+        write_text(self.spec_file, to_toml(spec))
 
     def spec(self) -> Spec:
-        """The spec as run."""
-        return load_spec(self.spec_file)
-
-    def write_info(self, info: dict) -> None:
-        write_json(self.info_file, info)
+        """The spec as run. Runs of format 1 have it in spec.toml alone."""
+        text = self.info().get("spec")
+        return load_spec(self.spec_file if text is None else tomllib.loads(text))
 
     def info(self) -> dict:
-        """run.json: versions, device, plan, timings, state. Raises RunError if absent, damaged or too new."""
+        """run.json: spec, versions, device, plan, timings, state. Raises RunError if absent, damaged or too new."""
         if not self.exists():
             raise RunError(f"{self.path}: not a run directory (it has no run.json)")
         try:
-            info = json.loads(self.info_file.read_text(encoding="utf-8"))
+            info, sealed = read_sealed(self.info_file)
+            format_ = info.get("format")
+            if isinstance(format_, int) and format_ > FORMAT:
+                raise RunError(
+                    f"{self.path}: written by a newer tmsjax (format {format_}; this one reads up to {FORMAT})"
+                )
+            wrong = [k for k in NEEDED if not isinstance(info.get(k), NEEDED[k])]
+            if wrong or info["format"] < 1:
+                raise ValueError(f"no good {', '.join(wrong or ['format'])}")
+            if not sealed and info["format"] > 1:
+                raise ValueError("it has no checksum")
         except (OSError, ValueError) as error:
-            raise RunError(f"{self.info_file}: damaged: {error}") from error
-        needed = {"format": int, "state": str, "steps_done": int, "versions": dict}
-        wrong = not isinstance(info, dict) or [k for k in needed if k in info and not isinstance(info[k], needed[k])]
-        if wrong or "format" not in info:
-            raise RunError(f"{self.info_file}: damaged: not what a run writes")
-        if info["format"] <= FORMAT and needed.keys() - info.keys():
-            raise RunError(f"{self.info_file}: damaged: lacks {', '.join(sorted(needed.keys() - info.keys()))}")
-        if info["format"] > FORMAT:
-            raise RunError(f"{self.path}: written by a newer tmsjax (format {info['format']}; this one reads {FORMAT})")
+            again = f"; `tmsjax resume {self.path}` rebuilds it from a checkpoint" if self._manifests() else ""
+            raise RunError(f"{self.info_file}: damaged: {error}{again}") from error
         return info
+
+    def repair(self) -> None:
+        """Makes run.json again from the newest checkpoint that has a copy, if it is damaged or gone.
+
+        For the writer that holds the lock. Raises CheckpointError if there is no copy: then nothing is changed.
+        """
+        if not self.exists():
+            return
+        try:
+            self.info()
+        except RunError as error:
+            if "newer tmsjax" in str(error):
+                raise
+            for manifest in self._manifests():
+                try:
+                    info = read_sealed(manifest)[0]["run"]
+                    spec = load_spec(tomllib.loads(info["spec"]))
+                except (OSError, ValueError, KeyError):
+                    continue
+                if self.info_file.exists():
+                    self.info_file.rename(free_name(self.path / "damaged-run.json"))
+                self.write({**info, "state": "running"}, spec)
+                warnings.warn(f"{error}; made again from {manifest}", stacklevel=2)
+                return
+            raise CheckpointError(f"{error}; and no checkpoint has a copy of it; --fresh starts again") from error
+
+    def _manifests(self) -> list[Path]:
+        """Manifests of the checkpoints, the newest first."""
+        found = [p for p in self.checkpoints.glob(f"*/{MANIFEST}") if p.parent.name.isdigit()]
+        return sorted(found, key=lambda p: -int(p.parent.name))
 
     def log(self, event: str, **values: Any) -> None:
         """Appends one line to log.jsonl."""
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **values})
-        with open(self.path / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with open(self.path / "log.jsonl", "ab+") as file:
+            if file.tell() and (file.seek(-1, os.SEEK_END) or file.read(1) != b"\n"):
+                line = "\n" + line  # a killed process left half a line
+            file.write((line + "\n").encode())
 
     def write_results(self, dataset: xr.Dataset) -> None:
         write_dataset(self.results_file, dataset)
 
     def results(self) -> xr.Dataset:
         """The results, read into memory. Raises RunError if the run is not complete."""
-        if not self.results_file.exists():
-            done = self.info().get("steps_done", 0)
+        info = self.info()
+        if not self.results_file.exists() or info["state"] != "complete":
+            done = info["steps_done"]
             raise RunError(f"{self.path}: no results yet ({done} steps done); `tmsjax resume {self.path}` goes on")
         results = read_dataset(self.results_file)
         if not _is_of(results, self.spec()):
@@ -148,62 +184,36 @@ def _is_of(results: xr.Dataset, spec: Spec) -> bool:
     return not difference(load_spec(tomllib.loads(results.attrs["spec"])), spec)
 
 
-def write_whole(path: Path, writer: Callable[[Path], Any]) -> None:
-    """`writer(temporary path)`, then sync and rename to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        writer(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_whole(path, lambda p: p.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8"))
-
-
-def write_dataset(path: Path, dataset: xr.Dataset) -> None:
-    write_whole(path, lambda p: dataset.to_netcdf(p, engine="h5netcdf"))
-
-
-def read_dataset(path: Path) -> xr.Dataset:
-    """The dataset in a file, in memory. Raises RunError if it is damaged."""
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            return dataset.load()
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{path}: damaged ({type(error).__name__}); running the same sweep again rebuilds it") from error
+def free_name(path: Path) -> Path:
+    """`path` with the first number behind it that no file has."""
+    number = 0
+    while (free := path.with_name(f"{path.name}-{number}")).exists():
+        number += 1
+    return free
 
 
 def results_dataset(
     spec: Spec,
+    rows: range,
     dims: dict[str, tuple[str, ...]],
     params: dict[str, np.ndarray],
     instances: dict[str, np.ndarray],
     loss: np.ndarray,
     status: np.ndarray,
     history: dict[str, np.ndarray],
-    steps: tuple[int, ...],
+    steps: list[int],
     directions: bool = True,
 ) -> xr.Dataset:
     """The results as one dataset whose dimensions and coordinates are the spec's axes.
 
-    Arrays come with a leading axis instance; `history` with (instance, step, ...). `dims` names the dimensions of each
-    parameter; `directions`: whether W's columns are the features' directions. The dataset carries its spec as TOML in
+    Arrays come with a leading axis instance; `history` with (instance, step, ...). `rows`: which instances they are; if
+    not all, the dataset keeps the dimension instance (see `on_grid`). `dims` names the dimensions of each parameter;
+    `directions`: whether W's columns are the features' directions. The dataset carries its spec as TOML in
     attrs["spec"].
     """
-    axes = tuple(a.name for a in spec.axes)
 
     def variable(array: np.ndarray, extra: tuple[str, ...] = (), **attrs: Any) -> xr.Variable:
-        array = np.asarray(array)
-        return xr.Variable((*axes, *extra), array.reshape((*spec.shape, *array.shape[1:])), attrs)
+        return xr.Variable(("instance", *extra), np.asarray(array), attrs)
 
     meanings: dict[str, Any] = {"flag_values": list(STATUS.values()), "flag_meanings": " ".join(STATUS)}
     variables = {name: variable(array, dims[name]) for name, array in params.items()}
@@ -214,10 +224,28 @@ def results_dataset(
     shapes = {"loss": (), "W": ("hidden", "feature")}
     for name, array in history.items():
         variables[f"history_{name}"] = variable(array, ("step", *shapes.get(name, ("feature",))))
-    coordinates: dict[str, Any] = {a.name: list(a.values) for a in spec.axes}
+    coordinates: dict[str, Any] = {"instance": np.arange(rows.start, rows.stop)}
     if history:
-        coordinates["step"] = list(steps)
-    return xr.Dataset(variables, coordinates, {"spec": to_toml(spec), "format": FORMAT, "directions": int(directions)})
+        coordinates["step"] = steps
+    attrs = {"spec": to_toml(spec), "format": FORMAT, "directions": int(directions)}
+    return on_grid(xr.Dataset(variables, coordinates, attrs), spec)
+
+
+def on_grid(dataset: xr.Dataset, spec: Spec) -> xr.Dataset:
+    """A dataset over all instances with the spec's axes in place of the dimension instance; a part of them as it is."""
+    if dataset.sizes["instance"] < spec.instances:
+        return dataset
+    axes = tuple(a.name for a in spec.axes)
+
+    def unfolded(variable: xr.Variable) -> xr.Variable:
+        values = variable.to_numpy().reshape((*spec.shape, *variable.shape[1:]))
+        return xr.Variable((*axes, *variable.dims[1:]), values, variable.attrs)
+
+    coordinates: dict[str, Any] = {a.name: list(a.values) for a in spec.axes}
+    if "step" in dataset.coords:
+        coordinates["step"] = dataset["step"].to_numpy()
+    variables = {name: unfolded(dataset[name].variable) for name in dataset.data_vars}
+    return xr.Dataset(variables, coordinates, dataset.attrs)
 
 
 def provenance() -> dict:

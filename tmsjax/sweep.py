@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from typing import Any
@@ -15,18 +14,21 @@ import jax
 import numpy as np
 import xarray as xr
 
-from tmsjax import checkpoint, metrics, model
+from tmsjax import capacity, checkpoint, metrics, model, processes
 from tmsjax.checkpoint import Checkpoints
-from tmsjax.ensemble import Ensemble, Plan, cores
+from tmsjax.ensemble import Ensemble, Plan
+from tmsjax.files import CheckpointError, RunError, RunFailed, check_space, is_disk_full, megabytes, space_line
 from tmsjax.grid import instances
 from tmsjax.loss import of_zero_model
+from tmsjax.machine import device_line, peak_memory
 from tmsjax.run import Run
-from tmsjax.spec import Record, Spec, difference, load_spec
-from tmsjax.store import STATUS, CheckpointError, RunDirectory, RunError, RunFailed, provenance, results_dataset
+from tmsjax.spec import Record, Shard, Spec, difference, grows, load_spec, to_toml
+from tmsjax.store import STATUS, RunDirectory, provenance, results_dataset
 from tmsjax.train import TrainState
 
 RECORD_LIMIT = 200e6  # bytes of history that a dataset may hold
 DIVERGED = 10.0  # times the zero model's loss
+TILED_SEGMENT = 20.0  # seconds, at least, where every segment moves all blocks to the devices and back
 
 
 class Interrupted(Exception):
@@ -55,144 +57,226 @@ def run_sweep(
     overrides: Sequence[str] = (),
     listen: Listener | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    shard: str | Shard | None = None,
 ) -> Run:
     """Trains every instance of a spec and returns its results.
 
     `source`: a Spec, a dict, or the path of a TOML file. `out`: the run's directory; None keeps everything in memory.
-    A directory that holds a part of the same sweep is continued, bit for bit as if it had not stopped.
-    Raises SpecError (bad spec), RunError (directory unusable, or it holds another sweep), Interrupted.
+    A directory that holds a part of the same sweep is continued, bit for bit as if it had not stopped; under a constant
+    schedule the steps may be more than there. `shard`: "3/16" trains the third of 16 parts of the instances (see
+    merge.merge_shards). In processes that were joined (see processes.join) each trains its part of the blocks.
+    Raises SpecError (bad spec), RunError (directory unusable, or it holds another sweep; too little memory or disk),
+    Interrupted, RunFailed.
     """
-    spec = load_spec(source, overrides)
-    spec = _within_record_limit(spec)
+    spec = _within_record_limit(load_spec(source, overrides))
+    shard = Shard.parse(shard)
     if out is None:
-        return Run(spec, None, _Sweep(spec, None, listen, should_stop).finish())
+        return Run(spec, None, _Sweep(spec, shard, listen, should_stop).in_memory())
     directory = RunDirectory(out)
-    directory.create()
-    with directory.lock():
-        if directory.exists():
-            _check_same(directory, spec)
-            if directory.complete(spec):
-                return Run(spec, directory)
-        else:
-            directory.check_free(spec)
-        return Run(spec, directory, _Sweep(spec, directory, listen, should_stop).finish())
+    with ExitStack() as lock:
+        info = processes.from_first(lambda: _look(directory, spec, shard, lock))
+        if info is not None and info["state"] == "complete":
+            return Run(spec, directory)
+        sweep = _Sweep(spec, shard, listen, should_stop, info)
+        return Run(spec, directory, sweep.in_directory(directory, lock))
 
 
-def _check_same(directory: RunDirectory, spec: Spec) -> None:
-    """Refuses a spec that differs from the one in the directory."""
-    lines = difference(directory.spec(), spec)
+def _look(directory: RunDirectory, spec: Spec, shard: Shard | None, lock: ExitStack) -> dict | None:
+    """run.json of the run that is here, locked, with state "complete" only if nothing is left to do; None if none."""
+    if not directory.exists():
+        directory.check_free()
+        return None
+    lock.enter_context(directory.lock())
+    directory.repair()
+    info = directory.info()
+    _check_same(directory, spec, shard, info)
+    return info | {"state": "complete" if directory.complete(spec) else "running"}
+
+
+def _check_same(directory: RunDirectory, spec: Spec, shard: Shard | None, info: dict) -> None:
+    """Refuses a spec or a shard that differs from the one in the directory, but for more steps where they may grow."""
+    there = directory.spec()
+    lines = difference(there, spec)
+    if str(shard or "") != info.get("shard", ""):
+        lines.append(f"--shard: {info.get('shard') or 'none'} -> {shard or 'none'}")
+    elif grows(there, spec):
+        return
     if lines:
         changes = "\n".join(f"  {line}" for line in lines)
-        raise RunError(f"{directory.path} holds another sweep (there -> here):\n{changes}\n  choose another --out")
-
-
-def record_bytes(spec: Spec) -> int:
-    """Bytes of history that the spec's records take."""
-    per_feature, W = spec.model.features, spec.model.features * spec.model.hidden
-    size = {"loss": 1, "W": W}
-    floats = sum(size.get(name, per_feature) for name in spec.record.measures)
-    return 4 * floats * len(spec.record_steps) * spec.instances
+        free = "the [checkpoint] table, engine.tile and, under a constant schedule, more train.steps"
+        raise RunError(
+            f"{directory.path} holds another sweep (there -> here):\n{changes}\n"
+            f"  choose another --out; only {free} may change"
+        )
 
 
 def _within_record_limit(spec: Spec) -> Spec:
     """The spec, without the default records if they are too large. Raises RunError if asked-for ones are."""
-    size = record_bytes(spec)
+    size = capacity.record_bytes(spec)
     if size <= RECORD_LIMIT:
         return spec
     if spec.record != Record():
-        limit = f"{RECORD_LIMIT / 1e6:.0f} MB"
-        raise RunError(f"record: {size / 1e6:.0f} MB of history; at most {limit}: fewer measures or steps")
-    warnings.warn(f"no history is recorded: it would take {size / 1e6:.0f} MB", stacklevel=3)
+        most = megabytes(RECORD_LIMIT)
+        raise RunError(f"record: {megabytes(size)} of history; at most {most}: fewer measures or steps")
+    warnings.warn(f"no history is recorded: it would take {megabytes(size)}", stacklevel=3)
     return replace(spec, record=Record(measures=()))
 
 
 class _Sweep:
-    """One run's state between segments."""
+    """One run's state between segments. In several processes, each has its own blocks, and all make the same moves."""
 
     def __init__(
         self,
         spec: Spec,
-        directory: RunDirectory | None,
+        shard: Shard | None,
         listen: Listener | None,
         should_stop: Callable[[], bool],
+        info: dict | None = None,
     ):
-        self.spec, self.directory, self.listen, self.should_stop = spec, directory, listen, should_stop
-        self.info = self._start()
-        self.ensemble = Ensemble(spec, cut=Plan(**self.info["plan"]) if "plan" in self.info else None)
-        self.info["plan"] = asdict(self.ensemble.plan)
-        self.info["device"] = device_line(self.ensemble.devices)
-        self.checkpoints: Checkpoints | None = None
-        self.history: dict[str, list[np.ndarray]] = {name: [] for name in spec.record.measures}
-        self.step = 0
-        self.states = (self._restore() if directory else None) or self.ensemble.init()
-
-    def _start(self) -> dict:
-        if self.directory is None:
-            return {}
-        if self.directory.exists():
-            return self.directory.info()
-        return provenance() | {
-            "spec_hash": self.spec.hash,
-            "seed": self.spec.seed,
+        self.spec, self.listen, self.should_stop = spec, listen, should_stop
+        self.info = info or provenance() | {
+            "spec_hash": spec.hash,
+            "seed": spec.seed,
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "steps_done": 0,
             "state": "running",
         }
+        self.ensemble = Ensemble(spec, cut=Plan(**self.info["plan"]) if "plan" in self.info else None)
+        self._take_part(shard)
+        self.info["plan"] = asdict(self.ensemble.plan)
+        self.info["device"] = device_line(self.ensemble.devices)
+        self.directory: RunDirectory | None = None
+        self.checkpoints: Checkpoints | None = None
+        self.history: dict[str, list[np.ndarray]] = {name: [] for name in spec.record.measures}
+        self.recorded: list[int] = []  # steps
+        self.step = 0
+        self.states: list[TrainState] = []
 
-    def _restore(self) -> list[TrainState] | None:
-        """The states of the newest good checkpoint, on the devices. None if there is none."""
-        assert self.directory is not None
-        self.directory.write_spec(self.spec)
-        self.directory.write_info(self.info)
-        self.checkpoints = Checkpoints(self.directory.checkpoints, self.spec.checkpoint.keep)
-        found = self.checkpoints.load_newest_good()
-        if found is None and self.info["steps_done"] > 0:
-            raise CheckpointError(f"{self.directory.path}: its checkpoints are gone; --fresh starts again")
+    def _take_part(self, shard: Shard | None) -> None:
+        """This shard's and this process's blocks. Raises RunError if there are fewer blocks than parts."""
+        blocks, cut = range(self.ensemble.plan.blocks), self.ensemble.plan
+        parts = (shard.count if shard else 1) * processes.count()
+        if parts > len(blocks):
+            raise RunError(
+                f"{parts} shards or processes, but only {len(blocks)} blocks of {cut.block} instances: "
+                f"set engine.block lower (bits depend on it)"
+            )
+        if shard:
+            self.info["shard"] = str(shard)
+            blocks = processes.share(blocks, shard.index - 1, shard.count)
+        self.rows = Ensemble(self.spec, cut=cut, part=blocks).rows
+        mine = processes.share(blocks, processes.index(), processes.count())
+        self.ensemble = Ensemble(self.spec, cut=cut, part=mine, tile=min(self.spec.engine.tile, len(mine)))
+
+    def in_memory(self) -> xr.Dataset:
+        """Trains and returns the results."""
+        return self._finish(None)
+
+    def in_directory(self, directory: RunDirectory, lock: ExitStack) -> xr.Dataset:
+        """Trains, goes on from the newest good checkpoint if there is one, and writes the results."""
+        self.directory = directory
+        found: dict[str, np.ndarray] = {}
+        step = processes.from_first(lambda: self._open(directory, lock, found))
+        self.checkpoints = self.checkpoints or Checkpoints(directory.checkpoints)
+        if step is None:
+            return self._finish(None)
+        self.step = step
+        whole = self.ensemble.abstract_state(len(self.rows))
+        state = checkpoint.unflatten(found, "state", whole) if found else None
+        return self._finish(processes.arrays_of_first(state, whole))
+
+    def _open(self, directory: RunDirectory, lock: ExitStack, found: dict[str, np.ndarray]) -> int | None:
+        """For the first process: space, lock, run.json; puts the newest checkpoint into `found`; its step or None."""
+        held = sum(p.stat().st_size for p in directory.path.rglob("*") if p.is_file())
+        check_space(directory.path, capacity.disk_bytes(self.ensemble) * processes.count() - held)
+        if not directory.exists():
+            directory.create()
+            lock.enter_context(directory.lock())
+            if directory.exists():
+                raise RunError(f"{directory.path}: another process has just begun this run")
+        self.checkpoints = Checkpoints(directory.checkpoints, self.spec.checkpoint.keep)
+        newest = self.checkpoints.load_newest_good()
+        if newest is None and self.info["steps_done"] > 0:
+            raise CheckpointError(f"{directory.path}: its checkpoints are gone; --fresh starts again")
         versions = provenance()["versions"]
         changed = [f"{k} {v} -> {versions[k]}" for k, v in self.info["versions"].items() if versions.get(k) != v]
-        if found is not None and changed:
+        if newest is not None and changed:
             warnings.warn(f"resumed with other versions, bits may differ: {', '.join(changed)}", stacklevel=5)
-        self.directory.log("start", step=found[0] if found else 0, device=self.info["device"], versions=versions)
-        if found is None:
-            return None
-        self.step, arrays = found
-        state = checkpoint.unflatten(arrays, "state", self.ensemble.abstract_state())
-        for name in self.history:
-            recorded = arrays.get(f"history.{name}")
-            if recorded is not None:
-                self.history[name] = list(np.moveaxis(recorded, 1, 0))
-        return self.ensemble.place(state)
+        self.info["spec_hash"] = self.spec.hash
+        directory.write(self.info, self.spec)
+        step = None if newest is None else newest[0]
+        directory.log("start", step=step or 0, device=self.info["device"], versions=versions)
+        if newest is not None:
+            found |= newest[1]
+            self._restore_history(found)
+        return step
 
-    def finish(self) -> xr.Dataset:
+    def _restore_history(self, arrays: dict[str, np.ndarray]) -> None:
+        for name in self.history:
+            if f"history.{name}" in arrays:
+                self.history[name] = list(np.moveaxis(arrays[f"history.{name}"], 1, 0))
+                steps = arrays.get("recorded", np.asarray(self.spec.record_steps))  # format 1 did not say
+                self.recorded = [int(step) for step in steps[: len(self.history[name])]]
+
+    def _finish(self, state: TrainState | None) -> xr.Dataset:
         """Trains to the last step and writes the results. Raises RunFailed if memory, disk or device give out."""
         try:
+            with _timed(self.info, "seconds_of_compiling"):
+                self._start(state)
             self._train()
             with _timed(self.info, "seconds_of_results"):
                 dataset = self._results()
-                if self.directory is not None:
+                if self.directory is not None and processes.index() == 0:
                     self.directory.write_results(dataset)
-        except (MemoryError, OSError, jax.errors.JaxRuntimeError) as error:
-            where = "in memory" if self.directory is None else self.directory.path
-            reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-            raise RunFailed(f"{where}: failed after step {self.step}: {reason}") from error
-        finally:
-            if self.checkpoints is not None:
-                self.checkpoints.close()
-        if self.directory is not None:
-            self.info["state"] = "complete"
-            self.info["diverged_models"] = int((dataset["status"] != STATUS["ok"]).sum())
-            self.info["peak_memory_bytes"] = peak_memory()
-            self.directory.write_info(self.info)
-            self.directory.log("complete", step=self.step)
+            if self.directory is not None and processes.index() == 0:
+                self.info["state"] = "complete"
+                self.info["diverged_models"] = int((dataset["status"] != STATUS["ok"]).sum())
+                self.info["peak_memory_bytes"] = peak_memory()
+                self.directory.write(self.info, self.spec)
+                self.directory.log("complete", step=self.step)
+        except (MemoryError, OSError, RunFailed, jax.errors.JaxRuntimeError) as error:
+            raise self._failure(error) from error
         return dataset
+
+    def _failure(self, error: Exception) -> RunFailed:
+        """What went wrong, and how to go on."""
+        reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+        if self.directory is None:
+            return RunFailed(f"in memory: failed after step {self.step}: {reason}")
+        if is_disk_full(error):
+            reason = f"{space_line(self.directory.path, capacity.disk_bytes(self.ensemble))}: {reason}"
+        saved = f"what was saved up to step {self.info['steps_done']} is intact"
+        again = f"to go on: tmsjax resume {self.directory.path}"
+        return RunFailed(f"{self.directory.path}: failed after step {self.step}: {reason}\n  {saved}; {again}")
+
+    def _start(self, state: TrainState | None) -> None:
+        """Puts the first states on the devices and compiles; with fewer blocks at once if memory does not suffice."""
+        ensemble = self.ensemble
+        mine = range(ensemble.rows.start - self.rows.start, ensemble.rows.stop - self.rows.start)
+        if state is not None:
+            state = jax.tree.map(lambda x: x[mine.start : mine.stop] if np.ndim(x) else x, state)
+        if not self.spec.engine.tile:
+            ensemble.shrink(capacity.fitting_tile(ensemble))
+        while True:
+            try:
+                states = ensemble.init() if state is None else ensemble.place(state)
+                self.states = ensemble.advance(states, self.step)
+                break
+            except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                smaller = min(ensemble.tile // 2, ensemble.threads)
+                if smaller == 0 or not _is_out_of_memory(error):
+                    raise
+            warnings.warn(f"memory does not hold {ensemble.tile} blocks at once; {smaller} from now on", stacklevel=6)
+            states = []
+            ensemble.shrink(smaller)
+        self.info["tile"] = ensemble.tile
 
     def _train(self) -> None:
         spec = self.spec
-        with _timed(self.info, "seconds_of_compiling"):
-            self.states = self.ensemble.advance(self.states, self.step)
-        records = [s for s in spec.record_steps if s > self.step]
         if self.step == 0 and 0 in spec.record_steps:
             self._record()
+        records = [s for s in spec.record_steps if s > self.step]
+        aim = max(spec.checkpoint.segment_seconds, TILED_SEGMENT * self.ensemble.tiled)
         segment, began, saved = 1, time.monotonic(), time.monotonic()
         while self.step < spec.train.steps:
             stop = min(self.step + segment, *records[:1], spec.train.steps)
@@ -200,70 +284,83 @@ class _Sweep:
             with _timed(self.info, "seconds_of_training"):
                 self.states = self.ensemble.advance(self.states, stop)
             speed = (stop - self.step) / (time.monotonic() - start)
-            self.step, segment = stop, max(1, min(int(speed * spec.checkpoint.segment_seconds), 4 * segment))
+            told = processes.everyones([speed, float(self.should_stop()), time.monotonic() - saved])
+            speed, stopping, since = float(told[:, 0].min()), bool(told[:, 1].any()), float(told[0, 2])
+            self.step, segment = stop, max(1, min(int(speed * aim), 4 * segment))
             if records[:1] == [stop]:
                 self._record()
                 records.pop(0)
             self._tell(speed, time.monotonic() - began)
             last = stop == spec.train.steps
-            stopping = self.should_stop() and not last
-            if last or stopping or time.monotonic() - saved >= spec.checkpoint.every_seconds:
+            if last or stopping or since >= spec.checkpoint.every_seconds:
                 self._save()
                 saved = time.monotonic()
-            if stopping:
+            if stopping and not last:
                 raise Interrupted(f"stopped after step {self.step} of {spec.train.steps}")
+
+    def _gather(self, blocks: list) -> Any:
+        """All instances of this run as numpy arrays, on every process."""
+        return processes.gathered(self.ensemble.gather(blocks))
+
+    def _losses(self) -> np.ndarray:
+        return processes.gathered(self.ensemble.noise_free_loss(self.states))
 
     def _record(self) -> None:
         """Appends the measures of the present state to the history."""
-        params = self.ensemble.gather(self.states).params
+        if not self.history:
+            return
+        params = self._gather([state.params for state in self.states])
         directions = model.FAMILIES[self.spec.model.family].directions
+        self.recorded.append(self.step)
         for name in self.history:
             if name == "loss":
-                self.history[name].append(self._loss())
+                self.history[name].append(self._losses())
             elif directions is not None:
                 W = directions(params)
                 self.history[name].append(W if name == "W" else MEASURES[name](W).astype(np.float32))
-
-    def _loss(self) -> np.ndarray:
-        return self.ensemble.noise_free_loss(self.states)
 
     def _tell(self, speed: float, seconds: float) -> None:
         if self.listen is None:
             return
         spec = self.spec
         if spec.exact_loss is not None:
-            losses = self._loss()
+            losses = self.ensemble.noise_free_loss(self.states)  # of this process
         else:
             losses = self.history["loss"][-1] if self.history.get("loss") else np.array([np.nan])
         finite = losses[np.isfinite(losses)]
-        samples = speed * spec.instances * (1 if spec.train.loss == "exact" else spec.train.batch)
-        rate = speed * spec.instances / spec.train.steps
+        samples = speed * len(self.rows) * (1 if spec.train.loss == "exact" else spec.train.batch)
+        rate = speed * len(self.rows) / spec.train.steps
         mean = float(finite.mean()) if finite.size else float("nan")
         self.listen(Progress(self.step, spec.train.steps, seconds, rate, samples, mean))
 
     def _save(self) -> None:
         if self.directory is None or self.checkpoints is None:
             return
-        arrays = checkpoint.flatten(self.ensemble.gather(self.states), "state")
+        arrays = checkpoint.flatten(self._gather(self.states), "state")
         for name, records in self.history.items():
             if records:
                 arrays[f"history.{name}"] = np.stack(records, axis=1)
-        self.checkpoints.save(self.step, arrays)
-        self.info["steps_done"] = self.step
-        self.directory.write_info(self.info)
-        self.directory.log("checkpoint", step=self.step)
+                arrays["recorded"] = np.asarray(self.recorded, np.int32)
+        info = self.info | {"steps_done": self.step}
+        self.checkpoints.save(self.step, arrays, info | {"spec": to_toml(self.spec)})
+        self.info = info
+        if processes.index() == 0:
+            self.directory.write(info, self.spec)
+            self.directory.log("checkpoint", step=self.step)
 
     def _results(self) -> xr.Dataset:
         spec = self.spec
-        params = self.ensemble.gather(self.states).params
-        losses = self._loss()
-        table = instances(spec)
+        params = self._gather([state.params for state in self.states])
+        losses = self._losses()
+        table = instances(spec, self.rows)
         status = _status(params, losses, of_zero_model(table.importance, table.feature_probability, spec))
         history = {name: np.stack(records, axis=1) for name, records in self.history.items() if records}
         inputs = {"importance": table.importance, "feature_probability": table.feature_probability}
-        dims = dict(model.FAMILIES[spec.model.family].dims)
-        directions = model.FAMILIES[spec.model.family].directions is not None
-        return results_dataset(spec, dims, params, inputs, losses, status, history, spec.record_steps, directions)
+        family = model.FAMILIES[spec.model.family]
+        directions = family.directions is not None
+        return results_dataset(
+            spec, self.rows, dict(family.dims), params, inputs, losses, status, history, self.recorded, directions
+        )
 
 
 MEASURES: dict[str, Callable[[Any], Any]] = {
@@ -283,6 +380,10 @@ def _status(params: dict[str, np.ndarray], losses: np.ndarray, of_zero: np.ndarr
     return np.where(~finite, STATUS["non_finite"], np.where(diverged, STATUS["diverged"], STATUS["ok"]))
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) or "ut of memory" in str(error)
+
+
 class _timed(nullcontext):
     """Adds the seconds spent inside to info[key]."""
 
@@ -294,46 +395,3 @@ class _timed(nullcontext):
 
     def __exit__(self, *_: object) -> None:
         self.info[self.key] = self.info.get(self.key, 0.0) + time.monotonic() - self.start
-
-
-def device_line(devices: Sequence[jax.Device]) -> str:
-    """The devices in words: "cpu, 2 cores of AMD EPYC, jax 0.10.2"."""
-    if devices[0].platform == "cpu":
-        return f"cpu, {cores()} cores of {_cpu_name()}, jax {jax.__version__}"
-    return f"{len(devices)} x {devices[0].device_kind}, jax {jax.__version__}"
-
-
-def _cpu_name() -> str:
-    return _of_processor("model name") or "an unknown kind"
-
-
-def processor_features() -> str:
-    """What the processor can do: its instruction sets, as Linux tells them; else its name."""
-    return _of_processor("flags") or _of_processor("Features") or platform.processor()
-
-
-def _of_processor(what: str) -> str | None:
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith(what))
-    except (OSError, StopIteration):
-        return None
-
-
-def peak_memory() -> int:
-    """Peak resident memory of this process, bytes."""
-    import resource
-    import sys
-
-    try:
-        with open("/proc/self/status") as file:
-            return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def forget_peak_memory() -> None:
-    """Lets `peak_memory` begin anew, where the system can (Linux)."""
-    with suppress(OSError), open("/proc/self/clear_refs", "w") as file:
-        file.write("5")

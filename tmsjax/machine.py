@@ -1,0 +1,84 @@
+"""The machine: its devices in words, its cores, its memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def device_line(devices: Sequence[Any]) -> str:
+    """The devices in words: "cpu, 2 cores of AMD EPYC, jax 0.10.2"."""
+    import jax
+
+    if devices[0].platform == "cpu":
+        return f"cpu, {cores()} cores of {_cpu_name()}, jax {jax.__version__}"
+    return f"{len(devices)} x {devices[0].device_kind}, jax {jax.__version__}"
+
+
+def _cpu_name() -> str:
+    return _of_processor("model name") or "an unknown kind"
+
+
+def processor_features() -> str:
+    """What the processor can do: its instruction sets, as Linux tells them; else its name."""
+    return _of_processor("flags") or _of_processor("Features") or platform.processor()
+
+
+def _of_processor(what: str) -> str | None:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith(what))
+    except (OSError, StopIteration):
+        return None
+
+
+def peak_memory() -> int:
+    """Peak resident memory of this process, bytes."""
+    try:
+        return _kilobytes("/proc/self/status", "VmHWM")
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def forget_peak_memory() -> None:
+    """Lets `peak_memory` begin anew, where the system can (Linux)."""
+    with suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
+def available_memory() -> int | None:
+    """Bytes of main memory that this process may still take: what the system has, or its control group allows."""
+    limits = []
+    with suppress(OSError, StopIteration):
+        limits.append(_kilobytes("/proc/meminfo", "MemAvailable"))
+    groups = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+    for most, used in groups:
+        with suppress(OSError, ValueError):
+            limits.append(_number(f"/sys/fs/cgroup/{most}") - _number(f"/sys/fs/cgroup/{used}"))
+    soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if soft != resource.RLIM_INFINITY:
+        with suppress(OSError, StopIteration):
+            limits.append(soft - _kilobytes("/proc/self/status", "VmSize"))
+    return max(0, min(limits)) if limits else None
+
+
+def _number(path: str) -> int:
+    with open(path) as file:
+        return int(file.read())
+
+
+def _kilobytes(path: str, key: str) -> int:
+    """The value beside `key`, given in kB, in bytes."""
+    with open(path) as file:
+        return next(1024 * int(line.split()[1]) for line in file if line.startswith(key))
