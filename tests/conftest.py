@@ -1,9 +1,14 @@
-"""Four CPU devices and strict jax for every test, and small specs that tests share."""
+"""Strict jax and one cache of compiled programs for every test; small specs and commands that tests share."""
+
+import hashlib
+import subprocess
+import sys
 
 import jax
 import pytest
 
-jax.config.update("jax_num_cpu_devices", 4)
+from tmsjax.spec import load_spec, to_toml
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
@@ -44,9 +49,32 @@ def plain_spec(features: int, hidden: int, *, probability=0.3, instances: int = 
     return raw
 
 
+def digest(dataset) -> str:
+    """A hash over all variables and coordinates."""
+    out = hashlib.sha256()
+    for name in sorted(dataset.variables):
+        values = dataset[name].to_numpy()
+        out.update(f"{name} {dataset[name].dims} {values.dtype} {values.shape}".encode() + values.tobytes())
+    return out.hexdigest()
+
+
+def command(*arguments) -> list[str]:
+    return [sys.executable, "-m", "tmsjax.cli", *map(str, arguments)]
+
+
+def run_command(*arguments, cwd=None, **options) -> subprocess.CompletedProcess:
+    """`tmsjax ARGUMENTS` in a process of its own."""
+    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, cwd=cwd, **options)
+
+
+def write_spec(path, raw: dict) -> str:
+    path.write_text(to_toml(load_spec(raw)))
+    return str(path)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
-    """Commands that tests start keep compiled programs in a folder of the session's own."""
+    """Tests and the commands that they start keep compiled programs in folders of the session's own."""
     folder = str(tmp_path_factory.mktemp("cache"))
     jax.config.update("jax_compilation_cache_dir", f"{folder}/in-process")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

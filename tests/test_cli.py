@@ -7,20 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import small_spec
+from conftest import run_command, small_spec, write_spec
 
 import tmsjax
-from tmsjax.spec import load_spec, to_toml
-
-
-def tmsjax_command(*arguments, cwd=None) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "tmsjax.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
-
-
-def write(path, raw) -> str:
-    path.write_text(to_toml(load_spec(raw)))
-    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +22,10 @@ def finished(tmp_path_factory):
         "extra_importance": {"log": [0.1, 10.0], "count": 6},
         "replica": {"count": 8},
     }
-    spec = write(folder / "sweep.toml", raw)
+    spec = write_spec(folder / "sweep.toml", raw)
     outputs = {}
     for verb in (("run", spec, "--out", folder / "run"), *((v, folder / "run") for v in ("map", "compare", "plot"))):
-        done = tmsjax_command(*verb)
+        done = run_command(*verb)
         assert done.returncode == 0, done.stderr
         outputs[verb[0]] = done.stdout
     return folder / "run", outputs
@@ -67,10 +56,10 @@ def test_map_compare_and_plot_leave_their_files(finished):
 
 def test_a_second_run_says_that_it_is_complete(finished):
     path, _ = finished
-    done = tmsjax_command("run", path / "spec.toml", "--out", path)
+    done = run_command("run", path / "spec.toml", "--out", path)
     assert done.returncode == 0
     assert "this run is complete" in done.stdout
-    assert tmsjax_command("resume", path).returncode == 0
+    assert run_command("resume", path).returncode == 0
 
 
 def test_scripts_read_the_run(finished):
@@ -102,16 +91,16 @@ def test_scripts_read_the_run(finished):
 
 
 def test_fresh_sets_the_old_run_aside(tmp_path):
-    spec = write(tmp_path / "s.toml", small_spec())
-    assert tmsjax_command("run", spec, "--out", tmp_path / "run").returncode == 0
-    done = tmsjax_command("run", spec, "--out", tmp_path / "run", "--fresh")
+    spec = write_spec(tmp_path / "s.toml", small_spec())
+    assert run_command("run", spec, "--out", tmp_path / "run").returncode == 0
+    done = run_command("run", spec, "--out", tmp_path / "run", "--fresh")
     assert done.returncode == 0
     assert (tmp_path / "run.old-1" / "results.nc").exists()
 
 
 def test_bad_specs_exit_2_and_write_nothing(tmp_path):
     (tmp_path / "bad.toml").write_text('name = "x"\n[train]\nsteps = 0\noptimzer = "adam"\n')
-    done = tmsjax_command("run", "bad.toml", cwd=tmp_path)
+    done = run_command("run", "bad.toml", cwd=tmp_path)
     assert done.returncode == 2
     assert "did you mean 'optimizer'?" in done.stderr
     assert "Traceback" not in done.stderr
@@ -120,28 +109,28 @@ def test_bad_specs_exit_2_and_write_nothing(tmp_path):
 
 @pytest.mark.parametrize("verb", ["map", "compare", "plot", "resume", "info"])
 def test_absent_runs_exit_2(tmp_path, verb):
-    done = tmsjax_command(verb, tmp_path)
+    done = run_command(verb, tmp_path)
     assert done.returncode == 2
     assert "not a run directory" in done.stderr
 
 
 def test_bad_selections_changed_specs_and_unwritable_outputs_exit_2(finished, tmp_path):
     path, _ = finished
-    done = tmsjax_command("map", path, "--select", "bst")
+    done = run_command("map", path, "--select", "bst")
     assert done.returncode == 2
     assert "did you mean 'best'?" in done.stderr
-    done = tmsjax_command("run", path / "spec.toml", "--out", path, "--set", "train.steps=7")
+    done = run_command("run", path / "spec.toml", "--out", path, "--set", "train.steps=7")
     assert done.returncode == 2
     assert "train.steps: 1500 -> 7" in done.stderr
     (tmp_path / "file").write_text("")
-    done = tmsjax_command("run", path / "spec.toml", "--out", tmp_path / "file" / "run")
+    done = run_command("run", path / "spec.toml", "--out", tmp_path / "file" / "run")
     assert done.returncode == 2
     assert "cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_info_tells_size_and_time(tmp_path):
-    done = tmsjax_command("info", write(tmp_path / "s.toml", small_spec()))
+    done = run_command("info", write_spec(tmp_path / "s.toml", small_spec()))
     assert done.returncode == 0, done.stderr
     assert "12 (2 feature_probability x 3 extra_importance x 2 replica)" in done.stdout
     assert "training time" in done.stdout
@@ -149,9 +138,9 @@ def test_info_tells_size_and_time(tmp_path):
 
 def test_a_second_start_compiles_from_the_cache_and_gives_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    spec, kept, weights = write(tmp_path / "s.toml", small_spec()), [], []
+    spec, kept, weights = write_spec(tmp_path / "s.toml", small_spec()), [], []
     for name in ("first", "second"):
-        done = tmsjax_command("run", spec, "--out", tmp_path / name)
+        done = run_command("run", spec, "--out", tmp_path / name)
         assert done.returncode == 0, done.stderr
         kept.append({path.name for path in (tmp_path / "cache").rglob("*-cache")})
         weights.append(tmsjax.open_run(tmp_path / name).dataset["W"].to_numpy())
@@ -161,20 +150,20 @@ def test_a_second_start_compiles_from_the_cache_and_gives_the_same_bits(tmp_path
 
 
 def test_bench_refuses_what_it_cannot_do(tmp_path):
-    spec = write(tmp_path / "s.toml", small_spec())
-    both = tmsjax_command("bench", "--tune", spec, "--curve", tmp_path)
+    spec = write_spec(tmp_path / "s.toml", small_spec())
+    both = run_command("bench", "--tune", spec, "--curve", tmp_path)
     assert both.returncode == 2
     assert "choose one" in both.stderr
-    assert tmsjax_command("bench", "--tune", tmp_path / "absent.toml").returncode == 2
+    assert run_command("bench", "--tune", tmp_path / "absent.toml").returncode == 2
 
 
 def test_maps_of_other_dimensions_are_refused_clearly(tmp_path):
     raw = small_spec()
     raw["axes"] = {"feature_probability": {"values": [1.0, 0.1]}, "replica": {"count": 2}}
     raw["instance"]["importance"] = 1.0
-    spec = write(tmp_path / "s.toml", raw)
-    assert tmsjax_command("run", spec, "--out", tmp_path / "run").returncode == 0
-    assert tmsjax_command("compare", tmp_path / "run").returncode == 0
-    done = tmsjax_command("plot", tmp_path / "run")
+    spec = write_spec(tmp_path / "s.toml", raw)
+    assert run_command("run", spec, "--out", tmp_path / "run").returncode == 0
+    assert run_command("compare", tmp_path / "run").returncode == 0
+    done = run_command("plot", tmp_path / "run")
     assert done.returncode == 2
     assert "exactly two axes" in done.stderr

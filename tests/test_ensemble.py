@@ -30,14 +30,6 @@ def assert_same(a: dict, b: dict) -> None:
 CUT = Plan(scalars=True, block=3, blocks=4, microbatch=8)
 
 
-def test_bits_depend_on_neither_devices_nor_segments():
-    raw = small_spec()
-    once = trained(raw, devices=jax.devices()[:1], cut=CUT)
-    assert_same(once, trained(raw, devices=jax.devices()[:4], cut=CUT))
-    assert_same(once, trained(raw, devices=jax.devices()[:3], cut=CUT))
-    assert_same(once, trained(raw, stops=[1, 2, 11, 30], devices=jax.devices()[:2], cut=CUT))
-
-
 @pytest.mark.parametrize("scalars", [True, False])
 def test_an_instance_does_not_depend_on_the_others(scalars):
     raw = small_spec()
@@ -47,18 +39,6 @@ def test_an_instance_does_not_depend_on_the_others(scalars):
     ours = trained(raw, cut=cut)["W"].reshape(2, 3, 2, 1, 2)
     theirs = trained(grown, cut=Plan(scalars, 4, 8, 8))["W"].reshape(2, 3, 5, 1, 2)
     np.testing.assert_allclose(ours, theirs[:, :, :2], rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_a_diverging_model_changes_no_bit_of_its_neighbours(optimizer):
-    raw = small_spec(train={"optimizer": optimizer, "learning_rate": {"select": "replica", "of": [1e-2, "rate"]}})
-    raw["axes"]["rate"] = {"values": [1e-3]}
-    calm = trained(raw, cut=CUT)["W"].reshape(6, 2, 1, 2)
-    raw["train"]["learning_rate"]["of"][1] = 1e6
-    raw["instance"]["init_scale"] = {"select": "rate", "of": [0.8]}
-    wild = trained(raw, cut=CUT)["W"].reshape(6, 2, 1, 2)
-    np.testing.assert_array_equal(calm[:, 0], wild[:, 0])
-    assert np.all(~np.isfinite(wild[:, 1]) | (np.abs(wild[:, 1]) > 100))
 
 
 @pytest.mark.parametrize(
@@ -99,24 +79,6 @@ def test_blocks_hold_all_instances_and_little_else(sizes, instances):
     cut = ensemble.plan(loaded, "cpu")
     held = cut.block * cut.blocks
     assert loaded.instances <= held < max(1.2 * loaded.instances, loaded.instances + 64)
-
-
-def test_blocks_are_dealt_out_to_all_devices():
-    sweep = Ensemble(load_spec(small_spec()), cut=CUT)
-    assert {str(leaf.devices()) for state in sweep.init() for leaf in jax.tree.leaves(state.params)} == {
-        str({device}) for device in jax.devices()
-    }
-
-
-COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter", "send(", "recv(")
-
-
-@pytest.mark.parametrize("raw", [small_spec(), plain_spec(30, 6)], ids=["scalars", "arrays"])
-def test_the_compiled_step_has_no_collective(raw):
-    sweep = Ensemble(load_spec(raw), devices=jax.devices())
-    text = sweep.compile().as_text()
-    assert "while(" in text, "the steps' loop is compiled"
-    assert not [name for name in COLLECTIVES if name in text]
 
 
 def test_evaluation_holds_no_more_samples_at_once_than_training(monkeypatch):

@@ -13,7 +13,8 @@ from tmsjax.machine import available_memory
 from tmsjax.spec import Spec
 
 SHARE = 0.8  # of what is free that a plan may count on
-COPIES = 3  # of the state, in main memory while a checkpoint is written
+COPIES = 4  # of the state in main memory while a checkpoint is written: itself, gathered, those of orbax
+PROGRAM = 400_000_000  # bytes that Python, jax and compiled programs take
 
 
 def block_bytes(ensemble: Ensemble) -> tuple[int, int]:
@@ -66,10 +67,10 @@ def check_main_memory(ensemble: Ensemble) -> None:
 
 
 def main_bytes(ensemble: Ensemble) -> int:
-    """Bytes of main memory that a sweep needs if it must run block by block: state, table, copies, history."""
+    """Bytes of main memory that a sweep needs: state, table, the copies that saving makes, history."""
     state = state_bytes(ensemble)
     table = 4 * (2 * ensemble.spec.model.features + 8) * len(ensemble.rows)
-    return table + COPIES * state + record_bytes(ensemble.spec)
+    return PROGRAM + table + COPIES * state + 3 * record_bytes(ensemble.spec)
 
 
 def state_bytes(ensemble: Ensemble) -> int:

@@ -67,7 +67,8 @@ class Checkpoints:
         new, place = self.directory / f".saving-{step}", self.directory / str(step)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            ocp.save(new, arrays, overwrite=True)
+            with _uncompressed():
+                ocp.save(new, arrays, overwrite=True)
             if jax.process_index() > 0:
                 return
             listed = {name: _describe(array) for name, array in arrays.items()}
@@ -131,6 +132,13 @@ class Checkpoints:
             reasons = "".join(f"\n  {why}" for _, why in damaged)
             raise CheckpointError(f"{self.directory}: no good checkpoint is left; --fresh starts again{reasons}")
         return None
+
+
+def _uncompressed() -> AbstractContextManager:
+    """Weights do not compress: without, saving takes half the time and half the memory."""
+    context = ocp.Context()
+    context.array.saving.use_compression = False
+    return context
 
 
 def _this_process_alone() -> AbstractContextManager:

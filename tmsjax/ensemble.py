@@ -144,18 +144,24 @@ class Ensemble:
             options["compiler_options"] = WIDE_VECTORS | (REASSOCIATE if reassociate else {})
         return jax.jit(strict, **options)
 
-    def _on_blocks(self, function: Callable, *blocks: list, extra: tuple = ()) -> list:
-        """`function(*block, *extra)` for every block, the devices and cores at work together."""
+    def _on_blocks(self, function: Callable, *blocks: list, extra: tuple = (), consume: bool = False) -> list:
+        """`function(*block, *extra)` for every block, the devices and cores at work together.
 
-        def call(numbered: tuple[int, tuple]) -> Any:
-            k, block = numbered
-            block = self._on_device(block, k) if self.tiled else block
+        `consume`: empties the first list on the way, so that old and new blocks are never all there.
+        """
+
+        def call(k: int) -> Any:
+            block = tuple(b[k] for b in blocks)
+            if self.tiled:
+                block = self._on_device(block, k)
             done = jax.block_until_ready(function(*block, *extra))
+            if consume:
+                blocks[0][k] = None
             return jax.tree.map(np.asarray, done) if self.tiled else done
 
-        work = list(enumerate(zip(*blocks, strict=True)))
+        work = range(len(self.part))
         alone = 0 if function in self._compiled_already else 1  # so that threads do not trace and compile the same
-        first = [call(block) for block in work[:alone]]
+        first = [call(k) for k in work[:alone]]
         self._compiled_already.add(function)
         with ThreadPoolExecutor(min(self.threads, self.tile)) as pool:
             return first + list(pool.map(call, work[alone:]))
@@ -191,8 +197,8 @@ class Ensemble:
         return self._on_blocks(self._init, self.table)
 
     def advance(self, states: list[TrainState], stop: int) -> list[TrainState]:
-        """The states after step `stop`; the memory of the old ones is reused."""
-        return self._on_blocks(self._advance, states, self.table, extra=(np.int32(stop),))
+        """The states after step `stop`; the old ones are gone, their memory is reused."""
+        return self._on_blocks(self._advance, states, self.table, extra=(np.int32(stop),), consume=True)
 
     def noise_free_loss(self, states: list[TrainState]) -> np.ndarray:
         """The noise-free loss of every instance (see train.noise_free_loss), (instances,) float32."""

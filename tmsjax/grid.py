@@ -10,6 +10,7 @@ from flax import struct
 from tmsjax.quantity import hash64
 from tmsjax.spec import REPLICA, Spec
 
+Place = tuple[np.ndarray, ...]  # each row's index along each axis
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
@@ -28,35 +29,37 @@ class Instance:
 
 
 def instances(spec: Spec, rows: range | None = None) -> Instance:
-    """The table of `spec`, or some consecutive rows of it; numpy arrays."""
+    """The table of `spec`, or some consecutive rows of it; numpy arrays. Raises ValueError as `identities` does."""
     rows = range(spec.instances) if rows is None else rows
     place = _place(spec, rows)
-
-    def column(name: str, features: int | None = None) -> np.ndarray:
-        values = spec.evaluate(name).astype(np.float32)  # (axes that it depends on, else 1, ..., features or 1)
-        full = np.broadcast_to(_take(values, place), (len(rows), features or 1))
-        return np.ascontiguousarray(full if features else full[:, 0])
-
     return Instance(
-        importance=column("importance", spec.model.features),
-        feature_probability=column("feature_probability", spec.model.features),
-        learning_rate=column("learning_rate"),
-        weight_decay=column("weight_decay"),
-        init_scale=column("init_scale"),
-        bias_scale=column("bias_scale"),
+        importance=_column(spec, "importance", place, len(rows)),
+        feature_probability=_column(spec, "feature_probability", place, len(rows)),
+        learning_rate=_column(spec, "learning_rate", place, len(rows), per_feature=False),
+        weight_decay=_column(spec, "weight_decay", place, len(rows), per_feature=False),
+        init_scale=_column(spec, "init_scale", place, len(rows), per_feature=False),
+        bias_scale=_column(spec, "bias_scale", place, len(rows), per_feature=False),
         identity=_words(identities(spec, rows)),
         cell=_words(identities(spec, rows, without=(REPLICA,))),
     )
 
 
-def _place(spec: Spec, rows: range) -> tuple[np.ndarray, ...]:
+def inputs(spec: Spec, rows: range) -> dict[str, np.ndarray]:
+    """What results keep of the table: importance and feature_probability, (rows, n) float32."""
+    place = _place(spec, rows)
+    return {name: _column(spec, name, place, len(rows)) for name in ("importance", "feature_probability")}
+
+
+def _column(spec: Spec, name: str, place: Place, rows: int, per_feature: bool = True) -> np.ndarray:
+    values = spec.evaluate(name).astype(np.float32)  # (length of each axis that it depends on, else 1, ..., n or 1)
+    taken = values[tuple(i if length > 1 else 0 for i, length in zip(place, values.shape, strict=False))]
+    full = np.broadcast_to(taken, (rows, spec.model.features if per_feature else 1))
+    return np.ascontiguousarray(full if per_feature else full[:, 0])
+
+
+def _place(spec: Spec, rows: range) -> Place:
     """Where each row stands on each axis."""
     return np.unravel_index(np.arange(rows.start, rows.stop), spec.shape) if spec.shape else ()
-
-
-def _take(values: np.ndarray, place: tuple[np.ndarray, ...]) -> np.ndarray:
-    """values (one axis for each of the spec's, of its length or 1; then any) at each row's place on the axes."""
-    return values[tuple(i if length > 1 else 0 for i, length in zip(place, values.shape, strict=False))]
 
 
 def identities(spec: Spec, rows: range | None = None, without: tuple[str, ...] = ()) -> np.ndarray:
@@ -71,8 +74,10 @@ def identities(spec: Spec, rows: range | None = None, without: tuple[str, ...] =
     for name in sorted(spec.axis.keys() - set(without)):
         values = np.array([hash64(name, v) for v in spec.axis[name].values], np.uint64)
         out = _mix(out ^ values[place[list(spec.axis).index(name)]])
-    if not without and len(np.unique(out)) < out.size:
-        raise ValueError("two instances share a 64-bit identity; change the name of an axis")
+    if not without:
+        ordered = np.sort(out)
+        if np.any(ordered[1:] == ordered[:-1]):
+            raise ValueError("two instances share a 64-bit identity; change the name of an axis")
     return out
 
 

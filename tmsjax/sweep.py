@@ -18,7 +18,7 @@ from tmsjax import capacity, checkpoint, metrics, model, processes
 from tmsjax.checkpoint import Checkpoints
 from tmsjax.ensemble import Ensemble, Plan
 from tmsjax.files import CheckpointError, RunError, RunFailed, check_space, is_disk_full, megabytes, space_line
-from tmsjax.grid import instances
+from tmsjax.grid import inputs
 from tmsjax.loss import of_zero_model
 from tmsjax.machine import device_line, peak_memory
 from tmsjax.run import Run
@@ -86,6 +86,7 @@ def _look(directory: RunDirectory, spec: Spec, shard: Shard | None, lock: ExitSt
     if not directory.exists():
         directory.check_free()
         return None
+    directory.create()
     lock.enter_context(directory.lock())
     directory.repair()
     info = directory.info()
@@ -352,14 +353,13 @@ class _Sweep:
         spec = self.spec
         params = self._gather([state.params for state in self.states])
         losses = self._losses()
-        table = instances(spec, self.rows)
-        status = _status(params, losses, of_zero_model(table.importance, table.feature_probability, spec))
+        given = inputs(spec, self.rows)
+        status = _status(params, losses, of_zero_model(given["importance"], given["feature_probability"], spec))
         history = {name: np.stack(records, axis=1) for name, records in self.history.items() if records}
-        inputs = {"importance": table.importance, "feature_probability": table.feature_probability}
         family = model.FAMILIES[spec.model.family]
         directions = family.directions is not None
         return results_dataset(
-            spec, self.rows, dict(family.dims), params, inputs, losses, status, history, self.recorded, directions
+            spec, self.rows, dict(family.dims), params, given, losses, status, history, self.recorded, directions
         )
 
 
