@@ -2,14 +2,25 @@
 # TMSJAX_EXTRAS (for example "dev") adds extras; a CUDA extra is added when nvidia-smi answers.
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
+is_usable() { # python [oldest minor version]
+    "$1" -c "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, ${2:-11}))" 2>/dev/null
+}
+
 usable_python() {
     local name
-    for name in "${PYTHON:-}" python3.12 python3.11 python3.13 python3.14 python3 python; do
-        [ -n "$name" ] || continue
-        "$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$name"; return; }
+    for name in "${PYTHON:-}" python3.11 python3.12 python3.13 python3.14 python3 python; do
+        [ -n "$name" ] && is_usable "$name" && { echo "$name"; return; }
     done
     echo "tmsjax needs Python 3.11 or newer with venv and pip; set PYTHON to one" >&2
     return 1
+}
+
+newer_python() { # the first Python of at least 3.12 on PATH or of pyenv; nothing if there is none
+    local name
+    for name in python3.12 python3.13 python3.14 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[2-9]*/bin/python; do
+        is_usable "$name" 12 && { echo "$name"; return; }
+    done
+    return 0
 }
 
 cuda_extra() {
@@ -23,23 +34,24 @@ cuda_extra() {
     esac
 }
 
-setup() {
-    local extras have gpu python
+setup() { # [folder of the environment] [python]
+    local extras have gpu venv python
+    venv="$root/${1:-.venv}"
     extras="${TMSJAX_EXTRAS:-}"
     gpu="$(cuda_extra)"
     [ -z "$gpu" ] || extras="${extras:+$extras,}$gpu"
     have="$(cksum < "$root/pyproject.toml") [$extras]"
-    if [ ! -f "$root/.venv/.tmsjax" ] || ! grep -qxF "$have" "$root/.venv/.tmsjax"; then
-        python="$(usable_python)" || return 1
-        echo "setting up .venv with $("$python" --version)${extras:+, extras $extras}" >&2
+    if [ ! -f "$venv/.tmsjax" ] || ! grep -qxF "$have" "$venv/.tmsjax"; then
+        python="${2:-$(usable_python)}" && [ -n "$python" ] || return 1
+        echo "setting up ${1:-.venv} with $("$python" --version)${extras:+, extras $extras}" >&2
         if command -v uv >/dev/null 2>&1; then
-            [ -x "$root/.venv/bin/python" ] || uv venv --quiet --python "$python" "$root/.venv" || return 1
-            uv pip install --quiet --python "$root/.venv/bin/python" -e "$root${extras:+[$extras]}" || return 1
+            [ -x "$venv/bin/python" ] || uv venv --quiet --python "$python" "$venv" || return 1
+            uv pip install --quiet --python "$venv/bin/python" -e "$root${extras:+[$extras]}" || return 1
         else
-            [ -x "$root/.venv/bin/python" ] || "$python" -m venv "$root/.venv" || return 1
-            "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$root${extras:+[$extras]}" || return 1
+            [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || return 1
+            "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$root${extras:+[$extras]}" || return 1
         fi
-        echo "$have" >> "$root/.venv/.tmsjax"
+        echo "$have" >> "$venv/.tmsjax"
     fi
-    export PATH="$root/.venv/bin:$PATH"
+    export PATH="$venv/bin:$PATH"
 }

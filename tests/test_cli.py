@@ -31,6 +31,7 @@ def finished(tmp_path_factory):
     return folder / "run", outputs
 
 
+@pytest.mark.smoke
 def test_run_prints_device_progress_and_its_path(finished):
     path, outputs = finished
     lines = outputs["run"].splitlines()
@@ -40,6 +41,7 @@ def test_run_prints_device_progress_and_its_path(finished):
     assert lines[-1] == str(path)
 
 
+@pytest.mark.smoke
 def test_map_compare_and_plot_leave_their_files(finished):
     path, outputs = finished
     assert "superposition" in outputs["map"]

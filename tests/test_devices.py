@@ -30,6 +30,8 @@ from tmsjax.spec import load_spec
 from tmsjax.checkpoint import flatten
 raw = json.loads(sys.argv[1])
 out = {}
+jax.config.update("jax_compilation_cache_dir", sys.argv[2])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 for devices, stops in ((1, [30]), (3, [30]), (8, [30]), (2, [1, 2, 11, 30])):
     sweep = Ensemble(load_spec(raw), devices=jax.devices()[:devices], cut=Plan(True, 1, 12, 8))
     states = sweep.init()
@@ -54,8 +56,8 @@ def sweep_of_blocks(**changes) -> dict:
     return raw
 
 
-def test_bits_depend_on_neither_devices_nor_segments():
-    script = [sys.executable, "-c", ON_DEVICES, json.dumps(small_spec())]
+def test_bits_depend_on_neither_devices_nor_segments(tmp_path):
+    script = [sys.executable, "-c", ON_DEVICES, json.dumps(small_spec()), str(tmp_path)]
     done = subprocess.run(script, capture_output=True, text=True, check=False, env=with_devices(8))
     assert done.returncode == 0, done.stderr
     out = json.loads(done.stdout)
@@ -109,6 +111,7 @@ def two_processes(*arguments, stop: int | None = None) -> list[tuple[int, str]]:
             process.wait()
 
 
+@pytest.mark.smoke
 def test_two_processes_give_the_bytes_of_one(tmp_path):
     spec = write_spec(tmp_path / "s.toml", sweep_of_blocks(record={"measures": ["loss", "W"], "steps": [3, 30]}))
     done = two_processes("run", spec, "--out", tmp_path / "two")
@@ -149,6 +152,7 @@ def shards(tmp_path_factory):
     return paths, raw, run_sweep(raw, folder / "whole")
 
 
+@pytest.mark.smoke
 def test_merged_shards_are_the_whole_run(tmp_path, shards):
     paths, raw, whole = shards
     assert open_run(paths[0]).dataset["W"].dims == ("instance", "hidden", "feature")

@@ -41,6 +41,7 @@ def test_an_instance_does_not_depend_on_the_others(scalars):
     np.testing.assert_allclose(ours, theirs[:, :, :2], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     "table",
     [

@@ -19,6 +19,7 @@ FLOORS = {
     "theory": 0,
     "metrics": 0,
     "grid": 1,
+    "shard": 1,
     "data": 2,
     "model": 2,
     "loss": 3,

@@ -76,12 +76,12 @@ def survive(tmp_path: Path, moments: list[str], seed: int) -> int:
 
     Every run that comes to its end must have the bytes of a run that nobody interrupted.
     """
-    raw = small_spec(train={"steps": 3000}, checkpoint={"every_seconds": 0.0, "segment_seconds": 0.05})
+    raw = small_spec(train={"steps": 3000}, checkpoint={"every_seconds": 0.15, "segment_seconds": 0.05})
     raw["axes"]["replica"]["count"] = 1000
     spec = write_spec(tmp_path / "sweep.toml", raw)
     began = time.monotonic()
     assert run_command("run", spec, "--out", tmp_path / "whole").returncode == 0
-    longest = 1.2 * (time.monotonic() - began)
+    longest = 0.8 * (time.monotonic() - began)
     reference = digest(open_run(tmp_path / "whole").dataset)
     rng, runs, left = np.random.default_rng(seed), 0, list(moments)
     while left or runs == 0:
@@ -99,6 +99,8 @@ def survive(tmp_path: Path, moments: list[str], seed: int) -> int:
             done = True
         assert digest(open_run(out).dataset) == reference
         assert not list(out.glob("damaged-*")), "a kill leaves nothing that looks damaged"
+        assert [p.name for p in out.glob(".*")] == [".lock"]
+        assert all(p.name.isdigit() for p in (out / "checkpoints").iterdir())
         runs += 1
     return runs
 
@@ -277,7 +279,7 @@ def test_without_a_good_checkpoint_nothing_is_overwritten(tmp_path, stopped):
 def test_a_damaged_run_json_is_made_again_from_a_checkpoint(tmp_path, stopped):
     source, raw, reference = stopped
     size = (source / "run.json").stat().st_size
-    bits = np.random.default_rng(5).integers(0, 8 * size, 6)
+    bits = np.random.default_rng(5).integers(0, 8 * size, 3)
     for case in (*map(int, bits), "truncate", "delete"):
         out = tmp_path / f"run-{case}"
         shutil.copytree(source, out)
@@ -308,6 +310,7 @@ def test_a_changed_spec_toml_changes_nothing(tmp_path, stopped):
     assert "seed = 7" in (out / "spec.toml").read_text()
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("damage", ["delete", "truncate", "of another run", "flip"])
 def test_damaged_results_are_detected_and_rebuilt_from_the_checkpoint(tmp_path, damage):
     reference = digest(run_sweep(small_spec(), tmp_path / "run").dataset)
@@ -332,7 +335,7 @@ def test_every_flipped_bit_of_the_results_is_detected_or_in_no_value(tmp_path):
     run = run_sweep(small_spec(), tmp_path / "run")
     reference, file = digest(run.dataset), tmp_path / "run" / "results.nc"
     whole = file.read_bytes()
-    detected, bits = 0, np.random.default_rng(0).integers(0, 8 * len(whole), 150)
+    detected, bits = 0, np.random.default_rng(0).integers(0, 8 * len(whole), 60)
     for bit in map(int, bits):
         flip(file, bit)
         try:
@@ -340,7 +343,7 @@ def test_every_flipped_bit_of_the_results_is_detected_or_in_no_value(tmp_path):
         except RunError:
             detected += 1
         file.write_bytes(whole)
-    assert detected >= 10
+    assert detected >= 3
 
 
 def test_writing_is_whole_or_not_at_all(tmp_path):
@@ -402,6 +405,7 @@ def small_disk(tmp_path, monkeypatch):
         yield folder, fill, patch.undo
 
 
+@pytest.mark.smoke
 def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, small_disk):
     folder, fill, empty = small_disk
     raw = small_spec(checkpoint={"every_seconds": 0.0, "segment_seconds": 0.0})
@@ -494,8 +498,7 @@ def test_steps_may_grow_under_a_constant_schedule(tmp_path):
 # Diverging models
 
 
-@pytest.mark.parametrize("path", ["scalars", "arrays"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(("optimizer", "path"), [("sgd", "scalars"), ("adam", "scalars"), ("adam", "arrays")])
 def test_a_diverging_cell_is_marked_and_no_other_changes_a_bit(optimizer, path):
     """The sweep with a learning rate of 1e6 in one of its cells, beside the sweep that lacks that cell."""
     sizes = {"scalars": (2, 1), "arrays": (16, 9)}[path]
@@ -533,6 +536,7 @@ def test_diverged_models_are_counted_in_the_report_and_masked_in_the_map(tmp_pat
 # Old and new formats
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("format_", [1, 2])
 def test_old_runs_stay_readable(tmp_path, format_):
     source = FIXTURES / f"format-{format_}"

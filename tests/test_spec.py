@@ -108,7 +108,7 @@ def test_the_hash_covers_results_and_not_checkpoints(small):
 def test_overrides_go_through_the_same_checks(small):
     assert load_spec(small, ["train.steps=99", "train.optimizer=sgd"]).train.steps == 99
     assert "needs a whole number" in problems(small, ["train.steps=many"])["train.steps"]
-    assert "an override is" in problems(small, ["train"])["train"]
+    assert "an override is" in problems(small, ["train"])["--set 'train'"]
 
 
 def test_difference_names_the_keys(small):

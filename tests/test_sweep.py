@@ -15,6 +15,7 @@ from tmsjax.spec import load_spec, to_toml
 from tmsjax.sweep import Interrupted, run_sweep
 
 
+@pytest.mark.smoke
 def test_results_are_labelled_by_the_axes(tmp_path):
     run = run_sweep(small_spec(), tmp_path / "run")
     d = run.dataset
@@ -41,6 +42,7 @@ def test_in_memory_and_on_disk_give_the_same_bytes(tmp_path):
     assert digest(run_sweep(small_spec()).dataset) == digest(run_sweep(small_spec(), tmp_path / "run").dataset)
 
 
+@pytest.mark.smoke
 def test_restored_parameters_are_those_of_the_results(tmp_path):
     run = run_sweep(small_spec(), tmp_path / "run")
     arrays = tmsjax.open_run(tmp_path / "run").restore()
@@ -51,6 +53,7 @@ def test_restored_parameters_are_those_of_the_results(tmp_path):
         tmsjax.open_run(tmp_path / "run").restore(3)
 
 
+@pytest.mark.smoke
 def test_interrupted_runs_resume_to_the_same_bytes(tmp_path):
     raw = small_spec(record={"measures": ["loss", "W", "norm"], "steps": [0, 5, 20, 30]})
     reference = digest(run_sweep(raw).dataset)

@@ -9,7 +9,6 @@ Selection among the replicas of a cell:
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from tmsjax import metrics, theory
 from tmsjax.files import RunError
-from tmsjax.spec import REPLICA, SELECTIONS, Spec, load_spec
+from tmsjax.spec import REPLICA, SELECTIONS, Spec, spec_of_toml
 
 REPRESENTED = 0.3  # |W_i| from which a feature counts as represented
 SUPERPOSED = 0.1  # superposition from which a represented feature counts as sharing (m > 1)
@@ -45,7 +44,7 @@ def spec_of(dataset: xr.Dataset) -> Spec:
     """The spec that a dataset of results carries. Raises RunError for a shard's, which has no axes yet."""
     if "instance" in dataset.dims:
         raise RunError("this is a shard, a part of a sweep: `tmsjax merge` puts all shards together")
-    return load_spec(tomllib.loads(dataset.attrs["spec"]))
+    return spec_of_toml(dataset.attrs["spec"], "dataset")
 
 
 def layout(spec: Spec) -> Layout:

@@ -54,7 +54,8 @@ def run(
     process: Process = None,
 ) -> None:
     """Train every model of a sweep. A second call resumes, or says that the run is complete."""
-    from tmsjax.spec import Shard, load_spec
+    from tmsjax.shard import Shard
+    from tmsjax.spec import load_spec
 
     loaded, part = load_spec(spec, set_ or []), Shard.parse(shard)
     suffix = f"-shard-{part.index}-of-{part.count}" if part else ""
@@ -211,7 +212,8 @@ def _make_folder(path: Path) -> None:
 
 def _join(address: str | None, process: str | None) -> bool:
     """Joins the other processes, if there are any. Whether this is the first, which writes."""
-    from tmsjax.spec import Shard, SpecError
+    from tmsjax.shard import Shard
+    from tmsjax.spec import SpecError
 
     if (address is None) != (process is None):
         raise SpecError("--distributed, --process", [("", "give both or neither")])

@@ -12,7 +12,8 @@ from tmsjax.capacity import record_bytes
 from tmsjax.checkpoint import Checkpoints
 from tmsjax.files import RunError, check_space
 from tmsjax.run import Run, open_run
-from tmsjax.spec import Shard, difference, to_toml
+from tmsjax.shard import Shard
+from tmsjax.spec import difference, to_toml
 from tmsjax.store import RunDirectory, on_grid
 
 SAME = ("plan", "versions", "format")  # of run.json; bits depend on the first two

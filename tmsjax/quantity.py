@@ -53,6 +53,15 @@ class Select:
     of: tuple[Any, ...]
 
 
+def shown(value: Any) -> str:
+    """A value as it was written, cut short, for a message."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write whole numbers of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def hash64(*parts: object) -> int:
     """A 64-bit hash of the text of `parts`; the same on every machine and Python.
 
@@ -93,22 +102,22 @@ def parse(
 
     if is_number(value):
         if not abs(value) < 1e300:
-            report(path, f"needs a finite number, not {value!r:.40}")
+            report(path, f"needs a finite number, not {shown(value)}")
             return None
         return float(value)
     if isinstance(value, str):
         if value in words:
             return value
         if value not in axes:
-            report(path, f"no axis is named {value!r}{suggest(value, [*axes, *words])}")
+            report(path, f"no axis is named {shown(value)}{suggest(value, [*axes, *words])}")
             return None
         if any(isinstance(v, str) for v in axes[value].values):
-            report(path, f"axis {value!r} holds names, not numbers; use {{ select = {value!r}, of = [...] }}")
+            report(path, f"axis {shown(value)} holds names, not numbers; use {{ select = {shown(value)}, of = [...] }}")
             return None
         return value
     if isinstance(value, list):
         if not per_feature:
-            report(path, f"a single value is expected here, not a list: {value!r}")
+            report(path, f"a single value is expected here, not a list: {shown(value)}")
             return None
         if not value:
             report(path, "the list is empty; it needs one entry for each feature")
@@ -121,7 +130,7 @@ def parse(
             return _parse_curve(value, path, axes, report, inner)
     kinds = "a number, the name of an axis or { select = axis, of = [...] }"
     kinds += ", a list or a curve over features" if per_feature else ""
-    report(path, f"expected {kinds}, not {value!r}")
+    report(path, f"expected {kinds}, not {shown(value)}")
     return None
 
 
@@ -132,11 +141,11 @@ def _parse_select(
         report(f"{path}.{key}", f"unknown key{suggest(key, ['select', 'of'])}")
     axis, of = value["select"], value.get("of")
     if not isinstance(axis, str) or axis not in axes:
-        report(f"{path}.select", f"no axis is named {axis!r}{suggest(axis, list(axes))}")
+        report(f"{path}.select", f"no axis is named {shown(axis)}{suggest(axis, list(axes))}")
         return None
     if not isinstance(of, list) or len(of) != len(axes[axis]):
         got = len(of) if isinstance(of, list) else repr(of)
-        report(f"{path}.of", f"needs a list of {len(axes[axis])}, one for each value of axis {axis!r}; got {got}")
+        report(f"{path}.of", f"needs a list of {len(axes[axis])}, one for each value of axis {shown(axis)}; got {got}")
         return None
     return Select(axis, tuple(inner(v, f"{path}.of[{i}]", per_feature) for i, v in enumerate(of)))
 
@@ -144,7 +153,7 @@ def _parse_select(
 def _parse_curve(value: dict, path: str, axes: Mapping[str, Axis], report: Report, inner: Callable) -> Curve | None:
     permute = value.get("permute")
     if permute is not None and (not isinstance(permute, str) or permute not in axes):
-        report(f"{path}.permute", f"no axis is named {permute!r}{suggest(permute, list(axes))}")
+        report(f"{path}.permute", f"no axis is named {shown(permute)}{suggest(permute, list(axes))}")
         return None
     body = {k: v for k, v in value.items() if k != "permute"}
     if set(body) == {"first", "ratio"}:
@@ -155,10 +164,10 @@ def _parse_curve(value: dict, path: str, axes: Mapping[str, Axis], report: Repor
         if isinstance(ends, list) and len(ends) == 2:
             first, last = (inner(v, f"{path}.{kind}[{i}]") for i, v in enumerate(ends))
             return Curve(kind, first, last, permute)
-        report(f"{path}.{kind}", f"needs [first, last], not {ends!r}")
+        report(f"{path}.{kind}", f"needs [first, last], not {shown(ends)}")
         return None
     allowed = "{ geometric = [first, last] }, { linear = [first, last] } or { first = a, ratio = q }"
-    report(path, f"expected one of {allowed}, each with optional permute = axis; got {value!r}")
+    report(path, f"expected one of {allowed}, each with optional permute = axis; got {shown(value)}")
     return None
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tmsjax import quantity as quantities
-from tmsjax.quantity import Axis, axes_used, evaluate, is_number, parse, suggest
+from tmsjax.quantity import Axis, axes_used, evaluate, is_number, parse, shown, suggest
 
 ACTIVATIONS = ("relu", "linear", "gelu")
 FAMILIES = ("tied",)
@@ -244,6 +244,15 @@ def load_spec(source: Spec | Mapping | str | PathLike, overrides: Sequence[str] 
     return spec
 
 
+def spec_of_toml(text: Any, source: str) -> Spec:
+    """The spec in TOML that stands somewhere else than in a file. Raises SpecError."""
+    try:
+        raw = tomllib.loads(text)
+    except (TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise SpecError(source, [("spec", f"not valid TOML: {error}")]) from error
+    return load_spec(raw)
+
+
 def json_copy(value: Any) -> Any:
     """A deep copy with plain dicts, lists and Python numbers, so that numpy values may stand in a dict."""
     if isinstance(value, Mapping):
@@ -269,7 +278,8 @@ def _apply_override(raw: dict, override: str, problems: list[tuple[str, str]]) -
     key, equals, text = override.partition("=")
     parts = [p.strip() for p in key.split(".")]
     if not equals or not all(parts):
-        problems.append((override, "an override is table.key=value, such as train.steps=2000"))
+        given = f"--set {shown(override)}"
+        problems.append((given, "an override is table.key=value, such as train.steps=2000"))
         return
     try:
         value = tomllib.loads(f"value = {text}")["value"]
@@ -278,7 +288,7 @@ def _apply_override(raw: dict, override: str, problems: list[tuple[str, str]]) -
     for part in parts[:-1]:
         raw = raw.setdefault(part, {})
         if not isinstance(raw, dict):
-            problems.append((key, f"{part} is not a table"))
+            problems.append((f"--set {shown(key)}", f"{shown(part)} is not a table"))
             return
     raw[parts[-1]] = value
 
@@ -291,7 +301,7 @@ class _Loader:
         self.axes: dict[str, Axis] = {}
 
     def report(self, path: str, message: str) -> None:
-        self.problems.append((path, message))
+        self.problems.append((path if len(path) <= 120 else f"{path[:117]}...", message))
 
     def spec(self, raw: Any) -> Spec | None:
         top = {"name", "seed", "axes", *TABLES}
@@ -299,10 +309,10 @@ class _Loader:
             self.report(key, f"unknown key{suggest(key, sorted(top))}")
         name, seed = raw.get("name"), raw.get("seed", 0)
         if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9-]{1,100}", name):
-            given = "missing" if name is None else f"{name!r}"
+            given = "missing" if name is None else f"{shown(name)}"
             self.report("name", f"needs 1 to 100 of a-z, 0-9 and '-'; {given}")
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-            self.report("seed", f"needs a whole number from 0 to 2**63 - 1, not {seed!r}")
+            self.report("seed", f"needs a whole number from 0 to 2**63 - 1, not {shown(seed)}")
         self.axes = self.read_axes(raw.get("axes", {}))
         tables = {table: self.table(table, cls, raw.get(table, {})) for table, cls in TABLES.items()}
         if any(table is None for table in tables.values()):
@@ -313,7 +323,7 @@ class _Loader:
 
     def read_axes(self, raw: Any) -> dict[str, Axis]:
         if not isinstance(raw, dict):
-            self.report("axes", f"needs a table of axes, not {raw!r}")
+            self.report("axes", f"needs a table of axes, not {shown(raw)}")
             return {}
         reserved = {
             XAVIER,
@@ -335,7 +345,7 @@ class _Loader:
             taken = name in reserved or name.startswith(("instance_", "history_"))
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or taken:
                 what = "is reserved" if taken else "needs a-z, then a-z, 0-9 and '_'"
-                self.report(path, f"the axis name {name!r} {what}")
+                self.report(path, f"the axis name {shown(name)} {what}")
             elif (values := self.axis_values(body, path)) is not None:
                 source = tuple((k, values if k == "values" else _floats(v)) for k, v in body.items())
                 axes[name] = Axis(name, values, source)
@@ -350,13 +360,13 @@ class _Loader:
             {"values"},
             {"count"},
         ):
-            self.report(path, f"an axis is {AXIS_FORMS}; got {body!r}")
+            self.report(path, f"an axis is {AXIS_FORMS}; got {shown(body)}")
             return None
         if "values" in body:
             return self.listed_values(body["values"], f"{path}.values")
         count = body["count"]
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= LONGEST_AXIS:
-            self.report(f"{path}.count", f"needs a whole number in [1, {LONGEST_AXIS}], not {count!r:.40}")
+            self.report(f"{path}.count", f"needs a whole number in [1, {LONGEST_AXIS}], not {shown(count)}")
             return None
         if set(body) == {"count"}:
             return tuple(range(count))
@@ -365,28 +375,28 @@ class _Loader:
         ok = isinstance(ends, list) and len(ends) == 2 and all(map(_is_finite, ends))
         if not ok or (kind == "log" and min(ends) <= 0):
             positive = "positive " if kind == "log" else ""
-            self.report(f"{path}.{kind}", f"needs [a, b], two finite {positive}numbers, not {ends!r}")
+            self.report(f"{path}.{kind}", f"needs [a, b], two finite {positive}numbers, not {shown(ends)}")
             return None
         if count > 1 and ends[0] == ends[1]:
-            self.report(f"{path}.{kind}", f"both ends are {ends[0]!r}, but count is {count}")
+            self.report(f"{path}.{kind}", f"both ends are {shown(ends[0])}, but count is {count}")
             return None
         space = np.geomspace if kind == "log" else np.linspace
         return tuple(float(v) for v in space(ends[0], ends[1], count))
 
     def listed_values(self, values: Any, path: str) -> tuple | None:
         if not isinstance(values, list) or not values:
-            self.report(path, f"needs a list of at least one value, not {values!r}")
+            self.report(path, f"needs a list of at least one value, not {shown(values)}")
         elif not (all(map(_is_finite, values)) or all(isinstance(v, str) and v.isprintable() for v in values)):
-            self.report(path, f"needs finite numbers only or names only, not {values!r}")
+            self.report(path, f"needs finite numbers only or names only, not {shown(values)}")
         elif len({v if isinstance(v, str) else float(v) for v in values}) < len(values):
-            self.report(path, f"a value stands there twice: {values!r}")
+            self.report(path, f"a value stands there twice: {shown(values)}")
         else:
             return tuple(v if isinstance(v, str) else float(v) for v in values)
         return None
 
     def table(self, name: str, cls: type, raw: Any) -> Any:
         if not isinstance(raw, dict):
-            self.report(name, f"needs a table, not {raw!r}")
+            self.report(name, f"needs a table, not {shown(raw)}")
             return None
         known = {f.name: f for f in fields(cls)}
         for key in sorted(raw.keys() - known.keys()):
@@ -408,29 +418,32 @@ class _Loader:
             per_feature = rule.get("per_feature", False)
             return parse(value, path, self.axes, self.report, per_feature=per_feature, words=words)
         if kind == "choice" and (not isinstance(value, str) or value not in rule["of"]):
-            self.report(path, f"{value!r} is not known{suggest(value, list(rule['of']))}")
+            self.report(path, f"{shown(value)} is not known{suggest(value, list(rule['of']))}")
         elif kind == "choices":
             if not isinstance(value, list) or not all(isinstance(v, str) and v in rule["of"] for v in value):
-                self.report(path, f"needs a list of {', '.join(map(repr, rule['of']))}, not {value!r}")
+                self.report(path, f"needs a list of {', '.join(map(repr, rule['of']))}, not {shown(value)}")
             else:
                 return tuple(dict.fromkeys(value))
         elif kind == "axis" and (not isinstance(value, str) or value not in self.axes or value == REPLICA):
-            self.report(path, f"no axis is named {value!r}{suggest(value, [a for a in self.axes if a != REPLICA])}")
+            known = [a for a in self.axes if a != REPLICA]
+            self.report(path, f"no axis is named {shown(value)}{suggest(value, known)}")
         elif kind == "steps":
             whole = isinstance(value, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
             if not whole or not value or min(value) < 0:
-                self.report(path, f"needs a list of whole numbers of at least 0, not {value!r}")
+                self.report(path, f"needs a list of whole numbers of at least 0, not {shown(value)}")
             else:
                 return tuple(sorted(set(value)))
         elif kind in ("int", "float"):
             return self.number(value, path, rule)
-        return value
+        else:
+            return value
+        return None
 
     def number(self, value: Any, path: str, rule: Mapping) -> Any:
         whole = rule["type"] == "int"
         right_type = is_number(value) and (isinstance(value, int) or not whole) and abs(value) < 2**63
         if not right_type or not math.isfinite(value) or not _within(np.asarray(value), rule):
-            self.report(path, f"needs a {'whole ' * whole}number {_range(rule)}, not {value!r}")
+            self.report(path, f"needs a {'whole ' * whole}number {_range(rule)}, not {shown(value)}")
             return None
         return value if whole else float(value)
 
@@ -599,24 +612,3 @@ def grows(old: Spec, new: Spec) -> bool:
     before = [s for s in new.record.steps or () if s <= old.train.steps]
     kept = before == list(old.record.steps or ()) and (new.record.steps is None) == (old.record.steps is None)
     return kept and not difference(replace(old, train=train, record=record), new)
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One of `count` parts of a sweep's instances; `index` from 1."""
-
-    index: int
-    count: int
-
-    def __str__(self) -> str:
-        return f"{self.index}/{self.count}"
-
-    @staticmethod
-    def parse(text: str | Shard | None, option: str = "--shard") -> Shard | None:
-        """The shard that "3/16" names; None of None. Raises SpecError."""
-        if text is None or isinstance(text, Shard):
-            return text
-        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-        if not match or not 1 <= int(match[1]) <= int(match[2]):
-            raise SpecError(option, [("", f"needs I/K with 1 <= I <= K, such as 3/16, not {text!r:.40}")])
-        return Shard(int(match[1]), int(match[2]))

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ import numpy as np
 import xarray as xr
 
 from tmsjax.files import CheckpointError, RunError, read_dataset, read_sealed, write_dataset, write_sealed, write_text
-from tmsjax.spec import Spec, SpecError, difference, load_spec, to_toml
+from tmsjax.spec import Spec, SpecError, difference, load_spec, spec_of_toml, to_toml
 
 FORMAT = 2  # of the run directory; raised when an older tmsjax could not read it
 MANIFEST = "manifest.json"  # in a checkpoint
@@ -95,6 +94,12 @@ class RunDirectory:
             file.flush()
             yield
 
+    def clean(self) -> None:
+        """Removes what a killed writer left half written. For the writer that holds the lock."""
+        for file in (self.info_file, self.spec_file, self.results_file):
+            for half in self.path.glob(f".{file.name}.*"):
+                half.unlink(missing_ok=True)
+
     def write(self, info: dict, spec: Spec) -> None:
         """run.json, with the spec as run, then spec.toml."""
         write_sealed(self.info_file, {**info, "spec": to_toml(spec)})
@@ -103,7 +108,7 @@ class RunDirectory:
     def spec(self) -> Spec:
         """The spec as run. Runs of format 1 have it in spec.toml alone."""
         text = self.info().get("spec")
-        return load_spec(self.spec_file if text is None else tomllib.loads(text))
+        return load_spec(self.spec_file) if text is None else spec_of_toml(text, str(self.info_file))
 
     def info(self) -> dict:
         """run.json: spec, versions, device, plan, timings, state. Raises RunError if absent, damaged or too new."""
@@ -141,7 +146,7 @@ class RunDirectory:
             for manifest in self._manifests():
                 try:
                     info = read_sealed(manifest)[0]["run"]
-                    spec = load_spec(tomllib.loads(info["spec"]))
+                    spec = spec_of_toml(info["spec"], str(manifest))
                 except (OSError, ValueError, KeyError):
                     continue
                 if self.info_file.exists():
@@ -181,7 +186,7 @@ class RunDirectory:
 
 def _is_of(results: xr.Dataset, spec: Spec) -> bool:
     """Whether `results` are those of `spec`, whatever its checkpoints."""
-    return not difference(load_spec(tomllib.loads(results.attrs["spec"])), spec)
+    return not difference(spec_of_toml(results.attrs["spec"], "results.nc"), spec)
 
 
 def free_name(path: Path) -> Path:

@@ -22,7 +22,8 @@ from tmsjax.grid import inputs
 from tmsjax.loss import of_zero_model
 from tmsjax.machine import device_line, peak_memory
 from tmsjax.run import Run
-from tmsjax.spec import Record, Shard, Spec, difference, grows, load_spec, to_toml
+from tmsjax.shard import Shard
+from tmsjax.spec import Record, Spec, difference, grows, load_spec, to_toml
 from tmsjax.store import STATUS, RunDirectory, provenance, results_dataset
 from tmsjax.train import TrainState
 
@@ -195,6 +196,7 @@ class _Sweep:
             lock.enter_context(directory.lock())
             if directory.exists():
                 raise RunError(f"{directory.path}: another process has just begun this run")
+        directory.clean()
         self.checkpoints = Checkpoints(directory.checkpoints, self.spec.checkpoint.keep)
         newest = self.checkpoints.load_newest_good()
         if newest is None and self.info["steps_done"] > 0:
