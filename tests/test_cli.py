@@ -97,7 +97,7 @@ def test_fresh_sets_the_old_run_aside(tmp_path):
     assert run_command("run", spec, "--out", tmp_path / "run").returncode == 0
     done = run_command("run", spec, "--out", tmp_path / "run", "--fresh")
     assert done.returncode == 0
-    assert (tmp_path / "run.old-1" / "results.nc").exists()
+    assert (tmp_path / "run.old-0" / "results.nc").exists()
 
 
 def test_bad_specs_exit_2_and_write_nothing(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -66,7 +67,7 @@ def test_bits_depend_on_neither_devices_nor_segments(tmp_path):
 
 
 def test_a_run_interrupted_on_eight_devices_resumes_on_one(tmp_path):
-    changes = {"train": {"steps": 20_000}, "checkpoint": {"every_seconds": 0.5, "segment_seconds": 0.01}}
+    changes = {"train": {"steps": 10_000}, "checkpoint": {"every_seconds": 0.5, "segment_seconds": 0.02}}
     spec, out = write_spec(tmp_path / "s.toml", sweep_of_blocks(**changes)), tmp_path / "run"
     process = subprocess.Popen(
         command("run", spec, "--out", out), env=with_devices(8), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -76,8 +77,8 @@ def test_a_run_interrupted_on_eight_devices_resumes_on_one(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143, errors
-    assert 0 < open_run(out).steps()[-1] < 20_000
-    assert run_command("resume", out).returncode == 0
+    assert 0 < open_run(out).steps()[-1] < 10_000
+    assert run_command("resume", out, "--set", "checkpoint.every_seconds=100").returncode == 0
     assert digest(open_run(out).dataset) == digest(run_sweep(spec).dataset)
 
 
@@ -89,7 +90,7 @@ def free_port() -> int:
 
 def two_processes(*arguments, stop: int | None = None) -> list[tuple[int, str]]:
     """(exit code, output) of two processes at one run; `stop`: which one gets SIGTERM once a checkpoint is there."""
-    address, out = f"127.0.0.1:{free_port()}", arguments[arguments.index("--out") + 1]
+    address, out = f"127.0.0.1:{free_port()}", arguments[-1]
     both = [
         subprocess.Popen(
             command(*arguments, "--distributed", address, "--process", f"{k}/2"),
@@ -119,13 +120,21 @@ def test_two_processes_give_the_bytes_of_one(tmp_path):
     assert digest(open_run(tmp_path / "two").dataset) == digest(run_sweep(spec).dataset)
 
 
-def test_a_signal_to_one_of_two_processes_stops_both_and_one_resumes(tmp_path):
-    changes = {"train": {"steps": 20_000}, "checkpoint": {"every_seconds": 0.5, "segment_seconds": 0.01}}
+def test_a_signal_to_one_of_two_processes_stops_both_and_one_or_both_resume(tmp_path):
+    changes = {"train": {"steps": 10_000}, "checkpoint": {"every_seconds": 0.5, "segment_seconds": 0.02}}
     spec, out = write_spec(tmp_path / "s.toml", sweep_of_blocks(**changes)), tmp_path / "run"
     done = two_processes("run", spec, "--out", out, stop=1)
     assert [code for code, _ in done] == [143, 143], done
-    assert 0 < open_run(out).steps()[-1] < 20_000
-    assert digest(run_sweep(spec, out).dataset) == digest(run_sweep(spec).dataset)
+    stopped = open_run(out).steps()[-1]
+    assert 0 < stopped < 10_000
+    again = tmp_path / "again"
+    shutil.copytree(out, again)
+    reference = digest(run_sweep(spec).dataset)
+    assert digest(run_sweep(spec, out).dataset) == reference
+    calmly = ("--set", "checkpoint.every_seconds=100", "--set", "checkpoint.segment_seconds=1")
+    done = two_processes("resume", *calmly, again)
+    assert [code for code, _ in done] == [0, 0], done
+    assert digest(open_run(again).dataset) == reference
 
 
 def test_a_refusal_of_the_first_process_reaches_the_second(tmp_path):
@@ -191,7 +200,7 @@ def test_missing_overlapping_and_foreign_shards_are_refused_by_name(tmp_path, sh
     assert [p.name for p in out.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("shard", ["0/3", "4/3", "1/0", "x", "1/3/5", "", "-1/3"])
+@pytest.mark.parametrize("shard", ["\uff11/\uff13", "0/3", "4/3", "1/0", "x", "1/3/5", "", "-1/3"])
 def test_bad_shards_are_refused(shard):
     with pytest.raises(SpecError, match="needs I/K with 1 <= I <= K"):
         run_sweep(small_spec(), shard=shard)
@@ -224,7 +233,6 @@ def test_tiles_change_no_bit(scalars):
 
 def test_what_does_not_fit_runs_in_tiles_of_fewer_blocks(monkeypatch):
     sweep = Ensemble(load_spec(sweep_of_blocks()))
-    monkeypatch.setattr(capacity, "check_main_memory", lambda ensemble: None)
     all_, few, one = (capacity.device_bytes(sweep, tile) for tile in (12, sweep.threads, 1))
     assert one <= few < all_
     for free, tile in ((2 * all_, 12), (all_, sweep.threads), (few / capacity.SHARE, sweep.threads)):
@@ -235,10 +243,11 @@ def test_what_does_not_fit_runs_in_tiles_of_fewer_blocks(monkeypatch):
         capacity.fitting_tile(sweep)
 
 
-def test_a_sweep_beyond_main_memory_is_refused(monkeypatch):
+def test_a_sweep_beyond_main_memory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(capacity, "available_memory", lambda: 10**6)
     with pytest.raises(RunError, match=r"needs .* MB of main memory, 1\.0 MB are free: .*--shard"):
-        run_sweep(small_spec())
+        run_sweep(small_spec(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_failed_allocation_takes_fewer_blocks_at_once_and_changes_no_bit(tmp_path, monkeypatch):

@@ -261,6 +261,15 @@ def test_every_flipped_bit_of_a_checkpoint_is_detected(tmp_path):
         assert loaded[name].dtype == array.dtype
 
 
+def test_folders_of_the_user_among_the_checkpoints_stay(tmp_path, stopped):
+    source, raw, reference = stopped
+    shutil.copytree(source, tmp_path / "run")
+    for name in ("12.backup", "keep", "²"):
+        (tmp_path / "run" / "checkpoints" / name).mkdir()
+    assert digest(run_sweep(raw, tmp_path / "run").dataset) == reference
+    assert {"12.backup", "keep", "²"} < {p.name for p in (tmp_path / "run" / "checkpoints").iterdir()}
+
+
 def test_without_a_good_checkpoint_nothing_is_overwritten(tmp_path, stopped):
     source, raw, _ = stopped
     out = tmp_path / "run"
@@ -362,11 +371,12 @@ def test_writing_is_whole_or_not_at_all(tmp_path):
 
 def test_half_a_line_in_the_log_spoils_no_other(tmp_path):
     directory = RunDirectory(tmp_path)
+    directory.log("zeroth")
     directory.log("first")
     with open(tmp_path / "log.jsonl", "a") as file:
         file.write('{"time": "20')
     directory.log("second")
-    first, half, second = (tmp_path / "log.jsonl").read_text().splitlines()
+    _, first, half, second = (tmp_path / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in (first, second)] == ["first", "second"]
     assert half == '{"time": "20'
 

@@ -37,9 +37,8 @@ def device_bytes(ensemble: Ensemble, tile: int | None = None) -> int:
 def fitting_tile(ensemble: Ensemble) -> int:
     """Blocks that may be on the devices at once: all if they fit, else one for each thread, or fewer.
 
-    Raises RunError if not even one fits, or if the whole state does not fit into main memory.
+    Raises RunError if not even one fits.
     """
-    check_main_memory(ensemble)
     free = free_device_memory(ensemble)
     blocks = len(ensemble.part)
     for tile in (blocks, *range(min(ensemble.threads, blocks), 0, -1)):
@@ -58,35 +57,35 @@ def free_device_memory(ensemble: Ensemble) -> int | None:
     return min(known) if len(known) == len(stats) else None
 
 
-def check_main_memory(ensemble: Ensemble) -> None:
+def check_main_memory(ensemble: Ensemble, rows: int) -> None:
     """Raises RunError if main memory cannot hold the state, the table and the copies that saving makes."""
-    need, free = main_bytes(ensemble), available_memory()
+    need, free = main_bytes(ensemble, rows), available_memory()
     if free is not None and need > free:
         advice = "fewer instances, or `--shard 1/2` and `--shard 2/2` one after the other and `tmsjax merge`"
         raise RunError(f"needs {megabytes(need)} of main memory, {megabytes(free)} are free: {advice}")
 
 
-def main_bytes(ensemble: Ensemble) -> int:
-    """Bytes of main memory that a sweep needs: state, table, the copies that saving makes, history."""
-    state = state_bytes(ensemble)
-    table = 4 * (2 * ensemble.spec.model.features + 8) * len(ensemble.rows)
+def main_bytes(ensemble: Ensemble, rows: int) -> int:
+    """Bytes of main memory that a run of `rows` instances needs: state, table, copies that saving makes, history."""
+    state = state_bytes(ensemble, rows)
+    table = 4 * (2 * ensemble.spec.model.features + 8) * rows
     return PROGRAM + table + COPIES * state + 3 * record_bytes(ensemble.spec)
 
 
-def state_bytes(ensemble: Ensemble) -> int:
-    """Bytes of parameters and optimizer state of all instances."""
-    leaves = jax.tree.leaves(ensemble.abstract_state(len(ensemble.rows)))
+def state_bytes(ensemble: Ensemble, rows: int) -> int:
+    """Bytes of parameters and optimizer state of `rows` instances."""
+    leaves = jax.tree.leaves(ensemble.abstract_state(rows))
     return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
 
 
-def disk_bytes(ensemble: Ensemble) -> int:
-    """Bytes on disk: the checkpoints that are kept and one that is being written, and the results."""
-    spec, rows = ensemble.spec, len(ensemble.rows)
+def disk_bytes(ensemble: Ensemble, rows: int) -> int:
+    """Bytes on disk of a run of `rows` instances: the checkpoints that are kept, one being written, and the results."""
+    spec = ensemble.spec
     history = record_bytes(spec) * rows // spec.instances
     n, m = spec.model.features, spec.model.hidden
     results = 4 * (n * m + 3 * n + 2) * rows + history
     fixed = 100_000  # names, metadata, log, report
-    return (spec.checkpoint.keep + 1) * (state_bytes(ensemble) + history + fixed) + 2 * results + fixed
+    return (spec.checkpoint.keep + 1) * (state_bytes(ensemble, rows) + history + fixed) + 2 * results + fixed
 
 
 def record_bytes(spec: Spec) -> int:

@@ -33,7 +33,7 @@ from tmsjax.files import (
     sync,
     write_sealed,
 )
-from tmsjax.store import MANIFEST, free_name
+from tmsjax.store import MANIFEST, free_name, is_step
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports every save
 
@@ -46,16 +46,19 @@ class Checkpoints:
     def __init__(self, directory: str | PathLike, keep: int | None = None):
         self.directory = Path(directory).absolute()
         self.keep = keep
+        self.loads = (
+            0  # calls of orbax's load: it counts them, and processes that save together must agree on the count
+        )
         if keep is not None and self.directory.is_dir():
-            for path in self.directory.iterdir():
-                if not path.name.isdigit():  # what a killed process left half made or half removed
+            for name in (".saving-*", ".old-*"):  # what a killed process left half made or half removed
+                for path in self.directory.glob(name):
                     shutil.rmtree(path, ignore_errors=True)
 
     def steps(self) -> list[int]:
         """Steps of whole checkpoints, ascending."""
         if not self.directory.is_dir():
             return []
-        return sorted(int(p.name) for p in self.directory.iterdir() if p.name.isdigit() and p.is_dir())
+        return sorted(int(p.name) for p in self.directory.iterdir() if is_step(p.name) and p.is_dir())
 
     def save(self, step: int, arrays: Arrays, run: dict | None = None) -> None:
         """Writes `arrays` whole or not at all, then removes what is older than the newest `keep`. Raises RunFailed.
@@ -73,15 +76,18 @@ class Checkpoints:
                 return
             listed = {name: _describe(array) for name, array in arrays.items()}
             write_sealed(new / MANIFEST, {"step": step, "run": run or {}, "arrays": listed, "files": _files(new)})
+            old = place.with_name(f".old-{step}")
             if place.exists():
-                self._remove(place)
+                place.rename(old)
             new.rename(place)
             sync(self.directory)
+            shutil.rmtree(old, ignore_errors=True)
         except Exception as error:  # orbax and tensorstore raise many kinds; the cause is kept
-            shutil.rmtree(new, ignore_errors=True)
+            if jax.process_index() == 0:
+                shutil.rmtree(new, ignore_errors=True)
             raise RunFailed(f"{place}: cannot be saved ({_words(error)})") from error
-        for old in self.steps()[: -self.keep] if self.keep else []:
-            self._remove(self.directory / str(old))
+        for outdated in self.steps()[: -self.keep] if self.keep else []:
+            self._remove(self.directory / str(outdated))
 
     def _remove(self, place: Path) -> None:
         """Under another name first, so that no half of it looks like a checkpoint."""
@@ -99,7 +105,11 @@ class Checkpoints:
             )
         step = steps[-1] if step is None else step
         where = self.directory / str(step)
-        listed = _manifest(where)["arrays"]
+        manifest = _manifest(where)
+        if manifest.get("step", step) != step:
+            raise CheckpointError(f"{where}: its manifest is of step {manifest['step']}")
+        listed = manifest["arrays"]
+        self.loads += 1
         try:
             empty = {name: np.empty(e["shape"], e["dtype"]) for name, e in listed.items()}
             with _this_process_alone():

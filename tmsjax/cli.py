@@ -69,14 +69,21 @@ def run(
 @app.command()
 def resume(run: RunPath, set_: Set = None, distributed: Distributed = None, process: Process = None) -> None:
     """Continue a run from its newest checkpoint; with --set train.steps=N for longer, under a constant schedule."""
+    from tmsjax import processes
     from tmsjax.run import open_run
     from tmsjax.spec import load_spec
     from tmsjax.store import RunDirectory
 
     directory = RunDirectory(run)
-    if _join(distributed, process) and directory.exists():
-        with directory.lock():
-            directory.repair()
+
+    def repair() -> None:
+        if directory.exists():
+            directory.create()
+            with directory.lock():
+                directory.repair()
+
+    _join(distributed, process)
+    processes.from_first(repair)
     opened = open_run(run)
     _train(load_spec(opened.spec, set_ or []), run, directory.info().get("shard"))
 
@@ -154,6 +161,8 @@ def info(
         _describe(opened.spec)
         assert opened.directory is not None
         for key, value in opened.directory.info().items():
+            if key == "spec":
+                continue
             typer.echo(f"{key:22s} {value}")
         return
     loaded = load_spec(path, set_ or [])
@@ -302,16 +311,14 @@ def _describe(spec: Spec) -> None:
 
 def _set_aside(directory: Path) -> None:
     """Renames the run in `directory`, if there is one and nobody writes it, to a name that is free."""
-    from tmsjax.store import RunDirectory
+    from tmsjax.store import RunDirectory, free_name
 
-    run = RunDirectory(directory)
+    run = RunDirectory(directory.absolute())
     if not run.exists():
         return
-    number = 1
-    while (aside := directory.with_name(f"{directory.name}.old-{number}")).exists():
-        number += 1
+    aside = free_name(run.path.with_name(f"{run.path.name}.old"))
     with run.lock():
-        directory.rename(aside)
+        run.path.rename(aside)
     typer.echo(f"set aside: {aside}")
 
 
@@ -411,7 +418,7 @@ def _exit_code(error: Exception) -> int | None:
 
     if isinstance(error, (SpecError, RunError)):
         return 2
-    return 1 if isinstance(error, RunFailed) else None
+    return 1 if isinstance(error, (RunFailed, OSError)) else None
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ def estimate(spec: Spec, seconds: float = 1.0) -> dict[str, str]:
         "blocks": f"{cut.blocks} of {cut.block} instances, microbatch {cut.microbatch}",
         "tile": f"{ensemble.tile} blocks at once" if ensemble.tiled else "all blocks at once",
         "device memory": f"{megabytes(device_bytes(ensemble, ensemble.tile))}{_of(free_device_memory(ensemble))}",
-        "main memory": f"{megabytes(main_bytes(ensemble))} at least{_of(available_memory())}",
-        "disk": f"{megabytes(disk_bytes(ensemble))}{_of(free_space(Path('runs')))}",
+        "main memory": f"{megabytes(main_bytes(ensemble, spec.instances))} at least{_of(available_memory())}",
+        "disk": f"{megabytes(disk_bytes(ensemble, spec.instances))}{_of(free_space(Path('runs')))}",
         "history": megabytes(record_bytes(spec)),
         "training time": f"{spec.train.steps / speed:.1f} s, from {step} steps at {samples:.2e} {_unit(spec)}",
     }

@@ -115,7 +115,7 @@ def read_dataset(path: Path) -> xr.Dataset:
             raise ValueError("it has no checksum")
     except Exception as error:  # h5py and xarray raise many kinds on damaged files
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
-        raise RunError(f"{path}: damaged ({reason}); running the same command again rebuilds it") from error
+        raise RunError(f"{path}: damaged ({reason})") from error
     return dataset
 
 

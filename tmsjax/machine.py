@@ -65,12 +65,21 @@ def available_memory() -> int | None:
     groups = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
     for most, used in groups:
         with suppress(OSError, ValueError):
-            limits.append(_number(f"/sys/fs/cgroup/{most}") - _number(f"/sys/fs/cgroup/{used}"))
+            free = _number(f"/sys/fs/cgroup/{most}") - _number(f"/sys/fs/cgroup/{used}")
+            limits.append(free + _cached(f"/sys/fs/cgroup/{used.rpartition('/')[0]}"))
     soft = resource.getrlimit(resource.RLIMIT_AS)[0]
     if soft != resource.RLIM_INFINITY:
         with suppress(OSError, StopIteration):
             limits.append(soft - _kilobytes("/proc/self/status", "VmSize"))
     return max(0, min(limits)) if limits else None
+
+
+def _cached(group: str) -> int:
+    """Bytes of files that a control group holds in memory and would give up."""
+    with suppress(OSError), open(f"{group}/memory.stat") as file:
+        lines = dict(line.split() for line in file)
+        return int(lines.get("total_inactive_file", lines.get("inactive_file", 0)))
+    return 0
 
 
 def _number(path: str) -> int:

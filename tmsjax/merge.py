@@ -27,10 +27,12 @@ def merge_shards(shards: Sequence[str | PathLike], out: str | PathLike) -> Run:
     """
     runs = _in_order([open_run(path) for path in shards])
     datasets = [run.dataset for run in runs]
-    arrays = [run.restore() for run in runs]
-    infos = [_directory(run).info() for run in runs]
     spec = runs[0].spec
-    dataset = on_grid(xr.concat(datasets, "instance", data_vars="minimal", join="exact"), spec)
+    arrays = [run.restore(spec.train.steps) for run in runs]
+    infos = [_directory(run).info() for run in runs]
+    _check_parts(runs, datasets)
+    parts = xr.concat(datasets, "instance", data_vars="minimal", join="exact") if len(runs) > 1 else datasets[0]
+    dataset = on_grid(parts, spec) if len(runs) > 1 else parts
     whole = {
         name: np.concatenate([a[name] for a in arrays]) if _by_instance(name, first) else first
         for name, first in arrays[0].items()
@@ -46,12 +48,26 @@ def merge_shards(shards: Sequence[str | PathLike], out: str | PathLike) -> Run:
     info["merged_from"] = [str(_directory(run).path) for run in runs]
     directory.create()
     with directory.lock():
-        directory.write(info | {"state": "running"}, spec)
         Checkpoints(directory.checkpoints, 1).save(info["steps_done"], whole, info | {"spec": to_toml(spec)})
         directory.write_results(dataset)
         directory.write(info, spec)
         directory.log("merged", shards=info["merged_from"])
     return Run(spec, directory, dataset)
+
+
+def _check_parts(runs: Sequence[Run], datasets: Sequence[xr.Dataset]) -> None:
+    """Raises RunError if a dataset is not of its shard's instances, or has other recorded steps than the first."""
+    if len(runs) == 1:
+        return
+    begin = 0
+    for run, dataset in zip(runs, datasets, strict=True):
+        path, rows = _directory(run).path, dataset["instance"].to_numpy()
+        if rows[0] != begin or np.any(np.diff(rows) != 1):
+            raise RunError(f"{path}: its results are not of shard {_shard(run)}")
+        begin = rows[-1] + 1
+        here, there = (list(d.coords.get("step", ())) for d in (dataset, datasets[0]))
+        if here != there:
+            raise RunError(f"{path}: records of other steps than {_directory(runs[0]).path}: one of them grew later")
 
 
 def _by_instance(name: str, array: np.ndarray) -> bool:

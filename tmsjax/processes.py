@@ -6,14 +6,15 @@ With a single process every function here gives its argument back. Arrays travel
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from tmsjax.files import RunError
+from tmsjax.files import RunError, RunFailed
 
 
 def join(address: str, index: int, count: int) -> None:
@@ -50,11 +51,11 @@ def gathered(tree: Any) -> Any:
 def _gathered(array: np.ndarray) -> np.ndarray:
     if not np.ndim(array):
         return array
-    lengths = multihost_utils.process_allgather(np.int32(len(array)))
+    lengths = _all(np.array(len(array), np.int32))
     words = _as_words(array)
     padded = np.zeros((int(lengths.max()), *words.shape[1:]), words.dtype)
     padded[: len(words)] = words
-    parts = np.asarray(multihost_utils.process_allgather(padded))
+    parts = _all(padded)
     whole = np.concatenate([part[:length] for part, length in zip(parts, lengths, strict=True)])
     return whole.view(array.dtype)
 
@@ -78,11 +79,11 @@ def from_first(work: Callable[[], Any]) -> Any:
         except Exception as error:
             failure = error
     data = np.frombuffer(text.encode(), np.uint8)
-    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
+    length = int(_of_first(np.array(len(data), np.int32)))
     if length:
         padded = np.zeros(length, np.uint8)
         padded[: len(data)] = data
-        text = np.asarray(multihost_utils.broadcast_one_to_all(padded)).astype(np.uint8).tobytes().decode()
+        text = _of_first(padded).astype(np.uint8).tobytes().decode()
     if failure is not None:
         raise failure
     if not length:
@@ -90,20 +91,34 @@ def from_first(work: Callable[[], Any]) -> Any:
     return json.loads(text)
 
 
-def arrays_of_first(tree: Any, like: Any) -> Any:
-    """The first process's arrays on every process; `like` has their shapes and types."""
-    if count() == 1:
-        return tree
-
-    def sent(ours: Any, shape: Any) -> np.ndarray:
-        array = np.zeros(shape.shape, shape.dtype) if index() else np.asarray(ours)
-        words = multihost_utils.broadcast_one_to_all(_as_words(np.atleast_1d(array)))
-        return np.asarray(words).view(shape.dtype).reshape(shape.shape)
-
-    return jax.tree.map(sent, like if index() else tree, like)
-
-
 def everyones(values: list[float]) -> np.ndarray:
     """(processes, values): what each process gave."""
     mine = np.asarray(values, np.float32)
-    return mine[None] if count() == 1 else np.asarray(multihost_utils.process_allgather(mine))
+    return mine[None] if count() == 1 else _all(mine)
+
+
+def agreed(failure: Exception | None) -> None:
+    """Raises `failure`, or RunError where another process has one, so that all stop together."""
+    if everyones([failure is not None]).any():
+        raise failure or RunError("another process cannot begin; it says why")
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """What jax raises of many kinds when another process is gone, as RunFailed."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise RunFailed(f"another process of this run is gone or out of step ({reason})") from error
+
+
+def _all(array: np.ndarray) -> np.ndarray:
+    """(processes, ...): everyone's array."""
+    with _together():
+        return np.asarray(multihost_utils.process_allgather(array))
+
+
+def _of_first(array: np.ndarray) -> np.ndarray:
+    with _together():
+        return np.asarray(multihost_utils.broadcast_one_to_all(array))

@@ -24,7 +24,7 @@ class Shard:
         """The shard that "3/16" names; None of None. Raises SpecError."""
         if text is None or isinstance(text, Shard):
             return text
-        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         if not match or not 1 <= int(match[1]) <= int(match[2]):
             raise SpecError(option, [("", f"needs I/K with 1 <= I <= K, such as 3/16, not {shown(text)}")])
         return Shard(int(match[1]), int(match[2]))

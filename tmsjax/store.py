@@ -11,6 +11,7 @@ import fcntl
 import importlib.metadata
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -48,8 +49,16 @@ class RunDirectory:
         self.figures = self.path / "figures"
 
     def exists(self) -> bool:
-        """Whether there is a run here, be it damaged."""
-        return self.info_file.exists() or bool(self._manifests())
+        """Whether there is a run here, be it damaged. Raises RunError if the path cannot be looked at."""
+        try:
+            return self.info_file.exists() or bool(self._manifests())
+        except OSError as error:
+            raise RunError(f"{self.path!s:.200}: cannot be used: {error.strerror}") from error
+
+    def held(self) -> int:
+        """Bytes that its checkpoints and results take."""
+        files = [self.results_file, *self.checkpoints.rglob("*")]
+        return sum(p.stat().st_size for p in files if p.is_file())
 
     def complete(self, spec: Spec) -> bool:
         """Whether the results of `spec` are here and can be read."""
@@ -126,7 +135,7 @@ class RunDirectory:
                 raise ValueError(f"no good {', '.join(wrong or ['format'])}")
             if not sealed and info["format"] > 1:
                 raise ValueError("it has no checksum")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             again = f"; `tmsjax resume {self.path}` rebuilds it from a checkpoint" if self._manifests() else ""
             raise RunError(f"{self.info_file}: damaged: {error}{again}") from error
         return info
@@ -147,7 +156,7 @@ class RunDirectory:
                 try:
                     info = read_sealed(manifest)[0]["run"]
                     spec = spec_of_toml(info["spec"], str(manifest))
-                except (OSError, ValueError, KeyError):
+                except (OSError, ValueError, KeyError, RecursionError):
                     continue
                 if self.info_file.exists():
                     self.info_file.rename(free_name(self.path / "damaged-run.json"))
@@ -158,15 +167,17 @@ class RunDirectory:
 
     def _manifests(self) -> list[Path]:
         """Manifests of the checkpoints, the newest first."""
-        found = [p for p in self.checkpoints.glob(f"*/{MANIFEST}") if p.parent.name.isdigit()]
+        found = [p for p in self.checkpoints.glob(f"*/{MANIFEST}") if is_step(p.parent.name)]
         return sorted(found, key=lambda p: -int(p.parent.name))
 
     def log(self, event: str, **values: Any) -> None:
         """Appends one line to log.jsonl."""
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **values})
         with open(self.path / "log.jsonl", "ab+") as file:
-            if file.tell() and (file.seek(-1, os.SEEK_END) or file.read(1) != b"\n"):
-                line = "\n" + line  # a killed process left half a line
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    line = "\n" + line  # a killed process left half a line
             file.write((line + "\n").encode())
 
     def write_results(self, dataset: xr.Dataset) -> None:
@@ -178,7 +189,10 @@ class RunDirectory:
         if not self.results_file.exists() or info["state"] != "complete":
             done = info["steps_done"]
             raise RunError(f"{self.path}: no results yet ({done} steps done); `tmsjax resume {self.path}` goes on")
-        results = read_dataset(self.results_file)
+        try:
+            results = read_dataset(self.results_file)
+        except RunError as error:
+            raise RunError(f"{error}; `tmsjax resume {self.path}` rebuilds it from its checkpoint") from error
         if not _is_of(results, self.spec()):
             raise RunError(f"{self.results_file}: these are the results of another spec")
         return results
@@ -187,6 +201,11 @@ class RunDirectory:
 def _is_of(results: xr.Dataset, spec: Spec) -> bool:
     """Whether `results` are those of `spec`, whatever its checkpoints."""
     return not difference(spec_of_toml(results.attrs["spec"], "results.nc"), spec)
+
+
+def is_step(name: str) -> bool:
+    """Whether a folder's name is that of a checkpoint."""
+    return re.fullmatch(r"[0-9]{1,10}", name) is not None
 
 
 def free_name(path: Path) -> Path:

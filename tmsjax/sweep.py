@@ -136,6 +136,7 @@ class _Sweep:
         info: dict | None = None,
     ):
         self.spec, self.listen, self.should_stop = spec, listen, should_stop
+        self.fresh = info is None
         self.info = info or provenance() | {
             "spec_hash": spec.hash,
             "seed": spec.seed,
@@ -145,6 +146,7 @@ class _Sweep:
         }
         self.ensemble = Ensemble(spec, cut=Plan(**self.info["plan"]) if "plan" in self.info else None)
         self._take_part(shard)
+        self._fit()
         self.info["plan"] = asdict(self.ensemble.plan)
         self.info["device"] = device_line(self.ensemble.devices)
         self.directory: RunDirectory | None = None
@@ -170,6 +172,17 @@ class _Sweep:
         mine = processes.share(blocks, processes.index(), processes.count())
         self.ensemble = Ensemble(self.spec, cut=cut, part=mine, tile=min(self.spec.engine.tile, len(mine)))
 
+    def _fit(self) -> None:
+        """Chooses how many blocks are on the devices at once. Raises RunError if memory does not suffice."""
+        failure = None
+        try:
+            capacity.check_main_memory(self.ensemble, len(self.rows))
+            if not self.spec.engine.tile:
+                self.ensemble.shrink(capacity.fitting_tile(self.ensemble))
+        except RunError as error:
+            failure = error
+        processes.agreed(failure)
+
     def in_memory(self) -> xr.Dataset:
         """Trains and returns the results."""
         return self._finish(None)
@@ -178,20 +191,24 @@ class _Sweep:
         """Trains, goes on from the newest good checkpoint if there is one, and writes the results."""
         self.directory = directory
         found: dict[str, np.ndarray] = {}
-        step = processes.from_first(lambda: self._open(directory, lock, found))
-        self.checkpoints = self.checkpoints or Checkpoints(directory.checkpoints)
+        step, loads = processes.from_first(lambda: self._open(directory, lock, found))
+        if self.checkpoints is None:  # not the first process
+            self.checkpoints = Checkpoints(directory.checkpoints)
+            for _ in range(loads):
+                found = self.checkpoints.load(step)[1]
         if step is None:
             return self._finish(None)
         self.step = step
-        whole = self.ensemble.abstract_state(len(self.rows))
-        state = checkpoint.unflatten(found, "state", whole) if found else None
-        return self._finish(processes.arrays_of_first(state, whole))
+        self._restore_history(found)
+        return self._finish(checkpoint.unflatten(found, "state", self.ensemble.abstract_state(len(self.rows))))
 
-    def _open(self, directory: RunDirectory, lock: ExitStack, found: dict[str, np.ndarray]) -> int | None:
-        """For the first process: space, lock, run.json; puts the newest checkpoint into `found`; its step or None."""
-        held = sum(p.stat().st_size for p in directory.path.rglob("*") if p.is_file())
-        check_space(directory.path, capacity.disk_bytes(self.ensemble) * processes.count() - held)
-        if not directory.exists():
+    def _open(self, directory: RunDirectory, lock: ExitStack, found: dict[str, np.ndarray]) -> tuple[int | None, int]:
+        """For the first process: space, lock, run.json; puts the newest checkpoint into `found`.
+
+        Gives its step or None, and how often orbax read a checkpoint.
+        """
+        check_space(directory.path, capacity.disk_bytes(self.ensemble, len(self.rows)) - directory.held())
+        if self.fresh:
             directory.create()
             lock.enter_context(directory.lock())
             if directory.exists():
@@ -205,14 +222,13 @@ class _Sweep:
         changed = [f"{k} {v} -> {versions[k]}" for k, v in self.info["versions"].items() if versions.get(k) != v]
         if newest is not None and changed:
             warnings.warn(f"resumed with other versions, bits may differ: {', '.join(changed)}", stacklevel=5)
-        self.info["spec_hash"] = self.spec.hash
-        directory.write(self.info, self.spec)
         step = None if newest is None else newest[0]
+        self.info |= {"spec_hash": self.spec.hash, "steps_done": step or 0}
+        directory.write(self.info, self.spec)
         directory.log("start", step=step or 0, device=self.info["device"], versions=versions)
         if newest is not None:
             found |= newest[1]
-            self._restore_history(found)
-        return step
+        return step, self.checkpoints.loads
 
     def _restore_history(self, arrays: dict[str, np.ndarray]) -> None:
         for name in self.history:
@@ -247,7 +263,8 @@ class _Sweep:
         if self.directory is None:
             return RunFailed(f"in memory: failed after step {self.step}: {reason}")
         if is_disk_full(error):
-            reason = f"{space_line(self.directory.path, capacity.disk_bytes(self.ensemble))}: {reason}"
+            needed = capacity.disk_bytes(self.ensemble, len(self.rows)) - self.directory.held()
+            reason = f"{space_line(self.directory.path, needed)}: {reason}"
         saved = f"what was saved up to step {self.info['steps_done']} is intact"
         again = f"to go on: tmsjax resume {self.directory.path}"
         return RunFailed(f"{self.directory.path}: failed after step {self.step}: {reason}\n  {saved}; {again}")
@@ -258,8 +275,6 @@ class _Sweep:
         mine = range(ensemble.rows.start - self.rows.start, ensemble.rows.stop - self.rows.start)
         if state is not None:
             state = jax.tree.map(lambda x: x[mine.start : mine.stop] if np.ndim(x) else x, state)
-        if not self.spec.engine.tile:
-            ensemble.shrink(capacity.fitting_tile(ensemble))
         while True:
             try:
                 states = ensemble.init() if state is None else ensemble.place(state)
@@ -280,6 +295,7 @@ class _Sweep:
             self._record()
         records = [s for s in spec.record_steps if s > self.step]
         aim = max(spec.checkpoint.segment_seconds, TILED_SEGMENT * self.ensemble.tiled)
+        aim = float(processes.everyones([aim]).max())
         segment, began, saved = 1, time.monotonic(), time.monotonic()
         while self.step < spec.train.steps:
             stop = min(self.step + segment, *records[:1], spec.train.steps)
