@@ -279,7 +279,7 @@ def test_twenty_million_models_run_in_bounded_memory(tmp_path):
         "replica": {"count": 20},
     }
     spec, peaks = write_spec(tmp_path / "s.toml", raw), []
-    told = capacity.main_bytes(Ensemble(load_spec(raw)))
+    told = capacity.main_bytes(Ensemble(load_spec(raw)), 20_000_000)
     for tile in (0, 2):
         out = tmp_path / f"tile-{tile}"
         done = run_command("run", spec, "--out", out, "--set", f"engine.tile={tile}")
