@@ -52,6 +52,10 @@ class Plan:
     microbatch: int
     unroll: int = 1
 
+    def rows(self, part: range, instances: int) -> range:
+        """The instances in the blocks of `part`."""
+        return range(part.start * self.block, min(part.stop * self.block, instances))
+
 
 def plan(spec: Spec, platform: str) -> Plan:
     """The rule. CPU: blocks whose state stays in cache, as many as 16 if that leaves each enough work to cover
@@ -106,7 +110,7 @@ class Ensemble:
         self.platform = self.devices[0].platform
         self.plan = cut or plan(spec, self.platform)
         self.part = range(self.plan.blocks) if part is None else part
-        self.rows = range(self.part.start * self.plan.block, min(self.part.stop * self.plan.block, spec.instances))
+        self.rows = self.plan.rows(self.part, spec.instances)
         self.tile = tile or len(self.part)
         self._compiled_already: set[Any] = set()
         self._init = self._compiled(partial(_init_block, spec=spec))

@@ -30,9 +30,7 @@ def merge_shards(shards: Sequence[str | PathLike], out: str | PathLike) -> Run:
     spec = runs[0].spec
     arrays = [run.restore(spec.train.steps) for run in runs]
     infos = [_directory(run).info() for run in runs]
-    _check_parts(runs, datasets)
-    parts = xr.concat(datasets, "instance", data_vars="minimal", join="exact") if len(runs) > 1 else datasets[0]
-    dataset = on_grid(parts, spec) if len(runs) > 1 else parts
+    dataset = datasets[0] if len(runs) == 1 else _joined(runs, datasets)
     whole = {
         name: np.concatenate([a[name] for a in arrays]) if _by_instance(name, first) else first
         for name, first in arrays[0].items()
@@ -55,10 +53,8 @@ def merge_shards(shards: Sequence[str | PathLike], out: str | PathLike) -> Run:
     return Run(spec, directory, dataset)
 
 
-def _check_parts(runs: Sequence[Run], datasets: Sequence[xr.Dataset]) -> None:
-    """Raises RunError if a dataset is not of its shard's instances, or has other recorded steps than the first."""
-    if len(runs) == 1:
-        return
+def _joined(runs: Sequence[Run], datasets: Sequence[xr.Dataset]) -> xr.Dataset:
+    """The dataset of all instances. Raises RunError if one is not of its shard, or has other recorded steps."""
     begin = 0
     for run, dataset in zip(runs, datasets, strict=True):
         path, rows = _directory(run).path, dataset["instance"].to_numpy()
@@ -68,6 +64,7 @@ def _check_parts(runs: Sequence[Run], datasets: Sequence[xr.Dataset]) -> None:
         here, there = (list(d.coords.get("step", ())) for d in (dataset, datasets[0]))
         if here != there:
             raise RunError(f"{path}: records of other steps than {_directory(runs[0]).path}: one of them grew later")
+    return on_grid(xr.concat(datasets, "instance", data_vars="minimal", join="exact"), runs[0].spec)
 
 
 def _by_instance(name: str, array: np.ndarray) -> bool:

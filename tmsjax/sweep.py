@@ -168,7 +168,7 @@ class _Sweep:
         if shard:
             self.info["shard"] = str(shard)
             blocks = processes.share(blocks, shard.index - 1, shard.count)
-        self.rows = Ensemble(self.spec, cut=cut, part=blocks).rows
+        self.rows = cut.rows(blocks, self.spec.instances)
         mine = processes.share(blocks, processes.index(), processes.count())
         self.ensemble = Ensemble(self.spec, cut=cut, part=mine, tile=min(self.spec.engine.tile, len(mine)))
 
