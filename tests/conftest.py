@@ -7,7 +7,8 @@ import sys
 import jax
 import pytest
 
-from tmsjax.spec import load_spec, to_toml
+from tmsjax.loader import load_spec
+from tmsjax.spec import to_toml
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

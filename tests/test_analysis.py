@@ -10,7 +10,7 @@ from conftest import small_spec
 import tmsjax
 from tmsjax import analysis, comparison, plots, theory
 from tmsjax.files import RunError
-from tmsjax.spec import load_spec
+from tmsjax.loader import load_spec
 from tmsjax.store import results_dataset
 
 DIMS = {"W": ("hidden", "feature"), "b": ("feature",)}

@@ -10,7 +10,7 @@ from conftest import small_spec
 from scipy import stats
 
 from tmsjax import data, grid, train
-from tmsjax.spec import load_spec
+from tmsjax.loader import load_spec
 
 STEPS, BATCH = 2000, 64
 

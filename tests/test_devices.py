@@ -17,9 +17,10 @@ from conftest import command, digest, plain_spec, run_command, small_spec, write
 from tmsjax import capacity
 from tmsjax.ensemble import Ensemble, Plan
 from tmsjax.files import RunError
+from tmsjax.loader import load_spec
 from tmsjax.merge import merge_shards
 from tmsjax.run import open_run
-from tmsjax.spec import SpecError, load_spec
+from tmsjax.spec import SpecError
 from tmsjax.sweep import run_sweep
 
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter", "send(", "recv(")
@@ -27,7 +28,7 @@ ON_DEVICES = """
 import json, sys
 import jax
 from tmsjax.ensemble import Ensemble, Plan
-from tmsjax.spec import load_spec
+from tmsjax.loader import load_spec
 from tmsjax.checkpoint import flatten
 raw = json.loads(sys.argv[1])
 out = {}

@@ -9,7 +9,7 @@ from tmsjax import ensemble, model, spec, theory
 from tmsjax.analysis import phase_map
 from tmsjax.ensemble import Ensemble, Plan
 from tmsjax.files import RunError
-from tmsjax.spec import load_spec
+from tmsjax.loader import load_spec
 from tmsjax.sweep import run_sweep
 
 

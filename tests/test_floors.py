@@ -19,6 +19,7 @@ FLOORS = {
     "theory": 0,
     "metrics": 0,
     "grid": 1,
+    "loader": 1,
     "shard": 1,
     "data": 2,
     "model": 2,
@@ -46,7 +47,7 @@ FLOORS = {
     "__init__": 11,
 }
 ONLY_IN = {"orbax": {"checkpoint"}, "matplotlib": {"plots"}, "contourpy": {"analysis"}, "typer": {"cli"}}
-WITHOUT_JAX = ["spec", "run", "analysis", "comparison", "plots", "metrics", "theory", "store", "cli"]
+WITHOUT_JAX = ["spec", "loader", "run", "analysis", "comparison", "plots", "metrics", "theory", "store", "cli"]
 
 
 def imports(module: str) -> set[str]:

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tmsjax.files import RunError, read_sealed, write_sealed
+from tmsjax.loader import load_spec
 from tmsjax.run import open_run
-from tmsjax.spec import SpecError, load_spec, to_dict, to_toml
+from tmsjax.spec import SpecError, to_dict, to_toml
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
 EXAMPLE = """

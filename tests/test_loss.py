@@ -8,8 +8,8 @@ from conftest import plain_spec, small_spec
 
 from tmsjax import data, grid, loss, model, train
 from tmsjax.ensemble import Plan
+from tmsjax.loader import load_spec
 from tmsjax.scalars import as_arrays, join, joined, split
-from tmsjax.spec import load_spec
 
 
 def one_instance(spec):

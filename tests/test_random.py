@@ -8,8 +8,8 @@ from jax.extend.random import threefry_2x32
 from scipy import stats
 
 from tmsjax import grid, threefry, train
+from tmsjax.loader import load_spec
 from tmsjax.scalars import objects
-from tmsjax.spec import load_spec
 
 
 def test_threefry_is_jaxs():

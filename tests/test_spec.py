@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from conftest import small_spec
 
-from tmsjax.spec import SpecError, difference, load_spec, to_dict, to_toml
+from tmsjax.loader import load_spec
+from tmsjax.spec import SpecError, difference, to_dict, to_toml
 
 
 def problems(raw: dict, overrides=()) -> dict[str, str]:

@@ -11,7 +11,8 @@ from conftest import digest, plain_spec, small_spec
 import tmsjax
 from tmsjax import checkpoint
 from tmsjax.files import CheckpointError, RunError
-from tmsjax.spec import load_spec, to_toml
+from tmsjax.loader import load_spec
+from tmsjax.spec import to_toml
 from tmsjax.sweep import Interrupted, run_sweep
 
 

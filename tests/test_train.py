@@ -7,7 +7,7 @@ import pytest
 from conftest import small_spec
 
 from tmsjax import grid, loss, train
-from tmsjax.spec import load_spec
+from tmsjax.loader import load_spec
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from tmsjax import theory as theory
     from tmsjax.analysis import phase_map as phase_map
     from tmsjax.comparison import compare_run as compare
+    from tmsjax.loader import load_spec as load_spec
     from tmsjax.optimum import exact_optimum as exact_optimum
     from tmsjax.run import open_run as open_run
-    from tmsjax.spec import load_spec as load_spec
     from tmsjax.sweep import run_sweep as run_sweep
 
 _FACE = {
-    "load_spec": ("spec", "load_spec"),
+    "load_spec": ("loader", "load_spec"),
     "run_sweep": ("sweep", "run_sweep"),
     "open_run": ("run", "open_run"),
     "phase_map": ("analysis", "phase_map"),

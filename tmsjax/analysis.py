@@ -19,7 +19,8 @@ from scipy.spatial import cKDTree
 
 from tmsjax import metrics, theory
 from tmsjax.files import RunError
-from tmsjax.spec import REPLICA, SELECTIONS, Spec, spec_of_toml
+from tmsjax.loader import spec_of_toml
+from tmsjax.spec import REPLICA, SELECTIONS, Spec
 
 REPRESENTED = 0.3  # |W_i| from which a feature counts as represented
 SUPERPOSED = 0.1  # superposition from which a represented feature counts as sharing (m > 1)

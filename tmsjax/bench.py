@@ -29,8 +29,9 @@ from tmsjax import competitors
 from tmsjax.bound import bound_of, machine_rates
 from tmsjax.ensemble import Ensemble
 from tmsjax.files import RunFailed
+from tmsjax.loader import load_spec
 from tmsjax.machine import device_line, forget_peak_memory, peak_memory
-from tmsjax.spec import Spec, load_spec
+from tmsjax.spec import Spec
 from tmsjax.store import provenance
 
 ENGINE, SHARED = "engine", "engine, shared stream"

@@ -54,8 +54,8 @@ def run(
     process: Process = None,
 ) -> None:
     """Train every model of a sweep. A second call resumes, or says that the run is complete."""
+    from tmsjax.loader import load_spec
     from tmsjax.shard import Shard
-    from tmsjax.spec import load_spec
 
     loaded, part = load_spec(spec, set_ or []), Shard.parse(shard)
     suffix = f"-shard-{part.index}-of-{part.count}" if part else ""
@@ -70,8 +70,8 @@ def run(
 def resume(run: RunPath, set_: Set = None, distributed: Distributed = None, process: Process = None) -> None:
     """Continue a run from its newest checkpoint; with --set train.steps=N for longer, under a constant schedule."""
     from tmsjax import processes
+    from tmsjax.loader import load_spec
     from tmsjax.run import open_run
-    from tmsjax.spec import load_spec
     from tmsjax.store import RunDirectory
 
     directory = RunDirectory(run)
@@ -152,7 +152,7 @@ def info(
     set_: Set = None,
 ) -> None:
     """Say what a sweep is, its size and memory, and how long it would take here; or what a run is."""
-    from tmsjax.spec import load_spec
+    from tmsjax.loader import load_spec
 
     if path.is_dir():
         from tmsjax.run import open_run
@@ -184,7 +184,8 @@ def bench(
     """Time the engine beside PyTorch and a plain vmap, a process each, alternating, and beside the machine's limits."""
     import tmsjax.throughput as throughput
     from tmsjax.bench import WORKLOADS, suite
-    from tmsjax.spec import SpecError, load_spec
+    from tmsjax.loader import load_spec
+    from tmsjax.spec import SpecError
 
     if sum(option is not None for option in (tune, curve, json_file)) > 1:
         raise SpecError("--tune, --curve, --json", [("", "choose one of them")])
@@ -323,7 +324,8 @@ def _set_aside(directory: Path) -> None:
 
 
 def _check_select(select: str) -> None:
-    from tmsjax.spec import SELECTIONS, SpecError, suggest
+    from tmsjax.quantity import suggest
+    from tmsjax.spec import SELECTIONS, SpecError
 
     if select not in SELECTIONS:
         raise SpecError("--select", [("", f"{select!r} is not known{suggest(select, list(SELECTIONS))}")])

@@ -11,7 +11,8 @@ import numpy as np
 
 from tmsjax import grid, theory
 from tmsjax.ensemble import Ensemble
-from tmsjax.spec import Spec, load_spec
+from tmsjax.loader import load_spec
+from tmsjax.spec import Spec
 
 DESCENT_STEPS = 800
 SIGNED_STARTS = (

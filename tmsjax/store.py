@@ -29,7 +29,8 @@ import numpy as np
 import xarray as xr
 
 from tmsjax.files import CheckpointError, RunError, read_dataset, read_sealed, write_dataset, write_sealed, write_text
-from tmsjax.spec import Spec, SpecError, difference, load_spec, spec_of_toml, to_toml
+from tmsjax.loader import load_spec, spec_of_toml
+from tmsjax.spec import Spec, SpecError, difference, to_toml
 
 FORMAT = 2  # of the run directory; raised when an older tmsjax could not read it
 MANIFEST = "manifest.json"  # in a checkpoint

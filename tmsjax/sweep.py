@@ -19,11 +19,12 @@ from tmsjax.checkpoint import Checkpoints
 from tmsjax.ensemble import Ensemble, Plan
 from tmsjax.files import CheckpointError, RunError, RunFailed, check_space, is_disk_full, megabytes, space_line
 from tmsjax.grid import inputs
+from tmsjax.loader import load_spec
 from tmsjax.loss import of_zero_model
 from tmsjax.machine import device_line, peak_memory
 from tmsjax.run import Run
 from tmsjax.shard import Shard
-from tmsjax.spec import Record, Spec, difference, grows, load_spec, to_toml
+from tmsjax.spec import Record, Spec, difference, grows, to_toml
 from tmsjax.store import STATUS, RunDirectory, provenance, results_dataset
 from tmsjax.train import TrainState
 
