@@ -42,8 +42,9 @@ def main(
     where = ", ".join(f"{a} = {float(dataset[a][k]):.4g}" for a, k in zip(spec.axis, index, strict=True) if a in wanted)
     typer.echo(f"{where}: {len(rows)} models, by final noise-free loss")
     for k in np.argsort(losses):
-        W, b = (np.array2string(arrays[f"state.params.{p}"][rows[k]], precision=4) for p in ("W", "b"))
-        typer.echo(f"  replica {k}  loss {losses[k]:.6g}  W {W}  b {b}")
+        params = {name.removeprefix("state.params."): v[rows[k]] for name, v in arrays.items() if "params." in name}
+        text = "  ".join(f"{name} {np.array2string(v, precision=4)}" for name, v in params.items())
+        typer.echo(f"  replica {k}  loss {losses[k]:.6g}  {text}")
     if figure is not None:
         for path in tmsjax.plots.save(tmsjax.plots.models(dataset, wanted), figure):
             typer.echo(str(path))

@@ -106,11 +106,11 @@ def sampled(p: float, values: str, count: int = 400_000) -> np.ndarray:
 @pytest.mark.parametrize("p", [1.0, 0.3, 0.01])
 def test_moments_are_those_of_the_closed_form(p, values):
     x = sampled(p, values).astype(np.float64)
-    law = data.VALUES[values]
-    error = np.sqrt(law.second_moment * p / len(x))
+    law = data.VALUES[values].moments
+    error = np.sqrt(law.square * p / len(x))
     assert abs(x.mean() - data.mean(np.array(p), load_spec(small_spec(data={"values": values})).data)) < 5 * error
     spread = np.sqrt(np.mean(x**4) / len(x)) + 1e-12
-    assert abs(np.mean(x**2) - law.second_moment * p) < 5 * spread
+    assert abs(np.mean(x**2) - law.square * p) < 5 * spread
     assert abs((x > 0).mean() - p) < 5 * np.sqrt(p / len(x))
     assert x.min() >= 0
     if values != "half-normal":
@@ -146,3 +146,34 @@ def test_covariance_is_that_of_samples(activity):
     x = np.asarray(jax.vmap(lambda w: data.sample(w, instance, spec.data))(bits), np.float64)
     np.testing.assert_allclose(np.cov(x.T), data.covariance(p, spec.data), atol=1.5e-3)
     np.testing.assert_allclose(x.mean(0), data.mean(p, spec.data), atol=2e-3)
+
+
+@pytest.mark.parametrize("activity", ["independent", "tied"])
+def test_masks_repeat_in_the_parts_of_a_batch_and_nowhere_else(activity):
+    x = draws(activity=activity, masks_per_batch=2)
+    active = x > 0
+    halves = active.reshape(STEPS, 6, 2, BATCH // 2, 3)
+    assert (halves == halves[:, :, :, :1]).all()
+    assert abs(correlation(halves[:, :, 0, 0], halves[:, :, 1, 0])) < 5 / np.sqrt(STEPS), "the two masks of a batch"
+    assert abs(correlation(halves[1:, :, 0, 0], halves[:-1, :, 0, 0])) < 5 / np.sqrt(STEPS), "steps"
+    assert abs(correlation(halves[:, 0, 0, 0], halves[:, 1, 0, 0])) < 5 / np.sqrt(STEPS), "instances"
+    features = correlation(active[..., 0, 0], active[..., 0, 1])
+    assert features == pytest.approx(1) if activity == "tied" else abs(features) < 5 / np.sqrt(6 * STEPS)
+    assert active.mean() == pytest.approx(0.5, abs=5 * 0.5 / np.sqrt(2 * STEPS))
+    assert x[active].mean() == pytest.approx(0.5, abs=0.01)
+    assert len(np.unique(x[0, 0, :, 0])) > BATCH // 4  # values differ from sample to sample
+
+
+def test_the_scalar_path_sees_the_same_masks():
+    spec = load_spec(small_spec(data={"activity": "tied", "masks_per_batch": 4}))
+    words, columns = train.stream(3, spec), train.stream(3, spec, scalars=True)
+    np.testing.assert_array_equal(words, np.stack(columns.parts, axis=1))
+
+
+def test_least_of_two_values_has_the_moment_that_candidates_use():
+    rng = np.random.default_rng(1)
+    drawn = {"uniform": rng.uniform(size=(2, 10**6)), "half-normal": np.abs(rng.normal(size=(2, 10**6)))}
+    for values, pair in drawn.items():
+        law = data.VALUES[values].moments
+        assert (pair.min(0) ** 2).mean() == pytest.approx(law.least, rel=0.01)
+        assert (pair.mean(), (pair**2).mean()) == (pytest.approx(law.mean, rel=0.01), pytest.approx(law.square, rel=0.01))

@@ -209,11 +209,21 @@ def test_missing_tables_and_wrong_shapes():
 
 def test_exact_loss_is_refused_where_none_is_known(small):
     small["train"]["loss"] = "exact"
-    assert load_spec(small).exact_loss == "relu2"
-    small["model"]["features"] = 3
+    assert load_spec(small).exact_loss == "relu"
+    small["model"]["features"] = 4
     small["instance"]["importance"] = 1.0
     small["axes"].pop("extra_importance")
     assert "no exact loss" in problems(small)["train.loss"]
+
+
+def test_stratified_signs_and_masks_need_what_they_divide(small):
+    small["init"], small["data"] = {"signs": "stratified"}, {"masks_per_batch": 3}
+    small["model"]["hidden"] = 2
+    found = problems(small)
+    assert "hidden = 1" in found["init.signs"]
+    assert "divisor of train.batch = 16" in found["data.masks_per_batch"]
+    small["train"]["streams"], small["data"]["masks_per_batch"] = "sobol", 2
+    assert "masks" in problems(small)["data.masks_per_batch"]
 
 
 def test_unreadable_files_are_spec_errors(tmp_path):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tmsjax import theory as theory
     from tmsjax.analysis import phase_map as phase_map
     from tmsjax.comparison import compare_run as compare
+    from tmsjax.expected import relu_loss as exact_loss
     from tmsjax.loader import load_spec as load_spec
     from tmsjax.optimum import exact_optimum as exact_optimum
     from tmsjax.run import open_run as open_run
@@ -24,12 +25,14 @@ _FACE = {
     "open_run": ("run", "open_run"),
     "phase_map": ("analysis", "phase_map"),
     "compare": ("comparison", "compare_run"),
+    "exact_loss": ("expected", "relu_loss"),
     "exact_optimum": ("optimum", "exact_optimum"),
     "theory": ("theory", None),
     "plots": ("plots", None),
 }
 __all__ = [  # the keys of _FACE
     "compare",
+    "exact_loss",
     "exact_optimum",
     "load_spec",
     "open_run",

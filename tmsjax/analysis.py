@@ -5,6 +5,7 @@ Selection among the replicas of a cell:
   paper  drop diverged, drop the worst, average norm and gated superposition, then classify
          (paper: "average over the results, discarding the model with the highest loss")
   vote   each replica's phase counts once; plurality, a tie is "none"
+  single the first replica that did not diverge
 """
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ def phase_map(results: Any, select: str = "best") -> xr.Dataset:
     gated = np.where(norm >= REPRESENTED, superposition, 0)
     ranked = np.where(ok, loss, np.inf)
     usable = ok.any(-1)
-    if select == "best":
-        best = np.argmin(ranked, axis=-1)
+    if select in ("best", "single"):
+        best = np.argmin(ranked, axis=-1) if select == "best" else np.argmax(ok, axis=-1)
         norm, superposition = _take(norm, best), _take(superposition, best)
         classes = classify(norm, superposition, W.shape[-2])
         phase = cell_phases(classes, shown)
@@ -186,9 +187,14 @@ def cell_inputs(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     return importance.astype(np.float64), probability.astype(np.float64)
 
 
+def candidate_weights(dataset: xr.Dataset) -> np.ndarray:
+    """W (..., m, n) of the candidate of lowest loss in every cell; relu models with m = n - 1."""
+    return theory.candidate_weights(*cell_inputs(dataset), spec_of(dataset).data.values)
+
+
 def candidate_phases(dataset: xr.Dataset) -> np.ndarray:
-    """The phase of the candidate of lowest loss in every cell; n = 2, m = 1 and relu only."""
-    return phases_of(theory.candidate_weights(*cell_inputs(dataset)), layout(spec_of(dataset)))
+    """The phase of the candidate of lowest loss in every cell; relu models with m = n - 1."""
+    return phases_of(candidate_weights(dataset), layout(spec_of(dataset)))
 
 
 def linear_phases(dataset: xr.Dataset) -> np.ndarray:

@@ -105,6 +105,9 @@ def _equations_of_exact_loss(spec: Spec) -> int:
 
 
 def _equations(jaxpr: Any) -> int:
-    """Equations of a jaxpr of scalars, those of inner jaxprs in place of the call."""
-    inner = [[p for p in e.params.values() if hasattr(p, "eqns") or hasattr(p, "jaxpr")] for e in jaxpr.eqns]
-    return sum(sum(_equations(getattr(p, "jaxpr", p)) for p in parts) if parts else 1 for parts in inner)
+    """Equations of a jaxpr of scalars, those of inner jaxprs in place of the call, as often as a loop repeats them."""
+    total = 0
+    for e in jaxpr.eqns:
+        parts = [p for p in e.params.values() if hasattr(p, "eqns") or hasattr(p, "jaxpr")]
+        total += e.params.get("length", 1) * sum(_equations(getattr(p, "jaxpr", p)) for p in parts) if parts else 1
+    return total

@@ -40,7 +40,7 @@ Distributed = Annotated[
 Process = Annotated[
     str | None, typer.Option(metavar="I/K", help="Which of the K processes this is; all see the run's directory.")
 ]
-Select = Annotated[str, typer.Option(help="Which replica speaks for a cell: best, paper or vote.")]
+Select = Annotated[str, typer.Option(help="Which replica speaks for a cell: best, paper, vote, single.")]
 
 
 @app.command()

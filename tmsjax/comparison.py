@@ -7,50 +7,55 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from tmsjax import analysis, theory
+from tmsjax import analysis
 from tmsjax.files import RunError, read_dataset, write_dataset, write_json, write_text
 from tmsjax.run import Run, open_run
 
 
 def theory_phases(dataset: xr.Dataset, exact: xr.Dataset | None) -> dict[str, np.ndarray]:
-    """The theories that apply to a run, by name: "candidate" and "exact" for relu, "linear" for linear models."""
+    """The theories that apply to a run, by name.
+
+    "candidate": the best of the paper's solutions, for relu models with m = n - 1. "exact": the exact optimum, where
+    `exact` holds it, and for linear models.
+    """
     spec = analysis.spec_of(dataset)
-    if not analysis.same_inputs(dataset):
-        return {}
-    if spec.exact_loss == "linear" and spec.data.activity == "independent" and spec.data.values == "uniform":
+    independent = spec.data.activity == "independent"
+    if not analysis.same_inputs(dataset) or spec.model.family != "tied":
+        return {} if exact is None else {"exact": exact["phase"].to_numpy()}
+    if spec.exact_loss == "linear" and independent and spec.data.values == "uniform":
         return {"exact": analysis.linear_phases(dataset)} if analysis.same_variances(dataset) else {}
-    if exact is None:
-        return {}
     out = {}
-    if spec.model.hidden == 1 and spec.data.activity == "independent":
+    if spec.model.activation == "relu" and independent and 1 <= spec.model.hidden == spec.model.features - 1:
         out["candidate"] = analysis.candidate_phases(dataset)
-    return out | {"exact": exact["phase"].to_numpy()}
+    return out if exact is None else out | {"exact": exact["phase"].to_numpy()}
 
 
 def exact_map(dataset: xr.Dataset) -> xr.Dataset | None:
-    """The exact optimum of every cell: phase, W, b, loss, gradient. None where no exact theory is known."""
+    """The exact optimum of every cell: phase, W, b, loss, gradient, loss of the second-best minimum (NaN where none was
+    found). None where no exact theory is known: relu, 2 or 3 features and uniform values have one."""
     spec = analysis.spec_of(dataset)
-    if spec.exact_loss != "relu2" or not analysis.same_inputs(dataset):
+    if spec.exact_loss != "relu" or not analysis.same_inputs(dataset):
         return None
     from tmsjax.optimum import exact_optimum
 
     importance, probability = analysis.cell_inputs(dataset)
-    shape = importance.shape[:-1]
+    shape, n = importance.shape[:-1], importance.shape[-1]
     best = exact_optimum(
-        importance.reshape(-1, 2),
-        probability.reshape(-1, 2),
+        importance.reshape(-1, n),
+        probability.reshape(-1, n),
         hidden=spec.model.hidden,
         tied=spec.data.activity == "tied",
+        bias=spec.model.family != "tied-no-bias",
     )
     dims = [str(d) for d in dataset["loss"].dims if d != analysis.REPLICA]
     W = best.W.reshape(*shape, *best.W.shape[1:])
+    per_cell = {name: getattr(best, name) for name in ("loss", "gradient", "second_loss")}
     return xr.Dataset(
         {
             "phase": (dims, analysis.phases_of(W, analysis.layout(spec))),
             "W": ([*dims, "hidden", "feature"], W),
-            "b": ([*dims, "feature"], best.b.reshape(*shape, 2)),
-            "loss": (dims, best.loss.reshape(shape)),
-            "gradient": (dims, best.gradient.reshape(shape)),
+            "b": ([*dims, "feature"], best.b.reshape(*shape, n)),
+            **{name: (dims, values.reshape(shape)) for name, values in per_cell.items()},
         },
         {d: dataset[d] for d in dims},
         {"spec": dataset.attrs["spec"], "starts": best.starts},
@@ -100,7 +105,7 @@ def plotted(run: Run, select: str) -> tuple[xr.Dataset, dict[str, np.ndarray], d
     theories = theory_phases(dataset, exact)
     weights = {}
     if "candidate" in theories:
-        weights["candidate"] = theory.candidate_weights(*analysis.cell_inputs(dataset))
+        weights["candidate"] = analysis.candidate_weights(dataset)
     if exact is not None:
         weights["exact"] = exact["W"].to_numpy()
     return trained, theories, weights

@@ -6,7 +6,7 @@ feature (tests/test_bench.py compares the losses that they reach). Each draws tw
 activity and one for the value, as its source does.
 
 - TextbookJax: `vmap` of one model's whole training run, a `lax.scan` over steps with a key per instance; the exact
-  loss is the formula of theory.py on arrays.
+  loss is the formula of expected.py on arrays.
 - TorchMatmul: batched `torch.matmul` over (batch, instances, ...) tensors, as in the public replication that trained
   1,000,000 models (github zroe1/toy-models-of-superposition), without its broadcasting error.
 - TorchEinsum: `torch.einsum` over instances, as in the paper's released notebook.
@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tmsjax import theory
+from tmsjax import expected
 from tmsjax.grid import instances
 from tmsjax.machine import cores
 from tmsjax.spec import Spec
@@ -47,7 +47,7 @@ class TextbookJax:
                 return jnp.mean(jnp.sum(row.importance * (output - x) ** 2, axis=-1))
 
             def exact(params: Any) -> jax.Array:
-                return theory.relu2_loss(params["W"], params["b"], row.importance, row.feature_probability)
+                return expected.relu_loss(params["W"], params["b"], row.importance, row.feature_probability)
 
             def step(carry: Any, _: None) -> tuple:
                 params, opt_state, key = carry

@@ -17,17 +17,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from tmsjax.grid import Instance
-from tmsjax.scalars import elementwise, objects
+from tmsjax.scalars import Scalars, elementwise, objects
 from tmsjax.spec import Data
+from tmsjax.theory import MOMENTS, Moments
 
 
 @dataclass(frozen=True)
 class Values:
-    """The distribution of an active feature's value: quantile(v) for v in (0, 1], E x, E x^2; quantile(0) is 0."""
+    """The distribution of an active feature's value: quantile(v) for v in (0, 1], and moments; quantile(0) is 0."""
 
     quantile: Callable[[Any], Any]
-    mean: float
-    second_moment: float
+    moments: Moments
 
 
 def _half_normal(v: Any) -> Any:
@@ -36,15 +36,35 @@ def _half_normal(v: Any) -> Any:
 
 
 VALUES = {
-    "uniform": Values(lambda v: v, 1 / 2, 1 / 3),
-    "constant": Values(lambda v: jnp.where(v > 0, np.float32(1), np.float32(0)), 1.0, 1.0),
-    "half-normal": Values(_half_normal, math.sqrt(2 / math.pi), 1.0),
+    "uniform": Values(lambda v: v, MOMENTS["uniform"]),
+    "constant": Values(lambda v: jnp.where(v > 0, np.float32(1), np.float32(0)), MOMENTS["constant"]),
+    "half-normal": Values(_half_normal, MOMENTS["half-normal"]),
 }
 
 
 def columns(data: Data, features: int) -> int:
-    """How many uniforms one sample needs."""
-    return features + 1 if data.activity == "tied" else features
+    """How many uniforms one sample needs: one a feature, and those that only decide activity."""
+    return features + activity_columns(data, features)
+
+
+def activity_columns(data: Data, features: int) -> int:
+    """How many of them, the last ones, only decide activity: none if a feature's own uniform does that too."""
+    if data.activity == "tied":
+        return 1
+    return features if data.masks_per_batch else 0
+
+
+def masked(words: Any, data: Data, features: int) -> Any:
+    """A batch's words (samples, columns) with as many masks as the data says: activity repeats in each part."""
+    if not data.masks_per_batch:
+        return words
+
+    def repeat(column: Any) -> Any:
+        return jnp.repeat(column[: data.masks_per_batch], len(column) // data.masks_per_batch, axis=0)
+
+    if isinstance(words, Scalars):
+        return Scalars((*words.parts[:features], *map(repeat, words.parts[features:])), words.shape)
+    return jnp.concatenate([words[:, :features], repeat(words[:, features:])], axis=1)
 
 
 def sobol(samples: int, columns: int) -> np.ndarray:
@@ -82,11 +102,12 @@ def sample(bits: Any, instance: Instance, data: Data) -> Any:
     """One sample's features x, shape (n,), from `columns` uint32 words; both arrays or both object arrays."""
     n = instance.feature_probability.shape[0]
     quantile = VALUES[data.values].quantile
-    if data.activity == "independent":
+    if not activity_columns(data, n):
         v = _pairwise(active_uniform, bits, instance.feature_probability)
     else:
-        activity = bits[n] if bits.dtype == object else jnp.broadcast_to(bits[n], (n,))
-        activity = objects([activity] * n, (n,)) if bits.dtype == object else activity
+        activity = bits[n:]
+        if data.activity == "tied":
+            activity = objects([bits[n]] * n, (n,)) if bits.dtype == object else jnp.broadcast_to(bits[n], (n,))
         active = _pairwise(active_uniform, activity, instance.feature_probability)
         own = elementwise(lambda b: active_uniform(b, np.float32(1)), bits[:n])
         v = _pairwise(lambda a, u: jnp.where(a > 0, u, np.float32(0)), active, own)
@@ -102,7 +123,7 @@ def _pairwise(function: Callable, a: Any, b: Any) -> Any:
 
 def mean(probability: np.ndarray, data: Data) -> np.ndarray:
     """E x, shape of `probability` (..., n)."""
-    return VALUES[data.values].mean * probability
+    return VALUES[data.values].moments.mean * probability
 
 
 def covariance(probability: Any, data: Data) -> Any:
@@ -111,12 +132,12 @@ def covariance(probability: Any, data: Data) -> Any:
     Independent: diagonal, p E[v^2] - p^2 E[v]^2, which is p/3 - p^2/4 for uniform values. Tied: features i and j
     are active together with probability min(p_i, p_j), and their values are independent.
     """
-    values = VALUES[data.values]
+    values = VALUES[data.values].moments
     xp = probability.__array_namespace__()
     p, q = probability[..., :, None], probability[..., None, :]
     eye = xp.eye(probability.shape[-1], dtype=probability.dtype)
     between = xp.zeros_like(p * q)
     if data.activity == "tied":
         between = values.mean**2 * (xp.minimum(p, q) - p * q) * (1 - eye)
-    variance = values.second_moment * p - values.mean**2 * p**2
+    variance = values.square * p - values.mean**2 * p**2
     return eye * variance + between

@@ -26,6 +26,7 @@ class Instance:
     bias_scale: Any  # () float32, standard deviation of b at init
     identity: Any  # (2,) uint32, hash of the sorted (axis, value) pairs
     cell: Any  # (2,) uint32, the same without the axis replica
+    replica: Any  # () uint32, position along the axis replica; 0 if there is none
 
 
 def instances(spec: Spec, rows: range | None = None) -> Instance:
@@ -41,6 +42,7 @@ def instances(spec: Spec, rows: range | None = None) -> Instance:
         bias_scale=_column(spec, "bias_scale", place, len(rows), per_feature=False),
         identity=_words(identities(spec, rows)),
         cell=_words(identities(spec, rows, without=(REPLICA,))),
+        replica=_replica(spec, place, len(rows)),
     )
 
 
@@ -55,6 +57,11 @@ def _column(spec: Spec, name: str, place: Place, rows: int, per_feature: bool = 
     taken = values[tuple(i if length > 1 else 0 for i, length in zip(place, values.shape, strict=False))]
     full = np.broadcast_to(taken, (rows, spec.model.features if per_feature else 1))
     return np.ascontiguousarray(full if per_feature else full[:, 0])
+
+
+def _replica(spec: Spec, place: Place, rows: int) -> np.ndarray:
+    axis = list(spec.axis).index(REPLICA) if REPLICA in spec.axis else None
+    return np.zeros(rows, np.uint32) if axis is None else place[axis].astype(np.uint32)
 
 
 def _place(spec: Spec, rows: range) -> Place:

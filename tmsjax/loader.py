@@ -278,10 +278,14 @@ class _Loader:
         if train.momentum and train.optimizer in ("adam", "adamw"):
             self.report("train.momentum", f"only sgd and rmsprop use it; the optimizer is {train.optimizer!r}")
         if train.loss == "exact" and spec.exact_loss is None and not self.problems:
-            known = "relu with 2 features and uniform values, or linear"
+            known = "relu with 2 or 3 features and uniform values, or linear"
             self.report("train.loss", f"no exact loss is known for this model (known: {known}); use 'sampled'")
         if train.streams == "sobol" and train.loss == "sampled" and train.batch and spec.model.features:
             self.check_sobol(spec)
+        if spec.init.signs == "stratified" and (REPLICA not in spec.axis or spec.model.hidden not in (1, None)):
+            self.report("init.signs", "'stratified' needs an axis replica and model.hidden = 1")
+        if spec.data.masks_per_batch and train.batch and train.batch % spec.data.masks_per_batch:
+            self.report("data.masks_per_batch", f"needs a divisor of train.batch = {train.batch}, or 0")
         if spec.engine.microbatch and train.batch and train.batch % spec.engine.microbatch:
             self.report("engine.microbatch", f"needs a divisor of train.batch = {train.batch}")
         if spec.record.steps and train.steps and max(spec.record.steps) > train.steps:
@@ -291,6 +295,8 @@ class _Loader:
 
     def check_sobol(self, spec: Spec) -> None:
         """A batch is a net; with more columns than a quarter of its points, columns repeat each other's activity."""
+        if spec.data.masks_per_batch:
+            self.report("data.masks_per_batch", "needs streams 'independent' or 'shared': a net has no masks to repeat")
         batch, columns = spec.train.batch, spec.model.features + (spec.data.activity == "tied")
         if batch & (batch - 1):
             self.report("train.batch", f"is {batch}; streams = 'sobol' needs a power of two")

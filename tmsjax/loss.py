@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tmsjax import data, model, theory
+from tmsjax import data, expected, model, theory
 from tmsjax.grid import Instance
 from tmsjax.scalars import as_arrays, held_as_scalars, joined
 from tmsjax.spec import Spec
@@ -57,21 +57,23 @@ def gradient(params: Any, instance: Instance, words: Any, offset: Any, spec: Spe
 
 
 def exact(params: Any, instance: Instance, spec: Spec) -> Any:
-    """The expected loss in closed form; see theory.py. Only where `spec.exact_loss` names one."""
-    held = as_arrays if spec.exact_loss == "relu2" else joined  # matrix products need arrays
-    params, instance = held((params, instance))
-    W, b = params["W"], params["b"]
-    importance, probability = instance.importance, instance.feature_probability
-    if spec.exact_loss == "relu2":
-        a = [(W[:, i] * W[:, i]).sum() for i in (0, 1)]
-        overlap = (W[:, 0] * W[:, 1]).sum()
-        return theory.relu2_loss_elementwise(a, overlap, b, importance, probability, tied=spec.data.activity == "tied")
+    """The expected loss without samples. Only where `spec.exact_loss` names one."""
     if spec.exact_loss == "linear":
+        params, instance = joined((params, instance))  # matrix products need arrays
+        W, b = params["W"], params.get("b", np.float32(0))
+        probability = instance.feature_probability
         mean, covariance = data.mean(probability, spec.data), data.covariance(probability, spec.data)
-        return theory.linear_loss(W, b, importance, mean, covariance)
+        return theory.linear_loss(W, b, instance.importance, mean, covariance)
+    if spec.exact_loss == "relu":
+        params, instance = as_arrays((params, instance))
+        W, features = params["W"], range(spec.model.features)
+        gram = [[(W[:, i] * W[:, j]).sum() for j in features] for i in features]
+        b = params.get("b", [jnp.zeros_like(gram[0][0])] * len(features))
+        lists = ([v[i] for i in features] for v in (b, instance.importance, instance.feature_probability))
+        return expected.relu_loss_elementwise(gram, *lists, tied=spec.data.activity == "tied")
     raise ValueError("no exact loss is known for this model")
 
 
 def of_zero_model(importance: np.ndarray, probability: np.ndarray, spec: Spec) -> np.ndarray:
     """The loss of a model whose output is 0: sum_i I_i p_i E v^2, shape (...)."""
-    return np.sum(importance * probability, axis=-1) * data.VALUES[spec.data.values].second_moment
+    return np.sum(importance * probability, axis=-1) * data.VALUES[spec.data.values].moments.square

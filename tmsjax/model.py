@@ -51,6 +51,16 @@ def _tied_init(normals: Params, instance: Instance) -> Params:
     return {"W": instance.init_scale * normals["W"], "b": instance.bias_scale * normals["b"]}
 
 
+def _without_bias_init(normals: Params, instance: Instance) -> Params:
+    return {"W": instance.init_scale * normals["W"]}
+
+
+def _without_bias_apply(params: Params, x: Any, activation: Callable) -> Any:
+    """x' = f(W^T W x)."""
+    W = params["W"]
+    return elementwise(activation, W.T @ (W @ x))
+
+
 def _tied_apply(params: Params, x: Any, activation: Callable) -> Any:
     """x' = f(W^T W x + b) (paper, section "Demonstrating superposition")."""
     W, b = params["W"], params["b"]
@@ -62,6 +72,14 @@ FAMILIES: dict[str, Family] = {
         dims={"W": ("hidden", "feature"), "b": ("feature",)},
         init=_tied_init,
         apply=_tied_apply,
+        target=lambda x: x,
+        directions=lambda params: params["W"],
+        elementwise=True,
+    ),
+    "tied-no-bias": Family(
+        dims={"W": ("hidden", "feature")},
+        init=_without_bias_init,
+        apply=_without_bias_apply,
         target=lambda x: x,
         directions=lambda params: params["W"],
         elementwise=True,

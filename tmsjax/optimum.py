@@ -1,20 +1,32 @@
-"""The exact optimum of n = 2 ReLU models: multi-start descent on the exact loss, then Newton in float64.
+"""Exact optima of small ReLU models: many descents on the exact loss, then Newton's method; all in float64.
 
-The descent is an ordinary sweep of this engine with loss = "exact" whose instances are (cell, start) pairs.
+A cell is one row of importances and feature probabilities. The solutions of all cells and starts advance together, as
+one vector for each parameter.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
-from tmsjax import grid, theory
-from tmsjax.ensemble import Ensemble
-from tmsjax.loader import load_spec
-from tmsjax.spec import Spec
+from tmsjax import expected
+from tmsjax.machine import cores
 
 DESCENT_STEPS = 800
+DESCENT_RATE = 2e-2
+CHUNK = {2: 8192, 3: 2048}  # solutions that a kernel works on, by number of features
+NEWTON_STEPS = 60
+TOLERANCE = 1e-10  # of the gradient's norm, where Newton's method stops
+SAME = 0.02  # two solutions whose W^T W and b differ by less everywhere are one
 SIGNED_STARTS = (
     (1.0, 0.1),
     (0.1, 1.0),
@@ -31,101 +43,261 @@ SIGNED_STARTS = (
 class Optimum:
     """Global minima of the exact loss for k cells, as found: the best of `starts` descents each.
 
-    W (k, m, 2), b (k, 2), loss (k,), gradient (k,): the norm of the gradient that is left, starts: their number.
+    W (k, m, n), b (k, n), loss (k,), gradient (k,): the norm of the gradient that is left, starts: their number;
+    second_loss (k,): of the second-best local minimum, NaN where the descents led to one only.
     """
 
     W: np.ndarray
     b: np.ndarray
     loss: np.ndarray
     gradient: np.ndarray
+    second_loss: np.ndarray
     starts: int
 
 
-def exact_optimum(
-    importance: np.ndarray, feature_probability: np.ndarray, *, hidden: int = 1, tied: bool = False
-) -> Optimum:
-    """The optimum for every row of `importance`, `feature_probability` (k, 2); float64.
+@dataclass(frozen=True)
+class Problem:
+    """What is minimised: the exact loss of models of this shape as a function of theta = (W row by row, b)."""
 
-    Starts: for hidden = 1 the eight sign and size patterns of SIGNED_STARTS, each feature's bias 0 if it starts
-    large and p/2 if small. For hidden > 1 the same in the first dimension, and W_2 also has a part between 1 and 0.1
-    in the second.
+    features: int
+    hidden: int
+    tied: bool = False
+    bias: bool = True
+
+    @property
+    def size(self) -> int:
+        return self.features * (self.hidden + self.bias)
+
+    def unpack(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(W (..., m, n), b (..., n)) of theta (..., size); b = 0 without bias."""
+        weights = self.features * self.hidden
+        W = theta[..., :weights].reshape(*theta.shape[:-1], self.hidden, self.features)
+        return W, theta[..., weights:] if self.bias else np.zeros((*theta.shape[:-1], self.features))
+
+    def pack(self, W: np.ndarray, b: np.ndarray) -> np.ndarray:
+        flat = np.reshape(W, (*np.shape(W)[:-2], -1))
+        return np.concatenate([flat, b], axis=-1) if self.bias else flat
+
+    def total(self, theta: list, importance: list, probability: list) -> Any:
+        """The losses of all solutions; every list holds one vector (k,) for each entry."""
+        n, m = self.features, self.hidden
+        W = [theta[row * n : (row + 1) * n] for row in range(m)]
+        gram = [[sum(row[i] * row[j] for row in W) for j in range(n)] for i in range(n)]
+        b = theta[m * n :] if self.bias else [jnp.zeros_like(theta[0])] * n
+        return expected.relu_loss_elementwise(gram, b, importance, probability, tied=self.tied)
+
+
+def exact_optimum(
+    importance: np.ndarray,
+    feature_probability: np.ndarray,
+    *,
+    hidden: int | None = None,
+    tied: bool = False,
+    bias: bool = True,
+    random_starts: int = 0,
+    seed: int = 0,
+) -> Optimum:
+    """The optimum for every row of `importance`, `feature_probability` (k, n), n = 2 or 3, with `hidden` = n - 1 unless
+    given; float64. `tied`: features active together; `bias`: False keeps b = 0.
+
+    Starts: those of `structured_starts`, then `random_starts` normal ones from `seed`. Raises ValueError for other
+    shapes, importances below 0 and probabilities outside (0, 1].
     """
     importance = np.atleast_2d(np.asarray(importance, np.float64))
     probability = np.atleast_2d(np.asarray(feature_probability, np.float64))
-    if importance.shape != probability.shape or importance.shape[-1] != 2:
-        raise ValueError(f"importance {importance.shape} and feature_probability {probability.shape} must be (k, 2)")
+    n = importance.shape[-1]
+    if importance.ndim != 2 or importance.shape != probability.shape or n not in CHUNK:
+        shapes = f"importance {importance.shape} and feature_probability {probability.shape}"
+        raise ValueError(f"{shapes} must be (k, n), n = 2 or 3")
     if not (np.isfinite(importance).all() and (importance >= 0).all()):
         raise ValueError("importance must be finite and not negative")
     if not ((probability > 0) & (probability <= 1)).all():
         raise ValueError("feature_probability must be in (0, 1]")
+    if hidden is not None and hidden < 1:
+        raise ValueError(f"hidden must be at least 1, not {hidden}")
     cells, inverse = np.unique(np.concatenate([importance, probability], axis=1), axis=0, return_inverse=True)
-    importance, probability = cells[:, :2], cells[:, 2:]
-    W, b, loss = _descend(importance, probability, hidden, tied)
-    best = np.argmin(np.where(np.isfinite(loss), loss, np.inf), axis=1)
-    rows = np.arange(len(cells))
-    W, b, loss, gradient = theory.refine(W[rows, best], b[rows, best], importance, probability, tied)
     inverse = inverse.reshape(-1)
-    return Optimum(W[inverse], b[inverse], loss[inverse], gradient[inverse], len(SIGNED_STARTS))
+    problem = Problem(n, n - 1 if hidden is None else hidden, tied, bias)
+    inputs = cells[:, :n], cells[:, n:]
+    theta = _starts(problem, inputs[1], random_starts, seed)
+    count = theta.shape[1]
+    repeated = [np.repeat(v, count, axis=0) for v in inputs]
+    theta, loss = descend(problem, theta.reshape(-1, problem.size), *repeated, steps=DESCENT_STEPS)
+    best = _best_two(problem, theta.reshape(len(cells), count, -1), loss.reshape(len(cells), count), *inputs)
+    return Optimum(*(v[inverse] for v in best), count)
 
 
-def _starts(probability: np.ndarray, hidden: int) -> tuple[np.ndarray, np.ndarray]:
-    """W (k, starts, m, 2) and b (k, starts, 2) before the descent."""
-    patterns = np.array(SIGNED_STARTS)
-    W = np.zeros((len(patterns), hidden, 2))
-    W[:, 0, :] = patterns
-    if hidden > 1:
-        W[:, 1, 1] = np.linspace(1, 0.1, len(patterns))
-    small = np.abs(patterns) <= 0.1
+def structured_starts(features: int, hidden: int) -> np.ndarray:
+    """W (s, m, n) from which the descents of a cell set out.
+
+    n = 2: SIGNED_STARTS, for m > 1 W_2 also has a part between 1 and 0.1 in the second dimension. n = 3, m = 2: each
+    feature nearly dropped, leaning against the other two or with them; each pair antipodal; the triangle, also with one
+    feature small. n = 3 otherwise: normal numbers of one fixed seed.
+    """
+    if features == 2:
+        W = np.zeros((len(SIGNED_STARTS), hidden, 2))
+        W[:, 0, :] = SIGNED_STARTS
+        if hidden > 1:
+            W[:, 1, 1] = np.linspace(1, 0.1, len(W))
+        return W
+    if hidden != 2:
+        return np.random.default_rng(0).normal(size=(16, hidden, 3)) * 0.7
+    angles = np.array([0.0, 2, 4]) * np.pi / 3
+    triangle = np.stack([np.cos(angles), np.sin(angles)])
+    starts = [triangle, triangle * [1, 1, 0.6]]
+    for dropped in range(3):
+        kept = [k for k in range(3) if k != dropped]
+        for lean in (-0.1, 0.1):
+            W = np.zeros((2, 3))
+            W[:, kept], W[:, dropped] = np.eye(2), lean
+            starts.append(W)
+    for i, j in combinations(range(3), 2):
+        W = np.full((2, 3), 0.05)
+        W[0, [i, j]], W[1, 3 - i - j] = (0.95, -0.95), 0.95
+        starts.append(W)
+    return np.array(starts)
+
+
+def _starts(problem: Problem, probability: np.ndarray, random: int, seed: int) -> np.ndarray:
+    """theta (k, starts, size); a feature's bias is p/2 where it starts small and else 0."""
+    W = structured_starts(problem.features, problem.hidden)
+    extra = np.random.default_rng(seed).normal(size=(random, *W.shape[1:])) * 0.8
+    W = np.concatenate([W, extra])
+    small = np.sqrt((W**2).sum(1)) <= 0.15
     b = small[None] * probability[:, None, :] / 2
-    return np.broadcast_to(W, (len(probability), *W.shape)), b
+    return problem.pack(np.broadcast_to(W, (len(probability), *W.shape)), b)
 
 
-def _descend(
-    importance: np.ndarray, probability: np.ndarray, hidden: int, tied: bool
+def _best_two(problem: Problem, theta: np.ndarray, loss: np.ndarray, *inputs: np.ndarray) -> tuple:
+    """W, b, loss, gradient of the best of each cell's solutions theta (k, s, size), and the second-best's loss.
+
+    A descent that is not yet at its end looks like another solution: those that Newton's method takes to the same
+    minimum, or to a saddle, are passed over.
+    """
+    rows = np.arange(len(theta))
+    left = np.isfinite(loss)
+    first = np.argmin(np.where(left, loss, np.inf), axis=1)
+    best, value, slope = refine(problem, theta[rows, first], *inputs)
+    left &= _distance(problem, theta, best[:, None]) > SAME
+    second = np.full(len(theta), np.nan)
+    for _ in range(theta.shape[1]):
+        rows = np.flatnonzero(left.any(1) & np.isnan(second))
+        if not rows.size:
+            break
+        pick = np.argmin(np.where(left[rows], loss[rows], np.inf), axis=1)
+        chosen, given = theta[rows, pick], [v[rows] for v in inputs]
+        other, other_value, other_slope = refine(problem, chosen, *given)
+        stable = np.linalg.eigvalsh(hessian(problem, other, *given))[:, 0] > -1e-6
+        found = (_distance(problem, other, best[rows]) > SAME) & stable
+        second[rows[found]] = np.maximum(other_value, value[rows])[found]
+        better = other_value < value[rows]
+        ours = rows[better]
+        best[ours], value[ours], slope[ours] = other[better], other_value[better], other_slope[better]
+        left[rows] &= _distance(problem, theta[rows], chosen[:, None]) > SAME
+    return *problem.unpack(best), value, slope, second
+
+
+def _distance(problem: Problem, theta: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The largest difference in W^T W and b, shape (...): no rotation or reflection of W counts."""
+    (V, c), (W, b) = problem.unpack(theta), problem.unpack(other)
+    of_gram = np.abs(np.swapaxes(V, -1, -2) @ V - np.swapaxes(W, -1, -2) @ W).max((-1, -2))
+    return np.maximum(of_gram, np.abs(c - b).max(-1))
+
+
+def descend(
+    problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray, *, steps: int, rate: float = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Adam with a cosine schedule from `rate` (default DESCENT_RATE): theta (k, size) and the loss (k,) after it."""
+    return _in_chunks(problem, _descent(problem, steps, rate or DESCENT_RATE), theta, importance, probability)
+
+
+def loss_and_gradient(
+    problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The loss (k,) and its gradient (k, size)."""
+    return _in_chunks(problem, _value_and_gradient(problem), theta, importance, probability)
+
+
+@cache
+def _value_and_gradient(problem: Problem) -> Callable:
+    def evaluate(*inputs: list) -> tuple:
+        value, back = jax.vjp(lambda theta: problem.total(theta, *inputs[1:]), inputs[0])
+        return value, back(jnp.ones_like(value))[0]
+
+    return jax.jit(evaluate)
+
+
+@cache
+def _descent(problem: Problem, steps: int, rate: float) -> Callable:
+    optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
+
+    def run(theta: list, *inputs: list) -> tuple:
+        gradient = jax.grad(lambda theta: problem.total(theta, *inputs).sum())
+
+        def step(_: Any, state: tuple) -> tuple:
+            updates, memory = optimizer.update(gradient(state[0]), state[1])
+            return optax.apply_updates(state[0], updates), memory
+
+        theta = jax.lax.fori_loop(0, steps, step, (theta, optimizer.init(theta)))[0]
+        return theta, problem.total(theta, *inputs)
+
+    return jax.jit(run)
+
+
+def _in_chunks(problem: Problem, function: Callable, *arrays: np.ndarray) -> tuple:
+    """`function` of the columns of `arrays` (k, ...) in float64 on CPU, a chunk of rows at a time, all cores at work.
+
+    Lists of columns come back as arrays (k, columns).
+    """
+    size, count = CHUNK[problem.features], len(arrays[0])
+    cpu = jax.devices("cpu")[0]
+
+    def call(start: int) -> tuple:
+        rows = np.minimum(np.arange(start, start + size), count - 1)  # the last chunk is padded with its last row
+        with jax.enable_x64(True), jax.default_device(cpu), jax.numpy_rank_promotion("raise"):
+            done = function(*([jnp.asarray(column) for column in a[rows].T] for a in arrays))
+            return tuple(np.stack(v, axis=-1) if isinstance(v, list) else np.asarray(v) for v in done)
+
+    starts = range(0, count, size)
+    first = [call(starts[0])]  # alone, so that threads do not compile the same
+    with ThreadPoolExecutor(cores()) as pool:
+        parts = first + list(pool.map(call, starts[1:]))
+    return tuple(np.concatenate(v)[:count] for v in zip(*parts, strict=True))
+
+
+def hessian(
+    problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray, step: float = 1e-5
+) -> np.ndarray:
+    """Central differences of the gradient at every row of theta (k, size): (k, size, size), symmetric."""
+    size = problem.size
+    shifts = step * np.concatenate([np.eye(size), -np.eye(size)])
+    moved = (theta[:, None] + shifts).reshape(-1, size)
+    inputs = (np.repeat(v, 2 * size, axis=0) for v in (importance, probability))
+    slopes = loss_and_gradient(problem, moved, *inputs)[1].reshape(len(theta), 2, size, size)
+    out = (slopes[:, 0] - slopes[:, 1]) / (2 * step)
+    return (out + np.swapaxes(out, 1, 2)) / 2
+
+
+def refine(
+    problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(W, b, loss) of every cell and start after the descent, leading axes (cell, start)."""
-    W, b = _starts(probability, hidden)
-    cells, starts = W.shape[:2]
-    spec = _descent_spec(importance, probability, starts, hidden, tied)
-    ensemble = Ensemble(spec)
-    table = grid.instances(spec)
-    ensemble.table = ensemble.place(
-        replace(
-            table,
-            importance=np.repeat(importance, starts, axis=0).astype(np.float32),
-            feature_probability=np.repeat(probability, starts, axis=0).astype(np.float32),
-        )
-    )
-    params = {
-        "W": W.reshape(-1, hidden, 2).astype(np.float32),
-        "b": b.reshape(-1, 2).astype(np.float32),
-    }
-    placed = zip(ensemble.init(), ensemble.place(params), strict=True)
-    states = [replace(state, params=start) for state, start in placed]
-    states = ensemble.advance(states, spec.train.steps)
-    params, loss = ensemble.gather(states).params, ensemble.noise_free_loss(states)
-    return (
-        params["W"].reshape(cells, starts, hidden, 2),
-        params["b"].reshape(cells, starts, 2),
-        loss.reshape(cells, starts),
-    )
+    """Newton's method with Levenberg's damping from theta (k, size): theta, loss (k,), the gradient's norm (k,).
 
-
-def _descent_spec(importance: np.ndarray, probability: np.ndarray, starts: int, hidden: int, tied: bool) -> Spec:
-    return load_spec(
-        {
-            "name": "exact-optimum",
-            "model": {"features": 2, "hidden": hidden, "activation": "relu"},
-            "axes": {"replica": {"count": starts * len(probability)}},
-            "instance": {"feature_probability": 0.5},
-            "data": {"activity": "tied" if tied else "independent"},
-            "train": {
-                "loss": "exact",
-                "optimizer": "adam",
-                "learning_rate": 2e-2,
-                "schedule": "cosine",
-                "steps": DESCENT_STEPS,
-            },
-            "record": {"measures": []},
-        }
-    )
+    The loss never rises. A row stops at a gradient below TOLERANCE or after NEWTON_STEPS.
+    """
+    theta = np.array(theta, np.float64)
+    value, slope = loss_and_gradient(problem, theta, importance, probability)
+    damping = np.full(len(theta), 1e-6)
+    for _ in range(NEWTON_STEPS):
+        rows = np.flatnonzero((np.linalg.norm(slope, axis=1) > TOLERANCE) & (damping < 1e6))
+        if not rows.size:
+            break
+        inputs = importance[rows], probability[rows]
+        curvature = hessian(problem, theta[rows], *inputs) + damping[rows, None, None] * np.eye(problem.size)
+        trial = theta[rows] - np.linalg.solve(curvature, slope[rows][..., None])[..., 0]
+        trial_value, trial_slope = loss_and_gradient(problem, trial, *inputs)
+        better = trial_value <= value[rows]
+        damping[rows] = np.where(better, np.maximum(damping[rows] / 10, 1e-12), damping[rows] * 20)
+        kept = rows[better]
+        theta[kept], value[kept], slope[kept] = trial[better], trial_value[better], trial_slope[better]
+    return theta, value, np.linalg.norm(slope, axis=1)

@@ -113,7 +113,8 @@ def models(dataset: xr.Dataset, cell: dict[str, float]) -> Figure:
     one = dataset.sel(cell, method="nearest")
     one = one if "replica" in one.dims else one.expand_dims("replica")
     order = np.argsort(one["loss"].to_numpy())
-    W, b = one["W"].to_numpy()[order], one["b"].to_numpy()[order]
+    W = one["W"].to_numpy()[order]
+    b = one["b"].to_numpy()[order] if "b" in one else np.zeros((len(order), W.shape[-1]))
     with rc_context(STYLE):
         count = len(order)
         figure = Figure(figsize=(max(4, 1.1 * count + 1), 3), layout="constrained")
@@ -229,6 +230,7 @@ def _selection(trained: xr.Dataset) -> str:
         "best": "best of its replicas",
         "paper": "mean without the worst",
         "vote": "vote of its replicas",
+        "single": "one model",
     }
     return names[trained.attrs["select"]]
 

@@ -15,13 +15,14 @@ from tmsjax import quantity as quantities
 from tmsjax.quantity import Axis, evaluate, is_number
 
 ACTIVATIONS = ("relu", "linear", "gelu")
-FAMILIES = ("tied",)
+FAMILIES = ("tied", "tied-no-bias")
 VALUES = ("uniform", "constant", "half-normal")
 MEASURES = ("loss", "norm", "superposition", "dimensionality", "W")
-SELECTIONS = ("best", "paper", "vote")  # among the replicas of a cell; see analysis.py
+SELECTIONS = ("best", "paper", "vote", "single")  # among the replicas of a cell; see analysis.py
 XAVIER = "xavier"
 REPLICA = "replica"  # the axis that repeats a cell; the one axis that no quantity need name
 RECORD_POINTS = 16
+EXACT_FEATURES = 3  # of ReLU models whose exact loss training and evaluation use; beyond them samples are cheaper
 LONGEST_AXIS = 2**24
 MOST_WEIGHTS = 2**33
 ADAMW_DECAY = 0.01  # as in the paper's notebook, where adamw is given no weight_decay
@@ -61,12 +62,14 @@ class InstanceTable:
 @dataclass(frozen=True)
 class Init:
     bias_scale: Any = _key(0.0, type="quantity", low=0)
+    signs: str = _key("random", type="choice", of=("random", "stratified"))
 
 
 @dataclass(frozen=True)
 class Data:
     activity: str = _key("independent", type="choice", of=("independent", "tied"))
     values: str = _key("uniform", type="choice", of=VALUES)
+    masks_per_batch: int = _key(0, type="int", low=0, high=2**20)  # 0: every sample has its own
 
 
 @dataclass(frozen=True)
@@ -165,11 +168,13 @@ class Spec:
 
     @property
     def exact_loss(self) -> str | None:
-        """Which closed form gives the noise-free loss: "relu2", "linear", or None."""
-        if self.model.activation == "linear" and self.model.family == "tied":
+        """Which exact loss gives the noise-free loss: "relu" (expected.py), "linear" (theory.py), or None."""
+        if self.model.family not in ("tied", "tied-no-bias"):
+            return None
+        if self.model.activation == "linear":
             return "linear"
-        two = self.model.features == 2 and self.model.activation == "relu" and self.model.family == "tied"
-        return "relu2" if two and self.data.values == "uniform" else None
+        small = self.model.activation == "relu" and 2 <= self.model.features <= EXACT_FEATURES
+        return "relu" if small and self.data.values == "uniform" else None
 
     @property
     def record_steps(self) -> tuple[int, ...]:

@@ -1,45 +1,100 @@
-"""Theory: candidate losses and their boundary, exact expected losses, refinement of an optimum in float64.
+"""Theory: candidate solutions and their losses, the exact loss of linear models, where superposition sets in.
 
-Every function broadcasts over leading axes, in numpy (float64, without jax) or in jax. Convention: the loss is the
-sum over features and the mean over samples, E sum_i I_i (x_i - x'_i)^2. Source of the candidates: the paper,
-section "The phase change". The exact losses are derived here: see `relu2_loss`.
+Functions broadcast over leading axes, in numpy (float64, without jax); `linear_loss` in jax too. Convention: the loss is
+the sum over features and the mean over samples, E sum_i I_i (x_i - x'_i)^2. Source of the candidates: the paper,
+section "The phase change". The exact loss of ReLU models: expected.py.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
-
-GAUSS = 1 / np.sqrt(3)  # nodes of two-point Gauss-Legendre on [-1, 1]; exact to degree 3
-NEAR_ZERO = 1e-30
-CANDIDATES = np.array([[[1.0, 0.0]], [[0.0, 1.0]], [[1.0, -1.0]]])  # W (1, 2): ignore extra, ignore first, antipodal
+from scipy import optimize
 
 
-def variance(probability: Any) -> Any:
-    """v(p) = p/3 - p^2/4, the variance of one feature with uniform values."""
-    return probability / 3 - probability**2 / 4
+
+@dataclass(frozen=True)
+class Moments:
+    """Of an active feature's value x: E x, E x^2, and E min(x, y)^2 for two independent values."""
+
+    mean: float
+    square: float
+    least: float
 
 
-def candidate_losses(importance: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Losses of the three candidates of n = 2, m = 1, shape (..., 3), in the order of CANDIDATES.
+MOMENTS = {
+    "uniform": Moments(1 / 2, 1 / 3, 1 / 6),
+    "constant": Moments(1.0, 1.0, 1.0),
+    "half-normal": Moments(math.sqrt(2 / math.pi), 1.0, 1 - 2 / math.pi),
+}
 
-    `importance`, `probability`: (..., 2). With ignored feature i the best constant is b_i = p_i / 2.
+
+def variance(probability: Any, values: str = "uniform") -> Any:
+    """v(p) = p E x^2 - p^2 (E x)^2, the variance of one feature; p/3 - p^2/4 for uniform values."""
+    return probability * MOMENTS[values].square - probability**2 * MOMENTS[values].mean ** 2
+
+
+def candidates(features: int) -> np.ndarray:
+    """W (k, n - 1, n) of the candidate solutions of m = n - 1: dropped is the last feature, ... the first; then of each
+    pair of features the two share a dimension as antipodes. For n = 2: [1, 0], [0, 1], [1, -1]."""
+    eye = np.eye(features)
+    drops = [np.delete(eye, j, axis=0) for j in reversed(range(features))]
+    pairs = combinations(range(features), 2)
+    return np.array([*drops, *(np.delete(eye - np.outer(eye[i], eye[j]), j, axis=0) for i, j in pairs)])
+
+
+def candidate_losses(importance: np.ndarray, probability: np.ndarray, values: str = "uniform") -> np.ndarray:
+    """Losses of the `candidates` of m = n - 1, shape (..., k), for `importance`, `probability` (..., n).
+
+    A dropped feature costs I v(p), with its mean as bias; an antipodal pair (I_i + I_j) p_i p_j E min(x, y)^2: where both
+    are active, each is reproduced but for the smaller value.
     """
-    dropped = importance * variance(probability)
-    antipodal = np.sum(importance, axis=-1) * np.prod(probability, axis=-1) / 6
-    return np.stack([dropped[..., 1], dropped[..., 0], antipodal], axis=-1)
+    dropped = importance * variance(probability, values)
+    pairs = [
+        (importance[..., i] + importance[..., j]) * probability[..., i] * probability[..., j] * MOMENTS[values].least
+        for i, j in combinations(range(importance.shape[-1]), 2)
+    ]
+    return np.stack([*np.moveaxis(dropped, -1, 0)[::-1], *pairs], axis=-1)
 
 
-def candidate_weights(importance: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """W (..., 1, 2) of the candidate of lowest loss."""
-    return CANDIDATES[np.argmin(candidate_losses(importance, probability), axis=-1)]
+def candidate_weights(importance: np.ndarray, probability: np.ndarray, values: str = "uniform") -> np.ndarray:
+    """W (..., n - 1, n) of the candidate of lowest loss."""
+    best = np.argmin(candidate_losses(importance, probability, values), axis=-1)
+    return candidates(importance.shape[-1])[best]
 
 
-def candidate_boundary(extra_importance: Any) -> Any:
-    """The feature probability below which superposition wins: 4 rho / (2 + 5 rho), rho = min(r, 1/r)."""
-    rho = np.minimum(extra_importance, 1 / np.asarray(extra_importance))
-    return 4 * rho / (2 + 5 * rho)
+def candidate_boundary(extra_importance: Any, values: str = "uniform") -> Any:
+    """The feature probability below which superposition wins for n = 2, m = 1: with rho = min(r, 1/r)
+    rho E x^2 / ((1 + rho) E min^2 + rho (E x)^2), which is 4 rho / (2 + 5 rho) for uniform values."""
+    of, rho = MOMENTS[values], np.minimum(extra_importance, 1 / np.asarray(extra_importance))
+    return rho * of.square / ((1 + rho) * of.least + rho * of.mean**2)
+
+
+def onset(probability: float) -> float:
+    """The least ratio of importances (minor : major) at which a dedicated feature lets in the minor one continuously.
+
+    n = 2, m = 1, exact loss, uniform values. At the ReLU optimum without superposition, W = [1, 0] and b = (0, p/2), let
+    the minor weight be w. To order w^2 the minor output gains r v(p) w^2, and the major one loses kappa(p) w^2, where its
+    weight 1 + alpha w and bias beta w are chosen best: kappa = min over alpha, beta of
+    p E (alpha x + y + beta)^2 + (1 - p) E ReLU(y + beta)^2 with y = -x_2, x uniform. So it sets in at kappa / v. (Equal
+    signs, y = +x_2, cost more for every p < 1.)
+    """
+
+    def cost(beta: float) -> float:
+        p = probability
+        alpha = -3 * (beta / 2 - p / 4)
+        active = alpha**2 / 3 + p / 3 + beta**2 + 2 * (-alpha * p / 4 + alpha * beta / 2 - beta * p / 2)
+        both_off = max(beta, 0.0) ** 2
+        reached = min(max(beta, 0.0), 1.0)  # x_2 up to which the output is positive
+        only_minor = (beta**3 - (beta - reached) ** 3) / 3
+        return p * active + (1 - p) * ((1 - p) * both_off + p * only_minor)
+
+    best = optimize.minimize_scalar(cost, bounds=(0.0, 1.0), method="bounded", options={"xatol": 1e-12})
+    return float(best.fun / variance(probability))
 
 
 def linear_loss(W: Any, b: Any, importance: Any, mean: Any, covariance: Any) -> Any:
@@ -52,185 +107,3 @@ def linear_loss(W: Any, b: Any, importance: Any, mean: Any, covariance: Any) -> 
     spread = xp.sum((A @ covariance) * A, axis=-1)
     offset = (A @ mean[..., None])[..., 0] - b
     return xp.sum(importance * (spread + offset**2), axis=-1)
-
-
-def relu2_loss(W: Any, b: Any, importance: Any, probability: Any, tied: bool = False) -> Any:
-    """Exact loss of x' = ReLU(W^T W x + b) for n = 2, any m, uniform values; shape (...).
-
-    W (..., m, 2), b, importance, probability (..., 2). `tied`: features are active together where they can be.
-
-    Given what reaches output i from the other feature and the bias, z = c y + b_i with c = W_i . W_j, the own
-    feature is integrated in closed form (`_own_integral`). As a function of y that is a cubic on each of three
-    pieces, which two Gauss-Legendre nodes integrate exactly.
-    """
-    norms = [(W[..., i] * W[..., i]).sum(-1) for i in (0, 1)]
-    overlap = (W[..., 0] * W[..., 1]).sum(-1)
-    rest = ([v[..., 0], v[..., 1]] for v in (b, importance, probability))
-    return relu2_loss_elementwise(norms, overlap, *rest, tied=tied)
-
-
-def relu2_loss_elementwise(a: Any, c: Any, b: Any, importance: Any, probability: Any, *, tied: bool) -> Any:
-    """`relu2_loss` from a_i = |W_i|^2 and c = W_1 . W_2; a, b, importance, probability are pairs."""
-    outputs = [_output_loss(a[i], c, b[i], *_activity(probability[i], probability[1 - i], tied)) for i in (0, 1)]
-    return importance[0] * outputs[0] + importance[1] * outputs[1]
-
-
-def _activity(own: Any, other: Any, tied: bool) -> tuple:
-    """Probabilities that neither, only the own, only the other, or both features are active."""
-    xp = own.__array_namespace__()
-    both = xp.where(own < other, own, other) if tied else own * other
-    return 1 - own - other + both, own - both, other - both, both
-
-
-def _output_loss(a: Any, c: Any, b: Any, neither: Any, only_own: Any, only_other: Any, both: Any) -> Any:
-    """E (x - x')^2 of one output with own weight a = |W_i|^2, overlap c and bias b."""
-    total = neither * _relu(b) ** 2 + only_own * _own_integral(a, b)
-    for y, weight in _nodes(a, c, b):
-        z = c * y + b
-        total = total + weight * (only_other * _relu(z) ** 2 + both * _own_integral(a, z))
-    return total
-
-
-def _own_integral(a: Any, z: Any) -> Any:
-    """The integral over x in [0, 1] of (x - ReLU(a x + z))^2, a >= 0: split at the kink t = -z/a."""
-    t = _kink(a, z)
-    d = 1 - a
-    return (t**3 + d**2 * (1 - t**3)) / 3 - d * z * (1 - t**2) + z**2 * (1 - t)
-
-
-def _kink(a: Any, z: Any) -> Any:
-    """clip(-z/a, 0, 1) without 0/0. The integrand is continuous there: no derivative passes through it."""
-    xp = z.__array_namespace__()
-    inside = (z < 0) & (z > -a)
-    return _constant(xp.where(inside, -z * _inverse(a), xp.where(z < 0, xp.ones_like(z), xp.zeros_like(z))))
-
-
-def _nodes(a: Any, c: Any, b: Any) -> list[tuple[Any, Any]]:
-    """(y, weight) of Gauss-Legendre on the pieces of [0, 1] between the kinks of y -> _own_integral(a, c y + b)."""
-    xp = b.__array_namespace__()
-    u, v = _clip01(-b * _inverse(c)), _clip01(-(a + b) * _inverse(c))
-    low, high = _constant(xp.where(u < v, u, v)), _constant(xp.where(u < v, v, u))
-    nodes = []
-    for start, end in ((0, low), (low, high), (high, 1)):
-        half, middle = (end - start) / 2, (end + start) / 2
-        nodes += [(middle - GAUSS * half, half), (middle + GAUSS * half, half)]
-    return nodes
-
-
-def _inverse(x: Any) -> Any:
-    """1 / x, and 1 near 0. (One division for all kinks: they were most of the exact loss' time.)"""
-    xp = x.__array_namespace__()
-    return 1 / xp.where((x > NEAR_ZERO) | (x < -NEAR_ZERO), x, xp.ones_like(x))
-
-
-def _relu(z: Any) -> Any:
-    xp = z.__array_namespace__()
-    return xp.where(z > 0, z, xp.zeros_like(z))
-
-
-def _clip01(z: Any) -> Any:
-    xp = z.__array_namespace__()
-    return xp.where(z > 0, xp.where(z < 1, z, xp.ones_like(z)), xp.zeros_like(z))
-
-
-def _constant(x: Any) -> Any:
-    """`x`, but a constant to jax's differentiation."""
-    if isinstance(x, (np.ndarray, np.generic)):
-        return x
-    from jax.lax import stop_gradient
-
-    return stop_gradient(x)
-
-
-def relu2_gradient(W: np.ndarray, b: np.ndarray, importance: Any, probability: Any, tied: bool = False) -> tuple:
-    """Gradient of `relu2_loss` in numpy: (dL/dW (..., m, 2), dL/db (..., 2))."""
-    a = np.sum(W**2, axis=-2)
-    c = np.sum(W[..., 0] * W[..., 1], axis=-1)
-    dW, db = np.zeros_like(W), np.zeros_like(b)
-    for i, j in ((0, 1), (1, 0)):
-        own, z_terms = a[..., i], b[..., i]
-        weights = _activity(probability[..., i], probability[..., j], tied)
-        da, dc, dz = _output_gradient(own, c, z_terms, *weights)
-        scale = importance[..., i]
-        db[..., i] += scale * dz
-        dW[..., i] += (scale * da)[..., None] * 2 * W[..., i] + (scale * dc)[..., None] * W[..., j]
-        dW[..., j] += (scale * dc)[..., None] * W[..., i]
-    return dW, db
-
-
-def _output_gradient(a: Any, c: Any, b: Any, neither: Any, only_own: Any, only_other: Any, both: Any) -> tuple:
-    """Derivatives of `_output_loss` by a, c and b."""
-    da, db = _own_gradient(a, b)
-    da, db = only_own * da, only_own * db + 2 * neither * _relu(b)
-    dc = np.zeros_like(db)
-    for y, weight in _nodes(a, c, b):
-        z = c * y + b
-        own_a, own_z = _own_gradient(a, z)
-        slope = weight * (2 * only_other * _relu(z) + both * own_z)
-        da, db, dc = da + weight * both * own_a, db + slope, dc + y * slope
-    return da, dc, db
-
-
-def _own_gradient(a: Any, z: Any) -> tuple:
-    """Derivatives of `_own_integral` by a and z."""
-    t = _kink(a, z)
-    d = 1 - a
-    return -2 * d * (1 - t**3) / 3 + z * (1 - t**2), -d * (1 - t**2) + 2 * z * (1 - t)
-
-
-def refine(
-    W: np.ndarray,
-    b: np.ndarray,
-    importance: np.ndarray,
-    probability: np.ndarray,
-    tied: bool = False,
-    iterations: int = 60,
-    tolerance: float = 1e-10,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Newton's method with Levenberg damping on `relu2_loss`, in float64, from (W, b).
-
-    W (k, m, 2), b, importance, probability (k, 2). Returns W, b, loss (k,) and the gradient's norm (k,). The loss
-    never rises; a cell stops at a gradient below `tolerance` or after `iterations`.
-    """
-    shape = W.shape
-    theta = np.concatenate([W.reshape(len(W), -1), b], axis=1).astype(np.float64)
-    importance, probability = np.asarray(importance, np.float64), np.asarray(probability, np.float64)
-
-    def unpack(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return theta[:, :-2].reshape(-1, *shape[1:]), theta[:, -2:]
-
-    def gradient(theta: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        dW, db = relu2_gradient(*unpack(theta), importance[rows], probability[rows], tied)
-        return np.concatenate([dW.reshape(len(dW), shape[1] * 2), db], axis=1)
-
-    def loss(theta: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        return relu2_loss(*unpack(theta), importance[rows], probability[rows], tied)
-
-    everything = np.arange(len(theta))
-    value, slope = loss(theta, everything), gradient(theta, everything)
-    damping = np.full(len(theta), 1e-6)
-    for _ in range(iterations):
-        rows = np.flatnonzero(np.linalg.norm(slope, axis=1) > tolerance)
-        if not rows.size:
-            break
-        hessian = _hessian(lambda t, rows=rows: gradient(t, rows), theta[rows])
-        hessian += damping[rows, None, None] * np.eye(theta.shape[1])
-        trial = theta[rows] - np.linalg.solve(hessian, slope[rows][..., None])[..., 0]
-        trial_value = loss(trial, rows)
-        better = trial_value <= value[rows]
-        damping[rows] = np.where(better, np.maximum(damping[rows] / 10, 1e-12), damping[rows] * 20)
-        theta[rows[better]], value[rows[better]] = trial[better], trial_value[better]
-        slope[rows[better]] = gradient(trial[better], rows[better])
-    W, b = unpack(theta)
-    return W, b, value, np.linalg.norm(slope, axis=1)
-
-
-def _hessian(gradient: Any, theta: np.ndarray, step: float = 1e-5) -> np.ndarray:
-    """Central differences of `gradient` at every row of theta (k, d): (k, d, d), symmetric."""
-    columns = []
-    for i in range(theta.shape[1]):
-        shift = np.zeros(theta.shape[1])
-        shift[i] = step
-        columns.append((gradient(theta + shift) - gradient(theta - shift)) / (2 * step))
-    hessian = np.stack(columns, axis=-1)
-    return (hessian + np.swapaxes(hessian, 1, 2)) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import jax
@@ -13,7 +14,7 @@ from flax import struct
 from tmsjax import data, loss, model, threefry
 from tmsjax.grid import Instance
 from tmsjax.scalars import Scalars, as_arrays, held_as_scalars, split
-from tmsjax.spec import Spec, Train
+from tmsjax.spec import REPLICA, Spec, Train
 
 EVALUATION_SAMPLES = 2**16
 EVALUATION_CHUNK = 2**10
@@ -72,8 +73,22 @@ def init(instance: Instance, spec: Spec) -> TrainState:
     bits = threefry.own_bits(key, instance.identity, sum(sizes))
     parts = jnp.split(threefry.normal(bits), np.cumsum(sizes)[:-1])
     normals = {name: part.reshape(shape) for part, (name, shape) in zip(parts, shapes.items(), strict=True)}
+    if spec.init.signs == "stratified":
+        normals["W"] = _stratified(normals["W"], instance.replica, len(spec.axis[REPLICA]))
     params = model.FAMILIES[spec.model.family].init(normals, instance)
     return TrainState(jnp.int32(0), params, optimizer(spec.train, instance).init(params))
+
+
+def _stratified(W: jax.Array, replica: Any, replicas: int) -> jax.Array:
+    """W (1, n) with the signs of features 2, 3, ... relative to the first given by the bits of the replica's number.
+
+    As many features as the replicas have whole bits for, so that they go through all patterns equally often; a bit of
+    0 is the opposite sign. The others keep the sign they drew.
+    """
+    features = min(W.shape[1] - 1, int(math.log2(replicas)))
+    bit = (replica >> jnp.arange(features, dtype=jnp.uint32)) & np.uint32(1)
+    relative = jnp.where(bit == 0, np.float32(-1), np.float32(1)) * jnp.sign(W[0, 0])
+    return jnp.concatenate([W[:, :1], relative[None] * jnp.abs(W[:, 1 : features + 1]), W[:, features + 1 :]], axis=1)
 
 
 def stream(step: Any, spec: Spec, scalars: bool = False) -> Any:
@@ -83,8 +98,10 @@ def stream(step: Any, spec: Spec, scalars: bool = False) -> Any:
     """
     if spec.train.streams == "sobol":
         points = data.sobol(spec.train.batch, data.columns(spec.data, spec.model.features))
-        return Scalars(tuple(map(jnp.asarray, points.T)), points.shape[1:]) if scalars else jnp.asarray(points)
-    return _words(threefry.purpose_key(spec.seed, threefry.STREAM, step), spec.train.batch, spec, scalars)
+        words = Scalars(tuple(map(jnp.asarray, points.T)), points.shape[1:]) if scalars else jnp.asarray(points)
+    else:
+        words = _words(threefry.purpose_key(spec.seed, threefry.STREAM, step), spec.train.batch, spec, scalars)
+    return data.masked(words, spec.data, spec.model.features)
 
 
 def _words(key: threefry.Pair, samples: int, spec: Spec, scalars: bool) -> Any:
