@@ -176,4 +176,7 @@ def test_least_of_two_values_has_the_moment_that_candidates_use():
     for values, pair in drawn.items():
         law = data.VALUES[values].moments
         assert (pair.min(0) ** 2).mean() == pytest.approx(law.least, rel=0.01)
-        assert (pair.mean(), (pair**2).mean()) == (pytest.approx(law.mean, rel=0.01), pytest.approx(law.square, rel=0.01))
+        assert (pair.mean(), (pair**2).mean()) == (
+            pytest.approx(law.mean, rel=0.01),
+            pytest.approx(law.square, rel=0.01),
+        )

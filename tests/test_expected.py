@@ -103,7 +103,9 @@ def test_exact_loss_and_gradient_at_the_edges(name):
     assert float(expected.relu_loss(*case)) == pytest.approx(value, rel=2e-6, abs=1e-9)
     slopes = jax.grad(expected.relu_loss, argnums=(0, 1))(*case)
     with jax.enable_x64(True):
-        double = jax.grad(expected.relu_loss, argnums=(0, 1))(*(jnp.asarray(v) for v in (W, b, importance, probability)))
+        double = jax.grad(expected.relu_loss, argnums=(0, 1))(
+            *(jnp.asarray(v) for v in (W, b, importance, probability))
+        )
     for slope, reference in zip(slopes, double, strict=True):
         assert np.isfinite(reference).all()
         np.testing.assert_allclose(slope, reference, rtol=1e-5, atol=1e-6)
@@ -132,8 +134,8 @@ def test_gradients_are_finite_differences(features, tied):
 
 
 def cube_integral(g: np.ndarray, b: float) -> float:
-    """The integral over the cube of ReLU(g . x + b)^2: 2 / ((k + 2)! prod g) sum_T (-1)^(k - |T|) ReLU(g_T + b)^(k + 2),
-    g_T the sum over T (Lasserre 2021, and science of the project); for g well away from 0."""
+    """The integral over the cube of ReLU(g . x + b)^2: 2 / ((k + 2)! prod g) sum_T (-1)^(k - |T|) ReLU(g_T + b)^(k + 2)
+    with g_T the sum over T; for g well away from 0."""
     k = len(g)
     subsets = itertools.product([0, 1], repeat=k)
     terms = [(-1) ** (k - sum(t)) * max(float(np.dot(t, g)) + b, 0) ** (k + 2) for t in subsets]
@@ -142,7 +144,7 @@ def cube_integral(g: np.ndarray, b: float) -> float:
 
 @pytest.mark.parametrize("others", [1, 2, 3, 4])
 def test_nested_quadrature_is_the_closed_form_over_a_cube(others):
-    """With own weight a = 0 the output is ReLU(g . y + b), and its error E (x - output)^2 = 1/3 - E output + E output^2."""
+    """With own weight a = 0 the output is ReLU(g . y + b), and its error 1/3 - E output + E output^2."""
     for _ in range(5):
         g, b = RNG.choice([-1, 1], others) * RNG.uniform(0.3, 1.2, others), RNG.normal() * 0.5
         square, error = expected._means(np.float64(0), list(g), np.float64(b))

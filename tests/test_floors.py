@@ -39,6 +39,9 @@ FLOORS = {
     "merge": 8,
     "comparison": 8,
     "plots": 7,
+    "replicas": 7,
+    "boundary": 7,
+    "study_plots": 8,
     "estimate": 9,
     "bound": 6,
     "competitors": 8,
@@ -47,8 +50,22 @@ FLOORS = {
     "cli": 10,
     "__init__": 11,
 }
-ONLY_IN = {"orbax": {"checkpoint"}, "matplotlib": {"plots"}, "contourpy": {"analysis"}, "typer": {"cli"}}
-WITHOUT_JAX = ["spec", "expected", "loader", "run", "analysis", "comparison", "plots", "metrics", "theory", "store", "cli"]
+ONLY_IN = {"orbax": {"checkpoint"}, "matplotlib": {"plots", "study_plots"}, "contourpy": {"analysis"}, "typer": {"cli"}}
+WITHOUT_JAX = [
+    "spec",
+    "expected",
+    "loader",
+    "run",
+    "analysis",
+    "comparison",
+    "replicas",
+    "plots",
+    "study_plots",
+    "metrics",
+    "theory",
+    "store",
+    "cli",
+]
 
 
 def imports(module: str) -> set[str]:

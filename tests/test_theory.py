@@ -87,7 +87,7 @@ def test_candidates_of_constant_values_are_sums_over_four_cases():
 
 @pytest.mark.parametrize("probability", [0.7, 0.85, 0.95])
 def test_onset_is_where_the_dedicated_solution_turns_unstable(probability):
-    """Newton from a dedicated solution with a small minor weight: it dies below the onset's ratio and grows above it."""
+    """From a dedicated solution with a small minor weight: it dies below the onset's ratio and grows above it."""
     at = theory.onset(probability)
     ratios = np.array([at - 0.01, at + 0.01])
     importance, p = np.stack([np.ones(2), ratios], 1), np.full((2, 2), probability)

@@ -30,6 +30,7 @@ MASKED = -1  # no replica of the cell is usable
 
 FEATURE_CLASSES = ("not represented", "dedicated", "superposition")
 TWO_FEATURE_PHASES = ("none", "first only", "second only", "superposition")
+SIGNED_PHASES = ("none", "first only", "second only", "antipodal", "same sign")
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,21 @@ def cell_phases(classes: np.ndarray, shown: Layout) -> np.ndarray:
 def phases_of(W: np.ndarray, shown: Layout) -> np.ndarray:
     """Phases of models W (..., m, n)."""
     return cell_phases(classify(metrics.norms(W), metrics.superposition(W), W.shape[-2]), shown)
+
+
+def signed_phases(W: np.ndarray) -> np.ndarray:
+    """Index into SIGNED_PHASES of models W (..., 1, 2): superposition told apart by the sign of w1 w2."""
+    represented = np.abs(W[..., 0, :]) >= REPRESENTED
+    same = represented.all(-1) & (W[..., 0, 0] * W[..., 0, 1] > 0)
+    return (represented[..., 0] + 2 * represented[..., 1] + same).astype(np.int8)
+
+
+def best_weights(dataset: xr.Dataset) -> np.ndarray:
+    """W (..., m, n) of the best replica of every cell; zeros where every replica diverged."""
+    dims = [a.name for a in spec_of(dataset).axes if a.name != REPLICA]
+    W, loss, ok = _by_replica(dataset, dims)
+    best = np.argmin(np.where(ok, loss, np.inf), axis=-1)
+    return np.take_along_axis(W, best[..., None, None, None], axis=-3)[..., 0, :, :]
 
 
 def phase_map(results: Any, select: str = "best") -> xr.Dataset:

@@ -1,9 +1,9 @@
 """The exact expected loss of ReLU models with few features, by split quadrature instead of samples.
 
-The convention is the sum over features and the mean over samples: E sum_i I_i (x_i - x'_i)^2 with x' = ReLU(W^T W x + b)
-and active values uniform on [0, 1]. Everything is elementwise and works with numpy (float64, without jax) and with jax.
+The convention is the sum over features and the mean over samples: E sum_i I_i (x_i - x'_i)^2, x' = ReLU(W^T W x + b),
+active values uniform on [0, 1]. Everything is elementwise and works with numpy (float64, without jax) and with jax.
 
-How: output i sees a x_i + z with a = |W_i|^2 and z = b_i + sum_j c_j x_j over the other active features, c_j = W_i . W_j.
+How: output i sees a x_i + z, a = |W_i|^2 and z = b_i + sum_j c_j x_j over the other active features, c_j = W_i . W_j.
 Its own feature is integrated in closed form (`_own_integral`), a piecewise cubic of z. The others follow one inside the
 other. As a function of x_j each integrand is a polynomial between known kinks, so that Gauss-Legendre on every piece is
 exact; nothing is divided by an a or c that may be 0. Derived here; checked against quadrature, closed forms for a whole
@@ -26,7 +26,7 @@ def relu_loss(W: Any, b: Any, importance: Any, probability: Any, tied: bool = Fa
     """Exact loss of x' = ReLU(W^T W x + b) for n <= 5, any m; shape (...).
 
     W (..., m, n), b, importance, probability (..., n), numpy or jax. `tied`: features are active together where they
-    can be. Raises ValueError for n > 5. Numpy holds 15 points at once for each model of 3 features, 405 of 4, 27,540 of 5.
+    can be. Raises ValueError for n > 5. Numpy holds 15 points at once for a model of 3 features, 405 of 4, 27,540 of 5.
     """
     n = W.shape[-1]
     if n > MOST_FEATURES:

@@ -124,7 +124,8 @@ def exact_optimum(
     repeated = [np.repeat(v, count, axis=0) for v in inputs]
     theta, loss = descend(problem, theta.reshape(-1, problem.size), *repeated, steps=DESCENT_STEPS)
     best = _best_two(problem, theta.reshape(len(cells), count, -1), loss.reshape(len(cells), count), *inputs)
-    return Optimum(*(v[inverse] for v in best), count)
+    W, b, loss, gradient, second = (v[inverse] for v in best)
+    return Optimum(W, b, loss, gradient, second, count)
 
 
 def structured_starts(features: int, hidden: int) -> np.ndarray:
@@ -185,9 +186,9 @@ def _best_two(problem: Problem, theta: np.ndarray, loss: np.ndarray, *inputs: np
         if not rows.size:
             break
         pick = np.argmin(np.where(left[rows], loss[rows], np.inf), axis=1)
-        chosen, given = theta[rows, pick], [v[rows] for v in inputs]
+        chosen, given = theta[rows, pick], tuple(v[rows] for v in inputs)
         other, other_value, other_slope = refine(problem, chosen, *given)
-        stable = np.linalg.eigvalsh(hessian(problem, other, *given))[:, 0] > -1e-6
+        stable = np.linalg.eigvalsh(hessian(problem, other, given[0], given[1]))[:, 0] > -1e-6
         found = (_distance(problem, other, best[rows]) > SAME) & stable
         second[rows[found]] = np.maximum(other_value, value[rows])[found]
         better = other_value < value[rows]

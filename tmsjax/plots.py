@@ -44,7 +44,7 @@ def phase_map(trained: xr.Dataset, theories: dict[str, np.ndarray] | None = None
         _draw_boundaries(axes, trained, theories or {})
         spec = analysis.spec_of(trained)
         axes.set_title(f"{spec.name}: trained, {_selection(trained)}")
-        _colour_key(key)
+        colour_key(key)
     return figure
 
 
@@ -67,7 +67,7 @@ def panels(trained: xr.Dataset, theories: dict[str, np.ndarray], weights: dict[s
         parts[count - 1].set_title(f"trained, {_selection(trained)}")
         for axes in parts[1:count]:
             axes.set_ylabel("")
-        _colour_key(parts[count])
+        colour_key(parts[count])
     return figure
 
 
@@ -245,10 +245,11 @@ def _edges(trained: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Borders of the cells along x and y, half-way between coordinates (in the logarithm on log axes)."""
     spec = analysis.spec_of(trained)
     shown = analysis.layout(spec)
-    return tuple(_borders(trained[a].to_numpy().astype(float), analysis.is_log(spec, a)) for a in (shown.x, shown.y))  # type: ignore[return-value]
+    return tuple(borders(trained[a].to_numpy().astype(float), analysis.is_log(spec, a)) for a in (shown.x, shown.y))  # type: ignore[return-value]
 
 
-def _borders(values: np.ndarray, log: bool) -> np.ndarray:
+def borders(values: np.ndarray, log: bool) -> np.ndarray:
+    """Borders of cells around `values`, half-way between them (in the logarithm with `log`)."""
     v = np.log(values) if log else values
     if len(v) == 1:
         out = np.array([v[0] - 0.5, v[0] + 0.5])
@@ -295,7 +296,7 @@ def _draw_boundaries(axes: Axes, trained: xr.Dataset, theories: dict[str, np.nda
         axes.legend(loc="lower right", framealpha=0.9)
 
 
-def _colour_key(axes: Axes) -> None:
+def colour_key(axes: Axes) -> None:
     """The two-dimensional legend: norm upwards, superposition to the right."""
     steps = np.linspace(0, 1, 40)
     superposition, norm = np.meshgrid(steps, steps)

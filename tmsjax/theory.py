@@ -1,7 +1,7 @@
 """Theory: candidate solutions and their losses, the exact loss of linear models, where superposition sets in.
 
-Functions broadcast over leading axes, in numpy (float64, without jax); `linear_loss` in jax too. Convention: the loss is
-the sum over features and the mean over samples, E sum_i I_i (x_i - x'_i)^2. Source of the candidates: the paper,
+Functions broadcast over leading axes, in numpy (float64, without jax); `linear_loss` in jax too. Convention: the loss
+is the sum over features and the mean over samples, E sum_i I_i (x_i - x'_i)^2. Source of the candidates: the paper,
 section "The phase change". The exact loss of ReLU models: expected.py.
 """
 
@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from scipy import optimize
-
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,8 @@ def candidates(features: int) -> np.ndarray:
 def candidate_losses(importance: np.ndarray, probability: np.ndarray, values: str = "uniform") -> np.ndarray:
     """Losses of the `candidates` of m = n - 1, shape (..., k), for `importance`, `probability` (..., n).
 
-    A dropped feature costs I v(p), with its mean as bias; an antipodal pair (I_i + I_j) p_i p_j E min(x, y)^2: where both
-    are active, each is reproduced but for the smaller value.
+    A dropped feature costs I v(p), with its mean as bias; an antipodal pair (I_i + I_j) p_i p_j E min(x, y)^2: where
+    both are active, each is reproduced but for the smaller value.
     """
     dropped = importance * variance(probability, values)
     pairs = [
@@ -77,9 +76,9 @@ def candidate_boundary(extra_importance: Any, values: str = "uniform") -> Any:
 def onset(probability: float) -> float:
     """The least ratio of importances (minor : major) at which a dedicated feature lets in the minor one continuously.
 
-    n = 2, m = 1, exact loss, uniform values. At the ReLU optimum without superposition, W = [1, 0] and b = (0, p/2), let
-    the minor weight be w. To order w^2 the minor output gains r v(p) w^2, and the major one loses kappa(p) w^2, where its
-    weight 1 + alpha w and bias beta w are chosen best: kappa = min over alpha, beta of
+    n = 2, m = 1, exact loss, uniform values. At the ReLU optimum without superposition, W = [1, 0] and b = (0, p/2),
+    let the minor weight be w. To order w^2 the minor output gains r v(p) w^2, and the major one loses kappa(p) w^2,
+    where its weight 1 + alpha w and bias beta w are chosen best: kappa = min over alpha, beta of
     p E (alpha x + y + beta)^2 + (1 - p) E ReLU(y + beta)^2 with y = -x_2, x uniform. So it sets in at kappa / v. (Equal
     signs, y = +x_2, cost more for every p < 1.)
     """
