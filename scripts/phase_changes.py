@@ -257,7 +257,8 @@ def selection(report: Report) -> dict:
         mapped = analysis.phase_map(ten, rule)
         coloured[text] = (mapped["norm"].to_numpy()[..., 1], mapped["superposition"].to_numpy()[..., 1])
     curve = theory.candidate_boundary(grid[0])
-    report.figure("selection_maps", study_plots.colour_maps(coloured, grid, dict.fromkeys(coloured, curve)))
+    grids, same = dict.fromkeys(coloured, grid), dict.fromkeys(coloured, curve)
+    report.figure("selection_maps", study_plots.colour_maps(coloured, grids, same))
     near = np.abs(np.log(grid[0])) <= math.log(2)
     inside = (phases == 3) & near[None]
     return {
@@ -376,12 +377,12 @@ def zroe1(report: Report) -> dict:
         "at_ratio_one": [*np.abs(W[len(grid[1]) // 2, at_one]), *b[len(grid[1]) // 2, at_one]],
         "loss_over_independent": float(np.mean(stored["loss"])),
     }
-    # classes of the maps as colours of signed phases: first only, second only, and neither as superposition's colour
     coloured = {name: np.select([v == 1, v == -1], [1, 2], 0) for name, v in maps.items()}
     coloured["exact optimum, his data"] = optimal
-    report.figure(
-        "zroe1_maps", study_plots.class_maps(coloured, grid, log=False, curve=theory.candidate_boundary(grid[0]))
-    )
+    coloured["best of 10, independent"] = analysis.signed_phases(analysis.best_weights(runs["relu"].dataset))
+    curve = theory.candidate_boundary(grid[0])
+    drawn = study_plots.class_maps(coloured, grid, log=False, curve=curve, names={0: "neither alone"})
+    report.figure("zroe1_maps", drawn)
     for name in ("relu", "relu-tied"):
         W = runs[name].dataset["W"].to_numpy()
         antipodal = analysis.signed_phases(W) == analysis.SIGNED_PHASES.index("antipodal")
@@ -466,28 +467,31 @@ def budget(report: Report) -> dict:
 
 def activations(report: Report) -> dict:
     """6. GELU, and values that are not uniform."""
-    kinds = {"constant": "constant", "half-normal": "half-normal", "gelu": "uniform"}
     base = report.run("selection").dataset.isel(replica=slice(10))
-    grid = grid_of(base)
-    mapped = {"ReLU, uniform": analysis.phase_map(base)}
-    curves = {"ReLU, uniform": theory.candidate_boundary(grid[0])}
-    out: dict[str, Any] = {}
-    for name, values in kinds.items():
-        run = report.run(name)
-        title = "GELU, uniform" if name == "gelu" else f"ReLU, {name}"
-        mapped[title] = analysis.phase_map(run.dataset)
-        if name != "gelu":
-            curves[title] = theory.candidate_boundary(grid[0], values)
-        out[name] = of_map(run)
-        signed = analysis.signed_phases(analysis.best_weights(run.dataset))
-        out[name]["shares"] = {p: np.mean(signed == k) for k, p in enumerate(analysis.SIGNED_PHASES)}
-        out[name]["apex"] = float(theory.candidate_boundary(1.0, values))
-        theirs = analysis.candidate_phases(base)
-        out[name]["agreement_with_relu_candidate"] = np.mean(mapped[title]["phase"].to_numpy() == theirs)
-    colours = {
-        name: (m["norm"].to_numpy()[..., 1], m["superposition"].to_numpy()[..., 1]) for name, m in mapped.items()
+    runs = {name: report.run(name) for name in ("constant", "half-normal", "gelu")}
+    titles = {"constant": "ReLU, constant 1", "half-normal": "ReLU, half-normal", "gelu": "GELU, uniform"}
+    datasets = {"ReLU, uniform": base} | {titles[name]: run.dataset for name, run in runs.items()}
+    grids = {title: grid_of(dataset) for title, dataset in datasets.items()}
+    curves = {
+        title: theory.candidate_boundary(grids[title][0], analysis.spec_of(dataset).data.values)
+        for title, dataset in datasets.items()
+        if not title.startswith("GELU")
     }
-    report.figure("activations", study_plots.colour_maps(colours, grid, curves))
+    colours = {}
+    for title, dataset in datasets.items():
+        mapped = analysis.phase_map(dataset)
+        colours[title] = mapped["norm"].to_numpy()[..., 1], mapped["superposition"].to_numpy()[..., 1]
+    report.figure("activations", study_plots.colour_maps(colours, grids, curves))
+    out: dict[str, Any] = {}
+    for name, run in runs.items():
+        signed = analysis.signed_phases(analysis.best_weights(run.dataset))
+        shares = {p: np.mean(signed == k) for k, p in enumerate(analysis.SIGNED_PHASES)}
+        apex = float(theory.candidate_boundary(1.0, run.spec.data.values))
+        relu = analysis.phases_of(
+            theory.candidate_weights(*analysis.cell_inputs(run.dataset)), analysis.layout(run.spec)
+        )
+        same = np.mean(analysis.phase_map(run.dataset)["phase"].to_numpy() == relu)
+        out[name] = {**of_map(run), "shares": shares, "apex": apex, "as_uniform_relu": same}
     return out
 
 

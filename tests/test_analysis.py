@@ -277,7 +277,17 @@ def test_models_of_a_cell_are_ordered_by_loss():
 
 def test_theories_that_apply():
     dataset = theory_results(5)
-    assert list(comparison.theory_phases(dataset, None)) == []
+    assert list(comparison.theory_phases(dataset, None)) == ["candidate"]
+    exact = comparison.exact_map(dataset)
+    assert list(comparison.theory_phases(dataset, exact)) == ["candidate", "exact"]
+    for other in ({"model": {"activation": "gelu"}}, {"data": {"activity": "tied"}}):
+        W, loss = everywhere([[1, 0]], [0.1])
+        assert list(comparison.theory_phases(results(W, loss, raw=small_spec(**other)), None)) == []
+    W, loss = everywhere([[1, 0]], [0.1])
+    unbiased = results(W, loss, raw=small_spec(model={"family": "tied-no-bias"}))
+    assert list(comparison.theory_phases(unbiased, comparison.exact_map(unbiased))) == ["exact"]
+    constant = results(W, loss, raw=small_spec(data={"values": "constant"}))
+    assert list(comparison.theory_phases(constant, None)) == ["candidate"]
     linear = small_spec(model={"activation": "linear"})
     W, loss = everywhere([[1, 0]], [0.1])
     assert list(comparison.theory_phases(results(W, loss, raw=linear), None)) == ["exact"]

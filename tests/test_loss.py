@@ -73,6 +73,10 @@ CASES = {
     "relu": small_spec(),
     "relu, tied": small_spec(data={"activity": "tied"}),
     "relu, m = 3": small_spec(model={"hidden": 3}),
+    "relu, n = 3": plain_spec(3, 2),
+    "relu, n = 3, tied": plain_spec(3, 2, data={"activity": "tied"}),
+    "relu, no bias": small_spec(model={"family": "tied-no-bias"}),
+    "linear, no bias": plain_spec(6, 2, model={"activation": "linear", "family": "tied-no-bias"}),
     "linear": plain_spec(6, 2, model={"activation": "linear"}),
     "linear, tied": plain_spec(6, 2, model={"activation": "linear"}, data={"activity": "tied"}),
     "linear, constant": plain_spec(6, 2, model={"activation": "linear"}, data={"values": "constant"}),
@@ -107,7 +111,7 @@ def test_exact_loss_and_gradient_are_the_same_on_both_paths(name):
     np.testing.assert_allclose(
         join(jax.grad(loss.exact)(scalar_params, scalar_table, spec)["W"]), slopes["W"], rtol=1e-4, atol=1e-6
     )
-    for k in range(spec.model.features):
+    for k in range(spec.model.features if "b" in params else 0):
         shift = jnp.zeros(spec.model.features).at[k].set(1e-2)
         up, down = (float(loss.exact({**params, "b": params["b"] + s}, table, spec)) for s in (shift, -shift))
         assert slopes["b"][k] == pytest.approx((up - down) / 2e-2, rel=2e-2, abs=2e-3)

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 a run or a check failed, 2 bad input (nothing was started)
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 import sys
@@ -371,7 +372,8 @@ def _progress(spec: Spec) -> Iterator[Callable[[Progress], None]]:
     unit = "samples/s" if spec.train.loss == "sampled" else "model-steps/s"
 
     def text(p: Progress) -> str:
-        return f"{p.models_per_second:,.0f} models/s {p.samples_per_second:.1e} {unit} mean loss {p.mean_loss:.3g}"
+        loss = f" mean loss {p.mean_loss:.3g}" if math.isfinite(p.mean_loss) else ""  # none was recorded yet
+        return f"{p.models_per_second:,.0f} models/s {p.samples_per_second:.1e} {unit}{loss}"
 
     if not sys.stdout.isatty():
         told = [0.0]

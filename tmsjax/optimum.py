@@ -19,6 +19,7 @@ import numpy as np
 import optax
 
 from tmsjax import expected
+from tmsjax.ensemble import WIDE_VECTORS
 from tmsjax.machine import cores
 
 DESCENT_STEPS = 800
@@ -225,7 +226,7 @@ def _value_and_gradient(problem: Problem) -> Callable:
         value, back = jax.vjp(lambda theta: problem.total(theta, *inputs[1:]), inputs[0])
         return value, back(jnp.ones_like(value))[0]
 
-    return jax.jit(evaluate)
+    return jax.jit(evaluate, compiler_options=WIDE_VECTORS)
 
 
 @cache
@@ -242,7 +243,7 @@ def _descent(problem: Problem, steps: int, rate: float) -> Callable:
         theta = jax.lax.fori_loop(0, steps, step, (theta, optimizer.init(theta)))[0]
         return theta, problem.total(theta, *inputs)
 
-    return jax.jit(run)
+    return jax.jit(run, compiler_options=WIDE_VECTORS)
 
 
 def _in_chunks(problem: Problem, function: Callable, *arrays: np.ndarray) -> tuple:

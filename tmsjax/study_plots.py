@@ -28,9 +28,16 @@ Grid = tuple[np.ndarray, np.ndarray]  # importance (x), probability (y), both ri
 
 
 def class_maps(
-    maps: Mapping[str, np.ndarray], grid: Grid, *, log: bool = True, curve: np.ndarray | None = None
+    maps: Mapping[str, np.ndarray],
+    grid: Grid,
+    *,
+    log: bool = True,
+    curve: np.ndarray | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> Figure:
-    """SIGNED_PHASES of each map, side by side; `curve`: a boundary's probability at every importance, dashed."""
+    """SIGNED_PHASES of each map, side by side; `curve`: a boundary's probability at every importance, dashed; `names`:
+    of classes that are to be called otherwise."""
+    called = dict(enumerate(SIGNED_PHASES)) | dict(names or {})
     with rc_context(plots.STYLE):
         figure = Figure(figsize=(3.1 * len(maps) + 0.4, 3.9), layout="constrained")
         present: set[int] = set()
@@ -40,23 +47,21 @@ def class_maps(
             _boundary(axes, grid, curve)
             axes.set_title(name)
             present |= set(np.unique(phases).tolist())
-        patches = [
-            Patch(facecolor=CLASS_COLOURS[k], edgecolor="#888888", label=SIGNED_PHASES[k]) for k in sorted(present)
-        ]
+        patches = [Patch(facecolor=CLASS_COLOURS[k], edgecolor="#888888", label=called[k]) for k in sorted(present)]
         figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False)
     return figure
 
 
 def colour_maps(
-    maps: Mapping[str, tuple[np.ndarray, np.ndarray]], grid: Grid, curves: Mapping[str, np.ndarray] | None = None
+    maps: Mapping[str, tuple[np.ndarray, np.ndarray]], grids: Mapping[str, Grid], curves: Mapping[str, np.ndarray]
 ) -> Figure:
     """The extra feature's (norm, superposition) of each map in the paper's colours, side by side; a curve for some."""
     with rc_context(plots.STYLE):
         figure = Figure(figsize=(3.0 * len(maps) + 1.3, 3.6), layout="constrained")
         parts = figure.subplots(1, len(maps) + 1, width_ratios=[4.0] * len(maps) + [1])
         for k, (axes, (name, (norm, superposition))) in enumerate(zip(parts, maps.items(), strict=False)):
-            _mesh(axes, grid, plots.colours(norm, superposition), True)
-            _boundary(axes, grid, (curves or {}).get(name))
+            _mesh(axes, grids[name], plots.colours(norm, superposition), True)
+            _boundary(axes, grids[name], curves.get(name))
             axes.set_title(name)
             if k:
                 axes.set_ylabel("")
@@ -125,7 +130,7 @@ def boundaries(ratio: np.ndarray, curves: Mapping[str, np.ndarray], weights: Map
             right.plot(ratio, values, dash, color=tone, label=name)
         right.set_ylabel("value just inside the jump")
         right.axhline(0, color="black", linewidth=0.5)
-        right.legend(frameon=False, ncols=2, loc="center left", bbox_to_anchor=(0.0, 0.55))
+        right.legend(frameon=False, ncols=2, loc="center left", bbox_to_anchor=(0.0, 0.29))
         for axes in (left, right):
             axes.set_xlabel("importance of the minor feature / major")
             axes.grid(alpha=0.3)
