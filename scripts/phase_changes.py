@@ -49,8 +49,8 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 COUNTS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32)
 BUDGETS = {
-    "steps": (250, 500, 1000, 2000, 4000, 8000),
-    "batch": (16, 64, 256),
+    "steps": (125, 250, 500, 1000, 2000, 4000),
+    "batch": (4, 16, 64, 256),
     "schedule": ("constant", "linear", "cosine"),
 }
 # Losses per sample in the replication's logs: the last epoch of each of its ten ReLU runs, and of the linear one.
@@ -77,7 +77,10 @@ class Report:
     def __init__(self, out: Path, quick: bool):
         self.out, self.quick = out, quick
         self.path = out / "results.json"
-        self.numbers: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
 
     def run(self, name: str) -> Any:
         return tmsjax.open_run(self.out / "runs" / name)
@@ -87,8 +90,7 @@ class Report:
             print(f"  {path}")
 
     def keep(self, section: str, numbers: dict) -> None:
-        self.numbers[section] = json_copy(numbers)
-        write_json(self.path, self.numbers)
+        write_json(self.path, self.numbers | {section: json_copy(numbers)})
 
 
 def train(name: str, report: Report) -> None:
@@ -532,16 +534,12 @@ def main(
         start = time.monotonic()
         numbers = SECTIONS[part](report)
         report.keep(part, {**numbers, "analysis_seconds": time.monotonic() - start})
+    known = report.numbers
     infos = [report.run(name).directory.info() for name in RUNS if (out / "runs" / name / "results.nc").exists()]
-    parts = [report.numbers[part]["analysis_seconds"] for part in SECTIONS if part in report.numbers]
-    facts = {
-        "seconds_of_training": sum(info["seconds_of_training"] for info in infos),
-        "seconds_of_analysis": sum(parts),
-        "device": infos[0]["device"] if infos else "",
-        "quick": quick,
-    }
-    report.keep("all", facts)
-    report = Report(out, quick)
+    training = sum(info["seconds_of_training"] for info in infos)
+    rest = sum(known[part]["analysis_seconds"] for part in SECTIONS if part in known)
+    facts = {"seconds_of_training": training, "seconds_of_analysis": rest, "minutes": (training + rest) / 60}
+    report.keep("all", {**facts, "device": infos[0]["device"] if infos else "n/a", "quick": quick})
     write_text(out / "phase_changes.md", render(TEMPLATE.read_text(encoding="utf-8"), report.numbers))
     print(out / "phase_changes.md")
 

@@ -62,9 +62,8 @@ def test_lines_draw_every_curve_in_its_panel():
 @pytest.mark.parametrize("name", ["candidate curve", "jump of the exact optimum", "continuous onset"])
 def test_boundaries_draw_probabilities_and_weights(name):
     ratio = np.array([0.2, 0.6, 1.0])
-    curves = {
-        k: ratio * s for k, s in (("candidate curve", 0.5), ("jump of the exact optimum", 0.6), ("continuous onset", 1))
-    }
+    names = ("candidate curve", "jump of the exact optimum", "continuous onset")
+    curves = {k: ratio * s for k, s in zip(names, (0.5, 0.6, 1.0), strict=True)}
     weights = {k: ratio for k in "abcd"}
     left, right = study_plots.boundaries(ratio, curves, weights).axes
     drawn = {line.get_label(): line.get_ydata() for line in left.lines}

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,6 +15,8 @@ from tmsjax.files import CheckpointError, RunError
 from tmsjax.loader import load_spec
 from tmsjax.spec import to_toml
 from tmsjax.sweep import Interrupted, run_sweep
+
+SWEEPS = Path(__file__).parents[1] / "sweeps"
 
 
 @pytest.mark.smoke
@@ -137,3 +140,26 @@ def test_the_sweep_files_are_valid_and_have_the_sizes_they_say():
     assert load_spec("sweeps/one_neuron_relu.toml").instances == 1_024_000
     assert load_spec("sweeps/one_neuron_linear.toml").instances == 100_000
     assert tomllib.loads(to_toml(load_spec("sweeps/one_neuron_relu.toml")))["train"]["batch"] == 64
+
+
+@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_sweep_file_says_its_command_and_how_many_models_it_trains(path):
+    text = path.read_text()
+    spec = load_spec(path)
+    assert f"tmsjax run sweeps/{path.name}" in text
+    assert f"{spec.instances:,}" in text
+
+
+def test_models_without_bias_train_map_and_compare(small, tmp_path):
+    small["model"]["family"] = "tied-no-bias"
+    small["train"] |= {"steps": 2000, "batch": 64}
+    small["axes"]["replica"]["count"] = 12
+    run = run_sweep(small, tmp_path / "run")
+    assert "b" not in run.dataset
+    facts = tmsjax.compare(run)
+    assert facts["exact"]["agreement"] == 1
+    assert "candidate" not in facts
+    dense = run.dataset.sel(feature_probability=1.0, extra_importance=1.0, method="nearest")
+    W = dense["W"].to_numpy()[dense["loss"].to_numpy().argmin(), 0]
+    assert W[0] * W[1] > 0.2  # without bias, dense features share a direction with the same sign
+    tmsjax.plots.models(run.dataset, {"feature_probability": 1.0, "extra_importance": 1.0})
