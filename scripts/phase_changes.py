@@ -47,12 +47,10 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     "gelu": ("one_neuron_gelu", [], COARSE),
 }
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
-COUNTS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32)
-BUDGETS = {
-    "steps": (125, 250, 500, 1000, 2000, 4000),
-    "batch": (4, 16, 64, 256),
-    "schedule": ("constant", "linear", "cosine"),
-}
+COUNTS = tuple(range(1, 33))
+STEPS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
+BATCHES = (4, 16, 64, 256)
+SCHEDULES = ("constant", "linear", "cosine")
 # Losses per sample in the replication's logs: the last epoch of each of its ten ReLU runs, and of the linear one.
 # Each total is of 100,000 models and of two columns for every sample.
 PUBLISHED_RELU = (
@@ -253,7 +251,10 @@ def selection(report: Report) -> dict:
     shown = {RULES[rule]: (counts, 100 * np.array(curves[rule])) for rule in RULES}
     shown["best loss, stratified signs"] = (counts, 100 * np.array(curves["stratified"]))
     label = "cells as in exact theory, %"
-    report.figure("selection_curves", study_plots.lines({"": shown}, x="number of replicas a cell", y=label))
+    report.figure(
+        "selection_curves",
+        study_plots.lines({"": shown}, x="replicas a cell", y=label, ticks=[k for k in counts if k & (k - 1) == 0]),
+    )
     coloured = {}
     for rule, text in RULES.items():
         mapped = analysis.phase_map(ten, rule)
@@ -397,7 +398,13 @@ def zroe1(report: Report) -> dict:
     }
     report.figure(
         "zroe1_antipodal",
-        study_plots.lines({"": shares}, x=study_plots.IMPORTANCE, y="models that end antipodal, %", floor=0),
+        study_plots.lines(
+            {"": shares},
+            x=study_plots.IMPORTANCE,
+            y="models that end antipodal, %",
+            ticks=(0.1, 0.3, 1, 3, 10),
+            floor=0,
+        ),
     )
     near = (grid[0] >= 0.5) & (grid[0] <= 2)
     tied = out["relu-tied"]["antipodal_by_importance"][near]
@@ -409,15 +416,15 @@ def budget(report: Report) -> dict:
     """5. Agreement with exact theory against steps, batch, schedule and learning rate."""
     sweep = ROOT / "sweeps" / "budget.toml"
     coarse = COARSE[:2] if report.quick else []
-    steps = BUDGETS["steps"][:2] if report.quick else BUDGETS["steps"]
-    batches = BUDGETS["batch"][:2] if report.quick else BUDGETS["batch"]
+    steps = STEPS[2:4] if report.quick else STEPS
+    batches = BATCHES[1:3] if report.quick else BATCHES
     cache = report.out / "budget.json"
     known: dict[str, list[float]] = json.loads(cache.read_text()) if cache.exists() else {}
     spec = tmsjax.load_spec(sweep, coarse)
     rates = spec.axis["learning_rate"].values
     expected = None
     start = time.monotonic()
-    for schedule in BUDGETS["schedule"]:
+    for schedule in SCHEDULES:
         for batch in batches:
             for count in steps:
                 key = f"{schedule} {batch} {count}"
@@ -438,13 +445,13 @@ def budget(report: Report) -> dict:
                     flush=True,
                 )
     panels = {}
-    for schedule in BUDGETS["schedule"]:
+    for schedule in SCHEDULES:
         curves = {}
         for batch in batches:
             best = [100 * max(known[f"{schedule} {batch} {count}"]) for count in steps]
             curves[f"batch {batch}"] = (steps, best)
         panels[f"{schedule} schedule"] = curves
-    report.figure("budget", study_plots.lines(panels, x="steps", y="cells as in exact theory, %"))
+    report.figure("budget", study_plots.lines(panels, x="steps", y="cells as in exact theory, %", ticks=steps[::2]))
     rows: list[dict] = [
         {"schedule": s, "batch": int(b), "steps": int(c), "samples": int(b) * int(c), "rate": rates[k], "agreement": v}
         for key, values in known.items()
@@ -453,7 +460,7 @@ def budget(report: Report) -> dict:
     ]
     enough = [row for row in rows if row["agreement"] >= 0.99]
     least = {}
-    for schedule in BUDGETS["schedule"]:
+    for schedule in SCHEDULES:
         of = [row for row in enough if row["schedule"] == schedule]
         least[schedule] = {
             "samples": min(of, key=lambda row: (row["samples"], row["steps"])) if of else None,

@@ -3,138 +3,127 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 RULES = {"best": "best loss", "paper": "mean without the worst", "vote": "vote", "single": "one model"}
+Rows = list[list[str]]
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
+def table(head: list[str], rows: Rows) -> str:
     lines = [" | ".join(head), " | ".join(["---"] * len(head)), *(" | ".join(row) for row in rows)]
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def tables(numbers: dict) -> dict[str, str]:
-    """The report's tables in Markdown, from the results."""
-    out = {}
-    if "exact" in numbers:
-        j = numbers["exact"]["jump"]
-        rows = []
-        for k, ratio in enumerate(j["ratio"]):
-            onset = f"{j['onset'][k]:.3f}" if j["onset"][k] > j["probability"][k] else ""
-            inside = [f"{v:.3f}" for v in j["inside"][k]]
-            rows.append(
-                [
-                    f"{ratio:g}",
-                    f"{j['candidate'][k]:.4f}",
-                    f"{j['probability'][k]:.4f}",
-                    onset,
-                    *inside,
-                    f"{j['outside'][k][1]:.3f}",
-                ]
-            )
-        head = ["r", "candidate p", "jump p", "onset p", "w major", "w minor", "b major", "b minor", "w minor outside"]
-        out["jump"] = table(head, rows)
-    if "selection" in numbers:
-        s = numbers["selection"]
-        names = {**RULES, "stratified": "best, stratified signs"}
-        some = [k for k, count in enumerate(s["counts"]) if count in (1, 2, 3, 4, 8, 10, 16, 32)]
-        head = ["rule", *(f"K = {s['counts'][k]}" for k in some)]
-        out["rules"] = table(
-            head, [[text, *(f"{s['agreement'][n][k]:.1%}" for k in some)] for n, text in names.items()]
-        )
-        head = [
-            "init scale",
-            "all cells",
-            "superposition, r in [1/2, 2]",
-            "of these w1 w2 < 0 at init",
-            "w1 w2 > 0 at init",
-        ]
-        keys = ("all", "near", "opposite", "equal")
-        out["scales"] = table(
-            head, [[f"{row['scale']:g}", *(f"{row[k]:.1%}" for k in keys)] for row in s["scales"]["rows"]]
-        )
-        regions = {
-            "near": "superposition, r in [1/2, 2]",
-            "far": "superposition, other r",
-            "elsewhere": "no superposition",
-        }
-        head = ["cells", "w1 w2 < 0 at init", "w1 w2 > 0 at init", "all, random signs", "all, stratified signs"]
-        rows = []
-        for key, text in regions.items():
-            random, even = s["signs"]["random"][key], s["signs"]["stratified"][key]
-            rows.append(
-                [text, *(f"{v:.1%}" for v in (random["opposite"], random["equal"], random["all"], even["all"]))]
-            )
-        out["signs"] = table(head, rows)
-    if "zroe1" in numbers:
-        z = numbers["zroe1"]
-        rows = []
-        for name, text in (
-            ("relu", "ReLU, independent"),
-            ("relu-tied", "ReLU, his data"),
-            ("linear", "linear, independent"),
-            ("linear-tied", "linear, his data"),
-        ):
-            f = z[name]
-            published = f"{z['published'][name.split('-')[0]]:.4f}" if name.endswith("tied") else ""
-            rows.append(
-                [
-                    text,
-                    f"{f['models']:,}",
-                    f"{f['agreement']:.1%}",
-                    f"{f['neither']:.1%}",
-                    f"{f['mean_loss_with_zeros']:.4f}",
-                    published,
-                ]
-            )
-        head = ["", "models", "cells as in theory", "cells neither", "mean loss", "published"]
-        out["zroe1"] = table(head, rows)
-    if "budget" in numbers:
-        rows = []
-        for schedule, least in numbers["budget"]["least"].items():
-            for by in ("samples", "steps"):
-                row = least[by]
-                found = (
-                    ["not reached", "", "", "", ""]
-                    if row is None
-                    else [
-                        f"{row['samples']:,}",
-                        f"{row['steps']:,}",
-                        str(row["batch"]),
-                        f"{row['rate']:g}",
-                        f"{row['agreement']:.2%}",
-                    ]
-                )
-                rows.append([schedule, f"fewest {by}", *found])
-        out["budget"] = table(["schedule", "", "samples a model", "steps", "batch", "learning rate", "agreement"], rows)
-    if "activations" in numbers:
-        rows = []
-        for name, f in numbers["activations"].items():
-            own = f"{f['candidate']:.1%}" if "candidate" in f else "none"
-            shares = [f"{f['shares'][k]:.1%}" for k in ("antipodal", "same sign")]
-            rows.append([name, own, *shares, f"{f['success']:.1%}"])
-        head = ["model", "cells as in its candidate theory", "antipodal", "same sign", "inits within 1 % of the best"]
-        out["activations"] = table(head, rows)
-    return out
+def percent(values: Any) -> list[str]:
+    return [f"{v:.1%}" for v in values]
+
+
+def jump(numbers: dict) -> str:
+    j = numbers["exact"]["jump"]
+    head = ["r", "candidate p", "jump p", "onset p", "w major", "w minor", "b major", "b minor", "w minor outside"]
+    rows = []
+    for k, ratio in enumerate(j["ratio"]):
+        onset = f"{j['onset'][k]:.3f}" if j["onset"][k] > j["probability"][k] else ""
+        models = [f"{v:.3f}" for v in (*j["inside"][k], j["outside"][k][1])]
+        rows.append([f"{ratio:g}", f"{j['candidate'][k]:.4f}", f"{j['probability'][k]:.4f}", onset, *models])
+    return table(head, rows)
+
+
+def rules(numbers: dict) -> str:
+    s = numbers["selection"]
+    some = [k for k, count in enumerate(s["counts"]) if count in (1, 2, 3, 4, 8, 10, 16, 32)]
+    names = {**RULES, "stratified": "best loss, stratified signs"}
+    head = ["rule", *(f"K = {s['counts'][k]}" for k in some)]
+    return table(head, [[text, *percent(s["agreement"][name][k] for k in some)] for name, text in names.items()])
+
+
+def signs(numbers: dict) -> str:
+    by = numbers["selection"]["signs"]
+    regions = {"near": "superposition, r in [1/2, 2]", "far": "superposition, other r", "elsewhere": "no superposition"}
+    rows = []
+    for key, text in regions.items():
+        random, even = by["random"][key], by["stratified"][key]
+        rows.append([text, *percent((random["opposite"], random["equal"], random["all"], even["all"]))])
+    return table(
+        ["cells", "w1 w2 < 0 at init", "w1 w2 > 0 at init", "all, random signs", "all, stratified signs"], rows
+    )
+
+
+def scales(numbers: dict) -> str:
+    head = ["init scale", "all cells", "superposition, r in [1/2, 2]", "there, w1 w2 < 0 at init", "there, w1 w2 > 0"]
+    keys = ("all", "near", "opposite", "equal")
+    found = numbers["selection"]["scales"]["rows"]
+    return table(head, [[f"{row['scale']:g}", *percent(row[k] for k in keys)] for row in found])
+
+
+def zroe1(numbers: dict) -> str:
+    z = numbers["zroe1"]
+    names = {
+        "relu": "ReLU, independent",
+        "relu-tied": "ReLU, his data",
+        "linear": "linear, independent",
+        "linear-tied": "linear, his data",
+    }
+    rows = []
+    for name, text in names.items():
+        f = z[name]
+        published = f"{z['published'][name.split('-')[0]]:.4f}" if name.endswith("tied") else ""
+        shares = percent((f["agreement"], f["neither"]))
+        rows.append([text, f"{f['models']:,}", *shares, f"{f['mean_loss_with_zeros']:.4f}", published])
+    return table(["", "models", "cells as in theory", "cells neither", "mean loss", "published"], rows)
+
+
+def budget(numbers: dict) -> str:
+    rows = []
+    for schedule, least in numbers["budget"]["least"].items():
+        for by, row in least.items():
+            found = ["none reaches it", "", "", "", ""]
+            if row is not None:
+                sizes = [f"{row[key]:,}" for key in ("samples", "steps", "batch")]
+                found = [*sizes, f"{row['rate']:g}", f"{row['agreement']:.2%}"]
+            rows.append([schedule, f"fewest {by}", *found])
+    return table(["schedule", "", "samples a model", "steps", "batch", "learning rate", "agreement"], rows)
+
+
+def rates(numbers: dict) -> str:
+    chosen = [row for row in numbers["budget"]["rows"] if (row["schedule"], row["batch"]) == ("cosine", 64)]
+    columns = sorted({row["rate"] for row in chosen})
+    by = {(row["steps"], row["rate"]): row["agreement"] for row in chosen}
+    steps = sorted({row["steps"] for row in chosen})
+    rows = [[f"{count:,}", *percent(by[count, rate] for rate in columns)] for count in steps]
+    return table(["steps", *(f"rate {rate:g}" for rate in columns)], rows)
+
+
+def activations(numbers: dict) -> str:
+    rows = []
+    for name, f in numbers["activations"].items():
+        if name != "analysis_seconds":
+            own = f"{f['candidate']:.1%}" if "candidate" in f else "none known"
+            shares = percent((f["shares"]["antipodal"], f["shares"]["same sign"], f["success"]))
+            rows.append([name, own, *shares])
+    return table(["model", "cells as in its candidate theory", "antipodal", "same sign", "inits that succeed"], rows)
+
+
+TABLES: dict[str, Callable[[dict], str]] = {
+    f.__name__: f for f in (jump, rules, signs, scales, zroe1, budget, rates, activations)
+}
 
 
 def render(template: str, numbers: dict) -> str:
-    """The template with {{section.name:format}} and {{table name}} filled in; what is not known yet is an n/a."""
-    made = tables(numbers)
+    """The template with {{section.name:format}} and {{table name}} filled in; n/a for a section that was not made."""
 
     def fill(found: re.Match) -> str:
         text = found[1].strip()
-        if text.startswith("table "):
-            return made.get(text[6:], "n/a")
-        path, _, spec = text.partition(":")
-        value: Any = numbers
-        for part in path.split("."):
-            if isinstance(value, list):
-                value = value[int(part)]
-            elif part in value:
-                value = value[part]
-            else:
-                return "n/a"
-        return format(value, spec)
+        try:
+            if text.startswith("table "):
+                return TABLES[text.removeprefix("table ")](numbers)
+            path, _, form = text.partition(":")
+            value: Any = numbers
+            for part in path.split("."):
+                value = value[int(part)] if isinstance(value, list) else value[part]
+            return format(value, form)
+        except KeyError:
+            return "n/a"
 
     return re.sub(r"\{\{(.+?)\}\}", fill, template)

@@ -6,7 +6,7 @@ importance). Classes have one colour each, told apart by lightness as well as by
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,23 +91,26 @@ def share_maps(maps: Mapping[str, np.ndarray], grid: Grid, label: str, *, column
 
 
 def lines(
-    panels: Mapping[str, Mapping[str, tuple[Any, Any]]], *, x: str, y: str, log: bool = True, floor: float | None = None
+    panels: Mapping[str, Mapping[str, tuple[Any, Any]]],
+    *,
+    x: str,
+    y: str,
+    ticks: Sequence[float],
+    floor: float | None = None,
 ) -> Figure:
-    """Curves (x values, y values) by name in panels that share their axes; `floor`: where y starts."""
+    """Curves (x values, y values) by name in panels that share their axes, x logarithmic; `floor`: where y starts."""
     with rc_context(plots.STYLE):
         figure = Figure(figsize=(3.4 * len(panels) + 0.6, 3.5), layout="constrained")
         every = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
         for axes, (title, curves) in zip(every, panels.items(), strict=True):
             for (name, (at, values)), tone, mark in zip(curves.items(), TONES, MARKS, strict=False):
                 axes.plot(at, values, mark + "-", color=tone, label=name, markersize=3.5)
-            if log:
-                axes.set_xscale("log", base=2 if x.startswith("number") else 10)
+            axes.set_xscale("log")
+            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axes.set_xticks([], minor=True)
             axes.set_xlabel(x)
             axes.set_title(title)
             axes.grid(alpha=0.3)
-        if x.startswith("number"):
-            ticks = [1, 2, 4, 8, 16, 32]
-            every[0].set_xticks(ticks, [str(t) for t in ticks])
         every[0].set_ylabel(y)
         every[0].set_ylim(bottom=floor)
         every[-1].legend(frameon=True, fontsize=8)
@@ -138,8 +141,7 @@ def boundaries(ratio: np.ndarray, curves: Mapping[str, np.ndarray], weights: Map
 
 
 def _row(figure: Figure, count: int) -> Any:
-    every = figure.subplots(1, count, sharey=True, squeeze=False)[0]
-    return every
+    return figure.subplots(1, count, sharey=True, squeeze=False)[0]
 
 
 def _mesh(axes: Axes, grid: Grid, values: np.ndarray, log: bool, **options: Any) -> Any:
