@@ -1,18 +1,22 @@
 """Everything in docs/phase_changes.md: trains its sweeps, computes its tables, draws its figures, writes the report.
 
-    python scripts/phase_changes.py OUT [--quick] [--only three,budget]
+    python scripts/phase_changes.py OUT [--quick] [--only three,budget] [--publish]
 
-OUT gets runs/, results.json, figures/ and phase_changes.md, from docs/phase_changes.template.md. A second call goes on
-where the first stopped. `--quick`: coarse grids and short trainings, whose numbers are not those of the report.
+OUT gets runs/, figures/phase_changes/, phase_changes.json (all numbers) and phase_changes.md, which is
+docs/phase_changes.template.md with numbers. A second call goes on where the first stopped. `--quick`: coarse grids and
+short trainings, whose numbers are not those of the report. `--publish`: copies report, numbers and figures into docs/.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +28,7 @@ from phase_changes_report import RULES, render
 import tmsjax
 from tmsjax import analysis, boundary, comparison, metrics, optimum, plots, replicas, study_plots, theory
 from tmsjax.cli import guarded
-from tmsjax.files import write_dataset, write_json, write_text
+from tmsjax.files import write_json, write_text
 from tmsjax.loader import json_copy
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +55,7 @@ COUNTS = tuple(range(1, 33))
 STEPS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 BATCHES = (4, 16, 64, 256)
 SCHEDULES = ("constant", "linear", "cosine")
+TWO_FEATURES = analysis.Layout("feature_probability", "extra_importance", 1, analysis.TWO_FEATURE_PHASES)
 # Losses per sample in the replication's logs: the last epoch of each of its ten ReLU runs, and of the linear one.
 # Each total is of 100,000 models and of two columns for every sample.
 PUBLISHED_RELU = (
@@ -74,7 +79,7 @@ class Report:
 
     def __init__(self, out: Path, quick: bool):
         self.out, self.quick = out, quick
-        self.path = out / "results.json"
+        self.path = out / "phase_changes.json"
 
     @property
     def numbers(self) -> dict[str, Any]:
@@ -84,7 +89,7 @@ class Report:
         return tmsjax.open_run(self.out / "runs" / name)
 
     def figure(self, name: str, figure: Any) -> None:
-        for path in plots.save(figure, self.out / "figures" / name):
+        for path in plots.save(figure, self.out / "figures" / "phase_changes" / name):
             print(f"  {path}")
 
     def keep(self, section: str, numbers: dict) -> None:
@@ -167,7 +172,6 @@ def exact(report: Report) -> dict:
     weights = dict(zip(names, fine.inside.T, strict=True))
     report.figure("boundaries", study_plots.boundaries(ratio, curves, weights))
     both = np.isfinite(best.second_loss)
-    write_dataset(report.out / "exact.nc", xr.Dataset({"jump": ("ratio", fine.probability)}, {"ratio": ratio}))
     none, signed = analysis.SIGNED_PHASES.index, maps["exact theory, no bias"]
     trained = report.run("no-bias")
     return {
@@ -273,7 +277,6 @@ def selection(report: Report) -> dict:
             "stratified": by_sign(stratified.dataset, phases, inside),
         },
         "scales": by_scale(scales, report),
-        "worst_best_of_all": 1 - curves["best"][-1],
     }
 
 
@@ -330,6 +333,12 @@ def zroe1_class(W: np.ndarray) -> np.ndarray:
     return ((first > 0.8) & (second < 0.2)).astype(int) - ((first < 0.2) & (second > 0.8))
 
 
+def agreement_of(kind: np.ndarray, expected: np.ndarray, grid: tuple[np.ndarray, np.ndarray]) -> float:
+    """The share of cells of one class, but for importance 1, where linear models' directions tie."""
+    there = ~np.isclose(grid[0], 1)
+    return float(np.mean(kind[:, there] == expected[:, there]))
+
+
 def zroe1(report: Report) -> dict:
     """4. The 1,000,000-model replication, with independent and with its accidental data."""
     runs = {name: report.run(f"zroe1-{name}") for name in ("relu", "relu-tied", "linear", "linear-tied")}
@@ -343,12 +352,13 @@ def zroe1(report: Report) -> dict:
     # his averages include importance 0 and probability 0, where a trained model's loss is 0: 1000 x 100 cells
     cells = len(grid[0]) * len(grid[1])
     share = cells / ((len(grid[0]) + 1) * (len(grid[1]) + 1))
+    more_important = np.broadcast_to(np.where(grid[0] < 1, 1, -1), expected.shape)  # which linear models keep
     maps = {"candidate theory": expected}
     for name, run in runs.items():
         dataset = run.dataset
         ok = dataset["status"].to_numpy() == 0
         loss = float(dataset["loss"].to_numpy()[ok].mean())
-        kind = zroe1_class(np.moveaxis(dataset["W"].to_numpy(), 0, 0))
+        kind = zroe1_class(dataset["W"].to_numpy())
         if "replica" in dataset.dims:
             net = kind.sum(-1)
             kind = np.where(net > 5, 1, np.where(net < -5, -1, 0))
@@ -358,7 +368,7 @@ def zroe1(report: Report) -> dict:
             "diverged": int((~ok).sum()),
             "mean_loss": loss,
             "mean_loss_with_zeros": loss * share,
-            "agreement": np.mean(kind == (expected if "relu" in name else np.where(grid[0] < 1, 1, -1)[None])),
+            "agreement": agreement_of(kind, expected if name.startswith("relu") else more_important, grid),
             "neither": np.mean(kind == 0),
         }
         if name.startswith("relu"):
@@ -378,7 +388,6 @@ def zroe1(report: Report) -> dict:
         "same_sign": np.mean(optimal == analysis.SIGNED_PHASES.index("same sign")),
         "least_excess_of_antipodal": np.min(bound / dropped),
         "at_ratio_one": [*np.abs(W[len(grid[1]) // 2, at_one]), *b[len(grid[1]) // 2, at_one]],
-        "loss_over_independent": float(np.mean(stored["loss"])),
     }
     coloured = {name: np.select([v == 1, v == -1], [1, 2], 0) for name, v in maps.items()}
     coloured["exact optimum, his data"] = optimal
@@ -392,6 +401,7 @@ def zroe1(report: Report) -> dict:
         by_importance = antipodal.mean((0, 2))
         out[name]["antipodal_models"] = antipodal.mean()
         out[name]["antipodal_by_importance"] = by_importance
+        out[name]["antipodal_at_one"] = by_importance[at_one]
     shares = {
         text: (grid[0], 100 * np.array(out[name]["antipodal_by_importance"]))
         for name, text in (("relu", "independent features"), ("relu-tied", "his data"))
@@ -406,72 +416,71 @@ def zroe1(report: Report) -> dict:
             floor=0,
         ),
     )
-    near = (grid[0] >= 0.5) & (grid[0] <= 2)
-    tied = out["relu-tied"]["antipodal_by_importance"][near]
-    out["relu-tied"]["antipodal_near_one"] = [float(tied.min()), float(tied.max())]
     return out
 
 
 def budget(report: Report) -> dict:
     """5. Agreement with exact theory against steps, batch, schedule and learning rate."""
-    sweep = ROOT / "sweeps" / "budget.toml"
-    coarse = COARSE[:2] if report.quick else []
-    steps = STEPS[2:4] if report.quick else STEPS
-    batches = BATCHES[1:3] if report.quick else BATCHES
-    cache = report.out / "budget.json"
-    known: dict[str, list[float]] = json.loads(cache.read_text()) if cache.exists() else {}
-    spec = tmsjax.load_spec(sweep, coarse)
-    rates = spec.axis["learning_rate"].values
-    expected = None
+    steps, batches = (STEPS[2:4], BATCHES[1:3]) if report.quick else (STEPS, BATCHES)
+    rows: list[dict] = []
     start = time.monotonic()
     for schedule in SCHEDULES:
         for batch in batches:
             for count in steps:
-                key = f"{schedule} {batch} {count}"
-                if key in known:
-                    continue
-                changes = [*coarse, f"train.steps={count}", f"train.batch={batch}", f"train.schedule={schedule}"]
-                dataset = tmsjax.run_sweep(sweep, overrides=changes).dataset
-                if expected is None:
-                    exact_map = comparison.exact_map(dataset.isel(learning_rate=slice(1)))
-                    assert exact_map is not None
-                    expected = exact_map["phase"].to_numpy()[0]
-                phase = analysis.phase_map(dataset)["phase"].to_numpy()
-                known[key] = [float(np.mean(phase[k] == expected)) for k in range(len(rates))]
-                write_json(cache, known)
-                text = ", ".join(f"{v:.1%} at {r:g}" for v, r in zip(known[key], rates, strict=True))
+                found = one_budget(report, schedule, batch, count)
+                at = {"schedule": schedule, "batch": batch, "steps": count, "samples": batch * count}
+                rows += [{**at, **row} for row in found]
+                text = ", ".join(f"{row['agreement']:.1%} at {row['rate']:g}" for row in found)
                 print(
                     f"  {schedule}, batch {batch}, {count} steps: {text}  ({time.monotonic() - start:.0f} s)",
                     flush=True,
                 )
-    panels = {}
-    for schedule in SCHEDULES:
-        curves = {}
-        for batch in batches:
-            best = [100 * max(known[f"{schedule} {batch} {count}"]) for count in steps]
-            curves[f"batch {batch}"] = (steps, best)
-        panels[f"{schedule} schedule"] = curves
-    report.figure("budget", study_plots.lines(panels, x="steps", y="cells as in exact theory, %", ticks=steps[::2]))
-    rows: list[dict] = [
-        {"schedule": s, "batch": int(b), "steps": int(c), "samples": int(b) * int(c), "rate": rates[k], "agreement": v}
-        for key, values in known.items()
-        for s, b, c in [key.split()]
-        for k, v in enumerate(values)
-    ]
-    enough = [row for row in rows if row["agreement"] >= 0.99]
+
+    def best(schedule: str, batch: int) -> list[float]:
+        of = [row for row in rows if (row["schedule"], row["batch"]) == (schedule, batch)]
+        return [100 * max(row["agreement"] for row in of if row["steps"] == count) for count in steps]
+
+    panels = {f"{s} schedule": {f"batch {b}": (steps, best(s, b)) for b in batches} for s in SCHEDULES}
+    drawn = study_plots.lines(panels, x="steps", y="cells as in exact theory, %", ticks=steps[::2], floor=80)
+    report.figure("budget", drawn)
     least = {}
     for schedule in SCHEDULES:
-        of = [row for row in enough if row["schedule"] == schedule]
+        enough = [row for row in rows if row["schedule"] == schedule and row["agreement"] >= 0.99]
         least[schedule] = {
-            "samples": min(of, key=lambda row: (row["samples"], row["steps"])) if of else None,
-            "steps": min(of, key=lambda row: (row["steps"], row["samples"])) if of else None,
+            "samples": min(enough, key=lambda row: (row["samples"], row["steps"]), default=None),
+            "steps": min(enough, key=lambda row: (row["steps"], row["samples"]), default=None),
         }
-    return {
-        "rows": rows,
-        "least": least,
-        "cells": math.prod(len(a) for a in spec.axes[1:3]),
-        "replicas": len(spec.axis["replica"]),
-    }
+    training = sum(row["seconds"] for row in rows) / len({row["rate"] for row in rows})
+    sizes = {"cells": rows[0]["cells"], "replicas": rows[0]["replicas"]}
+    return {"rows": rows, "least": least, **sizes, "seconds_of_training": training}
+
+
+def one_budget(report: Report, schedule: str, batch: int, steps: int) -> list[dict]:
+    """Agreement at every learning rate; kept in OUT/budgets by the spec's hash."""
+    changes = [*(COARSE[:2] if report.quick else []), f"train.steps={steps}", f"train.batch={batch}"]
+    spec = tmsjax.load_spec(ROOT / "sweeps" / "budget.toml", [*changes, f"train.schedule={schedule}"])
+    path = report.out / "budgets" / f"{spec.hash[:16]}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    start = time.monotonic()
+    dataset = tmsjax.run_sweep(spec).dataset
+    seconds = time.monotonic() - start
+    phase = analysis.phase_map(dataset)["phase"].to_numpy()
+    expected = exact_phases(*(v.tobytes() for v in grid_of(dataset)))
+    shape = {"cells": phase[0].size, "replicas": len(spec.axis["replica"]), "seconds": seconds}
+    rates = dataset["learning_rate"].to_numpy()
+    rows = [{"rate": r, "agreement": np.mean(phase[k] == expected), **shape} for k, r in enumerate(rates)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, json_copy(rows))
+    return rows
+
+
+@cache
+def exact_phases(importance: bytes, probability: bytes) -> np.ndarray:
+    """The exact phases of a grid, given as the bytes of its float64 coordinates."""
+    grid = np.frombuffer(importance), np.frombuffer(probability)
+    W = optimum.exact_optimum(*cells_of(grid)).W.reshape(len(grid[1]), len(grid[0]), 1, 2)
+    return analysis.phases_of(W, TWO_FEATURES)
 
 
 def activations(report: Report) -> dict:
@@ -504,7 +513,7 @@ def activations(report: Report) -> dict:
     return out
 
 
-SECTIONS = {
+SECTIONS: dict[str, Callable[[Report], dict]] = {
     "exact": exact,
     "three": three,
     "selection": selection,
@@ -525,9 +534,8 @@ NEEDS = {
 def main(
     out: Annotated[Path, typer.Argument(help="The folder of runs, figures and report.")],
     quick: Annotated[bool, typer.Option("--quick", help="Coarse grids, short trainings; minutes.")] = False,
-    only: Annotated[str, typer.Option(help=f"Some of: {', '.join(SECTIONS)}; separated by commas.")] = ",".join(
-        SECTIONS
-    ),
+    only: Annotated[str, typer.Option(help=f"Some of {', '.join(SECTIONS)}, by commas.")] = ",".join(SECTIONS),
+    publish: Annotated[bool, typer.Option("--publish", help="Copy report, numbers and figures into docs/.")] = False,
 ) -> None:
     chosen = [part.strip() for part in only.split(",")]
     unknown = [part for part in chosen if part not in SECTIONS]
@@ -540,15 +548,33 @@ def main(
         print(f"{SECTIONS[part].__doc__}", flush=True)
         start = time.monotonic()
         numbers = SECTIONS[part](report)
-        report.keep(part, {**numbers, "analysis_seconds": time.monotonic() - start})
-    known = report.numbers
-    infos = [report.run(name).directory.info() for name in RUNS if (out / "runs" / name / "results.nc").exists()]
-    training = sum(info["seconds_of_training"] for info in infos)
-    rest = sum(known[part]["analysis_seconds"] for part in SECTIONS if part in known)
-    facts = {"seconds_of_training": training, "seconds_of_analysis": rest, "minutes": (training + rest) / 60}
-    report.keep("all", {**facts, "device": infos[0]["device"] if infos else "n/a", "quick": quick})
+        spent = time.monotonic() - start
+        before = report.numbers.get(part, {}).get("seconds", 0)  # what a second call finds done took its time then
+        report.keep(part, {**numbers, "seconds": max(spent, before)})
+    report.keep("all", {**time_spent(report), "quick": quick})
     write_text(out / "phase_changes.md", render(TEMPLATE.read_text(encoding="utf-8"), report.numbers))
     print(out / "phase_changes.md")
+    if publish:
+        for path in (report.path, out / "phase_changes.md", *(out / "figures" / "phase_changes").glob("*.png")):
+            goal = ROOT / "docs" / path.relative_to(out)
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, goal)
+
+
+def time_spent(report: Report) -> dict:
+    """Seconds of all trainings and of all the rest, and on what."""
+    known = report.numbers
+    runs = [report.run(name) for name in RUNS if (report.out / "runs" / name / "results.nc").exists()]
+    infos = [run.directory.info() for run in runs]
+    of_budgets = known.get("budget", {}).get("seconds_of_training", 0)
+    training = sum(info["seconds_of_training"] for info in infos) + of_budgets
+    rest = max(sum(known[part]["seconds"] for part in SECTIONS if part in known) - of_budgets, 0)
+    return {
+        "seconds_of_training": training,
+        "seconds_of_rest": rest,
+        "minutes": (training + rest) / 60,
+        "device": infos[0]["device"] if infos else "n/a",
+    }
 
 
 if __name__ == "__main__":

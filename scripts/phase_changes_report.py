@@ -71,7 +71,7 @@ def zroe1(numbers: dict) -> str:
         published = f"{z['published'][name.split('-')[0]]:.4f}" if name.endswith("tied") else ""
         shares = percent((f["agreement"], f["neither"]))
         rows.append([text, f"{f['models']:,}", *shares, f"{f['mean_loss_with_zeros']:.4f}", published])
-    return table(["", "models", "cells as in theory", "cells neither", "mean loss", "published"], rows)
+    return table(["", "models", "cells as in candidate theory", "cells neither", "mean loss", "published"], rows)
 
 
 def budget(numbers: dict) -> str:
@@ -98,7 +98,7 @@ def rates(numbers: dict) -> str:
 def activations(numbers: dict) -> str:
     rows = []
     for name, f in numbers["activations"].items():
-        if name != "analysis_seconds":
+        if name != "seconds":
             own = f"{f['candidate']:.1%}" if "candidate" in f else "none known"
             shares = percent((f["shares"]["antipodal"], f["shares"]["same sign"], f["success"]))
             rows.append([name, own, *shares])

@@ -41,6 +41,17 @@ def test_far_from_importance_one_the_jump_starts_from_a_dedicated_feature():
     assert theory.candidate_boundary(0.2) < p < theory.candidate_boundary(0.2) + 0.05
 
 
+def test_the_jump_of_a_tiny_ratio_is_found():
+    found = boundary.jump(np.array([0.004]), precision=1e-5)
+    assert 1 < found.probability[0] / theory.candidate_boundary(0.004) < 1.3
+    assert abs(found.inside[0, 1]) > 0.3 > abs(found.outside[0, 1])
+
+
+def test_no_precision_is_refused():
+    with pytest.raises(ValueError, match="precision"):
+        boundary.jump(np.array([0.5]), precision=0)
+
+
 @pytest.mark.parametrize("ratio", [0.0, 1.2, np.nan])
 def test_other_ratios_are_refused(ratio):
     with pytest.raises(ValueError, match="ratio must be in"):

@@ -174,6 +174,16 @@ def test_probabilities_of_active_sets_sum_to_one():
             assert sum(v for s, v in shares.items() if i in s) == pytest.approx(probability[i])
 
 
+@pytest.mark.parametrize("shapes", [((1, 2), 4, 2, 2), ((1, 2), 2, 3, 2), ((1, 2), 2, 2, 1), ((2,), 2, 2, 2)])
+def test_shapes_that_do_not_fit_are_refused(shapes):
+    with pytest.raises(ValueError, match="must be"):
+        expected.relu_loss(*(np.ones(shape) for shape in shapes))
+
+
+def test_lists_are_taken_as_arrays():
+    assert expected.relu_loss([[1, -1]], [0, 0], [1, 1], [0.3, 0.3]) == pytest.approx(0.03)
+
+
 def test_more_features_than_five_are_refused():
     with pytest.raises(ValueError, match="at most 5"):
         expected.relu_loss(np.ones((1, 6)), np.zeros(6), np.ones(6), np.ones(6))

@@ -41,7 +41,17 @@ def test_optimum_refuses_other_shapes():
         optimum.exact_optimum(np.ones((3, 2)), np.ones((2, 2)))
 
 
-@pytest.mark.parametrize("given", [{"importance": np.ones((1, 4))}, {"importance": [[1.0, -1.0]]}, {"hidden": 0}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"importance": np.ones((1, 4))},
+        {"importance": np.ones((0, 2))},
+        {"importance": [[1.0, -1.0]]},
+        {"hidden": 0},
+        {"hidden": 1.5},
+        {"random_starts": -1},
+    ],
+)
 def test_optimum_refuses_what_it_cannot_do(given):
     arguments = {"importance": [[1.0, 1.0]], **given}
     shape = np.shape(arguments["importance"])
@@ -98,8 +108,12 @@ def test_second_best_minimum_is_the_other_branch():
     assert best.second_loss[0] == pytest.approx(0.5 * theory.variance(0.3), rel=1e-9)
 
 
-def test_dense_unequal_features_have_one_minimum_up_to_signs():
-    """At p = 1 and r = 0.2 only one feature is kept: keeping the minor one is a minimum too, of loss v(1)."""
+def test_dense_unequal_features_have_one_minimum():
+    """At p = 1 and r = 0.2 only the major feature is kept, and keeping the minor one instead is a saddle."""
     best = optimum.exact_optimum([[1.0, 0.2]], [[1.0, 1.0]])
     assert best.loss[0] == pytest.approx(0.2 / 12, rel=1e-9)
-    assert np.isnan(best.second_loss[0]) or best.second_loss[0] > best.loss[0]
+    assert np.isnan(best.second_loss[0])
+    problem, saddle = optimum.Problem(2, 1), np.array([[0.0, 1.0, 0.5, 0.0]])
+    inputs = np.array([[1.0, 0.2]]), np.ones((1, 2))
+    assert np.linalg.norm(optimum.loss_and_gradient(problem, saddle, *inputs)[1]) < 1e-9
+    assert np.linalg.eigvalsh(optimum.hessian(problem, saddle, *inputs))[0, 0] < -0.1

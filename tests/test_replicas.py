@@ -46,6 +46,12 @@ def test_agreement_takes_the_first_replicas_only(cells):
     assert replicas.agreement_by_count(cells, superposed, "best", [3]) == [pytest.approx(5 / 6)]
 
 
+@pytest.mark.parametrize("counts", [[0], [1, 4]])
+def test_counts_beyond_the_replicas_are_refused(cells, counts):
+    with pytest.raises(ValueError, match="1 to 3"):
+        replicas.agreement_by_count(cells, np.full((2, 3), 3), "best", counts)
+
+
 def test_single_is_the_first_that_did_not_diverge(cells):
     status = np.zeros((2, 3, 3), np.int8)
     status[..., 0] = 1
@@ -96,6 +102,9 @@ def test_stratified_signs_go_through_all_patterns_of_more_features():
     relative = np.sign(W[..., 1:] * W[..., :1])
     for cell in relative.reshape(-1, 8, 3):
         assert len({tuple(pattern) for pattern in cell}) == 8
+        assert (cell[0::2, 0] == -1).all()
+    fewer = inits(4, features=4, signs="stratified")["history_W"].sel(step=0).to_numpy()[:, :, :, 0]
+    np.testing.assert_array_equal(fewer, W[:, :, :4])
 
 
 def test_signs_at_init_need_the_weights_at_init(cells):

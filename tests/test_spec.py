@@ -219,11 +219,18 @@ def test_exact_loss_is_refused_where_none_is_known(small):
 def test_stratified_signs_and_masks_need_what_they_divide(small):
     small["init"], small["data"] = {"signs": "stratified"}, {"masks_per_batch": 3}
     small["model"]["hidden"] = 2
+    small["model"]["family"], small["init"]["bias_scale"] = "tied-no-bias", 0.5
     found = problems(small)
+    assert "has no bias" in found["init.bias_scale"]
     assert "hidden = 1" in found["init.signs"]
     assert "divisor of train.batch = 16" in found["data.masks_per_batch"]
     small["train"]["streams"], small["data"]["masks_per_batch"] = "sobol", 2
     assert "masks" in problems(small)["data.masks_per_batch"]
+    small["train"] |= {"streams": "independent", "loss": "exact"}
+    assert "sampled loss" in problems(small)["data.masks_per_batch"]
+    for replica in ({"count": 1}, {"values": [3.0, 5.0]}):
+        small["axes"]["replica"] = replica
+        assert "count = K" in problems(small)["init.signs"]
 
 
 def test_unreadable_files_are_spec_errors(tmp_path):

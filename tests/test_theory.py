@@ -100,5 +100,11 @@ def test_onset_is_where_the_dedicated_solution_turns_unstable(probability):
     assert gradient.max() < 1e-6
 
 
+@pytest.mark.parametrize("probability", [0.0, 1.1])
+def test_onset_refuses_what_is_no_probability(probability):
+    with pytest.raises(ValueError, match="in \\(0, 1\\]"):
+        theory.onset(probability)
+
+
 def test_onset_reaches_importance_one_with_dense_features():
     assert theory.onset(1.0) == pytest.approx(1, abs=1e-6)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tmsjax.optimum import Optimum, exact_optimum
+from tmsjax.theory import candidate_boundary
 
 SCAN = 96  # probabilities at which the largest gap is looked for
-LEAST = 0.02
+BELOW_CANDIDATE = 0.7  # times the candidate curve's probability, where they begin
+FINEST = 1e-9
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,20 @@ class Jump:
 def jump(ratio: np.ndarray, precision: float = 1e-4) -> Jump:
     """Bisects, for ratios in (0, 1], the probability at which the global minimum passes from one branch to the other.
 
-    The global minima come from `optimum.exact_optimum`. A scan of SCAN probabilities between LEAST and 1 finds the
-    largest gap of |w_minor / w_major|; then each midpoint joins the side that it is nearer to. Raises ValueError for
-    ratios outside (0, 1].
+    The global minima come from `optimum.exact_optimum`. A scan from below the candidate curve to 1 finds the largest
+    gap of |w_minor / w_major|; then each midpoint joins the side that it is nearer to. Raises ValueError for ratios
+    outside (0, 1] and a precision below FINEST.
     """
     ratio = np.atleast_1d(np.asarray(ratio, np.float64))
     if not ((ratio > 0) & (ratio <= 1)).all():
         raise ValueError("ratio must be in (0, 1]: the minor feature's importance over the major one's")
-    scan = np.linspace(LEAST, 1, SCAN)
-    models = _models(np.repeat(ratio, SCAN), np.tile(scan, len(ratio))).reshape(len(ratio), SCAN, 4)
+    if not precision >= FINEST:
+        raise ValueError(f"precision must be at least {FINEST:g}, not {precision}")
+    scan = np.geomspace(BELOW_CANDIDATE * candidate_boundary(ratio), 1, SCAN, axis=1)
+    models = _models(np.repeat(ratio, SCAN), scan.reshape(-1)).reshape(len(ratio), SCAN, 4)
     rows = np.arange(len(ratio))
     gap = np.abs(np.diff(_share(models), axis=1)).argmax(1)
-    low, high = scan[gap], scan[gap + 1]
+    low, high = scan[rows, gap], scan[rows, gap + 1]
     inside, outside = models[rows, gap], models[rows, gap + 1]
     while (high - low).max() > precision:
         middle = (low + high) / 2

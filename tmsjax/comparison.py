@@ -150,7 +150,8 @@ def report(run: Run, result: dict) -> str:
         if name in result:
             lines += ["", f"## {name.capitalize()} theory", "", *_theory_lines(result, result[name])]
     if "exact" not in result:
-        lines += ["", "No exact theory is known for this model; nothing was compared."]
+        rest = "" if "candidate" in result else " Nothing was compared."
+        lines += ["", f"No exact theory is known for this model.{rest}"]
     return "\n".join(lines) + "\n"
 
 

@@ -26,9 +26,15 @@ def relu_loss(W: Any, b: Any, importance: Any, probability: Any, tied: bool = Fa
     """Exact loss of x' = ReLU(W^T W x + b) for n <= 5, any m; shape (...).
 
     W (..., m, n), b, importance, probability (..., n), numpy or jax. `tied`: features are active together where they
-    can be. Raises ValueError for n > 5. Numpy holds 15 points at once for a model of 3 features, 405 of 4, 27,540 of 5.
+    can be. Numpy holds 15 points at once for a model of 3 features, 405 of 4, 27,540 of 5. Raises ValueError for n > 5
+    and where the last axes differ.
     """
-    n = W.shape[-1]
+    arrays = (W, b, importance, probability)
+    W, b, importance, probability = (v if hasattr(v, "__array_namespace__") else np.asarray(v, float) for v in arrays)
+    n = W.shape[-1] if W.ndim > 1 else 0
+    if not n or any(v.shape[-1:] != (n,) for v in (b, importance, probability)):
+        shapes = ", ".join(str(v.shape) for v in (W, b, importance, probability))
+        raise ValueError(f"W must be (..., m, n) and b, importance, probability (..., n), not {shapes}")
     if n > MOST_FEATURES:
         raise ValueError(f"the exact loss is known for at most {MOST_FEATURES} features, not {n}")
     gram = [[(W[..., i] * W[..., j]).sum(-1) for j in range(n)] for i in range(n)]

@@ -26,7 +26,7 @@ class Instance:
     bias_scale: Any  # () float32, standard deviation of b at init
     identity: Any  # (2,) uint32, hash of the sorted (axis, value) pairs
     cell: Any  # (2,) uint32, the same without the axis replica
-    replica: Any  # () uint32, position along the axis replica; 0 if there is none
+    replica: Any  # () uint32, its number along the axis replica; 0 if there is none
 
 
 def instances(spec: Spec, rows: range | None = None) -> Instance:

@@ -151,6 +151,7 @@ class _Loader:
             "success",
             "failed",
             "gradient",
+            "second_loss",
         }
         axes = {}
         for name, body in raw.items():
@@ -282,9 +283,13 @@ class _Loader:
             self.report("train.loss", f"no exact loss is known for this model (known: {known}); use 'sampled'")
         if train.streams == "sobol" and train.loss == "sampled" and train.batch and spec.model.features:
             self.check_sobol(spec)
-        if spec.init.signs == "stratified" and (REPLICA not in spec.axis or spec.model.hidden not in (1, None)):
-            self.report("init.signs", "'stratified' needs an axis replica and model.hidden = 1")
-        if spec.data.masks_per_batch and train.batch and train.batch % spec.data.masks_per_batch:
+        if spec.init.signs == "stratified":
+            self.check_signs(spec)
+        if spec.model.family == "tied-no-bias" and spec.init.bias_scale not in (0.0, None):
+            self.report("init.bias_scale", "the family 'tied-no-bias' has no bias")
+        if spec.data.masks_per_batch and train.loss == "exact":
+            self.report("data.masks_per_batch", "only the sampled loss draws masks; the loss is 'exact'")
+        elif spec.data.masks_per_batch and train.batch and train.batch % spec.data.masks_per_batch:
             self.report("data.masks_per_batch", f"needs a divisor of train.batch = {train.batch}, or 0")
         if spec.engine.microbatch and train.batch and train.batch % spec.engine.microbatch:
             self.report("engine.microbatch", f"needs a divisor of train.batch = {train.batch}")
@@ -292,6 +297,13 @@ class _Loader:
             self.report("record.steps", f"step {max(spec.record.steps)} lies beyond train.steps = {train.steps}")
         if spec.study.x is not None and spec.study.x == spec.study.y:
             self.report("study.x", f"x and y are both {spec.study.x!r}")
+
+    def check_signs(self, spec: Spec) -> None:
+        replica = spec.axis.get(REPLICA)
+        counted = replica is not None and len(replica) > 1 and [key for key, _ in replica.source] == ["count"]
+        if not counted or spec.model.hidden not in (1, None) or spec.model.features == 1:
+            needs = "replica = { count = K } with K of at least 2, model.hidden = 1 and at least 2 features"
+            self.report("init.signs", f"'stratified' needs {needs}")
 
     def check_sobol(self, spec: Spec) -> None:
         """A batch is a net; with more columns than a quarter of its points, columns repeat each other's activity."""

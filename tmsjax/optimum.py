@@ -45,7 +45,8 @@ class Optimum:
     """Global minima of the exact loss for k cells, as found: the best of `starts` descents each.
 
     W (k, m, n), b (k, n), loss (k,), gradient (k,): the norm of the gradient that is left, starts: their number;
-    second_loss (k,): of the second-best local minimum, NaN where the descents led to one only.
+    second_loss (k,): of another local minimum, that of the next best descent which Newton's method takes to one; NaN
+    where all descents led to the same.
     """
 
     W: np.ndarray
@@ -110,12 +111,14 @@ def exact_optimum(
     if importance.ndim != 2 or importance.shape != probability.shape or n not in CHUNK:
         shapes = f"importance {importance.shape} and feature_probability {probability.shape}"
         raise ValueError(f"{shapes} must be (k, n), n = 2 or 3")
+    if not len(importance) or random_starts < 0:
+        raise ValueError(f"{len(importance)} cells and {random_starts} random starts; both must be at least 1 and 0")
     if not (np.isfinite(importance).all() and (importance >= 0).all()):
         raise ValueError("importance must be finite and not negative")
     if not ((probability > 0) & (probability <= 1)).all():
         raise ValueError("feature_probability must be in (0, 1]")
-    if hidden is not None and hidden < 1:
-        raise ValueError(f"hidden must be at least 1, not {hidden}")
+    if hidden is not None and (not isinstance(hidden, int) or hidden < 1):
+        raise ValueError(f"hidden must be a whole number of at least 1, not {hidden}")
     cells, inverse = np.unique(np.concatenate([importance, probability], axis=1), axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)
     problem = Problem(n, n - 1 if hidden is None else hidden, tied, bias)
@@ -191,9 +194,12 @@ def _best_two(problem: Problem, theta: np.ndarray, loss: np.ndarray, *inputs: np
         other, other_value, other_slope = refine(problem, chosen, *given)
         stable = np.linalg.eigvalsh(hessian(problem, other, given[0], given[1]))[:, 0] > -1e-6
         found = (_distance(problem, other, best[rows]) > SAME) & stable
-        second[rows[found]] = np.maximum(other_value, value[rows])[found]
         better = other_value < value[rows]
         ours = rows[better]
+        if ours.size:  # the displaced best counts as second only if it is a minimum
+            curvature = hessian(problem, best[ours], inputs[0][ours], inputs[1][ours])
+            found[better] &= np.linalg.eigvalsh(curvature)[:, 0] > -1e-6
+        second[rows[found]] = np.maximum(other_value, value[rows])[found]
         best[ours], value[ours], slope[ours] = other[better], other_value[better], other_slope[better]
         left[rows] &= _distance(problem, theta[rows], chosen[:, None]) > SAME
     return *problem.unpack(best), value, slope, second
@@ -207,10 +213,16 @@ def _distance(problem: Problem, theta: np.ndarray, other: np.ndarray) -> np.ndar
 
 
 def descend(
-    problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray, *, steps: int, rate: float = 0
+    problem: Problem,
+    theta: np.ndarray,
+    importance: np.ndarray,
+    probability: np.ndarray,
+    *,
+    steps: int,
+    rate: float = DESCENT_RATE,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Adam with a cosine schedule from `rate` (default DESCENT_RATE): theta (k, size) and the loss (k,) after it."""
-    return _in_chunks(problem, _descent(problem, steps, rate or DESCENT_RATE), theta, importance, probability)
+    """Adam with a cosine schedule from `rate`: theta (k, size) and the loss (k,) after it."""
+    return _in_chunks(problem, _descent(problem, steps, rate), theta, importance, probability)
 
 
 def loss_and_gradient(

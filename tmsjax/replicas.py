@@ -13,12 +13,19 @@ from tmsjax.spec import REPLICA
 
 
 def agreement_by_count(dataset: xr.Dataset, expected: np.ndarray, select: str, counts: Sequence[int]) -> list[float]:
-    """The share of usable cells whose phase is `expected`'s, if only the first K replicas had been trained."""
+    """The share of usable cells whose phase is `expected`'s, if only the first K replicas had been trained.
+
+    `expected`: phases over the spec's axes but replica, in their order. NaN where no cell is usable. Raises ValueError
+    for counts outside 1 to the number of replicas.
+    """
+    most = dataset.sizes.get(REPLICA, 0)
+    if not all(1 <= count <= most for count in counts):
+        raise ValueError(f"counts must be in 1 to {most}, the number of replicas, not {list(counts)}")
     out = []
     for count in counts:
         mapped = analysis.phase_map(dataset.isel({REPLICA: slice(count)}), select)["phase"].to_numpy()
         usable = mapped != analysis.MASKED
-        out.append(float(np.mean(mapped[usable] == expected[usable])))
+        out.append(float(np.mean(mapped[usable] == expected[usable])) if usable.any() else np.nan)
     return out
 
 

@@ -69,7 +69,7 @@ def colour_maps(
     return figure
 
 
-def share_maps(maps: Mapping[str, np.ndarray], grid: Grid, label: str, *, columns: int, log: bool = True) -> Figure:
+def share_maps(maps: Mapping[str, np.ndarray], grid: Grid, label: str, *, columns: int) -> Figure:
     """Shares in [0, 1], one panel each, `columns` panels a row."""
     rows = -(-len(maps) // columns)
     with rc_context(plots.STYLE):
@@ -78,7 +78,7 @@ def share_maps(maps: Mapping[str, np.ndarray], grid: Grid, label: str, *, column
         for axes in every.reshape(-1)[len(maps) :]:
             axes.set_visible(False)
         for k, (axes, (name, share)) in enumerate(zip(every.reshape(-1), maps.items(), strict=False)):
-            mesh = _mesh(axes, grid, share, log, cmap="cividis", vmin=0, vmax=1)
+            mesh = _mesh(axes, grid, share, True, cmap="cividis", vmin=0, vmax=1)
             axes.set_title(name)
             if k % columns:
                 axes.set_ylabel("")

@@ -1,8 +1,8 @@
 """Theory: candidate solutions and their losses, the exact loss of linear models, where superposition sets in.
 
-Functions broadcast over leading axes, in numpy (float64, without jax); `linear_loss` in jax too. Convention: the loss
-is the sum over features and the mean over samples, E sum_i I_i (x_i - x'_i)^2. Source of the candidates: the paper,
-section "The phase change". The exact loss of ReLU models: expected.py.
+Functions but `onset` broadcast over leading axes, in numpy (float64, without jax); `linear_loss` in jax too.
+Convention: the loss is the sum over features and the mean over samples, E sum_i I_i (x_i - x'_i)^2. Source of the
+candidates: the paper, section "The phase change". The exact loss of ReLU models: expected.py.
 """
 
 from __future__ import annotations
@@ -78,22 +78,21 @@ def onset(probability: float) -> float:
 
     n = 2, m = 1, exact loss, uniform values. At the ReLU optimum without superposition, W = [1, 0] and b = (0, p/2),
     let the minor weight be w. To order w^2 the minor output gains r v(p) w^2, and the major one loses kappa(p) w^2,
-    where its weight 1 + alpha w and bias beta w are chosen best: kappa = min over alpha, beta of
+    where |W_1|^2 = 1 + alpha w and b_1 = beta w are chosen best: kappa = min over alpha, beta of
     p E (alpha x + y + beta)^2 + (1 - p) E ReLU(y + beta)^2 with y = -x_2, x uniform. So it sets in at kappa / v. (Equal
-    signs, y = +x_2, cost more for every p < 1.)
+    signs, y = +x_2, cost more for every p < 1.) Raises ValueError outside (0, 1].
     """
+    p = probability
+    if not 0 < p <= 1:
+        raise ValueError(f"probability must be in (0, 1], not {probability}")
 
-    def cost(beta: float) -> float:
-        p = probability
+    def cost(beta: float) -> float:  # for beta in [0, 1], with the best alpha
         alpha = -3 * (beta / 2 - p / 4)
         active = alpha**2 / 3 + p / 3 + beta**2 + 2 * (-alpha * p / 4 + alpha * beta / 2 - beta * p / 2)
-        both_off = max(beta, 0.0) ** 2
-        reached = min(max(beta, 0.0), 1.0)  # x_2 up to which the output is positive
-        only_minor = (beta**3 - (beta - reached) ** 3) / 3
-        return p * active + (1 - p) * ((1 - p) * both_off + p * only_minor)
+        return p * active + (1 - p) * ((1 - p) * beta**2 + p * beta**3 / 3)
 
     best = optimize.minimize_scalar(cost, bounds=(0.0, 1.0), method="bounded", options={"xatol": 1e-12})
-    return float(best.fun / variance(probability))
+    return float(best.fun / variance(p))
 
 
 def linear_loss(W: Any, b: Any, importance: Any, mean: Any, covariance: Any) -> Any:

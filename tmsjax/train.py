@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Protocol
 
 import jax
@@ -14,7 +13,7 @@ from flax import struct
 from tmsjax import data, loss, model, threefry
 from tmsjax.grid import Instance
 from tmsjax.scalars import Scalars, as_arrays, held_as_scalars, split
-from tmsjax.spec import REPLICA, Spec, Train
+from tmsjax.spec import Spec, Train
 
 EVALUATION_SAMPLES = 2**16
 EVALUATION_CHUNK = 2**10
@@ -74,19 +73,20 @@ def init(instance: Instance, spec: Spec) -> TrainState:
     parts = jnp.split(threefry.normal(bits), np.cumsum(sizes)[:-1])
     normals = {name: part.reshape(shape) for part, (name, shape) in zip(parts, shapes.items(), strict=True)}
     if spec.init.signs == "stratified":
-        normals["W"] = _stratified(normals["W"], instance.replica, len(spec.axis[REPLICA]))
+        normals["W"] = _stratified(normals["W"], instance)
     params = model.FAMILIES[spec.model.family].init(normals, instance)
     return TrainState(jnp.int32(0), params, optimizer(spec.train, instance).init(params))
 
 
-def _stratified(W: jax.Array, replica: Any, replicas: int) -> jax.Array:
+def _stratified(W: jax.Array, instance: Instance) -> jax.Array:
     """W (1, n) with the signs of features 2, 3, ... relative to the first given by the bits of the replica's number.
 
-    As many features as the replicas have whole bits for, so that they go through all patterns equally often; a bit of
-    0 is the opposite sign. The others keep the sign they drew.
+    A bit of 0 is the opposite sign. From the second bit on they are flipped by random bits of the cell, so that few
+    replicas of many features favour no sign. 2^(n - 1) consecutive replicas of a cell go through every pattern once.
     """
-    features = min(W.shape[1] - 1, int(math.log2(replicas)))
-    bit = (replica >> jnp.arange(features, dtype=jnp.uint32)) & np.uint32(1)
+    code = instance.replica ^ (instance.cell[0] & ~np.uint32(1))
+    features = min(W.shape[1] - 1, 32)
+    bit = (code >> jnp.arange(features, dtype=jnp.uint32)) & np.uint32(1)
     relative = jnp.where(bit == 0, np.float32(-1), np.float32(1)) * jnp.sign(W[0, 0])
     return jnp.concatenate([W[:, :1], relative[None] * jnp.abs(W[:, 1 : features + 1]), W[:, features + 1 :]], axis=1)
 
