@@ -27,4 +27,4 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-python scripts/phase_changes.py "${out:-$default}" ${options[@]+"${options[@]}"}
+python scripts/phase_changes "${out:-$default}" ${options[@]+"${options[@]}"}

@@ -11,6 +11,7 @@ import tmsjax
 from tmsjax import analysis, comparison, plots, theory
 from tmsjax.files import RunError
 from tmsjax.loader import load_spec
+from tmsjax.spec import SpecError
 from tmsjax.store import results_dataset
 
 DIMS = {"W": ("hidden", "feature"), "b": ("feature",)}
@@ -288,6 +289,10 @@ def test_theories_that_apply():
     assert list(comparison.theory_phases(unbiased, comparison.exact_map(unbiased))) == ["exact"]
     constant = results(W, loss, raw=small_spec(data={"values": "constant"}))
     assert list(comparison.theory_phases(constant, None)) == ["candidate"]
+    facts = analysis.compare(analysis.phase_map(constant), comparison.theory_phases(constant, None))
+    text = comparison.report(tmsjax.run.Run(analysis.spec_of(constant), None, constant), facts)
+    assert "## Candidate theory" in text
+    assert "No exact theory is known for this model.\n" in text
     linear = small_spec(model={"activation": "linear"})
     W, loss = everywhere([[1, 0]], [0.1])
     assert list(comparison.theory_phases(results(W, loss, raw=linear), None)) == ["exact"]
@@ -337,3 +342,13 @@ def test_axes_out_of_order_are_no_map():
     assert not analysis.is_map(mapped)
     assert analysis.is_map(analysis.phase_map(results(*everywhere([[1, 0]], [0.1]))))
     assert analysis.boundary_distance(mapped, mapped["phase"].to_numpy()) is None
+
+
+def test_no_axis_can_take_the_name_of_a_result():
+    dataset = theory_results(3)
+    exact = comparison.exact_map(dataset)
+    for name in {*dataset.variables, *exact.variables, *analysis.phase_map(dataset).variables} - set(dataset.dims):
+        if not name.startswith(("instance_", "history_")):
+            raw = small_spec(axes={name: {"count": 2}})
+            with pytest.raises(SpecError, match=r"is reserved|needs a-z"):
+                load_spec(raw)

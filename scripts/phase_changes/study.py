@@ -1,0 +1,105 @@
+"""What the sections share: runs, grids, and where results go."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+import tmsjax
+from tmsjax import optimum, plots
+from tmsjax.files import write_json
+from tmsjax.loader import json_copy
+
+ROOT = Path(__file__).parents[2]
+TIED = ["data.activity=tied", "data.masks_per_batch=2"]
+COARSE = ["axes.feature_probability.count=12", "axes.extra_importance.count=12", "train.steps=2000"]
+# name: sweep, changes, changes of --quick
+RUNS: dict[str, tuple[str, list[str], list[str]]] = {
+    "no-bias": ("one_neuron_no_bias", [], COARSE),
+    "three-features": ("three_features", [], [*COARSE, "axes.replica.count=10"]),
+    "selection": ("selection_rules", [], COARSE),
+    "selection-stratified": ("selection_rules", ["init.signs=stratified"], COARSE),
+    "init-scale": ("init_scale", [], COARSE),
+    "zroe1-linear": ("zroe1_linear", [], COARSE),
+    "zroe1-linear-tied": ("zroe1_linear", TIED, COARSE),
+    "zroe1-relu": ("zroe1_relu", [], COARSE),
+    "zroe1-relu-tied": ("zroe1_relu", TIED, COARSE),
+    "constant": ("one_neuron_constant", [], COARSE),
+    "half-normal": ("one_neuron_half_normal", [], COARSE),
+    "gelu": ("one_neuron_gelu", [], COARSE),
+}
+
+
+class Report:
+    """Where results go: numbers by section and name, figures by name."""
+
+    def __init__(self, out: Path, quick: bool):
+        self.out, self.quick = out, quick
+        self.path = out / "phase_changes.json"
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
+
+    def run(self, name: str) -> Any:
+        return tmsjax.open_run(self.out / "runs" / name)
+
+    def figure(self, name: str, figure: Any) -> None:
+        for path in plots.save(figure, self.out / "figures" / "phase_changes" / name):
+            print(f"  {path}")
+
+    def keep(self, section: str, numbers: dict) -> None:
+        write_json(self.path, self.numbers | {section: json_copy(numbers)})
+
+
+def train(name: str, report: Report) -> None:
+    """`tmsjax run` of one sweep; a complete run is left as it is."""
+    sweep, changes, quick = RUNS[name]
+    command = [sys.executable, "-m", "tmsjax.cli", "run", str(ROOT / "sweeps" / f"{sweep}.toml")]
+    command += ["--out", str(report.out / "runs" / name)]
+    for change in [*changes, *(quick if report.quick else [])]:
+        command += ["--set", change]
+    print("$ tmsjax", *command[3:], flush=True)
+    done = subprocess.run(command, check=False).returncode
+    if done:
+        raise SystemExit(done)
+
+
+def cells_of(grid: tuple[np.ndarray, np.ndarray], features: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """(importance, feature_probability) (cells, n) of a grid of (extra importance, probability), rows probability."""
+    r, p = (g.reshape(-1) for g in np.meshgrid(*grid))
+    return np.stack([*[np.ones_like(r)] * (features - 1), r], 1), np.repeat(p[:, None], features, axis=1)
+
+
+def grid_of(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    return dataset["extra_importance"].to_numpy(), dataset["feature_probability"].to_numpy()
+
+
+def certified(features: int, count: int, random_starts: int, **options: Any) -> dict:
+    """How many cells of a coarse grid the extra random starts improve by more than 1e-9 of the loss."""
+    grid = np.geomspace(0.1, 10, count), np.geomspace(1, 0.01, count)
+    cells = cells_of(grid, features)
+    usual = optimum.exact_optimum(*cells, **options)
+    more = optimum.exact_optimum(*cells, random_starts=random_starts, **options)
+    better = more.loss < usual.loss * (1 - 1e-9)
+    return {"cells": count**2, "starts": usual.starts, "random_starts": random_starts, "improved": int(better.sum())}
+
+
+def of_map(run: Any, select: str = "best") -> dict:
+    """What `tmsjax compare` says of a run, and its training time."""
+    facts = tmsjax.compare(run, select)
+    info = run.directory.info()
+    kept = {k: facts[k]["agreement"] for k in ("candidate", "exact") if k in facts}
+    return {
+        "models": run.spec.instances,
+        "seconds": info["seconds_of_training"],
+        "success": facts["mean_success"],
+        "diverged": facts["diverged_models"],
+        **kept,
+    }
