@@ -64,8 +64,8 @@ def main(
         start = time.monotonic()
         numbers = SECTIONS[part].make(report)
         spent = time.monotonic() - start
-        before = report.numbers.get(part, {}).get("seconds", 0)  # what a second call finds done took its time then
-        report.keep(part, {**numbers, "seconds": max(spent, before)})
+        before = report.numbers.get(part, {}).get("section_seconds", 0)  # what a second call finds done took its time then
+        report.keep(part, {**numbers, "section_seconds": max(spent, before)})
     report.keep("all", {**time_spent(report), "quick": quick})
     write_text(out / "phase_changes.md", render(TEMPLATE.read_text(encoding="utf-8"), report.numbers))
     print(out / "phase_changes.md")
@@ -83,7 +83,7 @@ def time_spent(report: Report) -> dict:
     infos = [run.directory.info() for run in runs]
     of_budgets = known.get("budget", {}).get("seconds_of_training", 0)
     training = sum(info["seconds_of_training"] for info in infos) + of_budgets
-    rest = max(sum(known[part]["seconds"] for part in SECTIONS if part in known) - of_budgets, 0)
+    rest = max(sum(known[part]["section_seconds"] for part in SECTIONS if part in known) - of_budgets, 0)
     return {
         "seconds_of_training": training,
         "seconds_of_rest": rest,

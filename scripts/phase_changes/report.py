@@ -98,7 +98,7 @@ def rates(numbers: dict) -> str:
 def activations(numbers: dict) -> str:
     rows = []
     for name, f in numbers["activations"].items():
-        if name != "seconds":
+        if name != "section_seconds":
             own = f"{f['candidate']:.1%}" if "candidate" in f else "none known"
             shares = percent((f["shares"]["antipodal"], f["shares"]["same sign"], f["success"]))
             rows.append([name, own, *shares])
