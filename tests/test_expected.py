@@ -11,6 +11,8 @@ from scipy import integrate, optimize
 
 from tmsjax import expected
 
+loss = jax.jit(expected.relu_loss, static_argnums=4)
+slopes_of = jax.jit(jax.grad(expected.relu_loss, argnums=(0, 1)), static_argnums=4)
 RNG = np.random.default_rng(5)  # cases are drawn as tests run; every tolerance holds for any draw
 
 
@@ -66,7 +68,7 @@ def test_exact_loss_is_the_integral(hidden, tied):
         assert expected.relu_loss(*case, tied) == pytest.approx(value, rel=1e-10)
         single = [jnp.asarray(v, jnp.float32) for v in case]
         rounded = by_quadrature(*[np.asarray(v, np.float64) for v in single], tied=tied)
-        assert float(expected.relu_loss(*single, tied)) == pytest.approx(rounded, rel=2e-6)
+        assert float(loss(*single, tied)) == pytest.approx(rounded, rel=2e-6)
 
 
 @pytest.mark.parametrize("features", [2, 3, 4, 5])
@@ -100,36 +102,30 @@ def test_exact_loss_and_gradient_at_the_edges(name):
     value = by_quadrature(W, b, importance, probability)
     case = [jnp.asarray(v, jnp.float32) for v in (W, b, importance, probability)]
     assert expected.relu_loss(W, b, importance, probability) == pytest.approx(value, rel=1e-10, abs=1e-15)
-    assert float(expected.relu_loss(*case)) == pytest.approx(value, rel=2e-6, abs=1e-9)
-    slopes = jax.grad(expected.relu_loss, argnums=(0, 1))(*case)
+    assert float(loss(*case, False)) == pytest.approx(value, rel=2e-6, abs=1e-9)
+    slopes = slopes_of(*case, False)
     with jax.enable_x64(True):
-        double = jax.grad(expected.relu_loss, argnums=(0, 1))(
-            *(jnp.asarray(v) for v in (W, b, importance, probability))
-        )
+        double = slopes_of(*(jnp.asarray(v) for v in (W, b, importance, probability)), False)
     for slope, reference in zip(slopes, double, strict=True):
         assert np.isfinite(reference).all()
         np.testing.assert_allclose(slope, reference, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("features", [2, 3])
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(("features", "tied"), [(2, False), (2, True), (3, False)])
 def test_gradients_are_finite_differences(features, tied):
     for W, b, importance, probability in random_cases(6, 2, features):
         theta = np.concatenate([W.reshape(-1), b])
 
-        def loss(t, importance=importance, probability=probability):
+        def value(t, importance=importance, probability=probability):
             W, b = t[: 2 * features].reshape(2, features), t[2 * features :]
             return expected.relu_loss(W, b, importance, probability, tied)
 
-        numeric = optimize.approx_fprime(theta, loss, 1e-7)
+        numeric = optimize.approx_fprime(theta, value, 1e-7)
         with jax.enable_x64(True):
-            double = jax.grad(expected.relu_loss, argnums=(0, 1))(
-                *(jnp.asarray(v) for v in (W, b, importance, probability)), tied
-            )
+            double = slopes_of(*(jnp.asarray(v) for v in (W, b, importance, probability)), tied)
         np.testing.assert_allclose(np.concatenate([np.ravel(v) for v in double]), numeric, atol=3e-6)
-        single = [jnp.asarray(v, jnp.float32) for v in (W, b, importance, probability)]
-        slopes = jax.grad(expected.relu_loss, argnums=(0, 1))(*single, tied)
-        for slope, reference in zip(slopes, double, strict=True):
+        single = slopes_of(*(jnp.asarray(v, jnp.float32) for v in (W, b, importance, probability)), tied)
+        for slope, reference in zip(single, double, strict=True):
             np.testing.assert_allclose(slope, reference, atol=1e-5)
 
 

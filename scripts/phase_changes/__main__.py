@@ -64,7 +64,9 @@ def main(
         start = time.monotonic()
         numbers = SECTIONS[part].make(report)
         spent = time.monotonic() - start
-        before = report.numbers.get(part, {}).get("section_seconds", 0)  # what a second call finds done took its time then
+        before = report.numbers.get(part, {}).get(
+            "section_seconds", 0
+        )  # what a second call finds done took its time then
         report.keep(part, {**numbers, "section_seconds": max(spent, before)})
     report.keep("all", {**time_spent(report), "quick": quick})
     write_text(out / "phase_changes.md", render(TEMPLATE.read_text(encoding="utf-8"), report.numbers))

@@ -42,7 +42,7 @@ def make(report: Report) -> dict:
         return [100 * max(row["agreement"] for row in of if row["steps"] == count) for count in steps]
 
     panels = {f"{s} schedule": {f"batch {b}": (steps, best(s, b)) for b in batches} for s in SCHEDULES}
-    drawn = study_plots.lines(panels, x="steps", y="cells as in exact theory, %", ticks=steps[::2], floor=80)
+    drawn = study_plots.lines(panels, x="steps", y="cells as in exact theory, %", ticks=steps[::2])
     report.figure("budget", drawn)
     least = {}
     for schedule in SCHEDULES:
