@@ -8,23 +8,4 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 setup
 cd "$root"
-
-out=""
-default=runs/phase-changes
-options=()
-while [ $# -gt 0 ]; do
-    case "$1" in
-        --quick)
-            default=runs/phase-changes-quick
-            options+=("$1")
-            ;;
-        --out)
-            out="${2:?--out needs a directory}"
-            shift
-            ;;
-        *) options+=("$1") ;;
-    esac
-    shift
-done
-
-python scripts/phase_changes "${out:-$default}" ${options[@]+"${options[@]}"}
+reproduce phase_changes "$@"

@@ -1,4 +1,4 @@
-# Sourced by the other scripts: makes .venv in the repository's root and installs tmsjax into it, once.
+# Sourced by the other scripts: makes .venv in the repository's root and installs tmsjax into it, once; runs reports.
 # TMSJAX_EXTRAS (for example "dev") adds extras; a CUDA extra is added when nvidia-smi answers.
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
@@ -54,4 +54,24 @@ setup() { # [folder of the environment] [python]
         echo "$have" >> "$venv/.tmsjax"
     fi
     export PATH="$venv/bin:$PATH"
+}
+
+reproduce() { # package of scripts/, its options: the report docs/PACKAGE.md into runs/PACKAGE, or --out DIR
+    local package="$1" out="" quick="" options=()
+    shift
+    while [ $# -gt 0 ]; do
+        case "$1" in
+            --quick)
+                quick=-quick
+                options+=("$1")
+                ;;
+            --out)
+                out="${2:?--out needs a directory}"
+                shift
+                ;;
+            *) options+=("$1") ;;
+        esac
+        shift
+    done
+    PYTHONPATH="$root/scripts" python -m "$package" "${out:-runs/${package//_/-}$quick}" ${options[@]+"${options[@]}"}
 }

@@ -1,6 +1,7 @@
 """The report is its template with its results, and its tables hold what independent computations give."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,10 @@ from scipy import optimize
 from tmsjax import expected, theory
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts" / "phase_changes"))
+sys.path.insert(0, str(ROOT / "scripts"))
 
-from report import render, table  # noqa: E402
+from phase_changes.report import TABLES  # noqa: E402
+from reporting import render, table  # noqa: E402
 
 RESULTS = json.loads((ROOT / "docs" / "phase_changes.json").read_text())
 
@@ -22,7 +24,7 @@ RESULTS = json.loads((ROOT / "docs" / "phase_changes.json").read_text())
 def test_the_report_is_its_template_with_its_results():
     template = (ROOT / "docs" / "phase_changes.template.md").read_text(encoding="utf-8")
     text = (ROOT / "docs" / "phase_changes.md").read_text(encoding="utf-8")
-    assert text == render(template, RESULTS)
+    assert text == render(template, RESULTS, TABLES)
     assert "n/a" not in text
     assert "{{" not in text
 
@@ -37,7 +39,7 @@ def test_every_figure_of_the_report_is_there():
 
 def test_numbers_and_tables_are_filled_in():
     numbers = {"a-b": {"c": [0.5, 0.25]}}
-    assert render("x {{a-b.c.1:.1%}} {{a-b.d}} {{table jump}}", numbers) == "x 25.0% n/a n/a"
+    assert render("x {{a-b.c.1:.1%}} {{a-b.d}} {{table jump}}", numbers, TABLES) == "x 25.0% n/a n/a"
     assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
 
 
@@ -157,10 +159,15 @@ def test_what_the_report_says_in_words_is_so():
     assert fast - slow > 5 * abs(fast - smaller), "the rate matters more than the batch"
 
 
+def reproduce(package: str, *options: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts")}
+    command = [sys.executable, "-m", package, *options]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.slow
 def test_the_quick_reproduction_makes_every_section(tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / "phase_changes"), str(tmp_path), "--quick"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = reproduce("phase_changes", str(tmp_path), "--quick")
     assert done.returncode == 0, done.stderr[-2000:]
     text = (tmp_path / "phase_changes.md").read_text(encoding="utf-8")
     assert "n/a" not in text
@@ -176,7 +183,6 @@ def test_the_quick_reproduction_makes_every_section(tmp_path):
 
 
 def test_unknown_sections_are_refused(tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / "phase_changes"), str(tmp_path), "--only", "exact,fourth"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = reproduce("phase_changes", str(tmp_path), "--only", "exact,fourth")
     assert done.returncode == 2
     assert "fourth" in done.stderr

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from study import Report, grid_of, of_map
+from reporting import Report
 
+from phase_changes.study import grid_of, of_map
 from tmsjax import analysis, study_plots, theory
 
 

@@ -7,9 +7,10 @@ import time
 from functools import cache
 
 import numpy as np
-from study import COARSE, ROOT, Report, cells_of, grid_of
+from reporting import ROOT, Report
 
 import tmsjax
+from phase_changes.study import COARSE, cells_of, grid_of
 from tmsjax import analysis, optimum, study_plots
 from tmsjax.files import write_json
 from tmsjax.loader import json_copy

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from study import Report, cells_of, certified, of_map
+from reporting import Report
 
+from phase_changes.study import cells_of, certified, of_map
 from tmsjax import analysis, boundary, optimum, study_plots, theory
 
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)

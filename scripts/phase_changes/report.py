@@ -1,22 +1,10 @@
-"""The text of docs/phase_changes.md from its template and the results: tables, numbers in sentences."""
+"""The tables of docs/phase_changes.md, from its numbers."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from typing import Any
+from reporting import Tables, percent, table
 
 RULES = {"best": "best loss", "paper": "mean without the worst", "vote": "vote", "single": "one model"}
-Rows = list[list[str]]
-
-
-def table(head: list[str], rows: Rows) -> str:
-    lines = [" | ".join(head), " | ".join(["---"] * len(head)), *(" | ".join(row) for row in rows)]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
-def percent(values: Any) -> list[str]:
-    return [f"{v:.1%}" for v in values]
 
 
 def jump(numbers: dict) -> str:
@@ -105,25 +93,4 @@ def activations(numbers: dict) -> str:
     return table(["model", "cells as in its candidate theory", "antipodal", "same sign", "inits that succeed"], rows)
 
 
-TABLES: dict[str, Callable[[dict], str]] = {
-    f.__name__: f for f in (jump, rules, signs, scales, zroe1, budget, rates, activations)
-}
-
-
-def render(template: str, numbers: dict) -> str:
-    """The template with {{section.name:format}} and {{table name}} filled in; n/a for a section that was not made."""
-
-    def fill(found: re.Match) -> str:
-        text = found[1].strip()
-        try:
-            if text.startswith("table "):
-                return TABLES[text.removeprefix("table ")](numbers)
-            path, _, form = text.partition(":")
-            value: Any = numbers
-            for part in path.split("."):
-                value = value[int(part)] if isinstance(value, list) else value[part]
-            return format(value, form)
-        except KeyError:
-            return "n/a"
-
-    return re.sub(r"\{\{(.+?)\}\}", fill, template)
+TABLES: Tables = {f.__name__: f for f in (jump, rules, signs, scales, zroe1, budget, rates, activations)}

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from report import RULES
-from study import Report, grid_of, of_map
+from reporting import Report
 
+from phase_changes.report import RULES
+from phase_changes.study import grid_of, of_map
 from tmsjax import analysis, comparison, replicas, study_plots, theory
 
 COUNTS = tuple(range(1, 33))

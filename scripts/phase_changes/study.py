@@ -1,22 +1,15 @@
-"""What the sections share: runs, grids, and where results go."""
+"""What the sections share: runs, grids, what a comparison says."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 import tmsjax
-from tmsjax import optimum, plots
-from tmsjax.files import write_json
-from tmsjax.loader import json_copy
+from tmsjax import optimum
 
-ROOT = Path(__file__).parents[2]
 TIED = ["data.activity=tied", "data.masks_per_batch=2"]
 COARSE = ["axes.feature_probability.count=12", "axes.extra_importance.count=12", "train.steps=2000"]
 # name: sweep, changes, changes of --quick
@@ -34,41 +27,6 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     "half-normal": ("one_neuron_half_normal", [], COARSE),
     "gelu": ("one_neuron_gelu", [], COARSE),
 }
-
-
-class Report:
-    """Where results go: numbers by section and name, figures by name."""
-
-    def __init__(self, out: Path, quick: bool):
-        self.out, self.quick = out, quick
-        self.path = out / "phase_changes.json"
-
-    @property
-    def numbers(self) -> dict[str, Any]:
-        return json.loads(self.path.read_text()) if self.path.exists() else {}
-
-    def run(self, name: str) -> Any:
-        return tmsjax.open_run(self.out / "runs" / name)
-
-    def figure(self, name: str, figure: Any) -> None:
-        for path in plots.save(figure, self.out / "figures" / "phase_changes" / name):
-            print(f"  {path}")
-
-    def keep(self, section: str, numbers: dict) -> None:
-        write_json(self.path, self.numbers | {section: json_copy(numbers)})
-
-
-def train(name: str, report: Report) -> None:
-    """`tmsjax run` of one sweep; a complete run is left as it is."""
-    sweep, changes, quick = RUNS[name]
-    command = [sys.executable, "-m", "tmsjax.cli", "run", str(ROOT / "sweeps" / f"{sweep}.toml")]
-    command += ["--out", str(report.out / "runs" / name)]
-    for change in [*changes, *(quick if report.quick else [])]:
-        command += ["--set", change]
-    print("$ tmsjax", *command[3:], flush=True)
-    done = subprocess.run(command, check=False).returncode
-    if done:
-        raise SystemExit(done)
 
 
 def cells_of(grid: tuple[np.ndarray, np.ndarray], features: int = 2) -> tuple[np.ndarray, np.ndarray]:

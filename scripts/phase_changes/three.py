@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from study import Report, certified, of_map
+from reporting import Report
 
+from phase_changes.study import certified, of_map
 from tmsjax import analysis, comparison, metrics, plots, theory
 
 

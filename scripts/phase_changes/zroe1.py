@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from study import Report, grid_of, of_map
+from reporting import Report
 
+from phase_changes.study import grid_of, of_map
 from tmsjax import analysis, comparison, study_plots, theory
 
 # Losses per sample in the replication's logs: the last epoch of each of its ten ReLU runs, and of the linear one.

@@ -1,0 +1,178 @@
+"""Reports: sweeps trained, numbers and figures of each section made from them, a template filled in.
+
+Used by scripts/phase_changes and scripts/gallery.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import tmsjax
+from tmsjax import plots
+from tmsjax.cli import guarded
+from tmsjax.files import write_json, write_text
+from tmsjax.loader import json_copy
+
+ROOT = Path(__file__).parents[1]
+Rows = list[list[str]]
+Tables = Mapping[str, Callable[[dict], str]]
+
+
+class Report:
+    """Where results go: numbers by section and name, figures by name."""
+
+    def __init__(self, name: str, out: Path, quick: bool):
+        self.name, self.out, self.quick = name, out, quick
+        self.path = out / f"{name}.json"
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
+
+    def run(self, name: str) -> Any:
+        return tmsjax.open_run(self.out / "runs" / name)
+
+    def figure(self, name: str, figure: Any) -> None:
+        for path in plots.save(figure, self.out / "figures" / self.name / name):
+            print(f"  {path}")
+
+    def keep(self, section: str, numbers: dict) -> None:
+        write_json(self.path, self.numbers | {section: json_copy(numbers)})
+
+
+@dataclass(frozen=True)
+class Program:
+    """How a report is made.
+
+    name:       of docs/NAME.md, its template, numbers and figures
+    runs:       (sweep, changes, changes of --quick) by name
+    sections:   modules with `make(report) -> numbers`, by name
+    needs:      the runs of each section
+    tables:     by name, from the numbers
+    by_request: sections that only --only makes
+    """
+
+    name: str
+    runs: Mapping[str, tuple[str, list[str], list[str]]]
+    sections: Mapping[str, Any]
+    needs: Mapping[str, list[str]]
+    tables: Tables
+    by_request: tuple[str, ...] = ()
+
+    @property
+    def template(self) -> Path:
+        return ROOT / "docs" / f"{self.name}.template.md"
+
+    @property
+    def usual(self) -> list[str]:
+        return [name for name in self.sections if name not in self.by_request]
+
+    def start(self) -> None:
+        """Reads the command line and makes the report."""
+
+        def main(
+            out: Annotated[Path, typer.Argument(help="The folder of runs, figures and report.")],
+            quick: Annotated[bool, typer.Option("--quick", help="Coarse grids, short trainings; minutes.")] = False,
+            only: Annotated[str, typer.Option(help="Some sections only, by commas.")] = "",
+            publish: Annotated[bool, typer.Option("--publish", help="Copy the report into docs/.")] = False,
+        ) -> None:
+            chosen = [part.strip() for part in only.split(",")] if only else self.usual
+            unknown = [part for part in chosen if part not in self.sections]
+            if unknown:
+                raise typer.BadParameter(f"--only knows {', '.join(self.sections)}, not {', '.join(unknown)}")
+            report = Report(self.name, out, quick)
+            self.make(report, chosen)
+            if publish:
+                self.publish(report)
+
+        main.__doc__ = f"Everything in docs/{self.name}.md. A second call goes on where the first stopped."
+        guarded(lambda: typer.run(main))
+
+    def make(self, report: Report, chosen: list[str]) -> None:
+        """Trains what the chosen sections need, makes them, and writes the report."""
+        for name in dict.fromkeys(run for part in chosen for run in self.needs[part]):
+            train(report, name, *self.runs[name])
+        for part in chosen:
+            print(f"{self.sections[part].__doc__}", flush=True)
+            start = time.monotonic()
+            numbers = self.sections[part].make(report)
+            # what a second call finds done took its time then
+            before = report.numbers.get(part, {}).get("section_seconds", 0)
+            report.keep(part, {**numbers, "section_seconds": max(time.monotonic() - start, before)})
+        report.keep("all", {**self.time_spent(report), "quick": report.quick})
+        text = render(self.template.read_text(encoding="utf-8"), report.numbers, self.tables)
+        write_text(report.out / f"{self.name}.md", text)
+        print(report.out / f"{self.name}.md")
+
+    def publish(self, report: Report) -> None:
+        figures = (report.out / "figures" / self.name).glob("*.png")
+        for path in (report.path, report.out / f"{self.name}.md", *figures):
+            goal = ROOT / "docs" / path.relative_to(report.out)
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, goal)
+
+    def time_spent(self, report: Report) -> dict:
+        """Seconds of all trainings and of all the rest, and on what."""
+        known = report.numbers
+        trained = [name for name in self.runs if (report.out / "runs" / name / "results.nc").exists()]
+        infos = [report.run(name).directory.info() for name in trained]
+        in_sections = sum(known[part].get("seconds_of_training", 0) for part in self.sections if part in known)
+        training = sum(info["seconds_of_training"] for info in infos) + in_sections
+        rest = max(sum(known[part]["section_seconds"] for part in self.sections if part in known) - in_sections, 0)
+        return {
+            "seconds_of_training": training,
+            "seconds_of_rest": rest,
+            "minutes": (training + rest) / 60,
+            "device": infos[0]["device"] if infos else "n/a",
+        }
+
+
+def train(report: Report, name: str, sweep: str, changes: list[str], quick: list[str]) -> None:
+    """`tmsjax run` of one sweep; a complete run is left as it is."""
+    command = [sys.executable, "-m", "tmsjax.cli", "run", str(ROOT / "sweeps" / f"{sweep}.toml")]
+    command += ["--out", str(report.out / "runs" / name)]
+    for change in [*changes, *(quick if report.quick else [])]:
+        command += ["--set", change]
+    print("$ tmsjax", *command[3:], flush=True)
+    done = subprocess.run(command, check=False).returncode
+    if done:
+        raise SystemExit(done)
+
+
+def table(head: list[str], rows: Rows) -> str:
+    lines = [" | ".join(head), " | ".join(["---"] * len(head)), *(" | ".join(row) for row in rows)]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def percent(values: Any) -> list[str]:
+    return [f"{v:.1%}" for v in values]
+
+
+def render(template: str, numbers: dict, tables: Tables) -> str:
+    """The template with {{section.name:format}} and {{table name}} filled in; n/a for a section that was not made."""
+
+    def fill(found: re.Match) -> str:
+        text = found[1].strip()
+        try:
+            if text.startswith("table "):
+                return tables[text.removeprefix("table ")](numbers)
+            path, _, form = text.partition(":")
+            value: Any = numbers
+            for part in path.split("."):
+                value = value[int(part)] if isinstance(value, list) else value[part]
+            return format(value, form)
+        except KeyError:
+            return "n/a"
+
+    return re.sub(r"\{\{(.+?)\}\}", fill, template)
