@@ -168,4 +168,4 @@ def test_maps_of_other_dimensions_are_refused_clearly(tmp_path):
     assert run_command("compare", tmp_path / "run").returncode == 0
     done = run_command("plot", tmp_path / "run")
     assert done.returncode == 2
-    assert "exactly two axes" in done.stderr
+    assert "needs two axes of numbers" in done.stderr

@@ -19,6 +19,8 @@ FLOORS = {
     "theory": 0,
     "expected": 0,
     "metrics": 0,
+    "pairs": 1,
+    "polytopes": 1,
     "grid": 1,
     "loader": 1,
     "shard": 1,
@@ -42,6 +44,9 @@ FLOORS = {
     "replicas": 7,
     "boundary": 7,
     "study_plots": 8,
+    "features": 7,
+    "feature_plots": 8,
+    "studies": 9,
     "estimate": 9,
     "bound": 6,
     "competitors": 8,
@@ -50,7 +55,12 @@ FLOORS = {
     "cli": 10,
     "__init__": 11,
 }
-ONLY_IN = {"orbax": {"checkpoint"}, "matplotlib": {"plots", "study_plots"}, "contourpy": {"analysis"}, "typer": {"cli"}}
+ONLY_IN = {
+    "orbax": {"checkpoint"},
+    "matplotlib": {"plots", "study_plots", "feature_plots"},
+    "contourpy": {"analysis"},
+    "typer": {"cli"},
+}
 WITHOUT_JAX = [
     "spec",
     "expected",
@@ -61,6 +71,11 @@ WITHOUT_JAX = [
     "replicas",
     "plots",
     "study_plots",
+    "features",
+    "feature_plots",
+    "studies",
+    "pairs",
+    "polytopes",
     "metrics",
     "theory",
     "store",

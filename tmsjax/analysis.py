@@ -286,6 +286,12 @@ def boundary_distance(trained: xr.Dataset, expected: np.ndarray) -> dict | None:
     }
 
 
+def other_axes(trained: xr.Dataset) -> list[str]:
+    """The dimensions of a phase map beside its y and x."""
+    shown = layout(spec_of(trained))
+    return [str(d) for d in trained["phase"].dims if d not in (shown.y, shown.x)]
+
+
 def is_map(trained: xr.Dataset) -> bool:
     """Whether a phase map has two dimensions, with numbers that rise or fall along both."""
     coordinates = [trained[d].to_numpy() for d in trained["phase"].dims]

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -134,15 +134,23 @@ def compare(run: RunPath, select: Select = "best") -> None:
 
 
 @app.command()
-def plot(run: RunPath, select: Select = "best") -> None:
+def plot(
+    run: RunPath,
+    select: Select = "best",
+    kind: Annotated[
+        str | None, typer.Option(help="phase-map, vectors, gram, geometry, norms [default: the spec's].")
+    ] = None,
+    beside: Annotated[Path | None, typer.Option(help="gram only: a run whose first model stands before.")] = None,
+) -> None:
     """Draw the study's figures into RUN/figures, from what is stored; theory's lines need `compare` first."""
     _check_select(select)
-    from tmsjax import comparison, plots
-    from tmsjax.run import open_run
+    from tmsjax import plots, studies
+    from tmsjax.spec import STUDIES
 
-    opened = open_run(run)
-    trained, theories, weights = comparison.plotted(opened, select)
-    for name, figure in plots.run_figures(trained, theories, weights).items():
+    if kind is not None:
+        _check_known("--kind", kind, STUDIES)
+
+    for name, figure in studies.figures(run, kind=kind, select=select, beside=beside).items():
         for path in plots.save(figure, run / "figures" / name):
             typer.echo(str(path))
 
@@ -325,11 +333,17 @@ def _set_aside(directory: Path) -> None:
 
 
 def _check_select(select: str) -> None:
-    from tmsjax.quantity import suggest
-    from tmsjax.spec import SELECTIONS, SpecError
+    from tmsjax.spec import SELECTIONS
 
-    if select not in SELECTIONS:
-        raise SpecError("--select", [("", f"{select!r} is not known{suggest(select, list(SELECTIONS))}")])
+    _check_known("--select", select, SELECTIONS)
+
+
+def _check_known(option: str, given: str, allowed: Iterable[str]) -> None:
+    from tmsjax.quantity import suggest
+    from tmsjax.spec import SpecError
+
+    if given not in allowed:
+        raise SpecError(option, [("", f"{given!r} is not known{suggest(given, list(allowed))}")])
 
 
 def _warn_of_unused_gpu(backend: str) -> None:

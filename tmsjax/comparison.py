@@ -92,14 +92,14 @@ def compare_run(run: Run | str | Path, select: str = "best") -> dict:
 def plotted(run: Run, select: str) -> tuple[xr.Dataset, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """What the figures show: the map, theory's phases and theory's weights W; the exact ones only if stored.
 
-    Raises RunError where the run is no map over two axes.
+    Raises RunError where the run is no map over two axes, or over three, one panel for each value of the third.
     """
     dataset = run.dataset
     trained = analysis.phase_map(dataset, select)
-    shown = analysis.layout(run.spec)
-    if set(map(str, trained["phase"].dims)) != {shown.y, shown.x} or not analysis.is_map(trained):
+    third = analysis.other_axes(trained)
+    if len(third) > 1 or not analysis.is_map(trained.isel({axis: 0 for axis in third})):
         have = ", ".join(map(str, trained["phase"].dims)) or "none"
-        needs = "exactly two axes besides replica, of numbers in rising or falling order"
+        needs = "two axes of numbers in rising or falling order, and at most one more besides replica"
         raise RunError(f"a phase map needs {needs}; {run.spec.name} has: {have}")
     exact = stored_exact_map(run)
     theories = theory_phases(dataset, exact)

@@ -29,6 +29,7 @@ from tmsjax.spec import (
     XAVIER,
     Spec,
     SpecError,
+    misfit,
     to_dict,
 )
 
@@ -297,6 +298,8 @@ class _Loader:
             self.report("record.steps", f"step {max(spec.record.steps)} lies beyond train.steps = {train.steps}")
         if spec.study.x is not None and spec.study.x == spec.study.y:
             self.report("study.x", f"x and y are both {spec.study.x!r}")
+        if spec.study.kind is not None and (problem := misfit(spec, spec.study.kind)):
+            self.report("study.kind", problem)
 
     def check_signs(self, spec: Spec) -> None:
         replica = spec.axis.get(REPLICA)

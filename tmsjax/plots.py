@@ -21,6 +21,7 @@ from tmsjax import analysis, metrics
 
 GREY, BLUE, RED, HIDDEN = (np.array(to_rgb(c)) for c in ("#e6e6e6", "#2166ac", "#c0392b", "#000000"))
 LABELS = {"feature_probability": "feature probability", "extra_importance": "importance of the extra feature"}
+SYMBOLS = {"feature_probability": "p", "least_probability": "least p", "mean_probability": "mean p"}
 LINES = {"candidate": ("#000000", "--"), "exact": ("#000000", "-")}
 STYLE: Any = {"svg.hashsalt": "tmsjax", "font.size": 9, "axes.titlesize": 10, "savefig.dpi": 160}
 
@@ -45,6 +46,29 @@ def phase_map(trained: xr.Dataset, theories: dict[str, np.ndarray] | None = None
         spec = analysis.spec_of(trained)
         axes.set_title(f"{spec.name}: trained, {_selection(trained)}")
         colour_key(key)
+    return figure
+
+
+def facets(trained: xr.Dataset, theories: dict[str, np.ndarray], axis: str) -> Figure:
+    """The map of each value of a third axis, with theory's boundaries."""
+    values = trained[axis].to_numpy()
+    columns = min(3, len(values))
+    rows = -(-len(values) // columns)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(3.3 * columns + 1.4, 3.1 * rows), layout="constrained")
+        parts: Any = figure.subfigures(1, 2, width_ratios=[3.3 * columns, 1.4])
+        left, right = parts
+        every = left.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes in every.reshape(-1)[len(values) :]:
+            axes.set_visible(False)
+        for k, (axes, value) in enumerate(zip(every.reshape(-1), values, strict=False)):
+            one = trained.isel({axis: k})
+            _draw_colours(axes, one, _norm(one), _superposition(one))
+            cut = {name: t.take(k, trained["phase"].dims.index(axis)) for name, t in theories.items()}
+            _draw_boundaries(axes, one, cut, legend=k == 0)
+            axes.set_title(named(axis, value))
+            axes.label_outer()
+        colour_key(right.subplots())
     return figure
 
 
@@ -217,6 +241,16 @@ def save(figure: Figure, path: Path) -> list[Path]:
     return written
 
 
+def label(axis: str) -> str:
+    """What a sweep's axis is called."""
+    return LABELS.get(axis, axis.replace("_", " "))
+
+
+def named(axis: str, value: Any) -> str:
+    """One value of a sweep's axis: "p = 0.1", or the name that stands there."""
+    return value if isinstance(value, str) else f"{SYMBOLS.get(axis, label(axis))} = {value:.3g}"
+
+
 def _norm(trained: xr.Dataset) -> np.ndarray:
     return trained["norm"].to_numpy()[..., analysis.layout(analysis.spec_of(trained)).feature]
 
@@ -262,14 +296,14 @@ def borders(values: np.ndarray, log: bool) -> np.ndarray:
 def _label(axes: Axes, trained: xr.Dataset) -> None:
     spec = analysis.spec_of(trained)
     shown = analysis.layout(spec)
-    for name, scale, label in (
+    for name, scale, set_label in (
         (shown.x, axes.set_xscale, axes.set_xlabel),
         (shown.y, axes.set_yscale, axes.set_ylabel),
     ):
         assert name is not None
         if analysis.is_log(spec, name):
             scale("log")
-        label(LABELS.get(name, name.replace("_", " ")))
+        set_label(label(name))
     x, y = _edges(trained)
     axes.set_xlim(x.min(), x.max())
     axes.set_ylim(y.min(), y.max())
@@ -281,7 +315,7 @@ def _draw_colours(axes: Axes, trained: xr.Dataset, norm: np.ndarray, superpositi
     _label(axes, trained)
 
 
-def _draw_boundaries(axes: Axes, trained: xr.Dataset, theories: dict[str, np.ndarray]) -> None:
+def _draw_boundaries(axes: Axes, trained: xr.Dataset, theories: dict[str, np.ndarray], legend: bool = True) -> None:
     shown = analysis.layout(analysis.spec_of(trained))
     x, y = (trained[a].to_numpy().astype(float) for a in (shown.x, shown.y))
     logs = [analysis.is_log(analysis.spec_of(trained), a) for a in (shown.x, shown.y)]
@@ -290,9 +324,9 @@ def _draw_boundaries(axes: Axes, trained: xr.Dataset, theories: dict[str, np.nda
         colour, dash = LINES[name]
         for k, line in enumerate(analysis.boundaries(u, v, _oriented(trained, expected))):
             points = [np.exp(c) if log else c for c, log in zip(line.T, logs, strict=True)]
-            label = f"{name} theory" if k == 0 else None
-            axes.plot(*points, color=colour, linestyle=dash, linewidth=1.1, label=label)
-    if theories:
+            called = f"{name} theory" if k == 0 else None
+            axes.plot(*points, color=colour, linestyle=dash, linewidth=1.1, label=called)
+    if theories and legend:
         axes.legend(loc="lower right", framealpha=0.9)
 
 
@@ -309,7 +343,9 @@ def colour_key(axes: Axes) -> None:
 
 
 def run_figures(trained: xr.Dataset, theories: dict[str, np.ndarray], weights: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The figures of a phase-map study, by file name."""
+    """The figures of a phase-map study, by file name. A map with a third axis is one figure with a panel a value."""
+    if len(third := analysis.other_axes(trained)) == 1:
+        return {"phase_map": facets(trained, theories, third[0])}
     figures = {"phase_map": phase_map(trained, theories), "failures": failures(trained)}
     if theories:
         figures["agreement"] = agreement(trained, theories)

@@ -16,7 +16,8 @@ import numpy as np
 
 Report = Callable[[str, str], None]  # (path of the key, what is wrong)
 
-CURVES = {"geometric": 2, "linear": 2}
+CURVES = ("geometric", "linear")  # by their two ends
+KEYED_CURVES = {"ratio": ("first", "ratio"), "mean": ("mean", "last_over_first")}
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,14 @@ class Axis:
 class Curve:
     """A quantity that varies over features i = 0 .. n-1.
 
-    geometric: first * (last/first)**(i/(n-1));  linear: first + (last-first)*i/(n-1);  ratio: first * ratio**i.
+    geometric: first * (last/first)**(i/(n-1));  linear: first + (last-first)*i/(n-1);  ratio: first * ratio**i;
+    mean: the geometric curve of geometric mean `first` whose last value is `second` times its first.
     `permute` names an axis; each of its values puts the features in another random order.
     """
 
     kind: str
     first: Any
-    second: Any  # last, or ratio
+    second: Any  # last, ratio, or last over first
     permute: str | None = None
 
 
@@ -156,9 +158,10 @@ def _parse_curve(value: dict, path: str, axes: Mapping[str, Axis], report: Repor
         report(f"{path}.permute", f"no axis is named {shown(permute)}{suggest(permute, list(axes))}")
         return None
     body = {k: v for k, v in value.items() if k != "permute"}
-    if set(body) == {"first", "ratio"}:
-        first, ratio = inner(body["first"], f"{path}.first"), inner(body["ratio"], f"{path}.ratio")
-        return Curve("ratio", first, ratio, permute)
+    for kind, keys in KEYED_CURVES.items():
+        if set(body) == set(keys):
+            first, second = (inner(body[key], f"{path}.{key}") for key in keys)
+            return Curve(kind, first, second, permute)
     if len(body) == 1 and (kind := next(iter(body))) in CURVES:
         ends = body[kind]
         if isinstance(ends, list) and len(ends) == 2:
@@ -166,7 +169,8 @@ def _parse_curve(value: dict, path: str, axes: Mapping[str, Axis], report: Repor
             return Curve(kind, first, last, permute)
         report(f"{path}.{kind}", f"needs [first, last], not {shown(ends)}")
         return None
-    allowed = "{ geometric = [first, last] }, { linear = [first, last] } or { first = a, ratio = q }"
+    allowed = "{ geometric = [first, last] }, { linear = [first, last] }, { first = a, ratio = q } or "
+    allowed += "{ mean = a, last_over_first = q }"
     report(path, f"expected one of {allowed}, each with optional permute = axis; got {shown(value)}")
     return None
 
@@ -229,7 +233,10 @@ def evaluate(
             out = first * second**position
         else:
             t = position / max(features - 1, 1)
-            out = first * (1 - t) + second * t if q.kind == "linear" else first ** (1 - t) * second**t
+            if q.kind == "mean":
+                out = first * second ** (t - t.mean())
+            else:
+                out = first * (1 - t) + second * t if q.kind == "linear" else first ** (1 - t) * second**t
         if q.permute is None:
             return out
         axis = axes[q.permute]

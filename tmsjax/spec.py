@@ -21,6 +21,7 @@ MEASURES = ("loss", "norm", "superposition", "dimensionality", "W")
 SELECTIONS = ("best", "paper", "vote", "single")  # among the replicas of a cell; see analysis.py
 XAVIER = "xavier"
 REPLICA = "replica"  # the axis that repeats a cell; the one axis that no quantity need name
+STUDIES = {"phase-map": None, "vectors": 2, "gram": 1, "geometry": 1, "norms": 2}  # kind: most axes besides replica
 RECORD_POINTS = 16
 EXACT_FEATURES = 3  # of ReLU models whose exact loss training and evaluation use; beyond them samples are cheaper
 LONGEST_AXIS = 2**24
@@ -93,7 +94,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Study:
-    kind: str = _key("phase-map", type="choice", of=("phase-map",))
+    kind: str = _key("phase-map", type="choice", of=tuple(STUDIES))
     x: str | None = _key(None, type="axis")
     y: str | None = _key(None, type="axis")
     feature: int | None = _key(None, type="int", low=0)
@@ -219,6 +220,16 @@ QUANTITIES = tuple(
 )
 
 
+def misfit(spec: Spec, kind: str) -> str | None:
+    """Why the figures of a study of this kind cannot show the spec's models; None if they can."""
+    most, axes = STUDIES[kind], [a.name for a in spec.axes if a.name != REPLICA]
+    if most is not None and len(axes) > most:
+        return f"{kind!r} shows at most {most} {'axes' if most > 1 else 'axis'} besides replica, not {', '.join(axes)}"
+    if kind == "vectors" and spec.model.hidden not in (2, None):
+        return f"'vectors' draws a plane: it needs model.hidden = 2, not {spec.model.hidden}"
+    return None
+
+
 def to_dict(spec: Spec) -> dict:
     """The spec as the plain dict that `load_spec` takes, defaults written out."""
     out: dict[str, Any] = {"name": spec.name, "seed": spec.seed}
@@ -231,9 +242,9 @@ def to_dict(spec: Spec) -> dict:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, quantities.Curve):
-        second = _plain(value.second)
-        ends = {value.kind: [_plain(value.first), second]}
-        body = {"first": _plain(value.first), "ratio": second} if value.kind == "ratio" else ends
+        ends = [_plain(value.first), _plain(value.second)]
+        keys = quantities.KEYED_CURVES.get(value.kind)
+        body: dict[str, Any] = dict(zip(keys, ends, strict=True)) if keys else {value.kind: ends}
         return body | ({"permute": value.permute} if value.permute is not None else {})
     if isinstance(value, quantities.Select):
         return {"select": value.axis, "of": [_plain(v) for v in value.of]}
