@@ -146,10 +146,10 @@ def graphs(models: Mapping[str, tuple[np.ndarray, list[np.ndarray], np.ndarray]]
 
     A component is a ring of its features; edges join features that are not orthogonal, darker the less they are.
     """
-    columns = min(3, len(models))
+    columns = min(4, len(models))
     rows = -(-len(models) // columns)
     with rc_context(plots.STYLE):
-        figure = Figure(figsize=(3.3 * columns, 3.3 * rows + 0.5), layout="constrained")
+        figure = Figure(figsize=(2.7 * columns, 2.8 * rows + 0.4), layout="constrained")
         every = figure.subplots(rows, columns, squeeze=False).reshape(-1)
         for axes in every[len(models) :]:
             axes.set_visible(False)

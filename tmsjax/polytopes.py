@@ -12,8 +12,8 @@ from scipy.sparse.csgraph import connected_components
 
 from tmsjax import metrics
 
-EDGE = 0.2  # |cosine| of two directions from which an edge joins them
-TOLERANCE = 0.15  # how far a component's cosines may lie from the polytope's
+EDGE = 0.25  # |cosine| of two directions from which an edge joins them
+TOLERANCE = 0.2  # how far a component's cosines may lie from the polytope's
 OTHER = "other"
 
 

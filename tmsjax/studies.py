@@ -14,7 +14,7 @@ from tmsjax.files import RunError
 from tmsjax.run import Run, open_run
 from tmsjax.spec import REPLICA, SELECTIONS, STUDIES, misfit
 
-GRAPHS = 6  # feature graphs in one figure
+GRAPHS = 12  # feature graphs in one figure
 Figures = dict[str, Any]
 
 

@@ -1,0 +1,48 @@
+"""2. Basic results: linear and ReLU models from dense to sparse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from reporting import Report
+
+from gallery.study import draw, of_run
+from tmsjax import features, theory
+
+SIZES = ("20_5", "80_20")
+
+
+def make(report: Report) -> dict:
+    """2. Basic results: linear and ReLU models from dense to sparse."""
+    out: dict[str, Any] = {}
+    for size in SIZES:
+        relu, linear = report.run(f"basic_relu_{size}"), report.run(f"basic_linear_{size}")
+        draw(report, f"basic_relu_{size}", beside=linear)
+        best = features.best(features.measures(relu.dataset))
+        classes = best["class"].to_numpy()
+        out[f"n{size}"] = {
+            "relu": of_run(relu),
+            "linear": of_run(linear) | projector(linear),
+            "probability": best["feature_probability"].to_numpy(),
+            "dedicated": (classes == 1).sum(-1),
+            "shared": (classes == 2).sum(-1),
+            "loss": best["loss"].to_numpy(),
+        }
+    return out
+
+
+def projector(run: Any) -> dict:
+    """How far every linear model is from theory: W^T W from the projector on the m most important features, the loss
+    from v(p) times the importances dropped (the largest, over probabilities and seeds)."""
+    W = run.dataset["W"].to_numpy().astype(float)
+    m, n = W.shape[-2:]
+    importance, probability = (
+        run.dataset[f"instance_{name}"].to_numpy().astype(float) for name in ("importance", "feature_probability")
+    )
+    expected = (theory.variance(probability) * importance)[..., m:].sum(-1)
+    gram = np.swapaxes(W, -1, -2) @ W
+    return {
+        "gram_error": np.abs(gram - np.diag(np.arange(n) < m)).max(),
+        "loss_excess": (run.dataset["loss"].to_numpy() / expected - 1).max(),
+    }

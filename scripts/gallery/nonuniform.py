@@ -1,0 +1,39 @@
+"""4. Non-uniform sparsity: four cases beside uniform probabilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from reporting import Report
+
+from gallery.study import draw, of_run
+from tmsjax import features
+
+SIZES = ("5_2", "80_20")
+
+
+def make(report: Report) -> dict:
+    """4. Non-uniform sparsity: four cases beside uniform probabilities."""
+    out: dict[str, Any] = {}
+    for size in SIZES:
+        run = report.run(f"nonuniform_{size}")
+        draw(report, f"nonuniform_{size}")
+        measured = features.measures(run.dataset).transpose("case", "least_probability", "replica", ...)
+        best = features.best(measured)
+        every = measured["represented"].to_numpy()
+        frobenius = measured["frobenius"].to_numpy()
+        out[f"n{size}"] = {
+            **of_run(run),
+            "seeds": every.shape[-1],
+            "cases": measured["case"].to_numpy(),
+            "least": measured["least_probability"].to_numpy(),
+            "represented": np.nanmean(every, axis=-1),
+            "represented_most": np.nanmax(every, axis=-1),
+            "all": (every == run.spec.model.features).mean(-1),
+            "all_most": (every == run.spec.model.features).mean(-1)[:-1].max(),  # without uniform
+            "best": best["represented"].to_numpy(),
+            "frobenius_mean": np.nanmean(frobenius, axis=-1),
+            "frobenius_max": np.nanmax(frobenius, axis=-1),
+        }
+    return out

@@ -1,0 +1,180 @@
+"""5. Open questions of non-uniform sparsity: what decides, why features are dropped, are all represented."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from reporting import Report
+
+from gallery.study import confusion, of_run, predicted
+from tmsjax import analysis, comparison, features, plots, study_plots, theory
+
+GROUPS = 10  # of neighbouring probabilities in the figure of shares at n = 80
+QUANTITIES = ("I", "p", "I p", "I v(p)")
+
+
+def make(report: Report) -> dict:
+    """5. Open questions of non-uniform sparsity: what decides, why features are dropped, are all represented."""
+    measured = {
+        name: features.measures(report.run(name).dataset)
+        for name in (
+            "rule_5_2",
+            "rule_80_20",
+            "nonuniform_5_2",
+            "nonuniform_80_20",
+            "nonuniform_5_2_tied",
+            "nonuniform_80_20_tied",
+        )
+    }
+    report.figure("dropped", dropped_figure(measured))
+    return {
+        "map": of_map(report),
+        "tests": {name: of_test(data, tied=name.endswith("tied")) for name, data in measured.items()},
+        "by_probability": {name: by_probability(measured[name]) for name in ("rule_5_2", "rule_80_20")},
+        "runs": {name: of_run(report.run(name)) for name in measured},
+        "dropped": {name: dropped(data) for name, data in measured.items() if name.startswith("nonuniform_5_2")},
+        "worth": of_worth(report),
+    }
+
+
+def of_map(report: Report) -> dict:
+    """(a) The map of two features over both ratios, beside both theories."""
+    run = report.run("ratios")
+    facts = comparison.compare_run(run)
+    trained, theories, _ = comparison.plotted(run, "best")
+    report.figure("ratios", plots.run_figures(trained, theories, {})["phase_map"])
+    phase = trained["phase"].to_numpy()
+    axis = trained["phase"].dims.index("mean_probability")
+    means = trained["mean_probability"].to_numpy()
+    return {
+        **of_run(run),
+        "candidate": facts["candidate"]["agreement"],
+        "exact": facts["exact"]["agreement"],
+        "cells": facts["cells"],
+        "mean": means,
+        "by_mean": {
+            name: [float(np.mean(phase.take(k, axis) == expected.take(k, axis))) for k in range(len(means))]
+            for name, expected in theories.items()
+        },
+        "shared": [float(np.mean(phase.take(k, axis) == 3)) for k in range(len(means))],
+    }
+
+
+def of_test(measured: xr.Dataset, tied: bool) -> dict:
+    """How often the classes of features are as candidate theory expects, in the best model of every cell and in all.
+
+    Without the case "random", whose seeds are different problems, so that the best of them speaks for none."""
+    if "case" in measured.dims:
+        measured = measured.sel(case=[case for case in measured["case"].to_numpy() if case != "random"])
+    best = features.best(measured)
+    expected, found = predicted(best, tied), classes_of(best)
+    table = confusion(expected, found)
+    every, all_found = predicted(measured, tied), classes_of(measured)
+    usable = found != analysis.MASKED
+    return {
+        "models": int(best["loss"].size),
+        "confusion": table,
+        "agreement": float(np.mean(expected[usable] == found[usable])),
+        "represented": float(np.mean((expected > 0)[usable] == (found > 0)[usable])),
+        "agreement_of_all": float(np.mean(every == all_found)),
+        "order": {name: ordered(best, name) for name in QUANTITIES},
+    }
+
+
+def classes_of(measured: xr.Dataset) -> np.ndarray:
+    return measured["class"].transpose(*measured["loss"].dims, "feature").to_numpy()
+
+
+def inputs_of(measured: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Importance and probability (..., feature) of every model."""
+    names = ("instance_importance", "instance_feature_probability")
+    i, p = (measured[n].transpose(*measured["loss"].dims, "feature").to_numpy().astype(float) for n in names)
+    return i, p
+
+
+def ordered(measured: xr.Dataset, quantity: str) -> float:
+    """Of all pairs of a represented and an absent feature of one model: the share in which the represented one has more
+    of the quantity (ties count half). One half is no order at all."""
+    importance, p = inputs_of(measured)
+    values = {"I": importance, "p": p, "I p": importance * p, "I v(p)": importance * theory.variance(p)}[quantity]
+    classes = classes_of(measured)
+    held = (classes > 0)[..., :, None] & (classes == 0)[..., None, :]
+    rest = values[..., :, None] - values[..., None, :]
+    return float(np.mean((np.sign(rest[held].round(12)) + 1) / 2)) if held.any() else np.nan
+
+
+def by_probability(measured: xr.Dataset) -> dict:
+    """Agreement of the best models at each mean probability."""
+    best = features.best(measured)
+    means = best["mean_probability"].to_numpy()
+    rows = [best.isel(mean_probability=k) for k in range(len(means))]
+    pairs = [(predicted(row), classes_of(row)) for row in rows]
+    return {
+        "mean": means,
+        "agreement": [float(np.mean(expected == found)) for expected, found in pairs],
+        "represented": [float(np.mean((expected > 0) == (found > 0))) for expected, found in pairs],
+        "counts": [[float(np.mean((c > 0).sum(-1))) for c in pair] for pair in pairs],
+    }
+
+
+def shares(measured: xr.Dataset, case: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(probability (least, feature), share of seeds that represent the feature, whether theory does) of one case."""
+    one = measured.sel(case=case).transpose("least_probability", "replica", ...)
+    p = one["instance_feature_probability"].transpose("least_probability", "replica", "feature").to_numpy()[:, 0]
+    share = (one["class"].transpose("least_probability", "replica", "feature").to_numpy() > 0).mean(1)
+    return p.astype(float), share, one["least_probability"].to_numpy()
+
+
+def dropped(measured: xr.Dataset) -> dict:
+    """(b), (c) At constant importance: the share of seeds that represent each feature; the best model's classes."""
+    case = "constant importance"
+    p, share, least = shares(measured, case)
+    best = features.best(measured.sel(case=case)).transpose("least_probability", ...)
+    tied = analysis.spec_of(measured).data.activity == "tied"
+    return {
+        "least": least,
+        "probability": p,
+        "variance": theory.variance(p),
+        "share": share,
+        "best": classes_of(best),
+        "theory": predicted(best, tied),
+    }
+
+
+def dropped_figure(measured: dict[str, xr.Dataset]) -> Any:
+    """The share of seeds that represent a feature over its probability, beside v(p)."""
+    titles = {
+        "nonuniform_5_2": "(5, 2), independent",
+        "nonuniform_5_2_tied": "(5, 2), active together",
+        "nonuniform_80_20": "(80, 20), independent",
+        "nonuniform_80_20_tied": "(80, 20), active together",
+    }
+    fine = np.geomspace(0.004, 1, 60)
+    panels = {}
+    for name, title in titles.items():
+        p, share, least = shares(measured[name], "constant importance")
+        groups = min(GROUPS, p.shape[1])
+        p, share = (np.array([[part.mean() for part in np.array_split(row, groups)] for row in v]) for v in (p, share))
+        panels[title] = {f"least p = {at:g}": (p[k], share[k]) for k, at in enumerate(least)}
+        panels[title]["v(p), largest = 1"] = (fine, theory.variance(fine) * 9)
+    label = "share of seeds that represent it"
+    return study_plots.lines(panels, x="feature probability", y=label, ticks=(0.01, 0.1, 1), floor=-0.03)
+
+
+def of_worth(report: Report) -> dict:
+    """(b) Where every feature costs the same when dropped: how often each is represented, and theory's classes."""
+    run = report.run("equal_worth")
+    measured = features.measures(run.dataset)
+    best = features.best(measured)
+    importance, p = inputs_of(best)
+    return {
+        **of_run(run),
+        "probability": p,
+        "importance": importance,
+        "cost": importance * theory.variance(p),
+        "share": (measured["class"].transpose("replica", "feature").to_numpy() > 0).mean(0),
+        "best": classes_of(best),
+        "theory": predicted(best),
+    }

@@ -1,0 +1,88 @@
+"""What the sections share: runs, and what a run cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from reporting import Report
+
+from tmsjax import analysis, features, pairs, polytopes, studies
+
+SHORT = ["train.steps=2000", "train.batch=256"]
+FEW = ["axes.replica.count=2"]
+# name: sweep, changes, changes of --quick
+RUNS: dict[str, tuple[str, list[str], list[str]]] = {
+    "intro": ("intro", [], ["axes.replica.count=20", "train.batch=256"]),
+    "basic_linear_20_5": ("basic_linear_20_5", [], FEW),
+    "basic_relu_20_5": ("basic_relu_20_5", [], [*SHORT, *FEW]),
+    "basic_linear_80_20": ("basic_linear_80_20", [], FEW),
+    "basic_relu_80_20": ("basic_relu_80_20", [], [*SHORT, *FEW]),
+    "geometry": ("geometry", [], ["train.steps=1000", "train.batch=256", "train.learning_rate=5e-3", *FEW]),
+    "geometry_400_30_slow": ("geometry_400_30_slow", [], ["train.steps=300", "train.batch=256", *FEW]),
+    "nonuniform_5_2": ("nonuniform_5_2", [], [*SHORT, "train.learning_rate=5e-3", "axes.replica.count=20"]),
+    "nonuniform_5_2_tied": (
+        "nonuniform_5_2",
+        ["data.activity=tied"],
+        [*SHORT, "train.learning_rate=5e-3", "axes.replica.count=20"],
+    ),
+    "nonuniform_80_20": ("nonuniform_80_20", [], [*SHORT, *FEW]),
+    "nonuniform_80_20_tied": ("nonuniform_80_20", ["data.activity=tied", "axes.replica.count=2"], SHORT),
+    "equal_worth": ("equal_worth", [], [*SHORT, "train.learning_rate=5e-3", "axes.replica.count=20"]),
+    "ratios": ("ratios", [], ["axes.probability_ratio.count=8", "axes.importance_ratio.count=12"]),
+    "rule_5_2": ("rule_5_2", [], ["axes.order.count=4", "train.steps=2000", "train.batch=256"]),
+    "rule_80_20": ("rule_80_20", [], [*SHORT, *FEW]),
+}
+
+
+def of_run(run: Any) -> dict:
+    """How many models, how long they trained, how many diverged."""
+    info = run.directory.info()
+    return {
+        "models": run.spec.instances,
+        "seconds": info["seconds_of_training"],
+        "diverged": info["diverged_models"],
+    }
+
+
+def draw(report: Report, name: str, only: list[str] | None = None, **options: Any) -> None:
+    """The study's own figures of a run, as `tmsjax plot` draws them."""
+    for kind, figure in studies.figures(report.run(name), **options).items():
+        if only is None or kind in only:
+            report.figure(f"{name}_{kind}", figure)
+
+
+def predicted(measured: xr.Dataset, tied: bool = False) -> np.ndarray:
+    """Classes (..., feature) that candidate theory (pairs.py) expects for each model of a measured run."""
+    dims = measured["loss"].dims
+    inputs = [
+        measured[f"instance_{name}"].transpose(*dims, "feature") for name in ("importance", "feature_probability")
+    ]
+    importance, probability = (values.to_numpy().astype(float) for values in inputs)
+    n = importance.shape[-1]
+    rows, back = np.unique(
+        np.concatenate([importance.reshape(-1, n), probability.reshape(-1, n)], axis=1), axis=0, return_inverse=True
+    )
+    hidden = measured.sizes["hidden"]
+    classes = np.array([pairs.best_assignment(row[:n], row[n:], hidden, tied=tied).classes for row in rows])
+    return classes[back.reshape(-1)].reshape(importance.shape)
+
+
+def confusion(expected: np.ndarray, found: np.ndarray) -> list[list[int]]:
+    """How many features of each expected class (rows) have each class (columns); masked ones are left out."""
+    names = range(len(analysis.FEATURE_CLASSES))
+    return [[int(((expected == a) & (found == b)).sum()) for b in names] for a in names]
+
+
+def arrangement(W: np.ndarray) -> str:
+    """The components of a model W (m, n), such as "2 digons" or "pentagon"."""
+    parts, kinds = features.component_kinds(W)
+    names = [features.COMPONENTS[kinds[part[0]]] for part in parts]
+    counts = {name: names.count(name) for name in dict.fromkeys(names)}
+    plain = ("dedicated", polytopes.OTHER)
+    words = [
+        name if c == 1 and name not in plain else f"{c} {name}" + "s" * (c > 1 and name not in plain)
+        for name, c in counts.items()
+    ]
+    return " + ".join(words) or "nothing"

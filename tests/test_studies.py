@@ -1,0 +1,142 @@
+"""Each kind of study draws its figures, from the run's directory alone, and refuses runs that it cannot show."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import plain_spec, run_command, small_spec
+
+from tmsjax import feature_plots, features, plots, studies
+from tmsjax.files import RunError
+from tmsjax.loader import load_spec
+from tmsjax.run import open_run
+from tmsjax.spec import SpecError
+from tmsjax.sweep import run_sweep
+
+PROBABILITY = {"values": [0.05, 1.0, 0.3]}
+
+
+def study(kind: str, features: int = 5, hidden: int = 2, **changes) -> dict:
+    raw = plain_spec(features, hidden, probability="feature_probability", study={"kind": kind}, **changes)
+    raw["axes"] = {"feature_probability": PROBABILITY, "replica": {"count": 2}}
+    return raw
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A short run of (5, 2) and one of linear models, in directories."""
+    folder = tmp_path_factory.mktemp("studies")
+    relu = run_sweep(study("vectors"), folder / "relu")
+    linear = run_sweep(study("gram", model={"activation": "linear"}), folder / "linear")
+    return {"relu": relu, "linear": linear, "folder": folder}
+
+
+def test_vectors_show_every_cell_s_best_columns(runs):
+    axes = studies.figures(runs["relu"])["vectors"].axes
+    assert [a.get_title() for a in axes[:3]] == ["p = 0.05", "p = 1", "p = 0.3"]
+    best = features.best(runs["relu"].dataset)
+    for k in range(3):
+        ends = np.array([line.get_xydata()[-1] for line in axes[k].lines[::2]])
+        W = best["W"].isel(feature_probability=k).to_numpy()
+        np.testing.assert_allclose(ends @ ends.T, W.T @ W, atol=1e-6)
+
+
+def test_gram_shows_products_biases_and_norms_of_both_runs(runs):
+    figure = studies.figures(runs["relu"], kind="gram", beside=runs["folder"] / "linear")["gram"]
+    tops = figure.axes[:4]
+    assert [a.get_title() for a in tops] == ["linear", "p = 0.05", "p = 1", "p = 0.3"]
+    best = features.best(runs["relu"].dataset)
+    for k in range(3):
+        W = best["W"].isel(feature_probability=k).to_numpy().astype(float)
+        np.testing.assert_allclose(tops[k + 1].images[0].get_array(), W.T @ W, atol=1e-12)
+        np.testing.assert_allclose(
+            tops[k + 1].child_axes[0].images[0].get_array()[:, 0], best["b"].isel(feature_probability=k)
+        )
+        heights = [bar.get_height() for bar in figure.axes[k + 5].patches]
+        np.testing.assert_allclose(heights, np.sqrt((W**2).sum(0)))
+
+
+def test_geometry_shows_probabilities_in_falling_order(runs):
+    drawn = studies.figures(runs["relu"], kind="geometry")
+    left, middle, right = drawn["dimensions"].axes
+    line = next(line for line in left.lines if line.get_linestyle() == "-")
+    np.testing.assert_allclose(line.get_xdata(), [1, 1 / 0.3, 20])
+    best = features.best(features.measures(runs["relu"].dataset)).isel(feature_probability=[1, 2, 0])
+    np.testing.assert_allclose(line.get_ydata(), best["dimensions_per_feature"])
+    assert len(middle.lines[0].get_ydata()) == 15
+    named = [text.get_text() for text in right.texts]
+    assert named == [
+        "1 dedicated",
+        "3/4 tetrahedron",
+        "2/3 triangle",
+        "1/2 digon",
+        "2/5 pentagon",
+        "3/8 square antiprism",
+        "0 not represented",
+    ]
+    assert [a.get_title() for a in drawn["graphs"].axes if a.get_visible()] == ["1/p = 1", "1/p = 3.33", "1/p = 20"]
+
+
+def test_norms_have_the_classes_colours_and_every_model_is_a_dot(runs):
+    drawn = studies.figures(runs["relu"], kind="norms")
+    best = features.best(features.measures(runs["relu"].dataset))
+    for k, axes in enumerate(drawn["norms"].axes):
+        np.testing.assert_allclose([bar.get_height() for bar in axes.patches], best["norm"].isel(feature_probability=k))
+        named = [feature_plots.CLASS_COLOURS[c] for c in best["class"].isel(feature_probability=k).to_numpy()]
+        assert [plots.to_rgb(bar.get_facecolor()[:3]) for bar in axes.patches] == [plots.to_rgb(c) for c in named]
+    dots = drawn["spreads"].axes[0].lines[0].get_ydata()
+    np.testing.assert_array_equal(dots, features.measures(runs["relu"].dataset)["represented"].to_numpy().reshape(-1))
+
+
+def test_a_map_with_a_third_axis_has_a_panel_for_each_of_its_values():
+    raw = small_spec()
+    raw["axes"]["scale"] = {"values": [0.5, 1.0]}
+    raw["instance"]["init_scale"] = "scale"
+    figure = studies.figures(run_sweep(raw))["phase_map"]
+    titles = [a.get_title() for a in figure.axes if a.get_title().startswith("scale")]
+    assert titles == ["scale = 0.5", "scale = 1"]
+
+
+def test_plots_are_made_from_the_directory_without_jax(runs):
+    code = "import sys; from pathlib import Path; from tmsjax import studies; run = Path(sys.argv[1])\n"
+    code += "for kind in ('vectors', 'gram', 'geometry', 'norms'): assert studies.figures(run, kind=kind)\n"
+    code += "sys.exit('jax' in sys.modules)"
+    command = [sys.executable, "-c", code, str(runs["folder"] / "relu")]
+    assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_the_command_draws_the_spec_s_kind_twice_the_same(runs):
+    path = runs["folder"] / "relu"
+    first = run_command("plot", path)
+    assert first.returncode == 0, first.stderr
+    files = sorted((path / "figures").iterdir())
+    assert [file.name for file in files] == ["vectors.png", "vectors.svg"]
+    before = [file.read_bytes() for file in files]
+    assert run_command("plot", path).returncode == 0
+    assert [file.read_bytes() for file in files] == before
+    assert open_run(path).spec.study.kind == "vectors"
+    unknown = run_command("plot", path, "--kind", "vektors")
+    assert unknown.returncode == 2
+    assert "did you mean 'vectors'" in unknown.stderr
+    beside = run_command("plot", path, "--beside", runs["folder"] / "linear")
+    assert beside.returncode == 2
+    assert "kind 'gram'" in beside.stderr
+
+
+def test_runs_that_a_study_cannot_show_are_refused(runs):
+    with pytest.raises(SpecError, match=r"study.kind: 'vectors' draws a plane: it needs model.hidden = 2, not 3"):
+        load_spec(study("vectors", hidden=3))
+    raw = study("geometry")
+    raw["axes"]["importance"] = {"values": [0.5, 1.0]}
+    raw["instance"]["importance"] = "importance"
+    with pytest.raises(SpecError, match="at most 1 axis besides replica, not feature_probability, importance"):
+        load_spec(raw)
+    raw["study"] = {"kind": "norms"}
+    load_spec(raw)
+    mixed = study("norms")
+    mixed["instance"]["feature_probability"] = {"geometric": [1.0, "feature_probability"]}
+    with pytest.raises(RunError, match="the one probability of all features"):
+        studies.figures(run_sweep(mixed), kind="geometry")
+    with pytest.raises(ValueError, match="kind is one of"):
+        studies.figures(runs["relu"], kind="vektors")
