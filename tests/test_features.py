@@ -24,6 +24,8 @@ def results(W: list[np.ndarray], loss: list[float], status: list[int]) -> xr.Dat
             "W": (("replica", "hidden", "feature"), np.array(W, np.float32)),
             "loss": (("replica",), np.array(loss)),
             "status": (("replica",), np.array(status, np.int8)),
+            "instance_importance": (("replica", "feature"), np.ones((len(W), 5))),
+            "instance_feature_probability": (("replica", "feature"), np.full((len(W), 5), 0.3)),
             "history_loss": (("replica", "step"), np.zeros((len(W), 1))),
         },
         {"replica": np.arange(len(W)), "step": [30]},
@@ -50,6 +52,13 @@ def test_diverged_models_have_no_measures_and_are_never_the_best():
     best = features.best(measured)
     assert best["represented"] == 4
     assert "replica" not in best.dims
+
+
+def test_losses_of_different_problems_are_not_compared():
+    dataset = results([PENTAGON, PAIRS, TWO], [3.0, 2.0, 1.0], [1, 0, 0])
+    assert features.best(features.measures(dataset))["represented"] == 2
+    dataset["instance_feature_probability"][2, 0] = 0.2
+    assert features.best(features.measures(dataset))["represented"] == 4, "the first that did not diverge"
 
 
 def test_models_without_directions_are_refused():

@@ -55,6 +55,8 @@ def test_gram_shows_products_biases_and_norms_of_both_runs(runs):
         )
         heights = [bar.get_height() for bar in figure.axes[k + 5].patches]
         np.testing.assert_allclose(heights, np.sqrt((W**2).sum(0)))
+    W = features.best(runs["linear"].dataset)["W"].isel(feature_probability=0).to_numpy().astype(float)
+    np.testing.assert_allclose(tops[0].images[0].get_array(), W.T @ W, atol=1e-12)
 
 
 def test_geometry_shows_probabilities_in_falling_order(runs):
@@ -91,11 +93,79 @@ def test_norms_have_the_classes_colours_and_every_model_is_a_dot(runs):
 
 def test_a_map_with_a_third_axis_has_a_panel_for_each_of_its_values():
     raw = small_spec()
-    raw["axes"]["scale"] = {"values": [0.5, 1.0]}
+    raw["axes"]["scale"] = {"values": [0.001, 1.0]}
     raw["instance"]["init_scale"] = "scale"
-    figure = studies.figures(run_sweep(raw))["phase_map"]
-    titles = [a.get_title() for a in figure.axes if a.get_title().startswith("scale")]
-    assert titles == ["scale = 0.5", "scale = 1"]
+    run = run_sweep(raw)
+    panels = [a for a in studies.figures(run)["phase_map"].axes if a.get_title().startswith("scale")]
+    assert [a.get_title() for a in panels] == ["scale = 0.001", "scale = 1"]
+    for k, axes in enumerate(panels):
+        best = features.best(features.measures(run.dataset)).isel(scale=k, feature=1)
+        expected = plots.colours(best["norm"].to_numpy(), best["superposition"].to_numpy())
+        np.testing.assert_allclose(axes.collections[0].get_array(), expected, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def grid_run():
+    """2 scales x 3 named cases, the replica first in the file; one cell's models have all diverged."""
+    raw = plain_spec(3, 2, probability={"select": "case", "of": [0.9, 0.5, [0.1, 0.2, 0.3]]}, instances=2)
+    raw["axes"] |= {"scale": {"values": [0.5, 1.0]}, "case": {"values": ["dense", "middle", "mixed"]}}
+    raw["instance"]["init_scale"] = "scale"
+    run = run_sweep(raw)
+    run.dataset["status"].loc[{"scale": 0.5, "case": "middle"}] = 1
+    run.dataset["W"].loc[{"scale": 0.5, "case": "middle"}] = 1e3
+    return run
+
+
+def test_two_axes_are_rows_and_columns_as_the_study_says(grid_run):
+    best = features.best(features.measures(grid_run.dataset)).transpose("scale", "case", ...)
+    axes = np.reshape(studies.figures(grid_run, kind="norms")["norms"].axes, (2, 3))
+    for (i, j), panel in np.ndenumerate(axes):
+        heights = [bar.get_height() for bar in panel.patches]
+        np.testing.assert_allclose(heights, best["norm"][i, j])
+    assert [a.get_title().split("\n")[0] for a in axes[0]] == ["dense", "middle", "mixed"]
+    assert axes[0, 1].get_title() == "middle\ndiverged"
+    assert [a.get_ylabel() for a in axes[:, 0]] == ["scale = 0.5", "scale = 1"]
+    vectors = studies.figures(grid_run, kind="vectors")["vectors"].axes[:6]
+    assert [a.get_title() for a in vectors] == [
+        "scale = 0.5, dense",
+        "scale = 0.5, middle diverged",
+        "scale = 0.5, mixed",
+        "scale = 1, dense",
+        "scale = 1, middle",
+        "scale = 1, mixed",
+    ]
+    assert vectors[0].get_xlim()[1] < 10, "a diverged model sets no scale"
+    ends = np.array([line.get_xydata()[-1] for line in vectors[5].lines[::2]])
+    W = best["W"][1, 2].transpose("hidden", "feature").to_numpy()
+    np.testing.assert_allclose(ends @ ends.T, W.T @ W, atol=1e-5)
+
+
+def test_spreads_show_every_model_that_did_not_diverge(grid_run):
+    panel = studies.figures(grid_run, kind="norms")["spreads"].axes[0]
+    counts = features.measures(grid_run.dataset)["represented"].transpose("scale", "case", "replica").to_numpy()
+    for k, line in enumerate(panel.lines):
+        np.testing.assert_array_equal(np.ma.filled(line.get_ydata(), np.nan), counts[k].reshape(-1))
+
+
+def test_graphs_join_what_is_not_orthogonal_and_colour_what_is_recognised():
+    angles = 2 * np.pi * np.arange(5) / 5
+    W = np.zeros((4, 8))
+    W[:2, :5] = np.cos(angles), np.sin(angles)
+    W[2, 5:7] = 1, -1
+    axes = feature_plots.graphs([("both", W, *features.component_kinds(W))]).axes[0]
+    edges, nodes = axes.collections[::2], axes.collections[1::2]
+    assert [len(part.get_segments()) for part in edges] == [10, 1]
+    assert [len(part.get_offsets()) for part in nodes] == [5, 2]
+    for part, name in zip(nodes, ("pentagon", "digon"), strict=True):
+        expected = plots.to_rgb(feature_plots.KIND_COLOURS[features.COMPONENTS.index(name)])
+        assert {tuple(c[:3]) for c in part.get_facecolors()} == {expected}
+
+
+@pytest.mark.parametrize("kind", ["vectors", "gram", "norms"])
+def test_runs_without_axes_or_biases_are_shown(kind):
+    raw = plain_spec(3, 2, instances=1, model={"family": "tied-no-bias"})
+    raw["axes"] = {}
+    assert studies.figures(run_sweep(raw), kind=kind)
 
 
 def test_plots_are_made_from_the_directory_without_jax(runs):
@@ -138,5 +208,13 @@ def test_runs_that_a_study_cannot_show_are_refused(runs):
     mixed["instance"]["feature_probability"] = {"geometric": [1.0, "feature_probability"]}
     with pytest.raises(RunError, match="the one probability of all features"):
         studies.figures(run_sweep(mixed), kind="geometry")
+    with pytest.raises(RunError, match="select is 'best', not 'vote'"):
+        studies.figures(runs["relu"], kind="norms", select="vote")
+    with pytest.raises(RunError, match="have 3 and 5 features"):
+        studies.figures(runs["relu"], kind="gram", beside=run_sweep(study("gram", features=3)))
+    raw = study("norms")
+    raw["axes"]["feature_probability"] = {"linear": [0.1, 0.9], "count": 401}
+    with pytest.raises(SpecError, match="at most 400 cells, not 401"):
+        load_spec(raw)
     with pytest.raises(ValueError, match="kind is one of"):
         studies.figures(runs["relu"], kind="vektors")

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from tmsjax.analysis import phase_map as phase_map
     from tmsjax.comparison import compare_run as compare
     from tmsjax.expected import relu_loss as exact_loss
+    from tmsjax.features import best as best
+    from tmsjax.features import measures as measures
     from tmsjax.loader import load_spec as load_spec
     from tmsjax.optimum import exact_optimum as exact_optimum
     from tmsjax.run import open_run as open_run
+    from tmsjax.studies import figures as figures
     from tmsjax.sweep import run_sweep as run_sweep
 
 _FACE = {
@@ -24,6 +27,9 @@ _FACE = {
     "run_sweep": ("sweep", "run_sweep"),
     "open_run": ("run", "open_run"),
     "phase_map": ("analysis", "phase_map"),
+    "figures": ("studies", "figures"),
+    "measures": ("features", "measures"),
+    "best": ("features", "best"),
     "compare": ("comparison", "compare_run"),
     "exact_loss": ("expected", "relu_loss"),
     "exact_optimum": ("optimum", "exact_optimum"),
@@ -31,10 +37,13 @@ _FACE = {
     "plots": ("plots", None),
 }
 __all__ = [  # the keys of _FACE
+    "best",
     "compare",
     "exact_loss",
     "exact_optimum",
+    "figures",
     "load_spec",
+    "measures",
     "open_run",
     "phase_map",
     "plots",

@@ -87,14 +87,6 @@ def signed_phases(W: np.ndarray) -> np.ndarray:
     return (represented[..., 0] + 2 * represented[..., 1] + same).astype(np.int8)
 
 
-def best_weights(dataset: xr.Dataset) -> np.ndarray:
-    """W (..., m, n) of the best replica of every cell; zeros where every replica diverged."""
-    dims = [a.name for a in spec_of(dataset).axes if a.name != REPLICA]
-    W, loss, ok = _by_replica(dataset, dims)
-    best = np.argmin(np.where(ok, loss, np.inf), axis=-1)
-    return np.take_along_axis(W, best[..., None, None, None], axis=-3)[..., 0, :, :]
-
-
 def phase_map(results: Any, select: str = "best") -> xr.Dataset:
     """One phase per cell, from a run or its dataset. Variables over the axes other than replica:
 

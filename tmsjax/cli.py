@@ -387,7 +387,8 @@ def _progress(spec: Spec) -> Iterator[Callable[[Progress], None]]:
 
     def text(p: Progress) -> str:
         loss = f" mean loss {p.mean_loss:.3g}" if math.isfinite(p.mean_loss) else ""  # none was recorded yet
-        return f"{p.models_per_second:,.0f} models/s {p.samples_per_second:.1e} {unit}{loss}"
+        models = f"{p.models_per_second:,.0f}" if p.models_per_second >= 10 else f"{p.models_per_second:.2g}"
+        return f"{models} models/s {p.samples_per_second:.1e} {unit}{loss}"
 
     if not sys.stdout.isatty():
         told = [0.0]

@@ -13,11 +13,12 @@ COMPONENTS = ("not represented", *polytopes.POLYTOPES, polytopes.OTHER)
 
 
 def measures(dataset: xr.Dataset) -> xr.Dataset:
-    """The dataset, without its history, with measures of every model; NaN, and class -1 (masked), for a diverged one.
+    """The dataset, without its history, with measures of every model. Of a diverged one, weights too are NaN, class -1.
 
     norm, superposition, dimensionality (..., feature), class (..., feature; index into analysis.FEATURE_CLASSES),
     represented (how many features are), frobenius |W|_F, dimensions_per_feature D* = m / |W|_F^2 (inf for W = 0).
     """
+    analysis.spec_of(dataset)  # no shard
     if not dataset.attrs["directions"]:
         raise RunError("these models have no directions W to measure")
     dims = [str(d) for d in dataset["loss"].dims]
@@ -39,19 +40,29 @@ def measures(dataset: xr.Dataset) -> xr.Dataset:
         "frobenius": np.sqrt((W**2).sum((-1, -2))),
         "dimensions_per_feature": share,
     }
+    params = [name for name in ("W", "b") if name in dataset]
     return dataset.drop_dims("step", errors="ignore").assign(
-        {name: ([*dims, "feature"], values * hide[..., None]) for name, values in of_features.items()}
+        {name: dataset[name].where(dataset["status"] == 0) for name in params}
+        | {name: ([*dims, "feature"], values * hide[..., None]) for name, values in of_features.items()}
         | {name: (dims, values * hide) for name, values in of_models.items()}
         | {"class": ([*dims, "feature"], classes.astype(np.int8))}
     )
 
 
-def best(dataset: xr.Dataset) -> xr.Dataset:
-    """The results without replicas: of every cell the model of lowest noise-free loss that did not diverge."""
-    if REPLICA not in dataset.dims:
-        return dataset
-    loss = dataset["loss"].where(dataset["status"] == 0).fillna(np.inf)
-    return dataset.isel({REPLICA: loss.argmin(REPLICA)}).drop_vars(REPLICA)
+def best(measured: xr.Dataset) -> xr.Dataset:
+    """`measures` without replica: of every cell the model of lowest noise-free loss that did not diverge.
+
+    Where the replicas of a cell differ in importances or probabilities (`permute = "replica"`) their losses cannot be
+    compared: of such a cell it is the first that did not diverge.
+    """
+    if REPLICA not in measured.dims:
+        return measured
+    ok = measured["status"] == 0
+    index = measured["loss"].where(ok).fillna(np.inf).argmin(REPLICA)
+    for name in ("instance_importance", "instance_feature_probability"):
+        same = (measured[name] == measured[name].isel({REPLICA: 0})).all([REPLICA, "feature"])
+        index = index.where(same, ok.argmax(REPLICA))
+    return measured.isel({REPLICA: index}).drop_vars(REPLICA)
 
 
 def in_one_frame(W: np.ndarray) -> np.ndarray:

@@ -153,6 +153,10 @@ class _Loader:
             "failed",
             "gradient",
             "second_loss",
+            "class",
+            "represented",
+            "frobenius",
+            "dimensions_per_feature",
         }
         axes = {}
         for name, body in raw.items():

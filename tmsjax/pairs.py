@@ -15,7 +15,8 @@ from scipy import optimize, sparse
 
 from tmsjax.theory import MOMENTS, variance
 
-ABSENT, DEDICATED, SHARED = 0, 1, 2  # as analysis.FEATURE_CLASSES
+INTERFERENCE = ("absent", "dedicated", "shared")  # what features.measures calls a class; analysis.FEATURE_CLASSES
+ABSENT, DEDICATED, SHARED = range(3)
 
 
 @dataclass(frozen=True)

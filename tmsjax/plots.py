@@ -1,4 +1,4 @@
-"""Figures: Dataset -> matplotlib Figure. The only matplotlib import; nothing is computed or shown here.
+"""Figures of phase maps and of speed: Dataset -> matplotlib Figure. Nothing is computed or shown here.
 
 Colours of a map, as in the paper: light grey where the mapped feature is not represented, blue where it has a
 dimension of its own, red where it shares one; norm sets how far from grey, superposition how far from blue to red.
@@ -15,6 +15,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from tmsjax import analysis, metrics
@@ -22,7 +23,9 @@ from tmsjax import analysis, metrics
 GREY, BLUE, RED, HIDDEN = (np.array(to_rgb(c)) for c in ("#e6e6e6", "#2166ac", "#c0392b", "#000000"))
 LABELS = {"feature_probability": "feature probability", "extra_importance": "importance of the extra feature"}
 SYMBOLS = {"feature_probability": "p", "least_probability": "least p", "mean_probability": "mean p"}
-LINES = {"candidate": ("#000000", "--"), "exact": ("#000000", "-")}
+LINES: dict[str, tuple[str, Any]] = {"candidate": ("#000000", "--"), "exact": ("#000000", "-")}
+TONES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # of series
+MARKS = "osD^vP*"
 STYLE: Any = {"svg.hashsalt": "tmsjax", "font.size": 9, "axes.titlesize": 10, "savefig.dpi": 160}
 
 
@@ -59,17 +62,31 @@ def facets(trained: xr.Dataset, theories: dict[str, np.ndarray], axis: str) -> F
         parts: Any = figure.subfigures(1, 2, width_ratios=[3.3 * columns, 1.4])
         left, right = parts
         every = left.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes in every.reshape(-1)[len(values) :]:
-            axes.set_visible(False)
-        for k, (axes, value) in enumerate(zip(every.reshape(-1), values, strict=False)):
+        for k, (axes, value) in enumerate(zip(every.reshape(-1), values.tolist(), strict=False)):
             one = trained.isel({axis: k})
             _draw_colours(axes, one, _norm(one), _superposition(one))
             cut = {name: t.take(k, trained["phase"].dims.index(axis)) for name, t in theories.items()}
-            _draw_boundaries(axes, one, cut, legend=k == 0)
+            _draw_boundaries(axes, one, cut, legend=False)
             axes.set_title(named(axis, value))
-            axes.label_outer()
+        outer_labels(every, len(values))
+        handles = [Line2D([], [], color=LINES[t][0], linestyle=LINES[t][1], label=f"{t} theory") for t in theories]
+        if handles:
+            every[0, 0].legend(handles=handles, loc="lower right", framealpha=0.9)
         colour_key(right.subplots())
     return figure
+
+
+def outer_labels(every: np.ndarray, count: int) -> None:
+    """Of a grid of axes keeps the first `count`, with labels at the left and below the lowest of each column only."""
+    columns = every.shape[1]
+    for k, axes in enumerate(every.reshape(-1)):
+        axes.set_visible(k < count)
+        lowest = k + columns >= count
+        axes.tick_params(labelbottom=lowest, labelleft=k % columns == 0)
+        if not lowest:
+            axes.set_xlabel("")
+        if k % columns:
+            axes.set_ylabel("")
 
 
 def panels(trained: xr.Dataset, theories: dict[str, np.ndarray], weights: dict[str, np.ndarray]) -> Figure:
@@ -199,17 +216,16 @@ def stream_noise(measured: xr.Dataset) -> Figure:
 
     `measured`: variance_ratio (batch, feature_probability), disagreement (stream, batch) and success (stream, batch).
     """
-    tones = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
     with rc_context(STYLE):
         figure = Figure(figsize=(11, 3.4), layout="constrained")
         axes = figure.subplots(1, 3)
-        for batch, tone, mark in zip(measured["batch"].to_numpy(), tones, "osD^v", strict=False):
+        for batch, tone, mark in zip(measured["batch"].to_numpy(), TONES, MARKS, strict=False):
             ratio = measured["variance_ratio"].sel(batch=batch)
             axes[0].loglog(measured["feature_probability"], ratio, mark + "-", color=tone, label=f"batch {batch}")
         axes[0].axhline(1, color="black", linewidth=0.8)
         axes[0].set_xlabel("feature probability")
         axes[0].set_ylabel("variance: independent / sobol")
-        for stream, tone, mark in zip(measured["stream"].to_numpy(), tones, "osD", strict=False):
+        for stream, tone, mark in zip(measured["stream"].to_numpy(), TONES, MARKS, strict=False):
             rows = measured.sel(stream=stream)
             axes[1].semilogx(measured["batch"], 100 * rows["disagreement"], mark + "-", color=tone, label=str(stream))
             axes[2].semilogx(measured["batch"], rows["success"], mark + "-", color=tone, label=str(stream))

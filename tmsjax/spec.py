@@ -21,10 +21,16 @@ MEASURES = ("loss", "norm", "superposition", "dimensionality", "W")
 SELECTIONS = ("best", "paper", "vote", "single")  # among the replicas of a cell; see analysis.py
 XAVIER = "xavier"
 REPLICA = "replica"  # the axis that repeats a cell; the one axis that no quantity need name
-STUDIES = {"phase-map": None, "vectors": 2, "gram": 1, "geometry": 1, "norms": 2}  # kind: most axes besides replica
+LONGEST_AXIS = 2**24
+LIMITS = {  # of the figures of a kind of study: most axes besides replica, most cells
+    "vectors": (2, 400),
+    "gram": (1, 40),
+    "geometry": (1, LONGEST_AXIS),
+    "norms": (2, 400),
+}
+STUDIES = ("phase-map", *LIMITS)
 RECORD_POINTS = 16
 EXACT_FEATURES = 3  # of ReLU models whose exact loss training and evaluation use; beyond them samples are cheaper
-LONGEST_AXIS = 2**24
 MOST_WEIGHTS = 2**33
 ADAMW_DECAY = 0.01  # as in the paper's notebook, where adamw is given no weight_decay
 
@@ -94,7 +100,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Study:
-    kind: str = _key("phase-map", type="choice", of=tuple(STUDIES))
+    kind: str = _key("phase-map", type="choice", of=STUDIES)
     x: str | None = _key(None, type="axis")
     y: str | None = _key(None, type="axis")
     feature: int | None = _key(None, type="int", low=0)
@@ -222,9 +228,14 @@ QUANTITIES = tuple(
 
 def misfit(spec: Spec, kind: str) -> str | None:
     """Why the figures of a study of this kind cannot show the spec's models; None if they can."""
-    most, axes = STUDIES[kind], [a.name for a in spec.axes if a.name != REPLICA]
-    if most is not None and len(axes) > most:
-        return f"{kind!r} shows at most {most} {'axes' if most > 1 else 'axis'} besides replica, not {', '.join(axes)}"
+    axes = [a for a in spec.axes if a.name != REPLICA]
+    most_axes, most_cells = LIMITS.get(kind, (len(axes), spec.instances))
+    cells = math.prod(len(a) for a in axes)
+    if len(axes) > most_axes:
+        few = f"at most {most_axes} {'axes' if most_axes > 1 else 'axis'} besides replica"
+        return f"{kind!r} shows {few}, not {', '.join(a.name for a in axes)}"
+    if cells > most_cells:
+        return f"{kind!r} shows at most {most_cells} cells, not {cells:,}"
     if kind == "vectors" and spec.model.hidden not in (2, None):
         return f"'vectors' draws a plane: it needs model.hidden = 2, not {spec.model.hidden}"
     return None

@@ -14,15 +14,24 @@ from tmsjax.files import RunError
 from tmsjax.run import Run, open_run
 from tmsjax.spec import REPLICA, SELECTIONS, STUDIES, misfit
 
+ROW, COLUMN = "_row", "_column"  # dimensions that no axis can have
+WRAP = 5  # panels in a row where there is but one axis
 GRAPHS = 12  # feature graphs in one figure
 Figures = dict[str, Any]
 
 
-def figures(run: Run | str | Path, *, kind: str | None = None, select: str = "best", beside: Any = None) -> Figures:
+def figures(
+    run: Run | str | Path,
+    *,
+    kind: str | None = None,
+    select: str = "best",
+    beside: Run | str | Path | None = None,
+) -> Figures:
     """The study's figures, by file name. `kind`: another than the spec's; see spec.STUDIES.
 
-    `select`: how a phase map chooses among replicas; the other kinds show the model of lowest loss. `beside`: a second
-    run, whose first cell stands before the others ("gram" only). Raises RunError where the run cannot be shown so.
+    `select`: how a phase map chooses among replicas; the other kinds show the model of lowest loss (features.best).
+    `beside`: a second run, whose first cell stands before the others ("gram" only). Raises RunError where the run
+    cannot be shown so.
     """
     run = run if isinstance(run, Run) else open_run(run)
     kind = kind or run.spec.study.kind
@@ -32,6 +41,8 @@ def figures(run: Run | str | Path, *, kind: str | None = None, select: str = "be
         raise RunError(f"{run.spec.name}: {problem}")
     if beside is not None and kind != "gram":
         raise RunError(f"only figures of kind 'gram' show a run beside another, not {kind!r}")
+    if select != "best" and kind != "phase-map":
+        raise RunError(f"figures of kind {kind!r} show the model of lowest loss: select is 'best', not {select!r}")
     if kind == "phase-map":
         return plots.run_figures(*comparison.plotted(run, select))
     if beside is not None:
@@ -42,55 +53,68 @@ def figures(run: Run | str | Path, *, kind: str | None = None, select: str = "be
 def vectors(run: Run) -> Figures:
     """W's columns as vectors, one panel a cell."""
     y, x = grid(run)
-    best = table(features.best(run.dataset), y, x)
-    W = features.in_one_frame(best["W"].transpose("row", "column", "hidden", "feature").to_numpy().astype(float))
-    rows, columns = names(best, "row", y), names(best, "column", x)
-    titles = [[", ".join(filter(None, (row, column))) for column in columns] for row in rows]
-    importance = best["instance_importance"].transpose("row", "column", "feature").to_numpy()
-    return {"vectors": feature_plots.vectors(W, importance, titles)}
+    best = features.best(placed(features.measures(run.dataset), {ROW: y, COLUMN: x})).transpose(ROW, COLUMN, ...)
+    rows, columns = best.sizes[ROW], best.sizes[COLUMN]
+    cells = [best.isel({ROW: i, COLUMN: j}) for i, j in np.ndindex(rows, columns)]
+    titles = [title(cell, ", ".join(named(cell, axis) for axis in (y, x) if axis is not None)) for cell in cells]
+    W = np.array([cell["W"].transpose("hidden", "feature").to_numpy().astype(float) for cell in cells])
+    importance = np.array([cell["instance_importance"].to_numpy() for cell in cells])
+    wrapped = WRAP if rows == 1 and columns > WRAP else columns
+    return {"vectors": feature_plots.vectors(features.in_one_frame(W), importance, titles, wrapped)}
 
 
 def gram(run: Run, beside: Run | None = None) -> Figures:
     """W^T W, bias, and norms coloured by superposition of the best model of every cell."""
-    panels = {}
+    panels = models_of(run)
     if beside is not None:
-        panels = {f"{beside.spec.model.activation}": _models(beside)[0][1]}
-    panels |= dict(_models(run))
+        if problem := misfit(beside.spec, "gram"):
+            raise RunError(f"{beside.spec.name}: {problem}")
+        if beside.spec.model.features != run.spec.model.features:
+            counts = f"{beside.spec.model.features} and {run.spec.model.features}"
+            raise RunError(
+                f"{beside.spec.name} and {run.spec.name} have {counts} features: not shown beside each other"
+            )
+        panels = [(beside.spec.model.activation, models_of(beside)[0][1]), *panels]
     return {"gram": feature_plots.gram(panels)}
 
 
 def geometry(run: Run) -> Figures:
     """D* and dimensionalities over 1/p, and feature graphs of the best models."""
-    along = next((a.name for a in run.spec.axes if a.name != REPLICA), None)
-    every = features.measures(run.dataset)
+    every = placed(features.measures(run.dataset), {COLUMN: the_axis(run)})
     best = features.best(every)
-    probability = best["instance_feature_probability"].to_numpy().reshape(-1, run.spec.model.features)
-    if along is None or np.ptp(probability, axis=1).any() or len(set(probability[:, 0])) < len(probability):
+    probability = best["instance_feature_probability"].transpose(COLUMN, "feature").to_numpy().astype(float)
+    p = probability[:, 0]
+    if len(p) < 2 or np.ptp(probability, axis=1).any() or len(set(p)) < len(p):
         raise RunError(f"{run.spec.name}: 'geometry' needs models that differ in the one probability of all features")
-    order = {along: np.argsort(-probability[:, 0])}
-    every, best, p = every.isel(order), best.isel(order), np.sort(probability[:, 0].astype(float))[::-1]
+    order = np.argsort(-p)
+    every, best, p = every.isel({COLUMN: order}), best.isel({COLUMN: order}), p[order]
     some = np.unique(np.linspace(0, len(p) - 1, min(GRAPHS, len(p))).round().astype(int))
-    models = {f"1/p = {1 / p[k]:.3g}": best["W"].isel({along: k}).to_numpy().astype(float) for k in some}
+    weights = [(best.isel({COLUMN: k}), f"1/p = {1 / p[k]:.3g}") for k in some]
+    graphs = [(title(cell, text), cell["W"].transpose("hidden", "feature").to_numpy()) for cell, text in weights]
+    share, best_share = (part["dimensions_per_feature"].transpose(COLUMN, ...).to_numpy() for part in (every, best))
+    values = best["dimensionality"].transpose(COLUMN, "feature").to_numpy()
     return {
-        "dimensions": feature_plots.dimensions(every.transpose(along, ...), best, p),
-        "graphs": feature_plots.graphs({name: (W, *features.component_kinds(W)) for name, W in models.items()}),
+        "dimensions": feature_plots.dimensions(share.reshape(len(p), -1), best_share, values, p),
+        "graphs": feature_plots.graphs([(text, W, *features.component_kinds(W.astype(float))) for text, W in graphs]),
     }
 
 
 def norms(run: Run) -> Figures:
     """Norms coloured by interference of the best model of every cell; number represented and Frobenius norm of all."""
     y, x = grid(run)
-    every = table(features.measures(run.dataset), y, x)
-    best = features.best(every).transpose("row", "column", ...)
-    rows, columns = names(best, "row", y), names(best, "column", x)
+    every = placed(features.measures(run.dataset), {ROW: y, COLUMN: x})
+    best = features.best(every).transpose(ROW, COLUMN, ...)
+    rows = [named(best.isel({ROW: i}), y) for i in range(best.sizes[ROW])]
+    columns = [named(best.isel({COLUMN: j}), x) for j in range(best.sizes[COLUMN])]
+    norm, classes = (best[name].transpose(ROW, COLUMN, "feature").to_numpy() for name in ("norm", "class"))
     if REPLICA not in every.dims:
         every = every.expand_dims(REPLICA)
     values = {
-        text: every[name].transpose("row", "column", REPLICA).to_numpy()
+        text: every[name].transpose(ROW, COLUMN, REPLICA).to_numpy()
         for name, text in (("represented", "features represented"), ("frobenius", r"Frobenius norm $\|W\|_F$"))
     }
     return {
-        "norms": feature_plots.norms(best, rows, columns),
+        "norms": feature_plots.norms(norm, classes, best["represented"].to_numpy(), rows, columns),
         "spreads": feature_plots.spreads(values, columns, rows),
     }
 
@@ -104,22 +128,31 @@ def grid(run: Run) -> tuple[str | None, str | None]:
     return (None, y) if x is None and run.spec.study.y is None else (y, x)
 
 
-def table(dataset: xr.Dataset, y: str | None, x: str | None) -> xr.Dataset:
-    """The dataset with dimensions row and column for y and x, of length 1 where there is no such axis."""
-    for dim, axis in (("row", y), ("column", x)):
+def the_axis(run: Run) -> str | None:
+    """The one axis beside replica, if there is one."""
+    return next((a.name for a in run.spec.axes if a.name != REPLICA), None)
+
+
+def placed(dataset: xr.Dataset, axes: dict[str, str | None]) -> xr.Dataset:
+    """The dataset with these axes' dimensions renamed; None: a dimension of length 1."""
+    for dim, axis in axes.items():
         dataset = dataset.expand_dims(dim) if axis is None else dataset.rename_dims({axis: dim})
     return dataset
 
 
-def names(dataset: xr.Dataset, dim: str, axis: str | None) -> list[str]:
-    """What each row or column is called: "p = 0.1", or an axis's own names."""
-    if axis is None:
-        return [""]
-    return [plots.named(axis, value) for value in dataset[axis].to_numpy().tolist()]
+def named(cell: xr.Dataset, axis: str | None) -> str:
+    """What a row or a column of cells is called: "p = 0.1", or the name that stands in the axis."""
+    return "" if axis is None else plots.named(axis, cell[axis].item())
 
 
-def _models(run: Run) -> list[tuple[str, xr.Dataset]]:
-    """The best model of every cell of a run over at most one axis: its name, and W, b, norm, superposition."""
-    _, x = grid(run)
-    best = table(features.best(features.measures(run.dataset)), None, x).isel(row=0)
-    return [(name or run.spec.model.activation, best.isel(column=k)) for k, name in enumerate(names(best, "column", x))]
+def title(cell: xr.Dataset, text: str) -> str:
+    """A panel's title, which says so where every model of the cell diverged."""
+    return text if int(cell["status"]) == 0 else f"{text} diverged".strip()
+
+
+def models_of(run: Run) -> list[tuple[str, xr.Dataset]]:
+    """The best model of every cell of a run over at most one axis: its title, and W, b, norm, superposition."""
+    axis = the_axis(run)
+    best = features.best(placed(features.measures(run.dataset), {COLUMN: axis}))
+    cells = [best.isel({COLUMN: k}) for k in range(best.sizes[COLUMN])]
+    return [(title(cell, named(cell, axis) or run.spec.model.activation), cell) for cell in cells]

@@ -20,8 +20,6 @@ from tmsjax import plots
 from tmsjax.analysis import SIGNED_PHASES
 
 CLASS_COLOURS = ("#f2f2f2", "#9ecae1", "#2166ac", "#c0392b", "#fdae61")  # of SIGNED_PHASES
-TONES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-MARKS = "osD^vP*"
 PROBABILITY, IMPORTANCE = "feature probability", "importance of the extra feature"
 
 Grid = tuple[np.ndarray, np.ndarray]  # importance (x), probability (y), both rising or falling
@@ -75,17 +73,10 @@ def share_maps(maps: Mapping[str, np.ndarray], grid: Grid, label: str, *, column
     with rc_context(plots.STYLE):
         figure = Figure(figsize=(2.7 * columns + 1, 2.7 * rows), layout="constrained")
         every = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes in every.reshape(-1)[len(maps) :]:
-            axes.set_visible(False)
-        for k, (axes, (name, share)) in enumerate(zip(every.reshape(-1), maps.items(), strict=False)):
+        for axes, (name, share) in zip(every.reshape(-1), maps.items(), strict=False):
             mesh = _mesh(axes, grid, share, True, cmap="cividis", vmin=0, vmax=1)
             axes.set_title(name)
-            if k % columns:
-                axes.set_ylabel("")
-            if k + columns < len(maps):
-                axes.set_xlabel("")
-            else:
-                axes.tick_params(labelbottom=True)
+        plots.outer_labels(every, len(maps))
         figure.colorbar(mesh, ax=every, label=label)
     return figure
 
@@ -103,7 +94,7 @@ def lines(
         figure = Figure(figsize=(3.4 * len(panels) + 0.6, 3.5), layout="constrained")
         every = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
         for axes, (title, curves) in zip(every, panels.items(), strict=True):
-            for (name, (at, values)), tone, mark in zip(curves.items(), TONES, MARKS, strict=False):
+            for (name, (at, values)), tone, mark in zip(curves.items(), plots.TONES, plots.MARKS, strict=False):
                 axes.plot(at, values, mark + "-", color=tone, label=name, markersize=3.5)
             axes.set_xscale("log")
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -129,7 +120,7 @@ def boundaries(ratio: np.ndarray, curves: Mapping[str, np.ndarray], weights: Map
         left.set_ylabel(PROBABILITY)
         left.set_ylim(0, 1.02)
         left.legend(frameon=False, loc="lower right")
-        for (name, values), tone, dash in zip(weights.items(), TONES, ("-", "--", "-.", ":"), strict=False):
+        for (name, values), tone, dash in zip(weights.items(), plots.TONES, ("-", "--", "-.", ":"), strict=False):
             right.plot(ratio, values, dash, color=tone, label=name)
         right.set_ylabel("value just inside the jump")
         right.axhline(0, color="black", linewidth=0.5)

@@ -6,7 +6,7 @@ import numpy as np
 from reporting import Report
 
 from gallery.study import draw, of_run
-from tmsjax import features
+from tmsjax import analysis, features, metrics
 
 PLATEAU = 0.03  # D* within this of 1 or 1/2 lies on a plateau
 
@@ -25,6 +25,7 @@ def of_study(report: Report, name: str) -> dict:
     share = measured["dimensions_per_feature"].transpose("feature_probability", "replica").to_numpy()
     kinds = np.array([features.component_kinds(W)[1] for W in best["W"].to_numpy().astype(float)])
     at = best["dimensions_per_feature"].to_numpy()
+    half = [leftover(W) for W in best["W"].to_numpy().astype(float)[np.abs(at - 0.5) <= PLATEAU]]
     inverse = 1 / best["feature_probability"].to_numpy()
     return {
         **of_run(run),
@@ -33,10 +34,26 @@ def of_study(report: Report, name: str) -> dict:
         "low": share.min(-1),
         "high": share.max(-1),
         "frobenius": best["frobenius"].to_numpy(),
+        "leftover_one_sign": min((share for share, _ in half), default=np.nan),
+        "leftover_length": [
+            min((size for _, size in half), default=np.nan),
+            max((size for _, size in half), default=np.nan),
+        ],
         "kinds": {name: (kinds == k).sum(-1) for k, name in enumerate(features.COMPONENTS)},
         "plateaus": {
-            f"{level:g}": [inverse[near].min(), inverse[near].max(), int(near.sum())] if near.any() else None
-            for level in (1.0, 0.5)
+            name: [inverse[near].min(), inverse[near].max(), int(near.sum())] if near.any() else None
+            for name, level in (("one", 1.0), ("half", 0.5))
             for near in [np.abs(at - level) <= PLATEAU]
         },
     }
+
+
+def leftover(W: np.ndarray) -> tuple[float, float]:
+    """Of the features of a model (m, n) that are not represented: the share that points to one side of the direction in
+    which they lie farthest out, and the length of them all along it (1 for a dimension of their own)."""
+    rest = W[:, metrics.norms(W) < analysis.REPRESENTED]
+    if not rest.size:
+        return np.nan, np.nan
+    _, size, along = np.linalg.svd(rest, full_matrices=False)
+    positive = float(np.mean(along[0] > 0))
+    return max(positive, 1 - positive), float(size[0])

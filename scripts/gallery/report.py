@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 from reporting import Rows, Tables, percent, table
 
-CLASSES = ("absent", "dedicated", "shared")
+from tmsjax.pairs import INTERFERENCE
 
 
 def intro(numbers: dict) -> str:
@@ -96,9 +95,9 @@ def rule(numbers: dict) -> str:
 def confusion(numbers: dict) -> str:
     rows = []
     for key in ("rule_5_2", "rule_80_20"):
-        for name, counts in zip(CLASSES, numbers["rule"]["tests"][key]["confusion"], strict=True):
+        for name, counts in zip(INTERFERENCE, numbers["rule"]["tests"][key]["confusion"], strict=True):
             rows.append([TESTS[key], name, *(f"{v:,}" for v in counts)])
-    return table(["models", "theory", *(f"trained {name}" for name in CLASSES)], rows)
+    return table(["models", "theory", *(f"trained {name}" for name in INTERFERENCE)], rows)
 
 
 def by_mean(numbers: dict) -> str:
@@ -113,20 +112,21 @@ def by_mean(numbers: dict) -> str:
 
 
 def dropped(numbers: dict) -> str:
-    rows = []
-    for key, text in (("nonuniform_5_2", "independent"), ("nonuniform_5_2_tied", "active together")):
-        found = numbers["rule"]["dropped"][key]
-        for k, least in enumerate(found["least"]):
-            for name, values in (("p", found["probability"][k]), ("v(p)", found["variance"][k])):
-                if text == "independent":
-                    rows.append([f"p >= {least:g}", name, *(f"{v:.3g}" for v in values), ""])
-            theory = ", ".join(str(i + 1) for i in np.flatnonzero(np.array(found["theory"][k]) == 0))
-            best = ", ".join(str(i + 1) for i in np.flatnonzero(np.array(found["best"][k]) == 0))
-            both = f"{theory or 'none'}; {best or 'none'}"
-            rows.append([f"p >= {least:g}", f"represented, {text}", *(f"{v:.0%}" for v in found["share"][k]), both])
-    order = sorted(range(len(rows)), key=lambda i: (-float(rows[i][0].split()[-1]), i))
-    head = ["", "", *(f"feature {i + 1}" for i in range(5)), "dropped: theory; best model"]
-    return table(head, [rows[i] for i in order])
+    found = numbers["rule"]["dropped"]
+    independent, together = found["nonuniform_5_2"], found["nonuniform_5_2_tied"]
+    rows: Rows = []
+    for k, least in enumerate(independent["least"]):
+        first = f"p >= {least:g}"
+        rows.append([first, "p", *(f"{v:.3g}" for v in independent["probability"][k]), ""])
+        rows.append([first, "v(p)", *(f"{v:.3g}" for v in independent["variance"][k]), ""])
+        for name, part in (("independent", independent), ("active together", together)):
+            lost = "; ".join(_absent(part[key][k]) for key in ("theory", "best"))
+            rows.append([first, f"represented, {name}", *(f"{v:.0%}" for v in part["share"][k]), lost])
+    return table(["", "", *(f"feature {i + 1}" for i in range(5)), "dropped: theory; best model"], rows)
+
+
+def _absent(classes: list[int]) -> str:
+    return ", ".join(str(i + 1) for i, value in enumerate(classes) if value == 0) or "none"
 
 
 def worth(numbers: dict) -> str:
@@ -137,7 +137,7 @@ def worth(numbers: dict) -> str:
     ]
     rows.append(["represented", *(f"{v:.0%}" for v in found["share"])])
     rows += [
-        [f"{name}", *(CLASSES[v] for v in found[key])] for key, name in (("best", "best model"), ("theory", "theory"))
+        [name, *(INTERFERENCE[v] for v in found[key])] for key, name in (("best", "best model"), ("theory", "theory"))
     ]
     return table(["", *(f"feature {i + 1}" for i in range(5))], rows)
 

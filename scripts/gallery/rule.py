@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from reporting import Report
 
-from gallery.study import confusion, of_run, predicted
+from gallery.study import confusion, inputs_of, of_run, predicted
 from tmsjax import analysis, comparison, features, plots, study_plots, theory
 
 GROUPS = 10  # of neighbouring probabilities in the figure of shares at n = 80
@@ -31,7 +31,7 @@ def make(report: Report) -> dict:
     report.figure("dropped", dropped_figure(measured))
     return {
         "map": of_map(report),
-        "tests": {name: of_test(data, tied=name.endswith("tied")) for name, data in measured.items()},
+        "tests": {name: of_test(data) for name, data in measured.items()},
         "by_probability": {name: by_probability(measured[name]) for name in ("rule_5_2", "rule_80_20")},
         "runs": {name: of_run(report.run(name)) for name in measured},
         "dropped": {name: dropped(data) for name, data in measured.items() if name.startswith("nonuniform_5_2")},
@@ -62,36 +62,37 @@ def of_map(report: Report) -> dict:
     }
 
 
-def of_test(measured: xr.Dataset, tied: bool) -> dict:
+def of_test(measured: xr.Dataset) -> dict:
     """How often the classes of features are as candidate theory expects, in the best model of every cell and in all.
 
     Without the case "random", whose seeds are different problems, so that the best of them speaks for none."""
     if "case" in measured.dims:
         measured = measured.sel(case=[case for case in measured["case"].to_numpy() if case != "random"])
     best = features.best(measured)
-    expected, found = predicted(best, tied), classes_of(best)
+    expected, found = predicted(best), classes_of(best)
     table = confusion(expected, found)
-    every, all_found = predicted(measured, tied), classes_of(measured)
-    usable = found != analysis.MASKED
+    every, all_found = predicted(measured), classes_of(measured)
     return {
         "models": int(best["loss"].size),
         "confusion": table,
-        "agreement": float(np.mean(expected[usable] == found[usable])),
-        "represented": float(np.mean((expected > 0)[usable] == (found > 0)[usable])),
-        "agreement_of_all": float(np.mean(every == all_found)),
+        **agreement(expected, found),
+        "agreement_of_all": agreement(every, all_found)["agreement"],
         "order": {name: ordered(best, name) for name in QUANTITIES},
+    }
+
+
+def agreement(expected: np.ndarray, found: np.ndarray) -> dict:
+    """The share of features whose class is right, and of those rightly told represented or absent; no diverged ones."""
+    usable = found != analysis.MASKED
+    expected, found = expected[usable], found[usable]
+    return {
+        "agreement": float(np.mean(expected == found)),
+        "represented": float(np.mean((expected > 0) == (found > 0))),
     }
 
 
 def classes_of(measured: xr.Dataset) -> np.ndarray:
     return measured["class"].transpose(*measured["loss"].dims, "feature").to_numpy()
-
-
-def inputs_of(measured: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Importance and probability (..., feature) of every model."""
-    names = ("instance_importance", "instance_feature_probability")
-    i, p = (measured[n].transpose(*measured["loss"].dims, "feature").to_numpy().astype(float) for n in names)
-    return i, p
 
 
 def ordered(measured: xr.Dataset, quantity: str) -> float:
@@ -113,8 +114,7 @@ def by_probability(measured: xr.Dataset) -> dict:
     pairs = [(predicted(row), classes_of(row)) for row in rows]
     return {
         "mean": means,
-        "agreement": [float(np.mean(expected == found)) for expected, found in pairs],
-        "represented": [float(np.mean((expected > 0) == (found > 0))) for expected, found in pairs],
+        **{key: [agreement(expected, found)[key] for expected, found in pairs] for key in ("agreement", "represented")},
         "counts": [[float(np.mean((c > 0).sum(-1))) for c in pair] for pair in pairs],
     }
 
@@ -132,14 +132,13 @@ def dropped(measured: xr.Dataset) -> dict:
     case = "constant importance"
     p, share, least = shares(measured, case)
     best = features.best(measured.sel(case=case)).transpose("least_probability", ...)
-    tied = analysis.spec_of(measured).data.activity == "tied"
     return {
         "least": least,
         "probability": p,
         "variance": theory.variance(p),
         "share": share,
         "best": classes_of(best),
-        "theory": predicted(best, tied),
+        "theory": predicted(best),
     }
 
 

@@ -46,27 +46,31 @@ def of_run(run: Any) -> dict:
     }
 
 
-def draw(report: Report, name: str, only: list[str] | None = None, **options: Any) -> None:
+def draw(report: Report, name: str, **options: Any) -> None:
     """The study's own figures of a run, as `tmsjax plot` draws them."""
-    for kind, figure in studies.figures(report.run(name), **options).items():
-        if only is None or kind in only:
-            report.figure(f"{name}_{kind}", figure)
+    for figure_name, figure in studies.figures(report.run(name), **options).items():
+        report.figure(f"{name}_{figure_name}", figure)
 
 
-def predicted(measured: xr.Dataset, tied: bool = False) -> np.ndarray:
+def inputs_of(measured: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Importance and probability (..., feature) of every model."""
+    names = ("instance_importance", "instance_feature_probability")
+    i, p = (measured[n].transpose(*measured["loss"].dims, "feature").to_numpy().astype(float) for n in names)
+    return i, p
+
+
+def predicted(measured: xr.Dataset) -> np.ndarray:
     """Classes (..., feature) that candidate theory (pairs.py) expects for each model of a measured run."""
-    dims = measured["loss"].dims
-    inputs = [
-        measured[f"instance_{name}"].transpose(*dims, "feature") for name in ("importance", "feature_probability")
+    data = analysis.spec_of(measured).data
+    importance, probability = inputs_of(measured)
+    shape, n, hidden = importance.shape, importance.shape[-1], measured.sizes["hidden"]
+    problems = np.concatenate([importance.reshape(-1, n), probability.reshape(-1, n)], axis=1)
+    rows, back = np.unique(problems, axis=0, return_inverse=True)
+    solved = [
+        pairs.best_assignment(row[:n], row[n:], hidden, tied=data.activity == "tied", values=data.values)
+        for row in rows
     ]
-    importance, probability = (values.to_numpy().astype(float) for values in inputs)
-    n = importance.shape[-1]
-    rows, back = np.unique(
-        np.concatenate([importance.reshape(-1, n), probability.reshape(-1, n)], axis=1), axis=0, return_inverse=True
-    )
-    hidden = measured.sizes["hidden"]
-    classes = np.array([pairs.best_assignment(row[:n], row[n:], hidden, tied=tied).classes for row in rows])
-    return classes[back.reshape(-1)].reshape(importance.shape)
+    return np.array([one.classes for one in solved])[back.reshape(-1)].reshape(shape)
 
 
 def confusion(expected: np.ndarray, found: np.ndarray) -> list[list[int]]:

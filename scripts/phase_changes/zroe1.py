@@ -8,7 +8,7 @@ import numpy as np
 from reporting import Report
 
 from phase_changes.study import grid_of, of_map
-from tmsjax import analysis, comparison, study_plots, theory
+from tmsjax import analysis, comparison, features, study_plots, theory
 
 # Losses per sample in the replication's logs: the last epoch of each of its ten ReLU runs, and of the linear one.
 # Each total is of 100,000 models and of two columns for every sample.
@@ -80,7 +80,9 @@ def make(report: Report) -> dict:
     }
     coloured = {name: np.select([v == 1, v == -1], [1, 2], 0) for name, v in maps.items()}
     coloured["exact optimum, his data"] = optimal
-    coloured["best of 10, independent"] = analysis.signed_phases(analysis.best_weights(runs["relu"].dataset))
+    coloured["best of 10, independent"] = analysis.signed_phases(
+        features.best(features.measures(runs["relu"].dataset))["W"].to_numpy()
+    )
     curve = theory.candidate_boundary(grid[0])
     drawn = study_plots.class_maps(coloured, grid, log=False, curve=curve, names={0: "neither alone"})
     report.figure("zroe1_maps", drawn)
