@@ -51,9 +51,9 @@ def test_share_maps_have_one_panel_each_on_one_scale():
 
 def test_lines_draw_every_curve_in_its_panel():
     panels = {"left": {"a": ([1, 2], [10, 20])}, "right": {"a": ([1, 2], [3, 4]), "b": ([1, 2], [5, 6])}}
-    figure = study_plots.lines(panels, x="steps", y="cells, %", ticks=(1, 2), floor=0)
+    figure = study_plots.lines(panels, x="steps", y="cells, %", ticks=(1, 2), floor=0, reference=("r", [1, 2], [7, 8]))
     assert [axes.get_title() for axes in figure.axes] == ["left", "right"]
-    assert [[*line.get_ydata()] for line in figure.axes[1].lines] == [[3, 4], [5, 6]]
+    assert [[*line.get_ydata()] for line in figure.axes[1].lines] == [[3, 4], [5, 6], [7, 8]]
     assert figure.axes[0].get_ylim()[0] == 0
     assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["1", "2"]
     assert figure.axes[0].get_ylabel() == "cells, %"

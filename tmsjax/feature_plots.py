@@ -20,7 +20,6 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from tmsjax import plots, polytopes
 from tmsjax.features import COMPONENTS
@@ -69,11 +68,11 @@ def gram(panels: Sequence[tuple[str, xr.Dataset]]) -> Figure:
             )
             top.set_title(title)
             if "b" in model:
-                beside = top.inset_axes((1.04, 0, 0.09, 1))
+                beside = top.inset_axes((1.07, 0, 0.09, 1))
                 beside.imshow(model["b"].to_numpy()[:, None], cmap="RdBu", norm=red_to_blue, aspect="auto")
                 beside.set(xticks=[0], yticks=[], xticklabels=["b"])
             tones = colormaps["cividis"](light(np.clip(model["superposition"].to_numpy(), 0, 1)))
-            bars.bar(np.arange(1, n + 1), model["norm"].to_numpy(), 0.85, color=tones)
+            bars.bar(np.arange(1, n + 1), model["norm"].to_numpy(), _width(n), color=tones)
             bars.set_xlabel("feature")
             for axes in (top, bars):
                 axes.set_xticks(_ticks(n))
@@ -101,9 +100,7 @@ def dimensions(share: np.ndarray, best_share: np.ndarray, values: np.ndarray, pr
         for axes in (left, middle):
             axes.set_xscale("log")
             axes.set_xlabel("1 / feature probability")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.xaxis.set_minor_locator(NullLocator())
+            plots.plain_log_ticks(axes.xaxis)
             axes.set_xlim(inverse.min() / 1.15, inverse.max() * 1.15)
         finite = values[np.isfinite(values)]
         right.hist(finite, np.linspace(0, 1.02, 103), orientation="horizontal", color="#0072b2", log=bool(finite.size))
@@ -176,7 +173,9 @@ def norms(
         figure = Figure(figsize=(2.1 * len(columns) + 0.9, 1.35 * len(rows) + 0.9), layout="constrained")
         every = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey=True)
         for (i, j), axes in np.ndenumerate(every):
-            axes.bar(position, norm[i, j], 0.85, color=np.array(CLASS_COLOURS)[np.maximum(classes[i, j], 0)])
+            axes.bar(
+                position, norm[i, j], _width(len(position)), color=np.array(CLASS_COLOURS)[np.maximum(classes[i, j], 0)]
+            )
             count = f"{represented[i, j]:g} represented" if np.isfinite(represented[i, j]) else "diverged"
             axes.set_title(f"{columns[j]}\n{count}" if i == 0 and columns[j] else count, fontsize=8)
             axes.set_xlabel("feature", fontsize=8)
@@ -220,6 +219,11 @@ def spreads(values: Mapping[str, np.ndarray], columns: Sequence[str], series: Se
 
 def _mappable(name: str, scale: Normalize) -> ScalarMappable:
     return ScalarMappable(scale, name)
+
+
+def _width(n: int) -> float:
+    """Of a bar: many have no gaps, which would not fall on pixels."""
+    return 0.85 if n <= 40 else 1.0
 
 
 def _ticks(n: int) -> list[int]:

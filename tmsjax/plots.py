@@ -13,10 +13,12 @@ import numpy as np
 import xarray as xr
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import BoundaryNorm, ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from tmsjax import analysis, metrics
 
@@ -74,6 +76,13 @@ def facets(trained: xr.Dataset, theories: dict[str, np.ndarray], axis: str) -> F
             every[0, 0].legend(handles=handles, loc="lower right", framealpha=0.9)
         colour_key(right.subplots())
     return figure
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Ticks at 1, 2 and 5 times the powers of ten, written out."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def outer_labels(every: np.ndarray, count: int) -> None:
@@ -312,13 +321,16 @@ def borders(values: np.ndarray, log: bool) -> np.ndarray:
 def _label(axes: Axes, trained: xr.Dataset) -> None:
     spec = analysis.spec_of(trained)
     shown = analysis.layout(spec)
-    for name, scale, set_label in (
-        (shown.x, axes.set_xscale, axes.set_xlabel),
-        (shown.y, axes.set_yscale, axes.set_ylabel),
+    for name, scale, set_label, ticks in (
+        (shown.x, axes.set_xscale, axes.set_xlabel, axes.xaxis),
+        (shown.y, axes.set_yscale, axes.set_ylabel, axes.yaxis),
     ):
         assert name is not None
         if analysis.is_log(spec, name):
             scale("log")
+            values = trained[name].to_numpy()
+            if values.max() / values.min() < 30:  # few powers of ten
+                plain_log_ticks(ticks)
         set_label(label(name))
     x, y = _edges(trained)
     axes.set_xlim(x.min(), x.max())

@@ -88,14 +88,18 @@ def lines(
     y: str,
     ticks: Sequence[float],
     floor: float | None = None,
+    reference: tuple[str, Any, Any] | None = None,
 ) -> Figure:
-    """Curves (x values, y values) by name in panels that share their axes, x logarithmic; `floor`: where y starts."""
+    """Curves (x values, y values) by name in panels that share their axes, x logarithmic; `floor`: where y starts;
+    `reference`: name, x and y of a dashed line in every panel."""
     with rc_context(plots.STYLE):
         figure = Figure(figsize=(3.4 * len(panels) + 0.6, 3.5), layout="constrained")
         every = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
         for axes, (title, curves) in zip(every, panels.items(), strict=True):
             for (name, (at, values)), tone, mark in zip(curves.items(), plots.TONES, plots.MARKS, strict=False):
                 axes.plot(at, values, mark + "-", color=tone, label=name, markersize=3.5)
+            if reference is not None:
+                axes.plot(*reference[1:], "--", color="#777777", label=reference[0])
             axes.set_xscale("log")
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             axes.set_xticks([], minor=True)
@@ -104,7 +108,10 @@ def lines(
             axes.grid(alpha=0.3)
         every[0].set_ylabel(y)
         every[0].set_ylim(bottom=floor)
-        every[-1].legend(frameon=True, fontsize=8)
+        if len(panels) > 2:  # narrow ones
+            figure.legend(*every[0].get_legend_handles_labels(), loc="outside lower center", ncols=7, frameon=False)
+        else:
+            every[-1].legend(frameon=True, fontsize=8)
     return figure
 
 

@@ -32,7 +32,10 @@ def make(report: Report) -> dict:
             "represented_most": np.nanmax(every, axis=-1),
             "all": (every == run.spec.model.features).mean(-1),
             "all_most": (every == run.spec.model.features).mean(-1)[:-1].max(),  # without uniform
-            "best": best["represented"].to_numpy(),
+            "best": [
+                None if case == "random" else best["represented"].sel(case=case).to_numpy()
+                for case in measured["case"].to_numpy()  # seeds of "random" are different problems
+            ],
             "frobenius_mean": np.nanmean(frobenius, axis=-1),
             "frobenius_max": np.nanmax(frobenius, axis=-1),
         }

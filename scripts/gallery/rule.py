@@ -31,7 +31,7 @@ def make(report: Report) -> dict:
     report.figure("dropped", dropped_figure(measured))
     return {
         "map": of_map(report),
-        "tests": {name: of_test(data) for name, data in measured.items()},
+        "tests": {name: of_test(data) for name, data in measured.items() if not name.endswith("tied")},
         "by_probability": {name: by_probability(measured[name]) for name in ("rule_5_2", "rule_80_20")},
         "runs": {name: of_run(report.run(name)) for name in measured},
         "dropped": {name: dropped(data) for name, data in measured.items() if name.startswith("nonuniform_5_2")},
@@ -157,23 +157,29 @@ def dropped_figure(measured: dict[str, xr.Dataset]) -> Any:
         groups = min(GROUPS, p.shape[1])
         p, share = (np.array([[part.mean() for part in np.array_split(row, groups)] for row in v]) for v in (p, share))
         panels[title] = {f"least p = {at:g}": (p[k], share[k]) for k, at in enumerate(least)}
-        panels[title]["v(p), largest = 1"] = (fine, theory.variance(fine) * 9)
-    label = "share of seeds that represent it"
-    return study_plots.lines(panels, x="feature probability", y=label, ticks=(0.01, 0.1, 1), floor=-0.03)
+    return study_plots.lines(
+        panels,
+        x="feature probability",
+        y="share of seeds that represent it",
+        ticks=(0.01, 0.1, 1),
+        floor=-0.03,
+        reference=("v(p), largest = 1", fine, theory.variance(fine) * 9),
+    )
 
 
 def of_worth(report: Report) -> dict:
     """(b) Where every feature costs the same when dropped: how often each is represented, and theory's classes."""
     run = report.run("equal_worth")
-    measured = features.measures(run.dataset)
+    measured = features.measures(run.dataset).transpose("least_probability", "replica", ...)
     best = features.best(measured)
     importance, p = inputs_of(best)
     return {
         **of_run(run),
+        "least": best["least_probability"].to_numpy(),
         "probability": p,
         "importance": importance,
         "cost": importance * theory.variance(p),
-        "share": (measured["class"].transpose("replica", "feature").to_numpy() > 0).mean(0),
+        "share": (classes_of(measured) > 0).mean(1),
         "best": classes_of(best),
         "theory": predicted(best),
     }
