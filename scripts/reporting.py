@@ -123,17 +123,20 @@ class Program:
             shutil.copyfile(path, goal)
 
     def time_spent(self, report: Report) -> dict:
-        """Seconds of all trainings and of all the rest, and on what."""
+        """Seconds of training, of everything but runs, of each `tmsjax run`; minutes of all; and on what. Without the
+        sections by request."""
         known = report.numbers
-        trained = [name for name in self.runs if (report.out / "runs" / name / "results.nc").exists()]
-        infos = [report.run(name).directory.info() for name in trained]
-        in_sections = sum(known[part].get("seconds_of_training", 0) for part in self.sections if part in known)
-        training = sum(info["seconds_of_training"] for info in infos) + in_sections
-        rest = max(sum(known[part]["section_seconds"] for part in self.sections if part in known) - in_sections, 0)
+        runs = known.get("all", {}).get("run_seconds", {})
+        usual = {run for part in self.usual for run in self.needs[part]} & runs.keys()
+        infos = [report.run(name).directory.info() for name in usual]
+        made = [known[part] for part in self.usual if part in known]
+        in_sections = sum(part.get("seconds_of_training", 0) for part in made)
+        sections = sum(part["section_seconds"] for part in made)
         return {
-            "seconds_of_training": training,
-            "seconds_of_rest": rest,
-            "minutes": (training + rest) / 60,
+            "seconds_of_training": sum(info["seconds_of_training"] for info in infos) + in_sections,
+            "seconds_of_rest": max(sections - in_sections, 0),
+            "minutes": (sum(runs[name] for name in usual) + sections) / 60,
+            "run_seconds": runs,
             "device": infos[0]["device"] if infos else "n/a",
         }
 
@@ -145,9 +148,13 @@ def train(report: Report, name: str, sweep: str, changes: list[str], quick: list
     for change in [*changes, *(quick if report.quick else [])]:
         command += ["--set", change]
     print("$ tmsjax", *command[3:], flush=True)
+    start = time.monotonic()
     done = subprocess.run(command, check=False).returncode
     if done:
         raise SystemExit(done)
+    before = report.numbers.get("all", {})
+    spent = before.get("run_seconds", {}).get(name, 0) + time.monotonic() - start  # of all calls: one may be stopped
+    report.keep("all", {**before, "run_seconds": {**before.get("run_seconds", {}), name: spent}})
 
 
 def table(head: list[str], rows: Rows) -> str:

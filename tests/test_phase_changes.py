@@ -173,7 +173,7 @@ def test_the_quick_reproduction_makes_every_section(tmp_path):
     assert "n/a" not in text
     made = json.loads((tmp_path / "phase_changes.json").read_text())
     assert made.keys() == RESULTS.keys()
-    for section in RESULTS:
+    for section in RESULTS.keys() - {"all"}:
         assert made[section].keys() == RESULTS[section].keys(), section
     assert made["selection"]["random"]["exact"] > 0.95
     assert made["zroe1"]["relu"]["agreement"] > made["zroe1"]["relu-tied"]["agreement"] + 0.2

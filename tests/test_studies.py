@@ -5,13 +5,14 @@ import sys
 
 import numpy as np
 import pytest
+import xarray as xr
 from conftest import plain_spec, run_command, small_spec
 
 from tmsjax import feature_plots, features, plots, studies
 from tmsjax.files import RunError
 from tmsjax.loader import load_spec
-from tmsjax.run import open_run
-from tmsjax.spec import SpecError
+from tmsjax.run import Run, open_run
+from tmsjax.spec import SpecError, to_toml
 from tmsjax.sweep import run_sweep
 
 PROBABILITY = {"values": [0.05, 1.0, 0.3]}
@@ -21,6 +22,27 @@ def study(kind: str, features: int = 5, hidden: int = 2, **changes) -> dict:
     raw = plain_spec(features, hidden, probability="feature_probability", study={"kind": kind}, **changes)
     raw["axes"] = {"feature_probability": PROBABILITY, "replica": {"count": 2}}
     return raw
+
+
+def untrained(raw: dict) -> Run:
+    """A run of the spec whose weights were drawn, not trained."""
+    spec, rng = load_spec(raw), np.random.default_rng(0)
+    dims, sizes = [a.name for a in spec.axes], spec.shape
+    drawn = {"W": ("hidden", "feature"), "b": ("feature",), "loss": ()}
+    length = {"hidden": spec.model.hidden, "feature": spec.model.features}
+    inputs = {
+        f"instance_{name}": ([*dims, "feature"], np.broadcast_to(spec.evaluate(name), (*sizes, length["feature"])))
+        for name in ("importance", "feature_probability")
+    }
+    if spec.model.family == "tied-no-bias":
+        del drawn["b"]
+    params = {
+        name: ([*dims, *own], rng.uniform(-1, 1, (*sizes, *(length[d] for d in own)))) for name, own in drawn.items()
+    }
+    status = {"status": (dims, np.zeros(sizes, np.int8))}
+    coordinates = {a.name: list(a.values) for a in spec.axes}
+    attributes = {"spec": to_toml(spec), "directions": 1}
+    return Run(spec, None, xr.Dataset(params | status | inputs, coordinates, attributes))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +117,7 @@ def test_a_map_with_a_third_axis_has_a_panel_for_each_of_its_values():
     raw = small_spec()
     raw["axes"]["scale"] = {"values": [0.001, 1.0]}
     raw["instance"]["init_scale"] = "scale"
-    run = run_sweep(raw)
+    run = untrained(raw)
     panels = [a for a in studies.figures(run)["phase_map"].axes if a.get_title().startswith("scale")]
     assert [a.get_title() for a in panels] == ["scale = 0.001", "scale = 1"]
     for k, axes in enumerate(panels):
@@ -110,7 +132,7 @@ def grid_run():
     raw = plain_spec(3, 2, probability={"select": "case", "of": [0.9, 0.5, [0.1, 0.2, 0.3]]}, instances=2)
     raw["axes"] |= {"scale": {"values": [0.5, 1.0]}, "case": {"values": ["dense", "middle", "mixed"]}}
     raw["instance"]["init_scale"] = "scale"
-    run = run_sweep(raw)
+    run = untrained(raw)
     run.dataset["status"].loc[{"scale": 0.5, "case": "middle"}] = 1
     run.dataset["W"].loc[{"scale": 0.5, "case": "middle"}] = 1e3
     return run
@@ -165,7 +187,7 @@ def test_graphs_join_what_is_not_orthogonal_and_colour_what_is_recognised():
 def test_runs_without_axes_or_biases_are_shown(kind):
     raw = plain_spec(3, 2, instances=1, model={"family": "tied-no-bias"})
     raw["axes"] = {}
-    assert studies.figures(run_sweep(raw), kind=kind)
+    assert studies.figures(untrained(raw), kind=kind)
 
 
 def test_plots_are_made_from_the_directory_without_jax(runs):
@@ -207,11 +229,11 @@ def test_runs_that_a_study_cannot_show_are_refused(runs):
     mixed = study("norms")
     mixed["instance"]["feature_probability"] = {"geometric": [1.0, "feature_probability"]}
     with pytest.raises(RunError, match="the one probability of all features"):
-        studies.figures(run_sweep(mixed), kind="geometry")
+        studies.figures(untrained(mixed), kind="geometry")
     with pytest.raises(RunError, match="select is 'best', not 'vote'"):
         studies.figures(runs["relu"], kind="norms", select="vote")
     with pytest.raises(RunError, match="have 3 and 5 features"):
-        studies.figures(runs["relu"], kind="gram", beside=run_sweep(study("gram", features=3)))
+        studies.figures(runs["relu"], kind="gram", beside=untrained(study("gram", features=3)))
     raw = study("norms")
     raw["axes"]["feature_probability"] = {"linear": [0.1, 0.9], "count": 401}
     with pytest.raises(SpecError, match="at most 400 cells, not 401"):
