@@ -23,10 +23,10 @@ XAVIER = "xavier"
 REPLICA = "replica"  # the axis that repeats a cell; the one axis that no quantity need name
 LONGEST_AXIS = 2**24
 LIMITS = {  # of the figures of a kind of study: most axes besides replica, most cells
-    "vectors": (2, 400),
+    "vectors": (2, 100),
     "gram": (1, 40),
     "geometry": (1, LONGEST_AXIS),
-    "norms": (2, 400),
+    "norms": (2, 100),
 }
 STUDIES = ("phase-map", *LIMITS)
 RECORD_POINTS = 16
