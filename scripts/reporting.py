@@ -21,7 +21,7 @@ import typer
 import tmsjax
 from tmsjax import plots
 from tmsjax.cli import guarded
-from tmsjax.files import write_json, write_text
+from tmsjax.files import RunError, write_json, write_text
 from tmsjax.loader import json_copy
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +38,10 @@ class Report:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        return json.loads(self.path.read_text()) if self.path.exists() else {}
+        try:
+            return json.loads(self.path.read_text()) if self.path.exists() else {}
+        except ValueError as error:
+            raise RunError(f"{self.path}: damaged; delete it") from error
 
     def run(self, name: str) -> Any:
         return tmsjax.open_run(self.out / "runs" / name)
@@ -97,7 +100,9 @@ class Program:
                 self.publish(report)
 
         main.__doc__ = f"Everything in docs/{self.name}.md. A second call goes on where the first stopped."
-        guarded(lambda: typer.run(main))
+        app = typer.Typer(pretty_exceptions_enable=False)  # `guarded` tells the errors
+        app.command()(main)
+        guarded(app)
 
     def make(self, report: Report, chosen: list[str]) -> None:
         """Trains what the chosen sections need, makes them, and writes the report."""

@@ -71,5 +71,16 @@ def test_what_costs_nothing_is_dropped_and_what_fits_is_dedicated():
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match="shape"):
         pairs.best_assignment(np.ones((2, 2)), np.ones(2), 1)
-    with pytest.raises(ValueError, match="at least 1"):
-        pairs.best_assignment(np.ones(2), np.ones(2), 0)
+    for hidden in (0, 1.5):
+        with pytest.raises(ValueError, match="whole hidden of at least 1"):
+            pairs.best_assignment(np.ones(2), np.ones(2), hidden)
+    for importance, probability in (([-1, 1], [0.5, 0.5]), ([1, 1], [0.5, 1.5]), ([np.nan, 1], [0.5, 0.5])):
+        with pytest.raises(ValueError, match=r"probability in \[0, 1\]"):
+            pairs.best_assignment(importance, probability, 1)
+    with pytest.raises(ValueError, match="half-normal"):
+        pairs.best_assignment([1.0], [0.5], 1, values="gauss")
+
+
+def test_losses_of_very_different_importances_keep_their_digits():
+    found = pairs.best_assignment([1e-12, 1.0, 1e12], [0.1, 0.1, 0.1], 1)
+    assert found.loss == pytest.approx((1 + 1e-12) * theory.variance(0.1), rel=1e-12)

@@ -261,3 +261,11 @@ def test_nesting_has_an_end(small):
     small["instance"]["importance"] = deep
     with pytest.raises(SpecError, match="nested too deeply"):
         load_spec(small)
+
+
+def test_a_value_out_of_range_is_told_with_its_feature_and_cell(small):
+    small["axes"]["spread"] = {"values": [1.0, 100.0]}
+    small["instance"]["feature_probability"] = {"mean": 0.5, "last_over_first": "spread"}
+    small["axes"].pop("feature_probability")
+    with pytest.raises(SpecError, match=r"needs numbers in \(0, 1\]; got 5.0 for feature 1, spread = 100.0"):
+        load_spec(small)

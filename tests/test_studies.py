@@ -147,14 +147,15 @@ def test_two_axes_are_rows_and_columns_as_the_study_says(grid_run):
     assert [a.get_title().split("\n")[0] for a in axes[0]] == ["dense", "middle", "mixed"]
     assert axes[0, 1].get_title() == "middle\ndiverged"
     assert [a.get_ylabel() for a in axes[:, 0]] == ["scale = 0.5", "scale = 1"]
+    assert axes[1, 1].get_title() == f"{int(best['represented'][1, 1])} represented"
     vectors = studies.figures(grid_run, kind="vectors")["vectors"].axes[:6]
     assert [a.get_title() for a in vectors] == [
-        "scale = 0.5, dense",
-        "scale = 0.5, middle diverged",
-        "scale = 0.5, mixed",
-        "scale = 1, dense",
-        "scale = 1, middle",
-        "scale = 1, mixed",
+        "scale = 0.5\ndense",
+        "scale = 0.5\nmiddle diverged",
+        "scale = 0.5\nmixed",
+        "scale = 1\ndense",
+        "scale = 1\nmiddle",
+        "scale = 1\nmixed",
     ]
     assert vectors[0].get_xlim()[1] < 10, "a diverged model sets no scale"
     ends = np.array([line.get_xydata()[-1] for line in vectors[5].lines[::2]])
@@ -167,6 +168,17 @@ def test_spreads_show_every_model_that_did_not_diverge(grid_run):
     counts = features.measures(grid_run.dataset)["represented"].transpose("scale", "case", "replica").to_numpy()
     for k, line in enumerate(panel.lines):
         np.testing.assert_array_equal(np.ma.filled(line.get_ydata(), np.nan), counts[k].reshape(-1))
+
+
+def test_names_with_a_dollar_are_text_and_long_ones_are_wrapped():
+    raw = plain_spec(3, 2, probability={"select": "case", "of": [0.9, 0.5]}, instances=1)
+    raw["axes"] = {"case": {"values": ["$x^$", "a name that is much too long for its panel"]}}
+    drawn = studies.figures(untrained(raw), kind="norms")
+    titles = [a.get_title() for a in drawn["norms"].axes]
+    assert titles[0].startswith(r"\$x^\$")
+    assert max(map(len, titles[1].split("\n"))) < 30
+    for figure in drawn.values():
+        figure.canvas.draw()
 
 
 def test_graphs_join_what_is_not_orthogonal_and_colour_what_is_recognised():
@@ -226,9 +238,14 @@ def test_runs_that_a_study_cannot_show_are_refused(runs):
         load_spec(raw)
     raw["study"] = {"kind": "norms"}
     load_spec(raw)
+    raw = study("geometry")
+    raw["axes"] = {"decay": {"values": [0.5, 1.0]}}
+    raw["instance"] |= {"feature_probability": 0.3, "importance": {"first": 1.0, "ratio": "decay"}}
+    with pytest.raises(SpecError, match="at least 2 probabilities, none twice; got 1 along decay"):
+        load_spec(raw)
     mixed = study("norms")
     mixed["instance"]["feature_probability"] = {"geometric": [1.0, "feature_probability"]}
-    with pytest.raises(RunError, match="the one probability of all features"):
+    with pytest.raises(RunError, match="one probability for all features"):
         studies.figures(untrained(mixed), kind="geometry")
     with pytest.raises(RunError, match="select is 'best', not 'vote'"):
         studies.figures(runs["relu"], kind="norms", select="vote")

@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tmsjax import pairs as pairs
     from tmsjax import plots as plots
+    from tmsjax import polytopes as polytopes
     from tmsjax import theory as theory
     from tmsjax.analysis import phase_map as phase_map
     from tmsjax.comparison import compare_run as compare
@@ -34,6 +36,8 @@ _FACE = {
     "exact_loss": ("expected", "relu_loss"),
     "exact_optimum": ("optimum", "exact_optimum"),
     "theory": ("theory", None),
+    "pairs": ("pairs", None),
+    "polytopes": ("polytopes", None),
     "plots": ("plots", None),
 }
 __all__ = [  # the keys of _FACE
@@ -45,8 +49,10 @@ __all__ = [  # the keys of _FACE
     "load_spec",
     "measures",
     "open_run",
+    "pairs",
     "phase_map",
     "plots",
+    "polytopes",
     "run_sweep",
     "theory",
 ]

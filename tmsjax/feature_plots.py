@@ -20,6 +20,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Patch
+from matplotlib.ticker import NullFormatter
 
 from tmsjax import plots, polytopes
 from tmsjax.features import COMPONENTS
@@ -35,7 +36,8 @@ def vectors(W: np.ndarray, importance: np.ndarray, titles: Sequence[str], column
     panels a row."""
     rows = -(-len(W) // columns)
     reach = 1.15 * max(1.0, float(np.nanmax(np.abs(W), initial=0)))
-    scale = Normalize(min(importance.min(), importance.max() - 1e-3), importance.max())
+    scale = Normalize(importance.min(), importance.max())
+    several = importance.min() < importance.max()
     with rc_context(plots.STYLE):
         figure = Figure(figsize=(PANEL * columns + 0.9, (PANEL + 0.25) * rows), layout="constrained")
         every = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
@@ -45,9 +47,10 @@ def vectors(W: np.ndarray, importance: np.ndarray, titles: Sequence[str], column
                 axes.plot([0, column[0]], [0, column[1]], color=tone, linewidth=1.6, solid_capstyle="round")
                 axes.plot(*column, "o", color=tone, markersize=4)
             axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
-            axes.set_title(title, fontsize=8.5)
+            axes.set_title(plots.wrapped(title, PANEL), fontsize=8.5)
         plots.outer_labels(every, len(W))
-        figure.colorbar(_mappable("viridis", scale), ax=every, label="importance", shrink=0.8)
+        if several:
+            figure.colorbar(_mappable("viridis", scale), ax=every, label="importance", shrink=0.8)
         figure.supxlabel("first hidden dimension", fontsize=9)
         figure.supylabel("second hidden dimension", fontsize=9)
     return figure
@@ -66,7 +69,7 @@ def gram(panels: Sequence[tuple[str, xr.Dataset]]) -> Figure:
             top.imshow(
                 W.T @ W, cmap="RdBu", norm=red_to_blue, interpolation="nearest", extent=(0.5, n + 0.5, n + 0.5, 0.5)
             )
-            top.set_title(title)
+            top.set_title(plots.wrapped(title, 1.5))
             if "b" in model:
                 beside = top.inset_axes((1.07, 0, 0.09, 1))
                 beside.imshow(model["b"].to_numpy()[:, None], cmap="RdBu", norm=red_to_blue, aspect="auto")
@@ -101,9 +104,11 @@ def dimensions(share: np.ndarray, best_share: np.ndarray, values: np.ndarray, pr
             axes.set_xscale("log")
             axes.set_xlabel("1 / feature probability")
             plots.plain_log_ticks(axes.xaxis)
-            axes.set_xlim(inverse.min() / 1.15, inverse.max() * 1.15)
+            beyond = max(1.15, 1.03 * jitter.max())
+            axes.set_xlim(inverse.min() / beyond, inverse.max() * beyond)
         finite = values[np.isfinite(values)]
         right.hist(finite, np.linspace(0, 1.02, 103), orientation="horizontal", color="#0072b2", log=bool(finite.size))
+        right.xaxis.set_minor_formatter(NullFormatter())
         right.set_xlabel("features")
         _draw_fractions(middle, right)
     return figure
@@ -156,64 +161,69 @@ def graphs(models: Sequence[tuple[str, np.ndarray, list[np.ndarray], np.ndarray]
             )
             for k in sorted(present)
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+        plots.legend_below(figure, handles)
     return figure
 
 
 def norms(
-    norm: np.ndarray, classes: np.ndarray, represented: np.ndarray, rows: Sequence[str], columns: Sequence[str]
+    norm: np.ndarray, classes: np.ndarray, titles: Sequence[str], columns: int, rows: Sequence[str] = ()
 ) -> Figure:
-    """Norm of every feature as a bar, coloured by interference: absent, dedicated, shared; one panel for each cell.
+    """Norm of every feature as a bar, coloured by interference: absent, dedicated, shared; a panel a cell.
 
-    `norm`, `classes` (row, column, feature), `represented` (row, column), NaN where all diverged; names of the rows and
-    columns.
+    `norm`, `classes` (cell, feature), NaN where all diverged; `columns` panels a row; `rows`: names of the rows.
     """
+    lines = -(-len(norm) // columns)
     position = np.arange(1, norm.shape[-1] + 1)
     with rc_context(plots.STYLE):
-        figure = Figure(figsize=(2.1 * len(columns) + 0.9, 1.35 * len(rows) + 0.9), layout="constrained")
-        every = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey=True)
-        for (i, j), axes in np.ndenumerate(every):
-            axes.bar(
-                position, norm[i, j], _width(len(position)), color=np.array(CLASS_COLOURS)[np.maximum(classes[i, j], 0)]
-            )
-            count = f"{represented[i, j]:g} represented" if np.isfinite(represented[i, j]) else "diverged"
-            axes.set_title(f"{columns[j]}\n{count}" if i == 0 and columns[j] else count, fontsize=8)
+        figure = Figure(figsize=(2.1 * columns + 0.9, 1.4 * lines + 0.9), layout="constrained")
+        every = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+        for axes, heights, kinds, title in zip(every.reshape(-1), norm, classes, titles, strict=False):
+            axes.bar(position, heights, _width(len(position)), color=np.array(CLASS_COLOURS)[np.maximum(kinds, 0)])
+            axes.set_title(plots.wrapped(title, 2.0), fontsize=8)
             axes.set_xlabel("feature", fontsize=8)
             axes.set_xticks(_ticks(len(position)))
-            axes.set_ylabel(rows[i], fontsize=8)
-        plots.outer_labels(every, every.size)
+            axes.set_xlim(0.3, len(position) + 0.7)
+        every[0, 0].set_ylim(0, None if np.isfinite(norm).any() else 1)
+        for axes, name in zip(every[:, 0], rows, strict=False):
+            axes.set_ylabel(plots.wrapped(name, 1.3), fontsize=8)
+        plots.outer_labels(every, len(norm))
         figure.supylabel(r"norm $|W_i|$", fontsize=9)
         handles = [Patch(facecolor=c, label=name) for c, name in zip(CLASS_COLOURS, INTERFERENCE, strict=True)]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+        plots.legend_below(figure, handles)
     return figure
 
 
-def spreads(values: Mapping[str, np.ndarray], columns: Sequence[str], series: Sequence[str]) -> Figure:
+def spreads(
+    values: Mapping[str, np.ndarray], columns: Sequence[str], x: str, series: Sequence[str], label: str
+) -> Figure:
     """Of each measure (series, column, model): every model as a dot, their mean as a bar; a panel for each measure.
 
-    `columns`: names along x; `series`: names of what has one colour each.
+    `columns`: names along x, whose quantity is `x`; `series`: names of what has one colour each, of quantity `label`.
     """
+    count = len(series)
+    tones = plots.TONES[:count] if count <= len(plots.TONES) else colormaps["viridis"](np.linspace(0, 0.95, count))
+    width = min(12.0, max(4.0, 0.95 * len(columns) + 1.2))
+    step = 0.8 / count
     with rc_context(plots.STYLE):
-        figure = Figure(figsize=(max(4.0, 0.95 * len(columns) + 1.2) * len(values), 3.4), layout="constrained")
+        figure = Figure(figsize=(width * len(values) + 1, 3.4), layout="constrained")
         every = figure.subplots(1, len(values), squeeze=False)[0]
-        step = 0.8 / len(series)
         for axes, (name, table) in zip(every, values.items(), strict=True):
-            for k in range(len(series)):
-                tone = plots.TONES[k % len(plots.TONES)]
-                at = np.arange(len(columns)) + (k - (len(series) - 1) / 2) * step
+            for k, tone in enumerate(tones):
+                at = np.arange(len(columns)) + (k - (count - 1) / 2) * step
                 many = np.ma.masked_invalid(table[k])
                 axes.plot(np.repeat(at, many.shape[1]), many.reshape(-1), ".", color=tone, markersize=4, alpha=0.5)
                 axes.hlines(many.mean(axis=1).filled(np.nan), at - step / 2.4, at + step / 2.4, color=tone, linewidth=2)
-            axes.set_xticks(
-                np.arange(len(columns)), [c if "=" in c else c.replace(" ", "\n") for c in columns], fontsize=8
-            )
+            some = range(0, len(columns), -(-len(columns) // 12))
+            room = (width - 0.8) / min(len(columns), 12)
+            axes.set_xticks(some, [plots.wrapped(columns[k], room) for k in some], fontsize=8)
+            axes.set_xlabel(x)
             axes.set_ylabel(name)
             axes.set_ylim(bottom=0)
             axes.grid(axis="y", alpha=0.3)
-        if len(series) > 1:
-            tones = [plots.TONES[k % len(plots.TONES)] for k in range(len(series))]
-            handles = [Line2D([], [], color=tone, label=text) for tone, text in zip(tones, series, strict=True)]
-            figure.legend(handles=handles, loc="outside right upper", frameon=False)
+        if count > 1:
+            named = range(0, count, -(-count // 12))
+            handles = [Line2D([], [], color=tones[k], label=series[k]) for k in named]
+            figure.legend(handles=handles, loc="outside right upper", frameon=False, title=label)
     return figure
 
 

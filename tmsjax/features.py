@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -12,12 +14,13 @@ from tmsjax.spec import REPLICA
 COMPONENTS = ("not represented", *polytopes.POLYTOPES, polytopes.OTHER)
 
 
-def measures(dataset: xr.Dataset) -> xr.Dataset:
-    """The dataset, without its history, with measures of every model. Of a diverged one, weights too are NaN, class -1.
+def measures(results: Any) -> xr.Dataset:
+    """A run's dataset (or a run's), without history, with measures of every model; of a diverged one NaN, and class -1.
 
     norm, superposition, dimensionality (..., feature), class (..., feature; index into analysis.FEATURE_CLASSES),
     represented (how many features are), frobenius |W|_F, dimensions_per_feature D* = m / |W|_F^2 (inf for W = 0).
     """
+    dataset: xr.Dataset = results if isinstance(results, xr.Dataset) else results.dataset
     analysis.spec_of(dataset)  # no shard
     if not dataset.attrs["directions"]:
         raise RunError("these models have no directions W to measure")

@@ -31,6 +31,7 @@ from tmsjax.spec import (
     SpecError,
     misfit,
     to_dict,
+    unequal,
 )
 
 AXIS_FORMS = "{ log = [a, b], count = k }, { linear = [a, b], count = k }, { values = [...] } or { count = k }"
@@ -302,7 +303,8 @@ class _Loader:
             self.report("record.steps", f"step {max(spec.record.steps)} lies beyond train.steps = {train.steps}")
         if spec.study.x is not None and spec.study.x == spec.study.y:
             self.report("study.x", f"x and y are both {spec.study.x!r}")
-        if spec.study.kind is not None and (problem := misfit(spec, spec.study.kind)):
+        kind = spec.study.kind
+        if kind is not None and (problem := misfit(spec, kind) or (not self.problems and unequal(spec, kind))):
             self.report("study.kind", problem)
 
     def check_signs(self, spec: Spec) -> None:
@@ -344,7 +346,12 @@ class _Loader:
             values = spec.evaluate(key).astype(np.float32)  # as they are trained with
         bad = ~(np.isfinite(values) & (values < np.finfo(np.float32).max) & _within(values, rule))
         if bad.any():
-            self.report(path, f"needs numbers {_range(rule)}; got {float(values[bad].flat[0])!r}")
+            first = tuple(np.argwhere(bad)[0])
+            where = [f"feature {first[-1]}"] if values.shape[-1] > 1 else []
+            along = zip(spec.axes, first, values.shape, strict=False)
+            where += [f"{axis.name} = {shown(axis.values[k])}" for axis, k, size in along if size > 1]
+            text = f" for {', '.join(where)}" if where else ""
+            self.report(path, f"needs numbers {_range(rule)}; got {float(values[first])!r}{text}")
 
 
 def _unread(quantity: Any) -> bool:

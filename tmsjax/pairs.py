@@ -42,11 +42,16 @@ def best_assignment(
     """The assignment of lowest cost for `importance`, `probability` (n,) in `hidden` dimensions.
 
     A matching with at most `hidden` edges (pairs, and loops for features alone) of greatest saving, as an integer
-    program. Raises ValueError for arguments of other shapes.
+    program. Raises ValueError for arguments of other shapes or out of range.
     """
-    n = len(importance)
-    if importance.shape != (n,) or probability.shape != (n,) or hidden < 1:
-        raise ValueError("needs importance and probability of shape (n,), and hidden of at least 1")
+    importance, probability = np.asarray(importance, np.float64), np.asarray(probability, np.float64)
+    n = importance.size
+    if importance.shape != (n,) or probability.shape != (n,):
+        raise ValueError(f"importance and probability need shape (n,), not {importance.shape}, {probability.shape}")
+    if not (np.isfinite(importance) & (importance >= 0) & (probability >= 0) & (probability <= 1)).all():
+        raise ValueError("needs importance of at least 0 and probability in [0, 1]")
+    if hidden != int(hidden) or hidden < 1 or values not in MOMENTS:
+        raise ValueError(f"needs a whole hidden of at least 1, and values of {', '.join(MOMENTS)}")
     dropped = importance * variance(probability, values)
     first, second = np.triu_indices(n)  # a feature with itself: alone
     saving = (
@@ -63,11 +68,12 @@ def best_assignment(
     uses += sparse.coo_array((1.0 * ~alone, (second, edges)), shape=(n, len(edges)))
     rows = sparse.vstack([uses, np.ones((1, len(edges)))], format="csr")
     limits = optimize.LinearConstraint(rows, ub=np.append(np.ones(n), hidden))
-    costs = -saving / saving.max()  # the solver's tolerances are absolute
-    solved = optimize.milp(costs, integrality=np.ones(len(edges)), bounds=(0, 1), constraints=limits)
+    goal = -saving / saving.max()  # the solver's tolerances are absolute
+    solved = optimize.milp(goal, integrality=np.ones(len(edges)), bounds=(0, 1), constraints=limits)
     chosen = solved.x > 0.5
     classes = np.zeros(n, np.int8)
     classes[first[chosen & alone]] = DEDICATED
     together = np.stack([first[chosen & ~alone], second[chosen & ~alone]], axis=1)
     classes[together.reshape(-1)] = SHARED
-    return Assignment(classes, together, float(dropped.sum() - saving[chosen].sum()))
+    costs = pair_costs(importance, probability, tied=tied, values=values)[tuple(together.T)]
+    return Assignment(classes, together, float(dropped[classes == ABSENT].sum() + costs.sum()))

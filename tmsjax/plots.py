@@ -6,6 +6,7 @@ dimension of its own, red where it shares one; norm sets how far from grey, supe
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from tmsjax import analysis, metrics
+from tmsjax.files import RunError
 
 GREY, BLUE, RED, HIDDEN = (np.array(to_rgb(c)) for c in ("#e6e6e6", "#2166ac", "#c0392b", "#000000"))
 LABELS = {"feature_probability": "feature probability", "extra_importance": "importance of the extra feature"}
@@ -41,8 +43,12 @@ def colours(norm: np.ndarray, superposition: np.ndarray) -> np.ndarray:
 def phase_map(trained: xr.Dataset, theories: dict[str, np.ndarray] | None = None) -> Figure:
     """The trained map of one feature's norm and superposition, with theory's boundaries drawn over it.
 
-    `trained`: of analysis.phase_map; `theories`: phases by name, as comparison.theory_phases gives them.
+    `trained`: of analysis.phase_map, over two axes of numbers (RunError else; a third axis: `facets`); `theories`:
+    phases by name, as comparison.theory_phases gives them.
     """
+    if not analysis.is_map(trained):
+        have = ", ".join(map(str, trained["phase"].dims)) or "none"
+        raise RunError(f"a phase map needs two axes of numbers in rising or falling order; it has: {have}")
     with rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.6), layout="constrained")
         axes, key = figure.subplots(1, 2, width_ratios=[4.2, 1])
@@ -150,11 +156,13 @@ def agreement(trained: xr.Dataset, theories: dict[str, np.ndarray]) -> Figure:
             norm = BoundaryNorm(np.arange(5) - 0.5, 4)
             axes.pcolormesh(*_edges(trained), _oriented(trained, kind), cmap=palette, norm=norm, rasterized=True)
             _label(axes, trained)
-            same = np.mean(phase[phase != analysis.MASKED] == expected[phase != analysis.MASKED])
-            axes.set_title(f"{name} theory: {same:.2%} of cells agree")
+            same = (phase == expected)[phase != analysis.MASKED]
+            axes.set_title(
+                f"{name} theory: " + (f"{same.mean():.2%} of cells agree" if same.size else "no usable cells")
+            )
         present = [0, 1, 2] + [3] * bool((phase == analysis.MASKED).any())
         handles = [Patch(facecolor=palette(k), edgecolor="#888888", label=names[k]) for k in present]
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+        legend_below(figure, handles)
     return figure
 
 
@@ -257,12 +265,15 @@ def _label_batches(axes: Axes, measured: xr.Dataset) -> None:
 
 def save(figure: Figure, path: Path) -> list[Path]:
     """Writes `path`.png and `path`.svg, the same bytes every time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     written = []
-    with rc_context(STYLE):
-        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-            written.append(path.with_suffix(f".{kind}"))
-            figure.savefig(written[-1], metadata=metadata)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with rc_context(STYLE):
+            for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+                written.append(path.with_suffix(f".{kind}"))
+                figure.savefig(written[-1], metadata=metadata)
+    except OSError as error:
+        raise RunError(f"{written[-1] if written else path.parent}: cannot be written: {error.strerror}") from error
     return written
 
 
@@ -273,7 +284,24 @@ def label(axis: str) -> str:
 
 def named(axis: str, value: Any) -> str:
     """One value of a sweep's axis: "p = 0.1", or the name that stands there."""
-    return value if isinstance(value, str) else f"{SYMBOLS.get(axis, label(axis))} = {value:.3g}"
+    return tick(value) if isinstance(value, str) else f"{SYMBOLS.get(axis, label(axis))} = {tick(value)}"
+
+
+def tick(value: Any) -> str:
+    """A value of an axis: a number to three digits, or a name, in which $ is no mathematics."""
+    return value.replace("$", r"\$") if isinstance(value, str) else f"{value:.3g}"
+
+
+def wrapped(text: str, inches: float) -> str:
+    """A title in lines that fit the width of its panel."""
+    return "\n".join(textwrap.fill(line, max(8, int(13 * inches))) for line in text.split("\n"))
+
+
+def legend_below(figure: Figure, handles: list) -> None:
+    """A legend under all panels, in as many columns as the figure is wide."""
+    longest = max((len(handle.get_label()) for handle in handles), default=1)
+    columns = max(1, int(figure.get_figwidth() / (0.08 * longest + 0.55)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns), frameon=False)
 
 
 def _norm(trained: xr.Dataset) -> np.ndarray:

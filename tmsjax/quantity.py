@@ -146,7 +146,7 @@ def _parse_select(
         report(f"{path}.select", f"no axis is named {shown(axis)}{suggest(axis, list(axes))}")
         return None
     if not isinstance(of, list) or len(of) != len(axes[axis]):
-        got = len(of) if isinstance(of, list) else repr(of)
+        got = len(of) if isinstance(of, list) else shown(of)
         report(f"{path}.of", f"needs a list of {len(axes[axis])}, one for each value of axis {shown(axis)}; got {got}")
         return None
     return Select(axis, tuple(inner(v, f"{path}.of[{i}]", per_feature) for i, v in enumerate(of)))

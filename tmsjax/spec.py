@@ -241,6 +241,22 @@ def misfit(spec: Spec, kind: str) -> str | None:
     return None
 
 
+def unequal(spec: Spec, kind: str) -> str | None:
+    """Why figures over 1/p cannot show the spec's models: all features of a model need one probability, every cell
+    another. None if they can."""
+    if kind != "geometry":
+        return None
+    values = spec.evaluate("feature_probability")
+    axes = {a.name: len(a) for a in spec.axes if a.name != REPLICA}
+    if (values != values[..., :1]).any():
+        return "'geometry' needs one probability for all features of a model"
+    different = len(np.unique(values))
+    if different < 2 or different != math.prod(axes.values()):
+        named = ", ".join(axes) or "no axis"
+        return f"'geometry' needs an axis of at least 2 probabilities, none twice; got {different} along {named}"
+    return None
+
+
 def to_dict(spec: Spec) -> dict:
     """The spec as the plain dict that `load_spec` takes, defaults written out."""
     out: dict[str, Any] = {"name": spec.name, "seed": spec.seed}

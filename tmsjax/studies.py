@@ -12,7 +12,7 @@ import xarray as xr
 from tmsjax import comparison, feature_plots, features, plots
 from tmsjax.files import RunError
 from tmsjax.run import Run, open_run
-from tmsjax.spec import REPLICA, SELECTIONS, STUDIES, misfit
+from tmsjax.spec import REPLICA, SELECTIONS, STUDIES, misfit, unequal
 
 ROW, COLUMN = "_row", "_column"  # dimensions that no axis can have
 WRAP = 5  # panels in a row where there is but one axis
@@ -37,7 +37,7 @@ def figures(
     kind = kind or run.spec.study.kind
     if kind not in STUDIES or select not in SELECTIONS:
         raise ValueError(f"kind is one of {', '.join(STUDIES)}, select of {', '.join(SELECTIONS)}")
-    if problem := misfit(run.spec, kind):
+    if problem := misfit(run.spec, kind) or unequal(run.spec, kind):
         raise RunError(f"{run.spec.name}: {problem}")
     if beside is not None and kind != "gram":
         raise RunError(f"only figures of kind 'gram' show a run beside another, not {kind!r}")
@@ -56,7 +56,7 @@ def vectors(run: Run) -> Figures:
     best = features.best(placed(features.measures(run.dataset), {ROW: y, COLUMN: x})).transpose(ROW, COLUMN, ...)
     rows, columns = best.sizes[ROW], best.sizes[COLUMN]
     cells = [best.isel({ROW: i, COLUMN: j}) for i, j in np.ndindex(rows, columns)]
-    titles = [title(cell, ", ".join(named(cell, axis) for axis in (y, x) if axis is not None)) for cell in cells]
+    titles = [title(cell, "\n".join(named(cell, axis) for axis in (y, x) if axis is not None)) for cell in cells]
     W = np.array([cell["W"].transpose("hidden", "feature").to_numpy().astype(float) for cell in cells])
     importance = np.array([cell["instance_importance"].to_numpy() for cell in cells])
     wrapped = WRAP if rows == 1 and columns > WRAP else columns
@@ -84,8 +84,6 @@ def geometry(run: Run) -> Figures:
     best = features.best(every)
     probability = best["instance_feature_probability"].transpose(COLUMN, "feature").to_numpy().astype(float)
     p = probability[:, 0]
-    if len(p) < 2 or np.ptp(probability, axis=1).any() or len(set(p)) < len(p):
-        raise RunError(f"{run.spec.name}: 'geometry' needs models that differ in the one probability of all features")
     order = np.argsort(-p)
     every, best, p = every.isel({COLUMN: order}), best.isel({COLUMN: order}), p[order]
     some = np.unique(np.linspace(0, len(p) - 1, min(GRAPHS, len(p))).round().astype(int))
@@ -104,18 +102,27 @@ def norms(run: Run) -> Figures:
     y, x = grid(run)
     every = placed(features.measures(run.dataset), {ROW: y, COLUMN: x})
     best = features.best(every).transpose(ROW, COLUMN, ...)
-    rows = [named(best.isel({ROW: i}), y) for i in range(best.sizes[ROW])]
-    columns = [named(best.isel({COLUMN: j}), x) for j in range(best.sizes[COLUMN])]
-    norm, classes = (best[name].transpose(ROW, COLUMN, "feature").to_numpy() for name in ("norm", "class"))
+    rows, columns = best.sizes[ROW], best.sizes[COLUMN]
+    cells = [best.isel({ROW: i, COLUMN: j}) for i, j in np.ndindex(rows, columns)]
+    wrapped = WRAP if rows == 1 and columns > WRAP else columns
+    titles = []
+    for k, cell in enumerate(cells):
+        count = "diverged" if int(cell["status"]) else f"{cell['represented'].item():g} represented"
+        head = named(cell, x) if k < columns else ""  # above the first row, or every one that is wrapped
+        titles.append("\n".join(filter(None, (head, count))))
+    norm, classes = (np.array([cell[name].to_numpy() for cell in cells]) for name in ("norm", "class"))
+    sides = [named(cell, y) for cell in cells[::columns]] if y is not None else []
     if REPLICA not in every.dims:
         every = every.expand_dims(REPLICA)
-    values = {
+    measured = {
         text: every[name].transpose(ROW, COLUMN, REPLICA).to_numpy()
         for name, text in (("represented", "features represented"), ("frobenius", r"Frobenius norm $\|W\|_F$"))
     }
+    ticks, series = ([plots.tick(v) for v in run.spec.axis[a].values] if a else [""] for a in (x, y))
+    around = [plots.label(a) if a else "" for a in (x, y)]
     return {
-        "norms": feature_plots.norms(norm, classes, best["represented"].to_numpy(), rows, columns),
-        "spreads": feature_plots.spreads(values, columns, rows),
+        "norms": feature_plots.norms(norm, classes, titles, wrapped, sides),
+        "spreads": feature_plots.spreads(measured, ticks, around[0], series, around[1]),
     }
 
 
