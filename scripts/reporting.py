@@ -153,11 +153,11 @@ def train(report: Report, name: str, sweep: str, changes: list[str], quick: list
     for change in [*changes, *(quick if report.quick else [])]:
         command += ["--set", change]
     print("$ tmsjax", *command[3:], flush=True)
+    before = report.numbers.get("all", {})
     start = time.monotonic()
     done = subprocess.run(command, check=False).returncode
     if done:
         raise SystemExit(done)
-    before = report.numbers.get("all", {})
     spent = before.get("run_seconds", {}).get(name, 0) + time.monotonic() - start  # of all calls: one may be stopped
     report.keep("all", {**before, "run_seconds": {**before.get("run_seconds", {}), name: spent}})
 

@@ -178,6 +178,14 @@ def test_the_rule_predicts_what_a_small_sweep_learns():
     assert set(expected.classes.tolist()) == {pairs.ABSENT, pairs.DEDICATED, pairs.SHARED}
 
 
+def test_damaged_numbers_are_told_before_any_work(tmp_path):
+    (tmp_path / "gallery.json").write_text("{bad")
+    done = reproduce("gallery", str(tmp_path), "--only", "intro")
+    assert done.returncode == 2
+    assert "gallery.json: damaged" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.slow
 def test_the_quick_reproduction_makes_every_section(tmp_path):
     done = reproduce("gallery", str(tmp_path), "--quick")
