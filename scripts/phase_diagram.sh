@@ -8,24 +8,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 setup
 cd "$root"
 
-out=""
-default=runs/one-neuron-relu
-options=()
-while [ $# -gt 0 ]; do
-    case "$1" in
-        --quick)
-            default=runs/one-neuron-relu-quick
-            options+=(--set axes.feature_probability.count=100 --set axes.extra_importance.count=100)
-            ;;
-        --out)
-            out="${2:?--out needs a directory}"
-            shift
-            ;;
-        *) options+=("$1") ;;
-    esac
-    shift
-done
-out="${out:-$default}"
+read_options "$@"
+[ -z "$quick" ] || options+=(--set axes.feature_probability.count=100 --set axes.extra_importance.count=100)
+out="${out:-runs/one-neuron-relu$quick}"
 
 tmsjax run sweeps/one_neuron_relu.toml --out "$out" ${options[@]+"${options[@]}"}
 tmsjax map "$out"

@@ -56,15 +56,11 @@ setup() { # [folder of the environment] [python]
     export PATH="$venv/bin:$PATH"
 }
 
-reproduce() { # package of scripts/, its options: the report docs/PACKAGE.md into runs/PACKAGE, or --out DIR
-    local package="$1" out="" quick="" options=()
-    shift
+read_options() { # "$@" into quick ("-quick" or nothing), out (of --out DIR) and options (all others)
+    quick="" out="" options=()
     while [ $# -gt 0 ]; do
         case "$1" in
-            --quick)
-                quick=-quick
-                options+=("$1")
-                ;;
+            --quick) quick=-quick ;;
             --out)
                 out="${2:?--out needs a directory}"
                 shift
@@ -73,5 +69,12 @@ reproduce() { # package of scripts/, its options: the report docs/PACKAGE.md int
         esac
         shift
     done
+}
+
+reproduce() { # package of scripts/, its options: the report docs/PACKAGE.md into runs/PACKAGE, or --out DIR
+    local package="$1" quick out options
+    shift
+    read_options "$@"
+    [ -z "$quick" ] || options+=(--quick)
     PYTHONPATH="$root/scripts" python -m "$package" "${out:-runs/${package//_/-}$quick}" ${options[@]+"${options[@]}"}
 }

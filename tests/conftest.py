@@ -1,8 +1,10 @@
 """Strict jax and one cache of compiled programs for every test; small specs and commands that tests share."""
 
 import hashlib
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import pytest
@@ -11,6 +13,7 @@ from tmsjax.loader import load_spec
 from tmsjax.spec import to_toml
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+ROOT = Path(__file__).parents[1]
 
 
 def small_spec(**changes) -> dict:
@@ -66,6 +69,13 @@ def command(*arguments) -> list[str]:
 def run_command(*arguments, cwd=None, **options) -> subprocess.CompletedProcess:
     """`tmsjax ARGUMENTS` in a process of its own."""
     return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, cwd=cwd, **options)
+
+
+def reproduce(package: str, *options: str) -> subprocess.CompletedProcess:
+    """A report of scripts/ in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts")}
+    command = [sys.executable, "-m", package, *options]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def write_spec(path, raw: dict) -> str:

@@ -12,22 +12,20 @@ from gallery.study import confusion, inputs_of, of_run, predicted
 from tmsjax import analysis, comparison, features, plots, study_plots, theory
 
 GROUPS = 10  # of neighbouring probabilities in the figure of shares at n = 80
+MEASURED = (
+    "rule_5_2",
+    "rule_80_20",
+    "nonuniform_5_2",
+    "nonuniform_80_20",
+    "nonuniform_5_2_tied",
+    "nonuniform_80_20_tied",
+)
 QUANTITIES = ("I", "p", "I p", "I v(p)")
 
 
 def make(report: Report) -> dict:
     """5. Open questions of non-uniform sparsity: what decides, why features are dropped, are all represented."""
-    measured = {
-        name: features.measures(report.run(name).dataset)
-        for name in (
-            "rule_5_2",
-            "rule_80_20",
-            "nonuniform_5_2",
-            "nonuniform_80_20",
-            "nonuniform_5_2_tied",
-            "nonuniform_80_20_tied",
-        )
-    }
+    measured = {name: features.measures(report.run(name).dataset) for name in MEASURED}
     report.figure("dropped", dropped_figure(measured))
     return {
         "map": of_map(report),

@@ -1,0 +1,40 @@
+"""Reports are their templates with their numbers; bad input is told before any work."""
+
+import json
+
+import gallery.report
+import phase_changes.report
+import pytest
+from conftest import ROOT, reproduce
+from reporting import render
+
+REPORTS = {"phase_changes": phase_changes.report.TABLES, "gallery": gallery.report.TABLES}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_report_is_its_template_with_its_numbers_and_has_its_figures(name):
+    numbers = json.loads((ROOT / "docs" / f"{name}.json").read_text())
+    template = (ROOT / "docs" / f"{name}.template.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    assert text == render(template, numbers, REPORTS[name])
+    assert not numbers["all"]["quick"]
+    assert "n/a" not in text
+    assert "{{" not in text
+    named = [line.split("](")[1].rstrip(")") for line in text.splitlines() if line.startswith("![")]
+    assert len(named) >= 10
+    for path in named:
+        assert (ROOT / "docs" / path).stat().st_size > 10_000, path
+
+
+def test_unknown_sections_are_refused(tmp_path):
+    done = reproduce("phase_changes", str(tmp_path), "--only", "exact,fourth")
+    assert done.returncode == 2
+    assert "fourth" in done.stderr
+
+
+def test_damaged_numbers_are_told_before_any_work(tmp_path):
+    (tmp_path / "gallery.json").write_text("{bad")
+    done = reproduce("gallery", str(tmp_path), "--only", "intro")
+    assert done.returncode == 2
+    assert "gallery.json: damaged" in done.stderr
+    assert not (tmp_path / "runs").exists()
