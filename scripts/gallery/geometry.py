@@ -25,7 +25,9 @@ def of_study(report: Report, name: str) -> dict:
     share = measured["dimensions_per_feature"].transpose("feature_probability", "replica").to_numpy()
     kinds = np.array([features.component_kinds(W)[1] for W in best["W"].to_numpy().astype(float)])
     at = best["dimensions_per_feature"].to_numpy()
-    half = [leftover(W) for W in best["W"].to_numpy().astype(float)[np.abs(at - 0.5) <= PLATEAU]]
+    digon = features.COMPONENTS.index("digon")
+    paired = np.array([set(row[row > 0]) == {digon} for row in kinds])  # models of antipodal pairs alone
+    left = np.array([leftover(W) for W in best["W"].to_numpy().astype(float)[paired]]).reshape(-1, 2)
     inverse = 1 / best["feature_probability"].to_numpy()
     return {
         **of_run(run),
@@ -34,11 +36,9 @@ def of_study(report: Report, name: str) -> dict:
         "low": share.min(-1),
         "high": share.max(-1),
         "frobenius": best["frobenius"].to_numpy(),
-        "leftover_one_sign": min((share for share, _ in half), default=np.nan),
-        "leftover_length": [
-            min((size for _, size in half), default=np.nan),
-            max((size for _, size in half), default=np.nan),
-        ],
+        "paired": [inverse[paired].min(initial=np.inf), inverse[paired].max(initial=0)],
+        "leftover_one_sign": left[:, 0].min(initial=1),
+        "leftover_length": [left[:, 1].min(initial=np.inf), left[:, 1].max(initial=0)],
         "kinds": {name: (kinds == k).sum(-1) for k, name in enumerate(features.COMPONENTS)},
         "plateaus": {
             name: [inverse[near].min(), inverse[near].max(), int(near.sum())] if near.any() else None
