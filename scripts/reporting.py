@@ -121,8 +121,10 @@ class Program:
         print(report.out / f"{self.name}.md")
 
     def publish(self, report: Report) -> None:
-        figures = (report.out / "figures" / self.name).glob("*.png")
-        for path in (report.path, report.out / f"{self.name}.md", *figures):
+        """Copies numbers, text and the figures that it names into docs/."""
+        text = report.out / f"{self.name}.md"
+        named = re.findall(r"!\[.*?\]\((.+?)\)", text.read_text(encoding="utf-8"))
+        for path in (report.path, text, *(report.out / name for name in named)):
             goal = ROOT / "docs" / path.relative_to(report.out)
             goal.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, goal)

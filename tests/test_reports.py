@@ -23,7 +23,7 @@ def test_a_report_is_its_template_with_its_numbers_and_has_its_figures(name):
     named = [line.split("](")[1].rstrip(")") for line in text.splitlines() if line.startswith("![")]
     assert len(named) >= 10
     for path in named:
-        assert (ROOT / "docs" / path).stat().st_size > 10_000, path
+        assert 10_000 < (ROOT / "docs" / path).stat().st_size < 600 * 1024, path
 
 
 def test_unknown_sections_are_refused(tmp_path):

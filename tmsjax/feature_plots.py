@@ -146,7 +146,7 @@ def graphs(models: Sequence[tuple[str, np.ndarray, list[np.ndarray], np.ndarray]
     columns = min(4, len(models))
     rows = -(-len(models) // columns)
     with rc_context(plots.STYLE):
-        figure = Figure(figsize=(2.7 * columns, 2.8 * rows + 0.4), layout="constrained")
+        figure = Figure(figsize=(1.85 * columns, 2.0 * rows + 0.4), layout="constrained")
         every = figure.subplots(rows, columns, squeeze=False).reshape(-1)
         for axes in every[len(models) :]:
             axes.set_visible(False)

@@ -298,10 +298,11 @@ def wrapped(text: str, inches: float) -> str:
 
 
 def legend_below(figure: Figure, handles: list) -> None:
-    """A legend under all panels, in as many columns as the figure is wide."""
-    longest = max((len(handle.get_label()) for handle in handles), default=1)
-    columns = max(1, int(figure.get_figwidth() / (0.08 * longest + 0.55)))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns), frameon=False)
+    """A legend under all panels, in as many columns as the figure has room for."""
+    widths = [0.066 * len(handle.get_label()) + 0.55 for handle in handles]  # inches
+    room = figure.get_figwidth()
+    columns = len(handles) if sum(widths) <= room else max(1, int(room / max(widths)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def _norm(trained: xr.Dataset) -> np.ndarray:

@@ -53,14 +53,11 @@ def figures(
 def vectors(run: Run) -> Figures:
     """W's columns as vectors, one panel a cell."""
     y, x = grid(run)
-    best = features.best(placed(features.measures(run.dataset), {ROW: y, COLUMN: x})).transpose(ROW, COLUMN, ...)
-    rows, columns = best.sizes[ROW], best.sizes[COLUMN]
-    cells = [best.isel({ROW: i, COLUMN: j}) for i, j in np.ndindex(rows, columns)]
+    cells, columns = best_of(placed(features.measures(run.dataset), {ROW: y, COLUMN: x}))
     titles = [title(cell, "\n".join(named(cell, axis) for axis in (y, x) if axis is not None)) for cell in cells]
     W = np.array([cell["W"].transpose("hidden", "feature").to_numpy().astype(float) for cell in cells])
     importance = np.array([cell["instance_importance"].to_numpy() for cell in cells])
-    wrapped = WRAP if rows == 1 and columns > WRAP else columns
-    return {"vectors": feature_plots.vectors(features.in_one_frame(W), importance, titles, wrapped)}
+    return {"vectors": feature_plots.vectors(features.in_one_frame(W), importance, titles, wrapped(cells, columns))}
 
 
 def gram(run: Run, beside: Run | None = None) -> Figures:
@@ -87,13 +84,16 @@ def geometry(run: Run) -> Figures:
     order = np.argsort(-p)
     every, best, p = every.isel({COLUMN: order}), best.isel({COLUMN: order}), p[order]
     some = np.unique(np.linspace(0, len(p) - 1, min(GRAPHS, len(p))).round().astype(int))
-    weights = [(best.isel({COLUMN: k}), f"1/p = {1 / p[k]:.3g}") for k in some]
-    graphs = [(title(cell, text), cell["W"].transpose("hidden", "feature").to_numpy()) for cell, text in weights]
+    graphs = []
+    for k in some:
+        cell = best.isel({COLUMN: k})
+        W = cell["W"].transpose("hidden", "feature").to_numpy().astype(float)
+        graphs.append((title(cell, f"1/p = {1 / p[k]:.3g}"), W, *features.component_kinds(W)))
     share, best_share = (part["dimensions_per_feature"].transpose(COLUMN, ...).to_numpy() for part in (every, best))
     values = best["dimensionality"].transpose(COLUMN, "feature").to_numpy()
     return {
         "dimensions": feature_plots.dimensions(share.reshape(len(p), -1), best_share, values, p),
-        "graphs": feature_plots.graphs([(text, W, *features.component_kinds(W.astype(float))) for text, W in graphs]),
+        "graphs": feature_plots.graphs(graphs),
     }
 
 
@@ -101,10 +101,7 @@ def norms(run: Run) -> Figures:
     """Norms coloured by interference of the best model of every cell; number represented and Frobenius norm of all."""
     y, x = grid(run)
     every = placed(features.measures(run.dataset), {ROW: y, COLUMN: x})
-    best = features.best(every).transpose(ROW, COLUMN, ...)
-    rows, columns = best.sizes[ROW], best.sizes[COLUMN]
-    cells = [best.isel({ROW: i, COLUMN: j}) for i, j in np.ndindex(rows, columns)]
-    wrapped = WRAP if rows == 1 and columns > WRAP else columns
+    cells, columns = best_of(every)
     titles = []
     for k, cell in enumerate(cells):
         count = "diverged" if int(cell["status"]) else f"{cell['represented'].item():g} represented"
@@ -121,7 +118,7 @@ def norms(run: Run) -> Figures:
     ticks, series = ([plots.tick(v) for v in run.spec.axis[a].values] if a else [""] for a in (x, y))
     around = [plots.label(a) if a else "" for a in (x, y)]
     return {
-        "norms": feature_plots.norms(norm, classes, titles, wrapped, sides),
+        "norms": feature_plots.norms(norm, classes, titles, wrapped(cells, columns), sides),
         "spreads": feature_plots.spreads(measured, ticks, around[0], series, around[1]),
     }
 
@@ -145,6 +142,18 @@ def placed(dataset: xr.Dataset, axes: dict[str, str | None]) -> xr.Dataset:
     for dim, axis in axes.items():
         dataset = dataset.expand_dims(dim) if axis is None else dataset.rename_dims({axis: dim})
     return dataset
+
+
+def best_of(every: xr.Dataset) -> tuple[list[xr.Dataset], int]:
+    """The best model of every cell, row after row, and how many columns there are."""
+    best = features.best(every)
+    shape = best.sizes[ROW], best.sizes[COLUMN]
+    return [best.isel({ROW: i, COLUMN: j}) for i, j in np.ndindex(shape)], shape[1]
+
+
+def wrapped(cells: list, columns: int) -> int:
+    """Panels in a row: a single row of many cells is wrapped."""
+    return WRAP if len(cells) == columns > WRAP else columns
 
 
 def named(cell: xr.Dataset, axis: str | None) -> str:

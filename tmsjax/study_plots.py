@@ -108,7 +108,7 @@ def lines(
             axes.grid(alpha=0.3)
         every[0].set_ylabel(y)
         every[0].set_ylim(bottom=floor)
-        if len(panels) > 2:  # narrow ones
+        if len(panels) > 3:  # narrow ones
             figure.legend(*every[0].get_legend_handles_labels(), loc="outside lower center", ncols=7, frameon=False)
         else:
             every[-1].legend(frameon=True, fontsize=8)

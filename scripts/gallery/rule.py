@@ -46,6 +46,7 @@ def of_map(report: Report) -> dict:
     phase = trained["phase"].to_numpy()
     axis = trained["phase"].dims.index("mean_probability")
     means = trained["mean_probability"].to_numpy()
+    shared = analysis.TWO_FEATURE_PHASES.index("superposition")
     return {
         **of_run(run),
         "candidate": facts["candidate"]["agreement"],
@@ -56,7 +57,7 @@ def of_map(report: Report) -> dict:
             name: [float(np.mean(phase.take(k, axis) == expected.take(k, axis))) for k in range(len(means))]
             for name, expected in theories.items()
         },
-        "shared": [float(np.mean(phase.take(k, axis) == 3)) for k in range(len(means))],
+        "shared": [float(np.mean(phase.take(k, axis) == shared)) for k in range(len(means))],
     }
 
 
@@ -118,7 +119,7 @@ def by_probability(measured: xr.Dataset) -> dict:
 
 
 def shares(measured: xr.Dataset, case: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(probability (least, feature), share of seeds that represent the feature, whether theory does) of one case."""
+    """(probability, share of seeds that represent the feature) (least, feature) of one case, and the least (least,)."""
     one = measured.sel(case=case).transpose("least_probability", "replica", ...)
     p = one["instance_feature_probability"].transpose("least_probability", "replica", "feature").to_numpy()[:, 0]
     share = (one["class"].transpose("least_probability", "replica", "feature").to_numpy() > 0).mean(1)
