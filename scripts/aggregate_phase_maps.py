@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import tmsjax
-from tmsjax.cli import guarded
+from tmsjax.terminal import guarded
 
 
 def main(

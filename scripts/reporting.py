@@ -20,9 +20,10 @@ import typer
 
 import tmsjax
 from tmsjax import plots
-from tmsjax.cli import guarded
-from tmsjax.files import RunError, write_json, write_text
-from tmsjax.loader import json_copy
+from tmsjax.errors import RunError
+from tmsjax.runs import write_json, write_text
+from tmsjax.spec import json_copy
+from tmsjax.terminal import guarded
 
 ROOT = Path(__file__).parents[1]
 Rows = list[list[str]]

@@ -12,7 +12,7 @@ import numpy as np
 import typer
 
 import tmsjax
-from tmsjax.cli import guarded
+from tmsjax.terminal import guarded
 
 
 def main(

@@ -17,9 +17,9 @@ import xarray as xr
 
 import tmsjax
 from tmsjax import plots
-from tmsjax.cli import guarded
-from tmsjax.ensemble import Ensemble
-from tmsjax.files import write_dataset
+from tmsjax.engine import Ensemble
+from tmsjax.runs import write_dataset
+from tmsjax.terminal import guarded
 
 SWEEP = Path(__file__).parents[1] / "sweeps" / "one_neuron_relu.toml"
 STREAMS = ("independent", "shared", "sobol")

@@ -9,8 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from tmsjax.loader import load_spec
-from tmsjax.spec import to_toml
+from tmsjax.spec import load_spec, to_toml
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = Path(__file__).parents[1]

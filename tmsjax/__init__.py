@@ -1,68 +1,79 @@
 """tmsjax: sweeps over millions of toy models of superposition in JAX, beside exact theory.
 
-Notebook: `run = tmsjax.run_sweep("sweeps/one_neuron_relu.toml")`, `tmsjax.phase_map(run.dataset)`,
-`tmsjax.compare(run)`, `tmsjax.plots.phase_map(...)`. Names are imported when first used, so that reading a run
-needs no jax.
+Notebook: `run = tmsjax.run_sweep("sweeps/one_neuron_relu.toml")`, `tmsjax.phase_map(run)`, `tmsjax.compare(run)`,
+`tmsjax.figures(run)`. Names are imported when they are first used, so that reading a run needs no jax.
+
+The rooms, each of which imports only from those before it: kinds, spec, models, engine, theory, runs, analysis, plots,
+bench. The command (cli.py) and this face stand on top.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tmsjax.lazy import attach
 
 if TYPE_CHECKING:
-    from tmsjax import pairs as pairs
     from tmsjax import plots as plots
-    from tmsjax import polytopes as polytopes
     from tmsjax import theory as theory
-    from tmsjax.analysis import phase_map as phase_map
-    from tmsjax.comparison import compare_run as compare
-    from tmsjax.expected import relu_loss as exact_loss
-    from tmsjax.features import best as best
-    from tmsjax.features import measures as measures
-    from tmsjax.loader import load_spec as load_spec
-    from tmsjax.optimum import exact_optimum as exact_optimum
-    from tmsjax.run import open_run as open_run
-    from tmsjax.studies import figures as figures
-    from tmsjax.sweep import run_sweep as run_sweep
+    from tmsjax.analysis import best, measures, phase_map
+    from tmsjax.analysis import compare_run as compare
+    from tmsjax.kinds import (
+        Option,
+        add_activation,
+        add_activity,
+        add_family,
+        add_measure,
+        add_study,
+        add_values,
+        elementwise,
+    )
+    from tmsjax.models import relu_loss as exact_loss
+    from tmsjax.plots import figures
+    from tmsjax.runs import open_run, run_sweep
+    from tmsjax.spec import load_spec
+    from tmsjax.theory import exact_optimum
 
-_FACE = {
-    "load_spec": ("loader", "load_spec"),
-    "run_sweep": ("sweep", "run_sweep"),
-    "open_run": ("run", "open_run"),
-    "phase_map": ("analysis", "phase_map"),
-    "figures": ("studies", "figures"),
-    "measures": ("features", "measures"),
-    "best": ("features", "best"),
-    "compare": ("comparison", "compare_run"),
-    "exact_loss": ("expected", "relu_loss"),
-    "exact_optimum": ("optimum", "exact_optimum"),
-    "theory": ("theory", None),
-    "pairs": ("pairs", None),
-    "polytopes": ("polytopes", None),
-    "plots": ("plots", None),
+_PLACES = {
+    "Option": "kinds",
+    "add_activation": "kinds",
+    "add_activity": "kinds",
+    "add_family": "kinds",
+    "add_measure": "kinds",
+    "add_study": "kinds",
+    "add_values": "kinds",
+    "best": "analysis",
+    "compare": "analysis:compare_run",
+    "elementwise": "kinds",
+    "exact_loss": "models:relu_loss",
+    "exact_optimum": "theory",
+    "figures": "plots",
+    "load_spec": "spec",
+    "measures": "analysis",
+    "open_run": "runs",
+    "phase_map": "analysis",
+    "plots": "plots:",
+    "run_sweep": "runs",
+    "theory": "theory:",
 }
-__all__ = [  # the keys of _FACE
+__getattr__ = attach(__name__, _PLACES)
+__all__ = [  # the keys of _PLACES
+    "Option",
+    "add_activation",
+    "add_activity",
+    "add_family",
+    "add_measure",
+    "add_study",
+    "add_values",
     "best",
     "compare",
+    "elementwise",
     "exact_loss",
     "exact_optimum",
     "figures",
     "load_spec",
     "measures",
     "open_run",
-    "pairs",
     "phase_map",
     "plots",
-    "polytopes",
     "run_sweep",
     "theory",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _FACE:
-        raise AttributeError(f"module 'tmsjax' has no attribute {name!r}")
-    module, attribute = _FACE[name]
-    loaded = import_module(f"tmsjax.{module}")
-    value = loaded if attribute is None else getattr(loaded, attribute)
-    globals()[name] = value
-    return value

@@ -1,27 +1,22 @@
-"""The command `tmsjax`: verbs, messages, exit codes. Everything heavy is imported inside the verb that needs it.
-
-Exit codes: 0 done, 1 a run or a check failed, 2 bad input (nothing was started), 130 and 143 stopped by a signal.
-"""
+"""The command `tmsjax` and its verbs. Everything heavy is imported inside the verb that needs it."""
 
 from __future__ import annotations
 
-import math
 import re
 import signal
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tmsjax.terminal import guarded, progress_bar, show_warning, stop_on_signal
+
 if TYPE_CHECKING:
     from tmsjax.spec import Spec
-    from tmsjax.sweep import Progress
 
 app = typer.Typer(
     help="Sweeps over millions of toy models of superposition, beside exact theory.",
@@ -55,8 +50,8 @@ def run(
     process: Process = None,
 ) -> None:
     """Train every model of a sweep. A second call resumes, or says that the run is complete."""
-    from tmsjax.loader import load_spec
-    from tmsjax.shard import Shard
+    from tmsjax.runs import Shard
+    from tmsjax.spec import load_spec
 
     loaded, part = load_spec(spec, set_ or []), Shard.parse(shard)
     suffix = f"-shard-{part.index}-of-{part.count}" if part else ""
@@ -70,10 +65,8 @@ def run(
 @app.command()
 def resume(run: RunPath, set_: Set = None, distributed: Distributed = None, process: Process = None) -> None:
     """Continue a run from its newest checkpoint; with --set train.steps=N for longer, under a constant schedule."""
-    from tmsjax import processes
-    from tmsjax.loader import load_spec
-    from tmsjax.run import open_run
-    from tmsjax.store import RunDirectory
+    from tmsjax.runs import RunDirectory, open_run, processes
+    from tmsjax.spec import load_spec
 
     directory = RunDirectory(run)
 
@@ -95,7 +88,7 @@ def merge(
     out: Annotated[Path, typer.Option(help="The directory of the whole run.")],
 ) -> None:
     """Put the finished shards of a sweep together to one run."""
-    from tmsjax.merge import merge_shards
+    from tmsjax.runs import merge_shards
 
     merged = merge_shards(shards, out)
     typer.echo(f"merged {len(shards)} shards, {merged.spec.instances:,} models")
@@ -106,8 +99,7 @@ def merge(
 def map_(run: RunPath, select: Select = "best") -> None:
     """Aggregate the replicas into a phase map: RUN/phase_map-SELECT.nc and a table of phases."""
     from tmsjax import analysis
-    from tmsjax.files import write_dataset
-    from tmsjax.run import open_run
+    from tmsjax.runs import open_run, write_dataset
 
     _check_select(select)
     mapped = analysis.phase_map(open_run(run).dataset, select)
@@ -127,7 +119,7 @@ def map_(run: RunPath, select: Select = "best") -> None:
 def compare(run: RunPath, select: Select = "best") -> None:
     """Compare a run with candidate and exact theory: RUN/comparison.json and RUN/report.md."""
     _check_select(select)
-    from tmsjax.comparison import compare_run
+    from tmsjax.analysis import compare_run
 
     compare_run(run, select)
     typer.echo((run / "report.md").read_text(encoding="utf-8"), nl=False)
@@ -144,13 +136,13 @@ def plot(
 ) -> None:
     """Draw the study's figures into RUN/figures, from what is stored; theory's lines need `compare` first."""
     _check_select(select)
-    from tmsjax import plots, studies
-    from tmsjax.spec import STUDIES
+    from tmsjax import plots
+    from tmsjax.kinds import STUDIES
 
     if kind is not None:
         _check_known("--kind", kind, STUDIES)
 
-    for name, figure in studies.figures(run, kind=kind, select=select, beside=beside).items():
+    for name, figure in plots.figures(run, kind=kind, select=select, beside=beside).items():
         for path in plots.save(figure, run / "figures" / name):
             typer.echo(str(path))
 
@@ -161,10 +153,10 @@ def info(
     set_: Set = None,
 ) -> None:
     """Say what a sweep is, its size and memory, and how long it would take here; or what a run is."""
-    from tmsjax.loader import load_spec
+    from tmsjax.spec import load_spec
 
     if path.is_dir():
-        from tmsjax.run import open_run
+        from tmsjax.runs import open_run
 
         opened = open_run(path)
         _describe(opened.spec)
@@ -176,7 +168,7 @@ def info(
         return
     loaded = load_spec(path, set_ or [])
     _describe(loaded)
-    from tmsjax.estimate import estimate
+    from tmsjax.runs import estimate
 
     for key, value in estimate(loaded).items():
         typer.echo(f"{key:22s} {value}")
@@ -191,10 +183,8 @@ def bench(
     curve: Annotated[Path | None, typer.Option(help="Instead: the engine's rate over sizes, into this folder.")] = None,
 ) -> None:
     """Time the engine beside PyTorch and a plain vmap, a process each, alternating, and beside the machine's limits."""
-    import tmsjax.throughput as throughput
-    from tmsjax.bench import WORKLOADS, suite
-    from tmsjax.loader import load_spec
-    from tmsjax.spec import SpecError
+    from tmsjax.bench import WORKLOADS, suite, throughput
+    from tmsjax.spec import SpecError, load_spec
 
     if sum(option is not None for option in (tune, curve, json_file)) > 1:
         raise SpecError("--tune, --curve, --json", [("", "choose one of them")])
@@ -203,7 +193,7 @@ def bench(
         return
     if curve is not None:
         from tmsjax import plots
-        from tmsjax.files import write_dataset
+        from tmsjax.runs import write_dataset
 
         _make_folder(curve)
         measured = throughput.curve(lambda models, batch: replace(WORKLOADS[0], batch=batch).spec(models), typer.echo)
@@ -215,13 +205,13 @@ def bench(
         _make_folder(json_file.parent)
     result = suite(quick, rounds, typer.echo)
     if json_file is not None:
-        from tmsjax.files import write_json
+        from tmsjax.runs import write_json
 
         write_json(json_file, result)
 
 
 def _make_folder(path: Path) -> None:
-    from tmsjax.files import RunError
+    from tmsjax.errors import RunError
 
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -231,7 +221,7 @@ def _make_folder(path: Path) -> None:
 
 def _join(address: str | None, process: str | None) -> bool:
     """Joins the other processes, if there are any. Whether this is the first, which writes."""
-    from tmsjax.shard import Shard
+    from tmsjax.runs import Shard
     from tmsjax.spec import SpecError
 
     if (address is None) != (process is None):
@@ -241,7 +231,7 @@ def _join(address: str | None, process: str | None) -> bool:
     part = Shard.parse(process, "--process")
     if not re.fullmatch(r"[^:\s]+:\d{1,5}", address):
         raise SpecError("--distributed", [("", f"needs HOST:PORT, such as 127.0.0.1:12345, not {address!r:.60}")])
-    from tmsjax import processes
+    from tmsjax.runs import processes
 
     assert part is not None
     processes.join(address, part.index - 1, part.count)
@@ -251,10 +241,9 @@ def _join(address: str | None, process: str | None) -> bool:
 def _train(spec: Spec, directory: Path, shard: str | None = None) -> None:
     import jax
 
-    from tmsjax.machine import device_line
-    from tmsjax.run import open_run
-    from tmsjax.store import RunDirectory
-    from tmsjax.sweep import Interrupted, run_sweep
+    from tmsjax.engine import device_line
+    from tmsjax.errors import Interrupted
+    from tmsjax.runs import RunDirectory, open_run, run_sweep
 
     typer.echo(f"device: {device_line(jax.devices())}")
     _keep_programs()
@@ -262,7 +251,7 @@ def _train(spec: Spec, directory: Path, shard: str | None = None) -> None:
     existing = RunDirectory(directory)
     complete = existing.exists() and existing.complete(spec)
     began = time.monotonic()
-    with _stop_on_signal() as stopped, _progress(spec) as listen:
+    with stop_on_signal() as stopped, progress_bar(spec) as listen:
         try:
             heard = listen if jax.process_index() == 0 else None
             run_sweep(spec, directory, listen=heard, should_stop=lambda: bool(stopped), shard=shard)
@@ -297,7 +286,7 @@ def _keep_programs() -> None:
 
     import jax
 
-    from tmsjax.machine import device_line, processor_features
+    from tmsjax.engine import device_line, processor_features
 
     if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
         return
@@ -321,7 +310,7 @@ def _describe(spec: Spec) -> None:
 
 def _set_aside(directory: Path) -> None:
     """Renames the run in `directory`, if there is one and nobody writes it, to a name that is free."""
-    from tmsjax.store import RunDirectory, free_name
+    from tmsjax.runs import RunDirectory, free_name
 
     run = RunDirectory(directory.absolute())
     if not run.exists():
@@ -339,8 +328,7 @@ def _check_select(select: str) -> None:
 
 
 def _check_known(option: str, given: str, allowed: Iterable[str]) -> None:
-    from tmsjax.quantity import suggest
-    from tmsjax.spec import SpecError
+    from tmsjax.spec import SpecError, suggest
 
     if given not in allowed:
         raise SpecError(option, [("", f"{given!r} is not known{suggest(given, list(allowed))}")])
@@ -358,86 +346,10 @@ def _warn_of_unused_gpu(backend: str) -> None:
         typer.echo("warning: a GPU is present but jax sees none; install tmsjax[cuda13] or tmsjax[cuda12]", err=True)
 
 
-@contextmanager
-def _stop_on_signal() -> Iterator[list[int]]:
-    """A list that receives the first SIGINT or SIGTERM; the second one acts at once."""
-    received: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        received.append(number)
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
-        typer.echo("stopping after this segment ...", err=True)
-
-    before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-
-@contextmanager
-def _progress(spec: Spec) -> Iterator[Callable[[Progress], None]]:
-    """A bar on a terminal, else a plain line every ten seconds: time left, models and samples/s, mean loss."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    unit = "samples/s" if spec.train.loss == "sampled" else "model-steps/s"
-
-    def text(p: Progress) -> str:
-        loss = f" mean loss {p.mean_loss:.3g}" if math.isfinite(p.mean_loss) else ""  # none was recorded yet
-        models = f"{p.models_per_second:,.0f}" if p.models_per_second >= 10 else f"{p.models_per_second:.2g}"
-        return f"{models} models/s {p.samples_per_second:.1e} {unit}{loss}"
-
-    if not sys.stdout.isatty():
-        told = [0.0]
-
-        def plain(p: Progress) -> None:
-            if p.step == p.steps or p.seconds - told[0] >= 10:
-                told[0] = p.seconds
-                left = spec.instances * (1 - p.step / p.steps) / p.models_per_second
-                typer.echo(f"step {p.step}/{p.steps}  {left:.0f} s left  {text(p)}")
-
-        yield plain
-        return
-    # all of it fits a terminal of 80 columns
-    columns = (BarColumn(10), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
-    with Bar(*columns) as bar:
-        task = bar.add_task("", total=spec.train.steps, text="compiling")
-        yield lambda p: bar.update(task, completed=p.step, text=text(p))
-
-
-def _show_warning(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
-    typer.echo(f"warning: {message}", err=True)
-
-
 def main() -> None:
     """The command's entry point."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = show_warning
     guarded(app)
-
-
-def guarded(program: Callable[[], Any]) -> None:
-    """Calls `program`; errors of ours become one message and an exit code."""
-    try:
-        program()
-    except Exception as error:
-        code = _exit_code(error)
-        if code is None:
-            raise
-        typer.echo(f"error: {error}", err=True)
-        raise SystemExit(code) from None
-
-
-def _exit_code(error: Exception) -> int | None:
-    """2 for bad input, 1 for a failed run, None for what we did not foresee."""
-    from tmsjax.files import RunError, RunFailed
-    from tmsjax.spec import SpecError
-
-    if isinstance(error, (SpecError, RunError)):
-        return 2
-    return 1 if isinstance(error, (RunFailed, OSError)) else None
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 from reporting import Report
 
 from gallery.study import draw, of_run
-from tmsjax import features, theory
+from tmsjax import analysis, theory
 
 SIZES = ("20_5", "80_20")
 
@@ -19,7 +19,7 @@ def make(report: Report) -> dict:
     for size in SIZES:
         relu, linear = report.run(f"basic_relu_{size}"), report.run(f"basic_linear_{size}")
         draw(report, f"basic_relu_{size}", beside=linear)
-        best = features.best(features.measures(relu.dataset))
+        best = analysis.best(analysis.measures(relu.dataset))
         classes = best["class"].to_numpy()
         out[f"n{size}"] = {
             "relu": of_run(relu),

@@ -6,7 +6,8 @@ import numpy as np
 from reporting import Report
 
 from gallery.study import draw, of_run
-from tmsjax import analysis, features, metrics
+from tmsjax import analysis
+from tmsjax.kinds import measures
 
 PLATEAU = 0.03  # D* within this of 1 or 1/2 lies on a plateau
 
@@ -20,12 +21,12 @@ def of_study(report: Report, name: str) -> dict:
     """Figures and numbers of one run of the study."""
     run = report.run(name)
     draw(report, name)
-    measured = features.measures(run.dataset)
-    best = features.best(measured)
+    measured = analysis.measures(run.dataset)
+    best = analysis.best(measured)
     share = measured["dimensions_per_feature"].transpose("feature_probability", "replica").to_numpy()
-    kinds = np.array([features.component_kinds(W)[1] for W in best["W"].to_numpy().astype(float)])
+    kinds = np.array([analysis.component_kinds(W)[1] for W in best["W"].to_numpy().astype(float)])
     at = best["dimensions_per_feature"].to_numpy()
-    digon = features.COMPONENTS.index("digon")
+    digon = analysis.COMPONENTS.index("digon")
     paired = np.array([set(row[row > 0]) == {digon} for row in kinds])  # models of antipodal pairs alone
     left = np.array([leftover(W) for W in best["W"].to_numpy().astype(float)[paired]]).reshape(-1, 2)
     inverse = 1 / best["feature_probability"].to_numpy()
@@ -39,7 +40,7 @@ def of_study(report: Report, name: str) -> dict:
         "paired": [inverse[paired].min(initial=np.inf), inverse[paired].max(initial=0)],
         "leftover_one_sign": left[:, 0].min(initial=1),
         "leftover_length": [left[:, 1].min(initial=np.inf), left[:, 1].max(initial=0)],
-        "kinds": {name: (kinds == k).sum(-1) for k, name in enumerate(features.COMPONENTS)},
+        "kinds": {name: (kinds == k).sum(-1) for k, name in enumerate(analysis.COMPONENTS)},
         "plateaus": {
             name: [inverse[near].min(), inverse[near].max(), int(near.sum())] if near.any() else None
             for name, level in (("one", 1.0), ("half", 0.5))
@@ -51,7 +52,7 @@ def of_study(report: Report, name: str) -> dict:
 def leftover(W: np.ndarray) -> tuple[float, float]:
     """Of the features of a model (m, n) that are not represented: the share that points to one side of the direction in
     which they lie farthest out, and the length of them all along it (1 for a dimension of their own)."""
-    rest = W[:, metrics.norms(W) < analysis.REPRESENTED]
+    rest = W[:, measures.norms(W) < analysis.REPRESENTED]
     if not rest.size:
         return np.nan, np.nan
     _, size, along = np.linalg.svd(rest, full_matrices=False)

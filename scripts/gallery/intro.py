@@ -5,15 +5,15 @@ from __future__ import annotations
 from reporting import Report
 
 from gallery.study import arrangement, draw, of_run
-from tmsjax import features
+from tmsjax import analysis
 
 
 def make(report: Report) -> dict:
     """1. Five features in two dimensions."""
     run = report.run("intro")
     draw(report, "intro")
-    measured = features.measures(run.dataset)
-    best = features.best(measured)
+    measured = analysis.measures(run.dataset)
+    best = analysis.best(measured)
     rows = []
     for k, p in enumerate(best["feature_probability"].to_numpy()):
         shape = arrangement(best["W"].isel(feature_probability=k).to_numpy().astype(float))

@@ -8,7 +8,7 @@ import numpy as np
 from reporting import Report
 
 from gallery.study import draw, of_run
-from tmsjax import features
+from tmsjax import analysis
 
 SIZES = ("5_2", "80_20")
 
@@ -19,8 +19,8 @@ def make(report: Report) -> dict:
     for size in SIZES:
         run = report.run(f"nonuniform_{size}")
         draw(report, f"nonuniform_{size}")
-        measured = features.measures(run.dataset).transpose("case", "least_probability", "replica", ...)
-        best = features.best(measured)
+        measured = analysis.measures(run.dataset).transpose("case", "least_probability", "replica", ...)
+        best = analysis.best(measured)
         every = measured["represented"].to_numpy()
         frobenius = measured["frobenius"].to_numpy()
         out[f"n{size}"] = {

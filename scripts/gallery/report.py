@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reporting import Rows, Tables, percent, table
 
-from tmsjax.pairs import INTERFERENCE
+from tmsjax.theory import INTERFERENCE
 
 
 def intro(numbers: dict) -> str:

@@ -9,7 +9,7 @@ import xarray as xr
 from reporting import Report
 
 from gallery.study import confusion, inputs_of, of_run, predicted
-from tmsjax import analysis, comparison, features, plots, study_plots, theory
+from tmsjax import analysis, plots, theory
 
 GROUPS = 10  # of neighbouring probabilities in the figure of shares at n = 80
 MEASURED = (
@@ -25,7 +25,7 @@ QUANTITIES = ("I", "p", "I p", "I v(p)")
 
 def make(report: Report) -> dict:
     """5. Open questions of non-uniform sparsity: what decides, why features are dropped, are all represented."""
-    measured = {name: features.measures(report.run(name).dataset) for name in MEASURED}
+    measured = {name: analysis.measures(report.run(name).dataset) for name in MEASURED}
     report.figure("dropped", dropped_figure(measured))
     return {
         "map": of_map(report),
@@ -40,8 +40,8 @@ def make(report: Report) -> dict:
 def of_map(report: Report) -> dict:
     """(a) The map of two features over both ratios, beside both theories."""
     run = report.run("ratios")
-    facts = comparison.compare_run(run)
-    trained, theories, _ = comparison.plotted(run, "best")
+    facts = analysis.compare_run(run)
+    trained, theories, _ = analysis.plotted(run, "best")
     report.figure("ratios", plots.run_figures(trained, theories, {})["phase_map"])
     phase = trained["phase"].to_numpy()
     axis = trained["phase"].dims.index("mean_probability")
@@ -67,7 +67,7 @@ def of_test(measured: xr.Dataset) -> dict:
     Without the case "random", whose seeds are different problems, so that the best of them speaks for none."""
     if "case" in measured.dims:
         measured = measured.sel(case=[case for case in measured["case"].to_numpy() if case != "random"])
-    best = features.best(measured)
+    best = analysis.best(measured)
     expected, found = predicted(best), classes_of(best)
     table = confusion(expected, found)
     every, all_found = predicted(measured), classes_of(measured)
@@ -107,7 +107,7 @@ def ordered(measured: xr.Dataset, quantity: str) -> float:
 
 def by_probability(measured: xr.Dataset) -> dict:
     """Agreement of the best models at each mean probability."""
-    best = features.best(measured)
+    best = analysis.best(measured)
     means = best["mean_probability"].to_numpy()
     rows = [best.isel(mean_probability=k) for k in range(len(means))]
     pairs = [(predicted(row), classes_of(row)) for row in rows]
@@ -130,7 +130,7 @@ def dropped(measured: xr.Dataset) -> dict:
     """(b), (c) At constant importance: the share of seeds that represent each feature; the best model's classes."""
     case = "constant importance"
     p, share, least = shares(measured, case)
-    best = features.best(measured.sel(case=case)).transpose("least_probability", ...)
+    best = analysis.best(measured.sel(case=case)).transpose("least_probability", ...)
     return {
         "least": least,
         "probability": p,
@@ -156,7 +156,7 @@ def dropped_figure(measured: dict[str, xr.Dataset]) -> Any:
         groups = min(GROUPS, p.shape[1])
         p, share = (np.array([[part.mean() for part in np.array_split(row, groups)] for row in v]) for v in (p, share))
         panels[title] = {f"least p = {at:g}": (p[k], share[k]) for k, at in enumerate(least)}
-    return study_plots.lines(
+    return plots.reports.lines(
         panels,
         x="feature probability",
         y="share of seeds that represent it",
@@ -169,8 +169,8 @@ def dropped_figure(measured: dict[str, xr.Dataset]) -> Any:
 def of_worth(report: Report) -> dict:
     """(b) Where every feature costs the same when dropped: how often each is represented, and theory's classes."""
     run = report.run("equal_worth")
-    measured = features.measures(run.dataset).transpose("least_probability", "replica", ...)
-    best = features.best(measured)
+    measured = analysis.measures(run.dataset).transpose("least_probability", "replica", ...)
+    best = analysis.best(measured)
     importance, p = inputs_of(best)
     return {
         **of_run(run),

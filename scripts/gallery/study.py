@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from reporting import Report
 
-from tmsjax import analysis, features, pairs, polytopes, studies
+from tmsjax import analysis, plots, theory
 
 SHORT = ["train.steps=2000", "train.batch=256"]
 FEW = ["axes.replica.count=2"]
@@ -48,7 +48,7 @@ def of_run(run: Any) -> dict:
 
 def draw(report: Report, name: str, **options: Any) -> None:
     """The study's own figures of a run, as `tmsjax plot` draws them."""
-    for figure_name, figure in studies.figures(report.run(name), **options).items():
+    for figure_name, figure in plots.figures(report.run(name), **options).items():
         report.figure(f"{name}_{figure_name}", figure)
 
 
@@ -60,14 +60,14 @@ def inputs_of(measured: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def predicted(measured: xr.Dataset) -> np.ndarray:
-    """Classes (..., feature) that candidate theory (pairs.py) expects for each model of a measured run."""
+    """Classes (..., feature) that candidate theory (theory.py) expects for each model of a measured run."""
     data = analysis.spec_of(measured).data
     importance, probability = inputs_of(measured)
     shape, n, hidden = importance.shape, importance.shape[-1], measured.sizes["hidden"]
     problems = np.concatenate([importance.reshape(-1, n), probability.reshape(-1, n)], axis=1)
     rows, back = np.unique(problems, axis=0, return_inverse=True)
     solved = [
-        pairs.best_assignment(row[:n], row[n:], hidden, tied=data.activity == "tied", values=data.values)
+        theory.best_assignment(row[:n], row[n:], hidden, tied=data.activity == "tied", values=data.values)
         for row in rows
     ]
     return np.array([one.classes for one in solved])[back.reshape(-1)].reshape(shape)
@@ -81,10 +81,10 @@ def confusion(expected: np.ndarray, found: np.ndarray) -> list[list[int]]:
 
 def arrangement(W: np.ndarray) -> str:
     """The components of a model W (m, n), such as "2 digons" or "pentagon"."""
-    parts, kinds = features.component_kinds(W)
-    names = [features.COMPONENTS[kinds[part[0]]] for part in parts]
+    parts, kinds = analysis.component_kinds(W)
+    names = [analysis.COMPONENTS[kinds[part[0]]] for part in parts]
     counts = {name: names.count(name) for name in dict.fromkeys(names)}
-    plain = ("dedicated", polytopes.OTHER)
+    plain = ("dedicated", analysis.polytopes.OTHER)
     words = [
         name if c == 1 and name not in plain else f"{c} {name}" + "s" * (c > 1 and name not in plain)
         for name, c in counts.items()

@@ -8,7 +8,7 @@ import numpy as np
 from reporting import Report
 
 from phase_changes.study import grid_of, of_map
-from tmsjax import analysis, features, study_plots, theory
+from tmsjax import analysis, plots, theory
 
 
 def make(report: Report) -> dict:
@@ -27,10 +27,10 @@ def make(report: Report) -> dict:
     for title, dataset in datasets.items():
         mapped = analysis.phase_map(dataset)
         colours[title] = mapped["norm"].to_numpy()[..., 1], mapped["superposition"].to_numpy()[..., 1]
-    report.figure("activations", study_plots.colour_maps(colours, grids, curves))
+    report.figure("activations", plots.reports.colour_maps(colours, grids, curves))
     out: dict[str, Any] = {}
     for name, run in runs.items():
-        signed = analysis.signed_phases(features.best(features.measures(run.dataset))["W"].to_numpy())
+        signed = analysis.signed_phases(analysis.best(analysis.measures(run.dataset))["W"].to_numpy())
         shares = {p: np.mean(signed == k) for k, p in enumerate(analysis.SIGNED_PHASES)}
         apex = float(theory.candidate_boundary(1.0, run.spec.data.values))
         relu = analysis.phases_of(

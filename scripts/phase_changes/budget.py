@@ -11,9 +11,9 @@ from reporting import ROOT, Report
 
 import tmsjax
 from phase_changes.study import COARSE, cells_of, grid_of
-from tmsjax import analysis, optimum, study_plots
-from tmsjax.files import write_json
-from tmsjax.loader import json_copy
+from tmsjax import analysis, plots, theory
+from tmsjax.runs import write_json
+from tmsjax.spec import json_copy
 
 STEPS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 BATCHES = (4, 16, 64, 256)
@@ -43,7 +43,7 @@ def make(report: Report) -> dict:
         return [100 * max(row["agreement"] for row in of if row["steps"] == count) for count in steps]
 
     panels = {f"{s} schedule": {f"batch {b}": (steps, best(s, b)) for b in batches} for s in SCHEDULES}
-    drawn = study_plots.lines(panels, x="steps", y="cells as in exact theory, %", ticks=steps[::2])
+    drawn = plots.reports.lines(panels, x="steps", y="cells as in exact theory, %", ticks=steps[::2])
     report.figure("budget", drawn)
     least = {}
     for schedule in SCHEDULES:
@@ -81,5 +81,5 @@ def one_budget(report: Report, schedule: str, batch: int, steps: int) -> list[di
 def exact_phases(importance: bytes, probability: bytes) -> np.ndarray:
     """The exact phases of a grid, given as the bytes of its float64 coordinates."""
     grid = np.frombuffer(importance), np.frombuffer(probability)
-    W = optimum.exact_optimum(*cells_of(grid)).W.reshape(len(grid[1]), len(grid[0]), 1, 2)
+    W = theory.exact_optimum(*cells_of(grid)).W.reshape(len(grid[1]), len(grid[0]), 1, 2)
     return analysis.phases_of(W, TWO_FEATURES)

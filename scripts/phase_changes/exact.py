@@ -6,7 +6,7 @@ import numpy as np
 from reporting import Report
 
 from phase_changes.study import cells_of, certified, of_map
-from tmsjax import analysis, boundary, optimum, study_plots, theory
+from tmsjax import analysis, plots, theory
 
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
@@ -16,7 +16,7 @@ def make(report: Report) -> dict:
     size = 40 if report.quick else 400
     grid = np.geomspace(0.1, 10, size), np.geomspace(1, 0.01, size)
     cells = cells_of(grid)
-    best, without = (optimum.exact_optimum(*cells, bias=bias) for bias in (True, False))
+    best, without = (theory.exact_optimum(*cells, bias=bias) for bias in (True, False))
     shape = (size, size)
     maps = {
         "candidate theory": analysis.signed_phases(theory.candidate_weights(*cells)),
@@ -25,9 +25,9 @@ def make(report: Report) -> dict:
     }
     maps = {name: phases.reshape(shape) for name, phases in maps.items()}
     curve = theory.candidate_boundary(grid[0])
-    report.figure("exact_maps", study_plots.class_maps(maps, grid, curve=curve))
+    report.figure("exact_maps", plots.reports.class_maps(maps, grid, curve=curve))
     ratio = np.linspace(0.05, 1, 24 if report.quick else 96)
-    fine, listed = boundary.jump(ratio), boundary.jump(np.array(RATIOS))
+    fine, listed = theory.jump(ratio), theory.jump(np.array(RATIOS))
     at = np.linspace(0.02, 1, 500)
     onset = np.interp(ratio, [theory.onset(p) for p in at], at)
     first = onset > fine.probability  # where it comes before the jump, for falling probability
@@ -38,7 +38,7 @@ def make(report: Report) -> dict:
     }
     names = ("$w$ of the major feature", "$w$ of the minor", "$b$ of the major", "$b$ of the minor")
     weights = dict(zip(names, fine.inside.T, strict=True))
-    report.figure("boundaries", study_plots.boundaries(ratio, curves, weights))
+    report.figure("boundaries", plots.reports.boundaries(ratio, curves, weights))
     both = np.isfinite(best.second_loss)
     none, signed = analysis.SIGNED_PHASES.index, maps["exact theory, no bias"]
     trained = report.run("no-bias")

@@ -11,7 +11,7 @@ from reporting import Report
 
 from phase_changes.report import RULES
 from phase_changes.study import grid_of, of_map
-from tmsjax import analysis, comparison, replicas, study_plots, theory
+from tmsjax import analysis, plots, theory
 
 COUNTS = tuple(range(1, 33))
 
@@ -20,21 +20,21 @@ def make(report: Report) -> dict:
     """3. Selection rules, number of replicas, inits."""
     run, stratified, scales = (report.run(n) for n in ("selection", "selection-stratified", "init-scale"))
     facts = {name: of_map(r) for name, r in (("random", run), ("stratified", stratified))}
-    stored = comparison.stored_exact_map(run)
+    stored = analysis.stored_exact_map(run)
     assert stored is not None
     phases = stored["phase"].to_numpy()
     grid = grid_of(run.dataset)
     counts = [k for k in COUNTS if k <= len(run.spec.axis["replica"])]
     curves, ten = {}, run.dataset.isel(replica=slice(10))
     for rule in RULES:
-        curves[rule] = replicas.agreement_by_count(run.dataset, phases, rule, counts)
-    curves["stratified"] = replicas.agreement_by_count(stratified.dataset, phases, "best", counts)
+        curves[rule] = analysis.agreement_by_count(run.dataset, phases, rule, counts)
+    curves["stratified"] = analysis.agreement_by_count(stratified.dataset, phases, "best", counts)
     shown = {RULES[rule]: (counts, 100 * np.array(curves[rule])) for rule in RULES}
     shown["best loss, stratified signs"] = (counts, 100 * np.array(curves["stratified"]))
     label = "cells as in exact theory, %"
     report.figure(
         "selection_curves",
-        study_plots.lines({"": shown}, x="replicas a cell", y=label, ticks=[k for k in counts if k & (k - 1) == 0]),
+        plots.reports.lines({"": shown}, x="replicas a cell", y=label, ticks=[k for k in counts if k & (k - 1) == 0]),
     )
     coloured = {}
     for rule, text in RULES.items():
@@ -42,7 +42,7 @@ def make(report: Report) -> dict:
         coloured[text] = (mapped["norm"].to_numpy()[..., 1], mapped["superposition"].to_numpy()[..., 1])
     curve = theory.candidate_boundary(grid[0])
     grids, same = dict.fromkeys(coloured, grid), dict.fromkeys(coloured, curve)
-    report.figure("selection_maps", study_plots.colour_maps(coloured, grids, same))
+    report.figure("selection_maps", plots.reports.colour_maps(coloured, grids, same))
     near = np.abs(np.log(grid[0])) <= math.log(2)
     inside = (phases == 3) & near[None]
     return {
@@ -60,7 +60,7 @@ def make(report: Report) -> dict:
 def by_sign(dataset: xr.Dataset, phases: np.ndarray, inside: np.ndarray) -> dict:
     """Share of inits that succeed, by the sign of w1 w2 at init: in superposition at importances from 1/2 to 2, at
     others, and elsewhere."""
-    good, opposite = replicas.success(dataset), replicas.opposite_at_init(dataset)
+    good, opposite = analysis.success(dataset), analysis.opposite_at_init(dataset)
     regions = {"near": inside, "far": (phases == 3) & ~inside, "elsewhere": phases != 3}
     out = {}
     for name, cells in regions.items():
@@ -76,14 +76,14 @@ def by_sign(dataset: xr.Dataset, phases: np.ndarray, inside: np.ndarray) -> dict
 def by_scale(run: Any, report: Report) -> dict:
     """Success by the scale of the init, and its maps."""
     dataset = run.dataset
-    good, opposite = replicas.success(dataset), replicas.opposite_at_init(dataset)
+    good, opposite = analysis.success(dataset), analysis.opposite_at_init(dataset)
     grid = grid_of(dataset)
-    stored = comparison.exact_map(dataset.isel(init_scale=slice(1)))
+    stored = analysis.exact_map(dataset.isel(init_scale=slice(1)))
     assert stored is not None
     inside = (stored["phase"].to_numpy()[0] == 3) & (np.abs(np.log(grid[0])) <= math.log(2))[None]
     scales = dataset["init_scale"].to_numpy()
     maps = {f"scale {s:g}": 1 - good[k].mean(-1) for k, s in enumerate(scales)}
-    report.figure("init_scale", study_plots.share_maps(maps, grid, "share of inits that fail", columns=4))
+    report.figure("init_scale", plots.reports.share_maps(maps, grid, "share of inits that fail", columns=4))
     there = inside[..., None] & np.ones(good.shape[-1], bool)
     failed = int((dataset["status"] != 0).sum())
     rows: list[dict] = [

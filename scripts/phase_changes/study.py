@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 import tmsjax
-from tmsjax import optimum
+from tmsjax import theory
 
 TIED = ["data.activity=tied", "data.masks_per_batch=2"]
 COARSE = ["axes.feature_probability.count=12", "axes.extra_importance.count=12", "train.steps=2000"]
@@ -43,8 +43,8 @@ def certified(features: int, count: int, random_starts: int, **options: Any) -> 
     """How many cells of a coarse grid the extra random starts improve by more than 1e-9 of the loss."""
     grid = np.geomspace(0.1, 10, count), np.geomspace(1, 0.01, count)
     cells = cells_of(grid, features)
-    usual = optimum.exact_optimum(*cells, **options)
-    more = optimum.exact_optimum(*cells, random_starts=random_starts, **options)
+    usual = theory.exact_optimum(*cells, **options)
+    more = theory.exact_optimum(*cells, random_starts=random_starts, **options)
     better = more.loss < usual.loss * (1 - 1e-9)
     return {"cells": count**2, "starts": usual.starts, "random_starts": random_starts, "improved": int(better.sum())}
 

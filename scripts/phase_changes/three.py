@@ -6,19 +6,20 @@ import numpy as np
 from reporting import Report
 
 from phase_changes.study import certified, of_map
-from tmsjax import analysis, comparison, metrics, plots, theory
+from tmsjax import analysis, plots, theory
+from tmsjax.kinds import measures
 
 
 def make(report: Report) -> dict:
     """2. Three features in two dimensions."""
     run = report.run("three-features")
     facts = of_map(run)
-    stored = comparison.stored_exact_map(run)
+    stored = analysis.stored_exact_map(run)
     assert stored is not None
-    report.figure("three_features", plots.panels(*comparison.plotted(run, "best")))
-    report.figure("three_features_agreement", plots.agreement(*comparison.plotted(run, "best")[:2]))
+    report.figure("three_features", plots.panels(*analysis.plotted(run, "best")))
+    report.figure("three_features_agreement", plots.agreement(*analysis.plotted(run, "best")[:2]))
     W = stored["W"].to_numpy()
-    classes = analysis.classify(metrics.norms(W), metrics.superposition(W), 2)
+    classes = analysis.classify(measures.norms(W), measures.superposition(W), 2)
     triangle = (classes == 2).all(-1)
     losses = theory.candidate_losses(*analysis.cell_inputs(run.dataset))
     gain = 1 - stored["loss"].to_numpy() / losses.min(-1)

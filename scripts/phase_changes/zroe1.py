@@ -8,7 +8,7 @@ import numpy as np
 from reporting import Report
 
 from phase_changes.study import grid_of, of_map
-from tmsjax import analysis, comparison, features, study_plots, theory
+from tmsjax import analysis, plots, theory
 
 # Losses per sample in the replication's logs: the last epoch of each of its ten ReLU runs, and of the linear one.
 # Each total is of 100,000 models and of two columns for every sample.
@@ -65,7 +65,7 @@ def make(report: Report) -> dict:
             facts["by_class"] = {str(k): np.mean(kind[expected == k] == k) for k in (1, 0, -1)}
             maps["his vote, independent" if name == "relu" else "his vote, his data"] = kind
         out[name] = facts
-    stored = comparison.stored_exact_map(runs["relu-tied"])
+    stored = analysis.stored_exact_map(runs["relu-tied"])
     assert stored is not None
     optimal = analysis.signed_phases(stored["W"].to_numpy())
     W, b = stored["W"].to_numpy()[..., 0, :], stored["b"].to_numpy()
@@ -81,10 +81,10 @@ def make(report: Report) -> dict:
     coloured = {name: np.select([v == 1, v == -1], [1, 2], 0) for name, v in maps.items()}
     coloured["exact optimum, his data"] = optimal
     coloured["best of 10, independent"] = analysis.signed_phases(
-        features.best(features.measures(runs["relu"].dataset))["W"].to_numpy()
+        analysis.best(analysis.measures(runs["relu"].dataset))["W"].to_numpy()
     )
     curve = theory.candidate_boundary(grid[0])
-    drawn = study_plots.class_maps(coloured, grid, log=False, curve=curve, names={0: "neither alone"})
+    drawn = plots.reports.class_maps(coloured, grid, log=False, curve=curve, names={0: "neither alone"})
     report.figure("zroe1_maps", drawn)
     for name in ("relu", "relu-tied"):
         W = runs[name].dataset["W"].to_numpy()
@@ -99,9 +99,9 @@ def make(report: Report) -> dict:
     }
     report.figure(
         "zroe1_antipodal",
-        study_plots.lines(
+        plots.reports.lines(
             {"": shares},
-            x=study_plots.IMPORTANCE,
+            x=plots.reports.IMPORTANCE,
             y="models that end antipodal, %",
             ticks=(0.1, 0.3, 1, 3, 10),
             floor=0,

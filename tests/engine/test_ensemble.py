@@ -1,0 +1,226 @@
+"""Many instances: independence of each other, of devices and of segments; generality; one compilation."""
+
+import jax
+import numpy as np
+import pytest
+from conftest import plain_spec, small_spec
+
+from tmsjax import theory
+from tmsjax.analysis import phase_map
+from tmsjax.engine import Ensemble, Plan, ensemble
+from tmsjax.errors import RunError
+from tmsjax.models import model
+from tmsjax.runs import run_sweep
+from tmsjax.spec import load_spec
+
+
+def trained(raw: dict, stops: list[int] | None = None, **options) -> dict[str, np.ndarray]:
+    loaded = load_spec(raw)
+    sweep = Ensemble(loaded, **options)
+    states = sweep.init()
+    for stop in stops or [loaded.train.steps]:
+        states = sweep.advance(states, stop)
+    return {**sweep.gather(states).params, "loss": sweep.noise_free_loss(states)}
+
+
+def assert_same(a: dict, b: dict) -> None:
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+CUT = Plan(scalars=True, block=3, blocks=4, microbatch=8)
+
+
+@pytest.mark.parametrize("scalars", [True, False])
+def test_an_instance_does_not_depend_on_the_others(scalars):
+    raw = small_spec()
+    grown = small_spec()
+    grown["axes"] = {**grown["axes"], "replica": {"count": 5}}
+    cut = Plan(scalars, block=4, blocks=3, microbatch=8)
+    ours = trained(raw, cut=cut)["W"].reshape(2, 3, 2, 1, 2)
+    theirs = trained(grown, cut=Plan(scalars, 4, 8, 8))["W"].reshape(2, 3, 5, 1, 2)
+    np.testing.assert_allclose(ours, theirs[:, :, :2], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    "table",
+    [
+        {},
+        {"data": {"activity": "tied", "values": "half-normal"}},
+        {"train": {"streams": "shared"}},
+        {"train": {"streams": "sobol"}},
+    ],
+    ids=str,
+)
+def test_scalar_and_array_paths_agree(table):
+    raw = plain_spec(3, 2, instances=6, **table)
+    on_scalars = trained(raw, cut=Plan(True, 3, 2, 8))
+    on_arrays = trained(raw, cut=Plan(False, 3, 2, 16))
+    for name in on_scalars:
+        np.testing.assert_allclose(on_scalars[name], on_arrays[name], rtol=2e-3, atol=1e-5, err_msg=name)
+
+
+def test_a_second_call_compiles_nothing():
+    sweep = Ensemble(load_spec(small_spec()))
+    states = sweep.advance(sweep.init(), 3)
+    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
+        compiled = []
+        patch.setattr("jax._src.compiler.compile_or_get_cached", lambda *a, **k: compiled.append(a))
+        states = sweep.advance(states, 11)
+    assert compiled == []
+    assert int(states[0].step) == 11
+
+
+@pytest.mark.parametrize("instances", [1, 63, 100, 1000, 5000, 99_999, 1_000_000])
+@pytest.mark.parametrize("sizes", [(2, 1), (5, 2), (20, 5), (80, 20)])
+def test_blocks_hold_all_instances_and_little_else(sizes, instances):
+    raw = plain_spec(*sizes, train={"batch": 64})
+    raw["axes"]["replica"]["count"] = min(instances, 2_000_000 // (sizes[0] * sizes[1]))
+    loaded = load_spec(raw)
+    cut = ensemble.plan(loaded, "cpu")
+    held = cut.block * cut.blocks
+    assert loaded.instances <= held < max(1.2 * loaded.instances, loaded.instances + 64)
+
+
+def test_evaluation_holds_no_more_samples_at_once_than_training(monkeypatch):
+    raw = plain_spec(40, 10, instances=500, train={"batch": 8})
+    sweep = Ensemble(load_spec(raw))
+    state = jax.eval_shape(sweep._init, sweep.table[0])
+    memory = sweep._loss.lower(state.params, sweep.table[0]).compile().memory_analysis().temp_size_in_bytes
+    activations = 4 * sweep.plan.block * 40 * 8
+    assert memory < 10 * activations + 4 * sweep.plan.block * 40 * 10 + 1e6
+
+
+def test_all_gradients_of_a_small_model_come_from_one_reduction():
+    """Reductions of their own would each repeat the forward pass: 5 times slower at n = 5, m = 2."""
+    text = Ensemble(load_spec(plain_spec(5, 2, instances=64))).compile().as_text()
+    reductions = [line for line in text.splitlines() if " reduce(" in line]
+    assert len(reductions) == 1
+    assert reductions[0].count("f32[64]") == 5 * 2 + 5
+
+
+def test_a_diverged_models_nan_survives_the_reordered_sums():
+    """REASSOCIATE must not let the compiler assume that there are no NaN or infinities."""
+    raw = small_spec(train={"optimizer": "sgd", "learning_rate": 1e6, "steps": 200})
+    result = trained(raw)
+    assert not np.isfinite(result["loss"]).all()
+    assert np.isnan(result["W"]).any()
+
+
+def noise(streams: str, batch: int) -> tuple[float, float]:
+    """The gradient's variance; of its bias part (of one sign in all models) the correlation with the next model."""
+    raw = small_spec(train={"streams": streams, "batch": batch}, engine={"block": 12})
+    raw["axes"]["feature_probability"] = {"values": [1.0, 0.5]}
+    sweep = Ensemble(load_spec(raw))
+    own, between = sweep.gradient_noise(sweep.init(), 2000)
+    variance = sum(v.sum() for v in own.values())
+    return float(variance), float(between["b"][:-1].sum() / own["b"][:-1].sum())
+
+
+def test_gradient_noise_of_the_streams():
+    few, apart = noise("independent", 16)
+    many, _ = noise("independent", 64)
+    assert few / many == pytest.approx(4, rel=0.1), "noise falls as 1 / batch"
+    assert abs(apart) < 0.03, "models do not share their noise"
+    same, together = noise("shared", 64)
+    assert same == pytest.approx(many, rel=0.1)
+    assert together > 0.06, "models share their noise"
+    smooth, apart = noise("sobol", 64)
+    assert smooth < many / 5
+    assert abs(apart) < 0.03
+
+
+def test_the_plan_is_a_function_of_spec_and_platform():
+    flagship = load_spec("sweeps/one_neuron_relu.toml")
+    assert ensemble.plan(flagship, "cpu") == Plan(scalars=True, block=32000, blocks=32, microbatch=64)
+    assert ensemble.plan(load_spec(plain_spec(200, 20)), "cpu").scalars is False
+    assert ensemble.plan(load_spec(plain_spec(20, 5)), "cpu").scalars is True
+    assert ensemble.plan(load_spec(plain_spec(20, 5)), "gpu").scalars is False
+    assert ensemble.plan(flagship, "gpu").unroll == ensemble.plan(flagship, "gpu").microbatch == 16
+    chosen = load_spec(small_spec(engine={"block": 5, "microbatch": 4}))
+    assert ensemble.plan(chosen, "cpu") == Plan(scalars=True, block=5, blocks=3, microbatch=4)
+
+
+LARGE = {
+    "5 x 2": plain_spec(5, 2, train={"steps": 1500, "batch": 64, "learning_rate": 1e-2}),
+    "20 x 5": plain_spec(20, 5, train={"steps": 1000, "batch": 64, "learning_rate": 1e-2}),
+    "200 x 20": plain_spec(200, 20, instances=2, train={"steps": 150, "batch": 128, "learning_rate": 1e-2}),
+    "curve": plain_spec(
+        20, 5, probability={"geometric": [0.5, 0.01]}, train={"steps": 1000, "batch": 64, "learning_rate": 1e-2}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_models_of_other_sizes_learn(name):
+    loaded = load_spec(LARGE[name])
+    result = trained(LARGE[name])
+    n, m = loaded.model.features, loaded.model.hidden
+    assert result["W"].shape == (loaded.instances, m, n)
+    probability = np.broadcast_to(loaded.evaluate("feature_probability"), (loaded.instances, n))
+    keep_best = np.sort(theory.variance(probability), axis=1)[:, : n - m].sum(1)
+    assert np.all(result["loss"] < keep_best), "worse than keeping m features and the mean of the others"
+
+
+def test_linear_models_reach_the_projector():
+    raw = plain_spec(
+        6, 2, model={"activation": "linear"}, train={"steps": 3000, "loss": "exact", "learning_rate": 1e-2}
+    )
+    raw["instance"]["importance"] = {"first": 1.0, "ratio": 0.7}
+    raw["train"]["schedule"] = "cosine"
+    result = trained(raw)
+    gram = np.swapaxes(result["W"], 1, 2) @ result["W"]
+    np.testing.assert_allclose(gram, np.broadcast_to(np.diag([1, 1, 0, 0, 0, 0]), gram.shape), atol=1e-3)
+    np.testing.assert_allclose(result["loss"], theory.variance(0.3) * (0.7 ** np.arange(2, 6)).sum(), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"optimizer": "adam"},
+        {"optimizer": "adamw", "weight_decay": 1e-4},
+        {"optimizer": "sgd", "learning_rate": 0.3, "momentum": 0.9},
+        {"optimizer": "rmsprop"},
+    ],
+    ids=lambda t: t["optimizer"],
+)
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_every_optimizer_and_schedule_reaches_the_antipodal_minimum(train, schedule):
+    raw = small_spec(train={"steps": 1500, "loss": "exact", "schedule": schedule, **train})
+    raw["axes"] = {"replica": {"count": 8}}
+    raw["instance"] = {"feature_probability": 0.2, "init_scale": 0.8}
+    best = trained(raw)["loss"].min()
+    assert best == pytest.approx(2 * 0.2**2 / 6, rel=0.05)
+
+
+def test_families_to_come_need_only_model_and_spec(monkeypatch):
+    """An untied decoder with a hidden activation and absolute value as target, registered from outside."""
+    untied = model.Family(
+        dims={"W": ("hidden", "feature"), "V": ("feature", "hidden"), "b": ("feature",)},
+        init=lambda normals, instance: {k: instance.init_scale * v for k, v in normals.items()},
+        apply=lambda p, x, f: model.elementwise(f, p["V"] @ model.elementwise(f, p["W"] @ x) + p["b"]),
+        target=lambda x: abs(x),
+        directions=None,
+        elementwise=True,
+    )
+    monkeypatch.setitem(model.FAMILIES, "untied-abs", untied)
+    monkeypatch.setattr(spec, "FAMILIES", (*spec.FAMILIES, "untied-abs"))
+    rule = dict(spec.Model.__dataclass_fields__["family"].metadata, of=spec.FAMILIES)
+    monkeypatch.setattr(spec.Model.__dataclass_fields__["family"], "metadata", rule)
+    raw = plain_spec(3, 3, model={"family": "untied-abs"}, train={"steps": 800, "batch": 64, "learning_rate": 1e-2})
+    run = run_sweep(raw | {"record": {"measures": ["loss", "norm"], "steps": [1, 800]}})
+    assert run.dataset["V"].dims == ("replica", "feature", "hidden")
+    losses = run.dataset["history_loss"].to_numpy()
+    assert losses[:, 1].min() < 0.5 * losses[:, 0].min()
+    assert "history_norm" not in run.dataset
+    with pytest.raises(RunError, match="no directions"):
+        phase_map(run.dataset)
+
+
+def test_trained_linear_models_split_at_importance_one():
+    raw = small_spec(model={"activation": "linear"}, train={"steps": 3000, "batch": 64})
+    raw["axes"]["extra_importance"] = {"values": [0.5, 0.8, 1.25, 2.0]}
+    raw["axes"]["replica"] = {"count": 4}
+    phase = phase_map(run_sweep(raw).dataset)["phase"].to_numpy()
+    assert phase.tolist() == [[1, 1, 2, 2]] * 2  # first only, then second only, at either probability

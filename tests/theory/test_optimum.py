@@ -1,0 +1,123 @@
+"""Exact optima against SciPy's best of many starts, random starts and closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import optimize
+
+from tmsjax import theory
+from tmsjax.models import expected
+from tmsjax.theory import optimum
+
+compiled = jax.jit(jax.value_and_grad(expected.relu_loss, argnums=(0, 1)), static_argnums=4)
+
+
+def test_exact_optimum_is_scipys_best_of_many_starts():
+    cells = [(0.1, 0.05), (0.5, 0.3), (0.5, 0.6), (1.0, 0.7), (1.0, 1.0), (3.0, 0.45), (10.0, 0.2)]
+    importance = np.array([[1.0, r] for r, _ in cells])
+    probability = np.array([[p, p] for _, p in cells])
+    ours = optimum.exact_optimum(importance, probability)
+    assert ours.gradient.max() < 1e-6
+    for k in range(len(cells)):
+        best = scipys(optimum.Problem(2, 1), importance[k], probability[k])
+        assert ours.loss[k] == pytest.approx(best, rel=1e-9)
+        assert expected.relu_loss(ours.W[k], ours.b[k], importance[k], probability[k]) == pytest.approx(ours.loss[k])
+
+
+def test_exact_optimum_with_two_hidden_dimensions_is_lossless_when_dense():
+    best = optimum.exact_optimum(np.array([[1.0, 0.5]]), np.array([[1.0, 1.0]]), hidden=2)
+    assert best.loss[0] < 1e-10
+
+
+def test_exact_optimum_beats_every_candidate():
+    r, p = (g.reshape(-1) for g in np.meshgrid(np.geomspace(0.1, 10, 9), np.geomspace(1, 0.01, 9)))
+    importance, probability = np.stack([np.ones_like(r), r], 1), np.stack([p, p], 1)
+    best = optimum.exact_optimum(importance, probability)
+    assert np.all(best.loss <= theory.candidate_losses(importance, probability).min(1) * (1 + 1e-12))
+
+
+def test_optimum_refuses_other_shapes():
+    with pytest.raises(ValueError, match="must be"):
+        optimum.exact_optimum(np.ones((3, 2)), np.ones((2, 2)))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"importance": np.ones((1, 4))},
+        {"importance": np.ones((0, 2))},
+        {"importance": [[1.0, -1.0]]},
+        {"hidden": 0},
+        {"hidden": 1.5},
+        {"random_starts": -1},
+    ],
+)
+def test_optimum_refuses_what_it_cannot_do(given):
+    arguments = {"importance": [[1.0, 1.0]], **given}
+    shape = np.shape(arguments["importance"])
+    with pytest.raises(ValueError, match="must be"):
+        optimum.exact_optimum(feature_probability=np.full(shape, 0.5), **arguments)
+
+
+def scipys(problem: optimum.Problem, importance, probability, starts: int = 20) -> float:
+    """The least loss of BFGS, with jax's gradient in float64, from normal starts."""
+
+    def loss(t):
+        W, b = problem.unpack(t)
+        value, slopes = compiled(*(jnp.asarray(v, float) for v in (W, b, importance, probability)), problem.tied)
+        return float(value), np.asarray(problem.pack(*map(np.asarray, slopes)), float)
+
+    begin = np.random.default_rng(0).normal(size=(starts, problem.size)) * 0.8
+    with jax.enable_x64(True):
+        return min(optimize.minimize(loss, s, method="BFGS", jac=True, options={"gtol": 1e-9}).fun for s in begin)
+
+
+@pytest.mark.parametrize(
+    ("importance", "probability"),
+    [([1, 1, 0.2], 0.3), ([1, 1, 1], 0.6)],
+)
+def test_exact_optimum_of_three_features_is_scipys(importance, probability):
+    ours = optimum.exact_optimum([importance], [[probability] * 3])
+    assert ours.gradient[0] < 1e-7
+    assert ours.loss[0] == pytest.approx(scipys(optimum.Problem(3, 2), importance, [probability] * 3), rel=1e-6)
+    W, b = ours.W[0], ours.b[0]
+    assert expected.relu_loss(W, b, np.array(importance), np.full(3, probability)) == pytest.approx(ours.loss[0])
+
+
+@pytest.mark.parametrize("options", [{"tied": True}, {"bias": False}, {"tied": True, "bias": False}])
+def test_exact_optimum_of_tied_features_and_without_bias_is_scipys(options):
+    cells = [(0.3, 0.2), (0.9, 0.5), (1.0, 0.9)]
+    importance, probability = np.array([[1.0, r] for r, _ in cells]), np.array([[p, p] for _, p in cells])
+    ours = optimum.exact_optimum(importance, probability, **options)
+    problem = optimum.Problem(2, 1, **options)
+    for k in range(len(cells)):
+        assert ours.loss[k] == pytest.approx(scipys(problem, importance[k], probability[k]), rel=1e-6)
+        if not problem.bias:
+            assert (ours.b[k] == 0).all()
+
+
+def test_random_starts_find_nothing_better():
+    r, p = (g.reshape(-1) for g in np.meshgrid(np.geomspace(0.1, 10, 7), np.geomspace(1, 0.01, 7)))
+    inputs = np.stack([np.ones_like(r), r], 1), np.stack([p, p], 1)
+    ours, more = optimum.exact_optimum(*inputs), optimum.exact_optimum(*inputs, random_starts=50)
+    assert (ours.starts, more.starts) == (8, 58)
+    np.testing.assert_allclose(ours.loss, more.loss, rtol=1e-9)
+
+
+def test_second_best_minimum_is_the_other_branch():
+    """At r = 0.5 and p = 0.3 the antipodal solution is best and the dedicated one, of loss r v(p), second."""
+    best = optimum.exact_optimum([[1.0, 0.5]], [[0.3, 0.3]])
+    assert best.W[0, 0, 0] * best.W[0, 0, 1] < -0.5
+    assert best.second_loss[0] == pytest.approx(0.5 * theory.variance(0.3), rel=1e-9)
+
+
+def test_dense_unequal_features_have_one_minimum():
+    """At p = 1 and r = 0.2 only the major feature is kept, and keeping the minor one instead is a saddle."""
+    best = optimum.exact_optimum([[1.0, 0.2]], [[1.0, 1.0]])
+    assert best.loss[0] == pytest.approx(0.2 / 12, rel=1e-9)
+    assert np.isnan(best.second_loss[0])
+    problem, saddle = optimum.Problem(2, 1), np.array([[0.0, 1.0, 0.5, 0.0]])
+    inputs = np.array([[1.0, 0.2]]), np.ones((1, 2))
+    assert np.linalg.norm(optimum.loss_and_gradient(problem, saddle, *inputs)[1]) < 1e-9
+    assert np.linalg.eigvalsh(optimum.hessian(problem, saddle, *inputs))[0, 0] < -0.05

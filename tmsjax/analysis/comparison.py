@@ -1,0 +1,200 @@
+"""Comparison of a run with theory: exact maps computed once and stored, agreement as JSON and as a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from tmsjax.analysis import phases
+from tmsjax.errors import RunError
+from tmsjax.kinds import ACTIVATIONS, FAMILIES, REPLICA, VALUES
+from tmsjax.runs import Run, open_run, read_dataset, write_dataset, write_json, write_text
+from tmsjax.spec import static
+
+MOST_FEATURES = 3  # of models whose exact optimum is known
+
+
+def theory_phases(dataset: xr.Dataset, exact: xr.Dataset | None) -> dict[str, np.ndarray]:
+    """The theories that apply to a run, by name.
+
+    "candidate": the best of the paper's solutions, for relu models with m = n - 1. "exact": the exact optimum, where
+    `exact` holds it, and for linear models.
+    """
+    spec = phases.spec_of(dataset)
+    independent = spec.data.activity == "independent"
+    stored = {} if exact is None else {"exact": exact["phase"].to_numpy()}
+    # None where a stored run names what is not known here
+    family, activation, values = (
+        FAMILIES.get(spec.model.family),
+        ACTIVATIONS.get(spec.model.activation),
+        VALUES.get(spec.data.values),
+    )
+    if family is None or activation is None or values is None or not phases.same_inputs(dataset):
+        return stored
+    if not (family.gram_only and family.bias):
+        return stored
+    if spec.exact_loss == "linear" and independent and spec.data.values == "uniform":
+        return {"exact": phases.linear_phases(dataset)} if phases.same_variances(dataset) else {}
+    out = {}
+    square = 1 <= spec.model.hidden == spec.model.features - 1
+    if activation.exact == "relu" and independent and square and values.least is not None:
+        out["candidate"] = phases.candidate_phases(dataset)
+    return out | stored
+
+
+def exact_map(dataset: xr.Dataset) -> xr.Dataset | None:
+    """The exact optimum of every cell: phase, W, b, loss, gradient, loss of the second-best minimum (NaN where none was
+    found). None where no exact theory is known: relu, 2 or 3 features and uniform values have one."""
+    spec = phases.spec_of(dataset)
+    if spec.exact_loss != "relu" or spec.model.features > MOST_FEATURES or not phases.same_inputs(dataset):
+        return None
+    from tmsjax.theory import exact_optimum
+
+    importance, probability = phases.cell_inputs(dataset)
+    shape, n = importance.shape[:-1], importance.shape[-1]
+    best = exact_optimum(
+        importance.reshape(-1, n),
+        probability.reshape(-1, n),
+        hidden=spec.model.hidden,
+        activity=spec.data.activity,
+        bias=FAMILIES[spec.model.family].bias,
+        **dict(static(spec.data.options)),
+    )
+    dims = [str(d) for d in dataset["loss"].dims if d != REPLICA]
+    W = best.W.reshape(*shape, *best.W.shape[1:])
+    per_cell = {name: getattr(best, name) for name in ("loss", "gradient", "second_loss")}
+    return xr.Dataset(
+        {
+            "phase": (dims, phases.phases_of(W, phases.layout(spec))),
+            "W": ([*dims, "hidden", "feature"], W),
+            "b": ([*dims, "feature"], best.b.reshape(*shape, n)),
+            **{name: (dims, values.reshape(shape)) for name, values in per_cell.items()},
+        },
+        {d: dataset[d] for d in dims},
+        {"spec": dataset.attrs["spec"], "starts": best.starts},
+    )
+
+
+def compare_run(run: Run | str | Path, select: str = "best") -> dict:
+    """Compares a run with every theory that applies; the result of `phases.compare`, with loss ratios.
+
+    In a run directory it also writes theory.nc (kept and reused), comparison.json and report.md.
+    """
+    run = run if isinstance(run, Run) else open_run(run)
+    dataset = run.dataset
+    exact = stored_exact_map(run)
+    if exact is None and (exact := exact_map(dataset)) is not None and run.directory is not None:
+        write_dataset(run.directory.path / "theory.nc", exact)
+    trained = phases.phase_map(dataset, select)
+    result = phases.compare(trained, theory_phases(dataset, exact))
+    if exact is not None:
+        ratio = (trained["loss"] / exact["loss"]).to_numpy()
+        ratio = ratio[np.isfinite(ratio)]
+        if ratio.size:
+            quantiles = {str(q): float(np.quantile(ratio, q)) for q in (0.0, 0.5, 0.9, 0.99, 1.0)}
+            result["exact"]["loss_ratio_quantiles"] = quantiles
+        result["exact"]["starts"] = int(exact.attrs["starts"])
+        result["exact"]["largest_gradient"] = float(exact["gradient"].max())
+    if run.directory is not None:
+        write_json(run.directory.path / "comparison.json", result)
+        text = report(run, result)
+        write_text(run.directory.path / "report.md", text)
+    return result
+
+
+def plotted(run: Run, select: str) -> tuple[xr.Dataset, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What the figures show: the map, theory's phases and theory's weights W; the exact ones only if stored.
+
+    Raises RunError where the run is no map over two axes, or over three, one panel for each value of the third.
+    """
+    dataset = run.dataset
+    trained = phases.phase_map(dataset, select)
+    third = phases.other_axes(trained)
+    if len(third) > 1 or not phases.is_map(trained.isel({axis: 0 for axis in third})):
+        have = ", ".join(map(str, trained["phase"].dims)) or "none"
+        needs = "two axes of numbers in rising or falling order, and at most one more besides replica"
+        raise RunError(f"a phase map needs {needs}; {run.spec.name} has: {have}")
+    exact = stored_exact_map(run)
+    theories = theory_phases(dataset, exact)
+    weights = {}
+    if "candidate" in theories:
+        weights["candidate"] = phases.candidate_weights(dataset)
+    if exact is not None:
+        weights["exact"] = exact["W"].to_numpy()
+    return trained, theories, weights
+
+
+def stored_exact_map(run: Run) -> xr.Dataset | None:
+    """The exact map in theory.nc, if there is one and it is this run's."""
+    path = run.directory.path / "theory.nc" if run.directory else None
+    try:
+        stored = read_dataset(path) if path and path.exists() else None
+    except RunError:  # it can be computed again
+        stored = None
+    return stored if stored is not None and stored.attrs["spec"] == run.dataset.attrs["spec"] else None
+
+
+def report(run: Run, result: dict) -> str:
+    """A short readable report in Markdown."""
+    spec = run.spec
+    info = run.directory.info() if run.directory else {}
+    axes = " x ".join(f"{len(a)} {a.name}" for a in spec.axes)
+    lines = [
+        f"# {spec.name}",
+        "",
+        f"{spec.instances:,} models ({axes}), {spec.train.steps} steps of {spec.train.optimizer}.",
+    ]
+    if info:
+        seconds = info["seconds_of_training"]
+        samples = spec.instances * spec.train.steps * (spec.train.batch if spec.train.loss == "sampled" else 1)
+        unit = "samples" if spec.train.loss == "sampled" else "model-steps"
+        lines.append(f"Trained in {seconds:.1f} s on {info['device']}: {samples / max(seconds, 1e-9):.2e} {unit}/s.")
+    lines += [
+        "",
+        f"Selection: {result['select']}. Cells: {result['cells']:,}, masked: {result['masked_cells']}.",
+    ]
+    lines.append(
+        f"Diverged models: {result['diverged_models']}. Inits within 1 % of their cell's best loss: "
+        f"{result['mean_success']:.1%} on average."
+    )
+    counts = ", ".join(f"{n} {c:,}" for n, c in zip(result["phases"], result["trained_cells"], strict=True))
+    lines += ["", f"Trained phases: {counts}."]
+    for name in ("candidate", "exact"):
+        if name in result:
+            lines += ["", f"## {name.capitalize()} theory", "", *_theory_lines(result, result[name])]
+    if "exact" not in result:
+        rest = "" if "candidate" in result else " Nothing was compared."
+        lines += ["", f"No exact theory is known for this model.{rest}"]
+    return "\n".join(lines) + "\n"
+
+
+def _theory_lines(result: dict, part: dict) -> list[str]:
+    names = result["phases"]
+    lines = [f"Cells that agree: {part['agreement']:.2%}." if part["agreement"] is not None else "No usable cells."]
+    distance = part["boundary_distance"]
+    if distance:
+        cell = " x ".join(f"{c:.4f}" for c in distance["cell"])
+        there, back = distance["theory_to_trained"], distance["trained_to_theory"]
+        lines.append(
+            f"Distance between phase boundaries in {distance['units']} (a cell is {cell}): from theory's to the "
+            f"trained mean {there['mean']:.4f}, largest {there['maximum']:.4f}; from the trained to theory's mean "
+            f"{back['mean']:.4f}, largest {back['maximum']:.4f} (a single wrong cell far away counts there)."
+        )
+    if "loss_ratio_quantiles" in part:
+        q = part["loss_ratio_quantiles"]
+        lines.append(
+            f"Trained loss over the exact minimum: smallest {q['0.0']:.6f}, median {q['0.5']:.4f}, "
+            f"99 % below {q['0.99']:.4f}, largest {q['1.0']:.4f}."
+        )
+    if "starts" in part:
+        lines.append(
+            f"Exact minima: best of {part['starts']} descents a cell; "
+            f"largest gradient left {part['largest_gradient']:.1e}."
+        )
+    lines += ["", "| theory \\ trained | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    lines += [
+        f"| {n} | " + " | ".join(f"{v:,}" for v in row) + " |" for n, row in zip(names, part["confusion"], strict=True)
+    ]
+    return lines

@@ -1,0 +1,85 @@
+"""What models do with their features: results -> Dataset of measures, best model of each cell, components. No jax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from tmsjax.analysis import phases, polytopes
+from tmsjax.errors import RunError
+from tmsjax.kinds import MEASURES, REPLICA, REPRESENTED
+from tmsjax.kinds.measures import TINY, norms, superposition
+
+COMPONENTS = ("not represented", *polytopes.POLYTOPES, polytopes.OTHER)
+
+
+def measures(results: Any) -> xr.Dataset:
+    """A dataset of results (or a run's), without history, with measures of every model; of a diverged one NaN.
+
+    Every measure of W in kinds.MEASURES, those that users added included, over its own dimensions: norm, superposition,
+    dimensionality (..., feature), represented, frobenius, dimensions_per_feature (...); and class (..., feature), the
+    index into FEATURE_CLASSES, -1 where the model diverged.
+    """
+    dataset: xr.Dataset = results if isinstance(results, xr.Dataset) else results.dataset
+    phases.spec_of(dataset)  # no shard
+    if not dataset.attrs["directions"]:
+        raise RunError("these models have no directions W to measure")
+    dims = [str(d) for d in dataset["loss"].dims]
+    ok = dataset["status"].to_numpy() == 0
+    W = dataset["W"].transpose(*dims, "hidden", "feature").to_numpy().astype(np.float64)
+    W = np.where(ok[..., None, None], W, 0)
+    classes = phases.classify(norms(W), superposition(W), W.shape[-2])
+    hide = np.where(ok, 1.0, np.nan)
+
+    def measured(function: Any) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = np.asarray(function(W), np.float64)
+        return values * hide.reshape(hide.shape + (1,) * (values.ndim - hide.ndim))
+
+    of_W = {name: m for name, m in MEASURES.items() if m.function is not None and name != "W"}
+    params = [name for name in ("W", "b") if name in dataset]
+    return dataset.drop_dims("step", errors="ignore").assign(
+        {name: dataset[name].where(dataset["status"] == 0) for name in params}
+        | {name: ([*dims, *m.dims], measured(m.function)) for name, m in of_W.items()}
+        | {"class": ([*dims, "feature"], np.where(ok[..., None], classes, phases.MASKED).astype(np.int8))}
+    )
+
+
+def best(measured: xr.Dataset) -> xr.Dataset:
+    """`measures` without replica: of every cell the model of lowest noise-free loss that did not diverge.
+
+    Where the replicas of a cell differ in importances or probabilities (`permute = "replica"`) their losses cannot be
+    compared: of such a cell it is the first that did not diverge.
+    """
+    if REPLICA not in measured.dims:
+        return measured
+    ok = measured["status"] == 0
+    index = measured["loss"].where(ok).fillna(np.inf).argmin(REPLICA)
+    for name in ("instance_importance", "instance_feature_probability"):
+        same = (measured[name] == measured[name].isel({REPLICA: 0})).all([REPLICA, "feature"])
+        index = index.where(same, ok.argmax(REPLICA))
+    return measured.isel({REPLICA: index}).drop_vars(REPLICA)
+
+
+def in_one_frame(W: np.ndarray) -> np.ndarray:
+    """W (..., 2, n) turned, and mirrored where needed: the first represented feature points along the first axis, the
+    first one across it upwards. The loss leaves that free."""
+    first = np.argmax(norms(W) >= REPRESENTED, axis=-1)[..., None, None]
+    x, y = np.moveaxis(np.take_along_axis(W, first, axis=-1)[..., 0], -1, 0)
+    length = np.maximum(np.hypot(x, y), TINY)
+    turn = np.stack([np.stack([x, y], -1), np.stack([-y, x], -1)], -2) / length[..., None, None]
+    along, across = np.moveaxis(turn @ W, -2, 0)
+    next_ = np.argmax(np.abs(across) >= REPRESENTED, axis=-1)[..., None]
+    return np.stack([along, across * np.where(np.take_along_axis(across, next_, axis=-1) < 0, -1, 1)], axis=-2)
+
+
+def component_kinds(W: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """One model's feature graph W (m, n): its components, and each feature's index into COMPONENTS (n,)."""
+    represented = norms(W) >= REPRESENTED
+    parts = polytopes.components(W, represented)
+    kinds = np.zeros(W.shape[-1], np.int8)
+    for part in parts:
+        kinds[part] = COMPONENTS.index(polytopes.recognise(W[:, part]))
+    return parts, kinds

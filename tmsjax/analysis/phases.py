@@ -1,0 +1,315 @@
+"""From results to phase maps, and from maps to agreement with theory: Dataset -> Dataset. No jax.
+
+Selection among the replicas of a cell:
+  best   the replica of lowest noise-free loss
+  paper  drop diverged, drop the worst, average norm and gated superposition, then classify
+         (paper: "average over the results, discarding the model with the highest loss")
+  vote   each replica's phase counts once; plurality, a tie is "none"
+  single the first replica that did not diverge
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import contourpy
+import numpy as np
+import xarray as xr
+from scipy.spatial import cKDTree
+
+from tmsjax import theory
+from tmsjax.errors import RunError
+from tmsjax.kinds import REPLICA, REPRESENTED, measures
+from tmsjax.spec import SELECTIONS, Spec, stored_spec
+
+SUPERPOSED = 0.1  # superposition from which a represented feature counts as sharing (m > 1)
+SUCCESS = 1.01  # an init succeeded when its loss is at most this times the cell's best
+MASKED = -1  # no replica of the cell is usable
+
+FEATURE_CLASSES = ("not represented", "dedicated", "superposition")
+TWO_FEATURE_PHASES = ("none", "first only", "second only", "superposition")
+SIGNED_PHASES = ("none", "first only", "second only", "antipodal", "same sign")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which dimensions of a map lie along y and x, which feature it shows, and the names of its phases."""
+
+    y: str | None
+    x: str | None
+    feature: int
+    phases: tuple[str, ...]
+
+
+def spec_of(dataset: xr.Dataset) -> Spec:
+    """The spec that a dataset of results carries. Raises RunError for a shard's, which has no axes yet."""
+    if "instance" in dataset.dims:
+        raise RunError("this is a shard, a part of a sweep: `tmsjax merge` puts all shards together")
+    return stored_spec(dataset.attrs["spec"], "dataset")
+
+
+def layout(spec: Spec) -> Layout:
+    y, x = spec.map_axes
+    two = spec.model.hidden == 1 and spec.model.features == 2
+    return Layout(y, x, spec.mapped_feature, TWO_FEATURE_PHASES if two else FEATURE_CLASSES)
+
+
+def classify(norm: np.ndarray, superposition: np.ndarray, hidden: int) -> np.ndarray:
+    """Index into FEATURE_CLASSES of every feature, shape (..., n) like both arguments.
+
+    hidden = 1: represented features share the one dimension as soon as there are two of them.
+    hidden > 1: a represented feature is in superposition from SUPERPOSED on.
+    """
+    represented = norm >= REPRESENTED
+    shared = represented.sum(-1, keepdims=True) >= 2 if hidden == 1 else superposition >= SUPERPOSED
+    return np.where(represented, np.where(shared, 2, 1), 0).astype(np.int8)
+
+
+def cell_phases(classes: np.ndarray, shown: Layout) -> np.ndarray:
+    """Index into `shown.phases` from the classes of all features (..., n)."""
+    if shown.phases is FEATURE_CLASSES:
+        return classes[..., shown.feature]
+    represented = classes > 0
+    return (represented[..., 0] + 2 * represented[..., 1]).astype(np.int8)
+
+
+def phases_of(W: np.ndarray, shown: Layout) -> np.ndarray:
+    """Phases of models W (..., m, n)."""
+    return cell_phases(classify(measures.norms(W), measures.superposition(W), W.shape[-2]), shown)
+
+
+def signed_phases(W: np.ndarray) -> np.ndarray:
+    """Index into SIGNED_PHASES of models W (..., 1, 2): superposition told apart by the sign of w1 w2."""
+    represented = np.abs(W[..., 0, :]) >= REPRESENTED
+    same = represented.all(-1) & (W[..., 0, 0] * W[..., 0, 1] > 0)
+    return (represented[..., 0] + 2 * represented[..., 1] + same).astype(np.int8)
+
+
+def phase_map(results: Any, select: str = "best") -> xr.Dataset:
+    """One phase per cell, from a run or its dataset. Variables over the axes other than replica:
+
+    phase (int8 with flag_meanings; -1 where every replica diverged), norm and superposition (..., feature),
+    loss of the best replica, success (share of inits within 1 % of it), failed (number of diverged replicas).
+    """
+    if select not in SELECTIONS:
+        raise ValueError(f"select must be one of {', '.join(SELECTIONS)}, not {select!r}")
+    dataset: xr.Dataset = results if isinstance(results, xr.Dataset) else results.dataset
+    if not dataset.attrs["directions"]:
+        raise RunError("these models have no directions W to map")
+    spec = spec_of(dataset)
+    shown = layout(spec)
+    dims = [a.name for a in spec.axes if a.name != REPLICA]
+    W, loss, ok = _by_replica(dataset, dims)
+    norm, superposition = measures.norms(W), measures.superposition(W)
+    gated = np.where(norm >= REPRESENTED, superposition, 0)
+    ranked = np.where(ok, loss, np.inf)
+    usable = ok.any(-1)
+    if select in ("best", "single"):
+        best = np.argmin(ranked, axis=-1) if select == "best" else np.argmax(ok, axis=-1)
+        norm, superposition = _take(norm, best), _take(superposition, best)
+        classes = classify(norm, superposition, W.shape[-2])
+        phase = cell_phases(classes, shown)
+    elif select == "paper":
+        keep = _without_worst(ranked)
+        norm, superposition = _mean(norm, keep), _mean(gated, keep)
+        phase = cell_phases(classify(norm, superposition, W.shape[-2]), shown)
+    else:
+        votes = cell_phases(classify(norm, superposition, W.shape[-2]), shown)
+        phase, winners = _plurality(votes, ok, len(shown.phases))
+        norm, superposition = _mean(norm, winners), _mean(gated, winners)
+    best_loss = np.min(ranked, axis=-1)
+    with np.errstate(invalid="ignore"):
+        success = np.mean(ranked <= SUCCESS * best_loss[..., None], axis=-1)
+    phase = np.where(usable, phase, MASKED).astype(np.int8)
+    hide = np.where(usable, 1.0, np.nan)
+    flags = {"flag_values": list(range(len(shown.phases))), "flag_meanings": _flag_words(shown.phases)}
+    return xr.Dataset(
+        {
+            "phase": (dims, phase, flags),
+            "norm": ([*dims, "feature"], norm * hide[..., None]),
+            "superposition": ([*dims, "feature"], superposition * hide[..., None]),
+            "loss": (dims, best_loss * hide),
+            "success": (dims, success * hide),
+            "failed": (dims, (~ok).sum(-1)),
+        },
+        {d: dataset[d] for d in dims},
+        {"spec": dataset.attrs["spec"], "select": select},
+    )
+
+
+def _flag_words(names: tuple[str, ...]) -> str:
+    return " ".join(name.replace(" ", "_") for name in names)
+
+
+def _by_replica(dataset: xr.Dataset, dims: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """W (..., replica, m, n), loss and "is ok" (..., replica), with replica an axis of length 1 if there is none."""
+    if REPLICA not in dataset.dims:
+        dataset = dataset.expand_dims(REPLICA)
+    W = dataset["W"].transpose(*dims, REPLICA, "hidden", "feature").to_numpy().astype(np.float64)
+    ok = dataset["status"].transpose(*dims, REPLICA).to_numpy() == 0
+    return np.where(ok[..., None, None], W, 0), dataset["loss"].transpose(*dims, REPLICA).to_numpy(), ok
+
+
+def _take(values: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """values (..., replica, feature) at one replica per cell."""
+    return np.take_along_axis(values, index[..., None, None], axis=-2)[..., 0, :]
+
+
+def _without_worst(ranked: np.ndarray) -> np.ndarray:
+    """Which replicas remain (..., replica): the finite ones but the highest; a single one stays."""
+    finite = np.isfinite(ranked)
+    worst = np.argmax(np.where(finite, ranked, -np.inf), axis=-1)
+    drop = np.arange(ranked.shape[-1]) == worst[..., None]
+    return finite & ~(drop & (finite.sum(-1, keepdims=True) > 1))
+
+
+def _mean(values: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """Mean of values (..., replica, feature) over the replicas to keep; 0 where there are none."""
+    return (values * keep[..., None]).sum(-2) / np.maximum(keep.sum(-1), 1)[..., None]
+
+
+def _plurality(votes: np.ndarray, ok: np.ndarray, phases: int) -> tuple[np.ndarray, np.ndarray]:
+    """The phase with most votes (0 on a tie), and which replicas voted for it."""
+    counts = np.stack([((votes == k) & ok).sum(-1) for k in range(phases)], axis=-1)
+    winner = np.argmax(counts, axis=-1)
+    tie = (counts == counts.max(-1, keepdims=True)).sum(-1) > 1
+    winner = np.where(tie, 0, winner)
+    return winner, (votes == winner[..., None]) & ok
+
+
+def same_inputs(dataset: xr.Dataset) -> bool:
+    """Whether all replicas of a cell have the same importances and probabilities, so that theory can speak of cells."""
+    if REPLICA not in dataset.dims:
+        return True
+    names = ("instance_importance", "instance_feature_probability")
+    return all(bool((dataset[n] == dataset[n].isel({REPLICA: 0})).all()) for n in names)
+
+
+def cell_inputs(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """(importance, feature_probability) of every cell, (..., feature), axes other than replica; float64."""
+    first = dataset.isel({REPLICA: 0}) if REPLICA in dataset.dims else dataset
+    values = (first[f"instance_{name}"].to_numpy() for name in ("importance", "feature_probability"))
+    importance, probability = values
+    return importance.astype(np.float64), probability.astype(np.float64)
+
+
+def candidate_weights(dataset: xr.Dataset) -> np.ndarray:
+    """W (..., m, n) of the candidate of lowest loss in every cell; relu models with m = n - 1."""
+    return theory.candidate_weights(*cell_inputs(dataset), spec_of(dataset).data.values)
+
+
+def candidate_phases(dataset: xr.Dataset) -> np.ndarray:
+    """The phase of the candidate of lowest loss in every cell; relu models with m = n - 1."""
+    return phases_of(candidate_weights(dataset), layout(spec_of(dataset)))
+
+
+def linear_phases(dataset: xr.Dataset) -> np.ndarray:
+    """The exact phase of a linear model with independent features: the m of largest importance x variance are kept.
+
+    For features of one probability, or n = 2, m = 1. Where they tie exactly every direction is optimal.
+    """
+    spec = spec_of(dataset)
+    importance, probability = cell_inputs(dataset)
+    worth = importance * theory.variance(probability)
+    rank = np.argsort(np.argsort(-worth, axis=-1, kind="stable"), axis=-1)
+    kept = rank < spec.model.hidden
+    return cell_phases(kept.astype(np.int8), layout(spec))
+
+
+def same_variances(dataset: xr.Dataset) -> bool:
+    """Whether `linear_phases` holds: all features of a cell have one probability, or n = 2 and m = 1."""
+    probability = cell_inputs(dataset)[1]
+    spec = spec_of(dataset)
+    return bool(np.all(probability == probability[..., :1])) or (spec.model.features, spec.model.hidden) == (2, 1)
+
+
+def compare(trained: xr.Dataset, theories: dict[str, np.ndarray]) -> dict:
+    """Agreement of a phase map with each theory's phases (arrays shaped as trained.phase).
+
+    For each: the share of usable cells whose phase is the same, the confusion table (rows: theory, columns: trained),
+    and the distance between the phase boundaries, in decades along logarithmic axes.
+    """
+    shown = layout(spec_of(trained))
+    phase = trained["phase"].to_numpy()
+    usable = phase != MASKED
+    out: dict = {
+        "select": trained.attrs["select"],
+        "cells": int(phase.size),
+        "masked_cells": int((~usable).sum()),
+        "diverged_models": int(trained["failed"].sum()),
+        "mean_success": float(trained["success"].mean()),
+        "phases": list(shown.phases),
+        "trained_cells": [int((phase == k).sum()) for k in range(len(shown.phases))],
+    }
+    for name, expected in theories.items():
+        pairs = expected[usable] * len(shown.phases) + phase[usable]
+        table = np.bincount(pairs, minlength=len(shown.phases) ** 2).reshape(len(shown.phases), -1)
+        out[name] = {
+            "agreement": float(np.mean(expected[usable] == phase[usable])) if usable.any() else None,
+            "confusion": table.tolist(),
+            "boundary_distance": boundary_distance(trained, expected),
+        }
+    return out
+
+
+def boundary_distance(trained: xr.Dataset, expected: np.ndarray) -> dict | None:
+    """Distances between the trained map's phase boundaries and the theory's: mean and maximum, each way.
+
+    A trained cell that is wrong far from any boundary makes a boundary of its own: it counts in trained_to_theory only.
+    None where the map is not two-dimensional or one of the two has no boundary.
+    """
+    shown = layout(spec_of(trained))
+    if not is_map(trained) or min(trained["phase"].shape) < 2:
+        return None
+    x, y, units = scaled_axes(trained, shown)
+    order = trained["phase"].dims == (shown.y, shown.x)
+    maps = [m if order else m.T for m in (trained["phase"].to_numpy(), expected)]
+    ours, theirs = (np.concatenate([np.empty((0, 2)), *boundaries(x, y, m)]) for m in maps)
+    if not len(ours) or not len(theirs):
+        return None
+    ways = {"theory_to_trained": (ours, theirs), "trained_to_theory": (theirs, ours)}
+    distances = {name: cKDTree(goal).query(points)[0] for name, (goal, points) in ways.items()}
+    return {
+        "units": units,
+        "cell": [float(np.abs(np.diff(x)).mean()), float(np.abs(np.diff(y)).mean())],
+        **{name: {"mean": float(d.mean()), "maximum": float(d.max())} for name, d in distances.items()},
+    }
+
+
+def other_axes(trained: xr.Dataset) -> list[str]:
+    """The dimensions of a phase map beside its y and x."""
+    shown = layout(spec_of(trained))
+    return [str(d) for d in trained["phase"].dims if d not in (shown.y, shown.x)]
+
+
+def is_map(trained: xr.Dataset) -> bool:
+    """Whether a phase map has two dimensions, with numbers that rise or fall along both."""
+    coordinates = [trained[d].to_numpy() for d in trained["phase"].dims]
+    numbers = all(np.issubdtype(c.dtype, np.number) for c in coordinates)
+    return len(coordinates) == 2 and numbers and all(len(set(np.sign(np.diff(c)))) <= 1 for c in coordinates)
+
+
+def scaled_axes(dataset: xr.Dataset, shown: Layout) -> tuple[np.ndarray, np.ndarray, str]:
+    """(x, y) coordinates, as log10 if both axes are positive and logarithmic in the spec, and their units."""
+    x, y = (dataset[name].to_numpy().astype(np.float64) for name in (shown.x, shown.y))
+    if all(is_log(spec_of(dataset), name) for name in (shown.x, shown.y)):
+        return np.log10(x), np.log10(y), "decades"
+    return x, y, "axis units"
+
+
+def is_log(spec: Spec, axis: str | None) -> bool:
+    return axis is not None and any(key == "log" for key, _ in spec.axis[axis].source)
+
+
+def boundaries(x: np.ndarray, y: np.ndarray, phase: np.ndarray) -> list[np.ndarray]:
+    """Polylines (k, 2) between the phases of a map (y, x), each border once: contours at one half of the indicator of
+    the higher phase, among the cells of that phase and the lower ones. Masked cells have no border, nor has a map one
+    cell wide."""
+    lines: list[np.ndarray] = []
+    if min(phase.shape) < 2:
+        return lines
+    for k in np.unique(phase[phase != MASKED])[::-1]:
+        inside = np.ma.masked_where((phase > k) | (phase == MASKED), (phase == k).astype(float))
+        lines += contourpy.contour_generator(x, y, inside, line_type="Separate").lines(0.5)  # type: ignore[arg-type]
+    return lines

@@ -1,0 +1,44 @@
+"""What the replicas of a cell decide: agreement with theory by their number, success by the signs at init. No jax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from tmsjax.analysis import phases
+from tmsjax.errors import RunError
+from tmsjax.kinds import REPLICA
+
+
+def agreement_by_count(dataset: xr.Dataset, expected: np.ndarray, select: str, counts: Sequence[int]) -> list[float]:
+    """The share of usable cells whose phase is `expected`'s, if only the first K replicas had been trained.
+
+    `expected`: phases over the spec's axes but replica, in their order. NaN where no cell is usable. Raises ValueError
+    for counts outside 1 to the number of replicas.
+    """
+    most = dataset.sizes.get(REPLICA, 0)
+    if not all(1 <= count <= most for count in counts):
+        raise ValueError(f"counts must be in 1 to {most}, the number of replicas, not {list(counts)}")
+    out = []
+    for count in counts:
+        mapped = phases.phase_map(dataset.isel({REPLICA: slice(count)}), select)["phase"].to_numpy()
+        usable = mapped != phases.MASKED
+        out.append(float(np.mean(mapped[usable] == expected[usable])) if usable.any() else np.nan)
+    return out
+
+
+def opposite_at_init(dataset: xr.Dataset) -> np.ndarray:
+    """Whether w1 w2 < 0 before step 0, shape of the instances; n = 2, m = 1. RunError if W was not recorded then."""
+    if "history_W" not in dataset or 0 not in dataset["step"]:
+        raise RunError('the signs at init need [record] measures = ["W"] with step 0 among its steps')
+    W = dataset["history_W"].sel(step=0).transpose(*dataset["loss"].dims, "hidden", "feature").to_numpy()
+    return W[..., 0, 0] * W[..., 0, 1] < 0
+
+
+def success(dataset: xr.Dataset) -> np.ndarray:
+    """Whether each model's loss is within 1 % of the best of its cell, shape of the instances."""
+    loss = dataset["loss"].where(dataset["status"] == 0)
+    best = loss.min(REPLICA) if REPLICA in dataset.dims else loss
+    return (loss <= phases.SUCCESS * best).transpose(*dataset["loss"].dims).to_numpy()

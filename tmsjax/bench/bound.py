@@ -1,0 +1,111 @@
+"""What the machine could do: its measured rates, and a bound on training's rate from counted operations.
+
+The bound, for n features and m hidden dimensions, an operation being one addition, product, comparison or conversion
+of a float32 or uint32 word:
+- a sample: 10 n m for W x, W^T h, the gradient of h and that of W (2 n m each, the last twice); 11 n for the draw (5:
+  rotate, convert, multiply, subtract, cut off), bias, activation, error, slope (2) and the bias' gradient
+- a step: 15 (n m + n) for Adam, 55 n for the offsets (half of a Threefry-2x32 a word)
+- a step of the exact loss: the equations of its gradient's jaxpr (the compiler merges some that are equal), and Adam
+The 10 n m of models held as arrays are charged at the rate of a large matrix product, everything else at that of an
+elementwise kernel in registers (multiply-adds of floats beside sums and XORs of words), both measured in the same run
+on all cores. Bytes are not charged: a block's state and the shared bits stay in cache throughout a segment of steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tmsjax.engine import WIDE_VECTORS, cores, plan, train
+from tmsjax.models import instances, loss, split
+from tmsjax.spec import Spec
+
+
+def machine_rates() -> dict[str, float]:
+    """Operations/s of this machine, all cores (or one GPU) at work: a large matrix product, an elementwise kernel."""
+    cpu = jax.default_backend() == "cpu"
+    size = 2048 if cpu else 8192
+    square = jnp.ones((size, size))
+    product = jax.jit(lambda a: a @ a)
+    matmul = 2 * size**3 / _fastest(lambda: jax.block_until_ready(product(square)))
+    shapes = ((8, 0, 4096), (8, 4, 4096), (8, 6, 16384)) if cpu else ((8, 0, 2**22), (8, 4, 2**22))
+    return {"matmul": matmul, "elementwise": max(_elementwise_rate(*shape) for shape in shapes)}
+
+
+def _elementwise_rate(floats: int, words: int, elements: int, length: int = 64, repeats: int = 1000) -> float:
+    """Operations/s of independent chains in registers: products and sums of floats, sums and XORs of words."""
+
+    def kernel(carry: tuple) -> tuple:
+        def body(_: Any, carry: tuple) -> tuple:
+            x, z = carry
+            xs = [x + np.float32(k) for k in range(floats)]
+            zs = [z + np.uint32(k) for k in range(words)]
+            for k in range(length):
+                xs = [v * np.float32(0.999) + np.float32(0.001) for v in xs]
+                zs = [(w + np.uint32(12345 + k)) ^ np.uint32(777 + k * k) for w in zs]
+            out = sum(xs[1:], xs[0]) * np.float32(1 / floats)
+            for w in zs:
+                out = out + (w >> 31).astype(jnp.float32) * np.float32(1e-9)
+            return out, z
+
+        return jax.lax.fori_loop(0, repeats, body, carry)
+
+    cpu = jax.default_backend() == "cpu"
+    workers = cores() if cpu else 1
+    compiled = jax.jit(kernel, compiler_options=WIDE_VECTORS if cpu else None)
+    vectors = [(jnp.full(elements, 0.5), jnp.arange(elements, dtype=jnp.uint32)) for _ in range(workers)]
+
+    def run() -> None:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(lambda v: jax.block_until_ready(compiled(v)), vectors))
+
+    return 2 * (floats + words) * length * repeats * elements * workers / _fastest(run)
+
+
+def _fastest(function: Callable[[], Any], tries: int = 5) -> float:
+    """Seconds of the fastest call after the first."""
+    function()
+    times = []
+    for _ in range(tries):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def bound_of(spec: Spec, machine: dict[str, float]) -> dict[str, Any]:
+    """Operations of one model's step, and the rate (samples/s or model-steps/s) if they ran at the machine's rates."""
+    n, m = spec.model.features, spec.model.hidden
+    optimizer = 15 * (n * m + n)
+    if spec.train.loss == "exact":
+        samples, products, others = 1, 0, optimizer + _equations_of_exact_loss(spec)
+    else:
+        samples = spec.train.batch
+        a_feature = 11 if spec.model.activation != "linear" else 9  # no activation, no slope of it
+        products, others = 10 * n * m * samples, a_feature * n * samples + 55 * n + optimizer
+    where = "elementwise" if plan(spec, jax.default_backend()).scalars else "matmul"
+    seconds = products / machine[where] + others / machine["elementwise"]
+    return {"products": products, "products_at": where, "others": others, "rate": samples / seconds}
+
+
+def _equations_of_exact_loss(spec: Spec) -> int:
+    """Scalar operations of one gradient of the exact loss."""
+    row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), instances(spec, range(1)))
+    params = train.init(row, spec).params
+    params, row = (jax.tree.map(lambda x: split(x, 0) if x.ndim else x, tree) for tree in (params, row))
+    return _equations(jax.make_jaxpr(lambda p, r: jax.grad(loss.exact)(p, r, spec))(params, row).jaxpr)
+
+
+def _equations(jaxpr: Any) -> int:
+    """Equations of a jaxpr of scalars, those of inner jaxprs in place of the call, as often as a loop repeats them."""
+    total = 0
+    for e in jaxpr.eqns:
+        parts = [p for p in e.params.values() if hasattr(p, "eqns") or hasattr(p, "jaxpr")]
+        total += e.params.get("length", 1) * sum(_equations(getattr(p, "jaxpr", p)) for p in parts) if parts else 1
+    return total

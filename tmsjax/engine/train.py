@@ -1,0 +1,165 @@
+"""Training of one instance: state, init, step. Vmapped over instances in ensemble.py only."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from tmsjax.engine import threefry
+from tmsjax.kinds import OPTIMIZERS, SCHEDULES
+from tmsjax.models import Instance, Scalars, as_arrays, held_as_scalars, loss, model, sampling, split
+from tmsjax.spec import Spec, Train
+
+EVALUATION_SAMPLES = 2**16
+EVALUATION_CHUNK = 2**10
+
+
+class Cut(Protocol):
+    """How a batch is cut (see engine/plan.py)."""
+
+    @property
+    def microbatch(self) -> int: ...
+
+    @property
+    def unroll(self) -> int: ...
+
+
+@struct.dataclass
+class TrainState:
+    """One instance's state. Leaves without an instance axis (step, optimizer's counts) are shared by all."""
+
+    step: Any  # () int32, steps done
+    params: Any  # {name: array}, see kinds.Family.parameters
+    opt_state: Any  # of optax
+
+
+def optimizer(train: Train, instance: Instance) -> optax.GradientTransformation:
+    """Optax's optimizer with this instance's learning rate and weight decay."""
+    factor = SCHEDULES[train.schedule].factor(train.steps)
+
+    def rate(count: Any) -> Any:
+        return instance.learning_rate * factor(count)
+
+    return OPTIMIZERS[train.optimizer].make(rate, train, instance)
+
+
+def init(instance: Instance, spec: Spec) -> TrainState:
+    """The state before step 0, from the seed and the instance's identity."""
+    shapes = model.shapes(spec.model)
+    sizes = [int(np.prod(shape)) for shape in shapes.values()]
+    key = threefry.purpose_key(spec.seed, threefry.INIT, 0)
+    bits = threefry.own_bits(key, instance.identity, sum(sizes))
+    parts = jnp.split(threefry.normal(bits), np.cumsum(sizes)[:-1])
+    normals = {name: part.reshape(shape) for part, (name, shape) in zip(parts, shapes.items(), strict=True)}
+    if spec.init.signs == "stratified":
+        normals["W"] = _stratified(normals["W"], instance)
+    params = model.init(normals, instance, spec.model)
+    return TrainState(jnp.int32(0), params, optimizer(spec.train, instance).init(params))
+
+
+def _stratified(W: jax.Array, instance: Instance) -> jax.Array:
+    """W (1, n) with the signs of features 2, 3, ... relative to the first given by the bits of the replica's number.
+
+    A bit of 0 is the opposite sign. From the second bit on they are flipped by random bits of the cell, so that few
+    replicas of many features favour no sign. 2^(n - 1) consecutive replicas of a cell go through every pattern once.
+    """
+    code = instance.replica ^ (instance.cell[0] & ~np.uint32(1))
+    features = min(W.shape[1] - 1, 32)
+    bit = (code >> jnp.arange(features, dtype=jnp.uint32)) & np.uint32(1)
+    relative = jnp.where(bit == 0, np.float32(-1), np.float32(1)) * jnp.sign(W[0, 0])
+    return jnp.concatenate([W[:, :1], relative[None] * jnp.abs(W[:, 1 : features + 1]), W[:, features + 1 :]], axis=1)
+
+
+def stream(step: Any, spec: Spec, scalars: bool = False) -> Any:
+    """The bits that all instances share at `step`: (batch, columns) uint32, or Scalars of (batch,) columns.
+
+    Drawn anew at every step, or with streams = "sobol" the same net at every step.
+    """
+    if spec.train.streams == "sobol":
+        points = sampling.sobol(spec.train.batch, sampling.columns(spec.data, spec.model.features))
+        words = Scalars(tuple(map(jnp.asarray, points.T)), points.shape[1:]) if scalars else jnp.asarray(points)
+    else:
+        words = _words(threefry.purpose_key(spec.seed, threefry.STREAM, step), spec.train.batch, spec, scalars)
+    return sampling.masked(words, spec.data, spec.model.features)
+
+
+def _words(key: threefry.Pair, samples: int, spec: Spec, scalars: bool) -> Any:
+    columns = sampling.columns(spec.data, spec.model.features)
+    if scalars:
+        return Scalars(threefry.shared_columns(key, samples, columns), (columns,))
+    return threefry.shared_bits(key, samples, columns)
+
+
+def offset(step: Any, instance: Instance, spec: Spec) -> Any:
+    """What moves the shared bits for this instance, (columns,) uint32 words, held as the instance is held.
+
+    Added modulo 2^32 (Cranley-Patterson rotation): samples of one instance stay independent and uniform, and those
+    of any two instances become independent of each other. Shared streams add 0. Points of a Sobol' net are XORed
+    with it instead: each sample is uniform, but those of one batch are not independent of each other.
+    """
+    if spec.train.streams == "shared":
+        nothing = jnp.zeros(sampling.columns(spec.data, spec.model.features), jnp.uint32)
+        return split(nothing, batch_dims=0) if held_as_scalars(instance) else nothing
+    key = threefry.purpose_key(spec.seed, threefry.OFFSET, step)
+    return _own(key, instance.identity, spec)
+
+
+def _own(key: threefry.Pair, identity: Any, spec: Spec) -> Any:
+    columns = sampling.columns(spec.data, spec.model.features)
+    words = threefry.own_bits(key, as_arrays(identity), columns)
+    return Scalars(tuple(words), (columns,)) if held_as_scalars(identity) else words
+
+
+def gradient(params: Any, instance: Instance, bits: jax.Array, shift: Any, spec: Spec, cut: Cut) -> Any:
+    """The gradient of the loss at `params`, for a step's `stream` (read in chunks of `cut.microbatch`) and `offset`."""
+    if spec.train.loss == "exact":
+        return jax.grad(loss.exact)(params, instance, spec)
+    batch = spec.train.batch
+
+    def chunk(k: Any) -> Any:
+        words = jax.tree.map(lambda w: jax.lax.dynamic_slice_in_dim(w, k * cut.microbatch, cut.microbatch), bits)
+        return loss.gradient(params, instance, words, shift, spec, cut.unroll)
+
+    def add(k: Any, so_far: Any) -> Any:
+        return jax.tree.map(jnp.add, so_far, chunk(k))
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    summed = chunk(0) if cut.microbatch == batch else jax.lax.fori_loop(0, batch // cut.microbatch, add, zeros)
+    return jax.tree.map(lambda g: g * np.float32(1 / batch), summed)
+
+
+def step(state: TrainState, instance: Instance, bits: jax.Array, shift: Any, spec: Spec, cut: Cut) -> TrainState:
+    """One optimizer step, on the samples of `stream(state.step)` and `offset(state.step)`."""
+    grads = gradient(state.params, instance, bits, shift, spec, cut)
+    updates, opt_state = optimizer(spec.train, instance).update(grads, state.opt_state, state.params)
+    return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
+
+
+def noise_free_loss(params: Any, instance: Instance, spec: Spec, chunk: int = EVALUATION_CHUNK) -> Any:
+    """The exact loss where there is one, else the mean over an evaluation batch of 65,536 samples, without penalty.
+
+    The batch is drawn from the seed and rotated by the cell's identity: all replicas of a cell meet the same samples.
+    `chunk`: how many of them are held at once, a divisor of EVALUATION_CHUNK.
+    """
+    if spec.exact_loss is not None:
+        return loss.exact(params, instance, spec)
+    scalars = held_as_scalars(instance)
+    key = threefry.purpose_key(spec.seed, threefry.EVALUATION_OFFSET, 0)
+    shift = _own(key, instance.cell, spec)
+
+    def add(k: Any, so_far: Any) -> Any:
+        key = threefry.purpose_key(spec.seed, threefry.EVALUATION, k)
+        words = _words(key, EVALUATION_CHUNK, spec, scalars)
+
+        def add_part(j: Any, so_far: Any) -> Any:
+            part = jax.tree.map(lambda w: jax.lax.dynamic_slice_in_dim(w, j * chunk, chunk), words)
+            return so_far + loss.total(params, instance, part, shift, spec)
+
+        return jax.lax.fori_loop(0, EVALUATION_CHUNK // chunk, add_part, so_far)
+
+    return jax.lax.fori_loop(0, EVALUATION_SAMPLES // EVALUATION_CHUNK, add, jnp.float32(0)) / EVALUATION_SAMPLES

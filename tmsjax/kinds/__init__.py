@@ -1,0 +1,78 @@
+"""Kinds: everything that a spec chooses by name, one file and one registry a kind.
+
+Activations, values, activities, families, measures, optimizers, schedules, studies: each entry is its functions, what
+is known about them, the options that it adds to a spec, and a sentence. Users add their own by `add_...`, from a
+notebook or a file that a spec imports. Nothing here imports jax before it is needed: names, help and stored runs do
+without. Knows no other room.
+"""
+
+from tmsjax.kinds import measures
+from tmsjax.kinds.activations import ACTIVATIONS, Activation, add_activation
+from tmsjax.kinds.activities import ACTIVITIES, Activity, Drawn, add_activity, drawn_by
+from tmsjax.kinds.elements import Elements, elementwise, is_elements, objects
+from tmsjax.kinds.families import FAMILIES, Family, Params, add_family
+from tmsjax.kinds.imports import Imported, execute, located
+from tmsjax.kinds.measures import MEASURES, REPRESENTED, Measure, add_measure
+from tmsjax.kinds.optimizers import OPTIMIZERS, Optimizer
+from tmsjax.kinds.registry import Option, Registry, called
+from tmsjax.kinds.schedules import SCHEDULES, Schedule
+from tmsjax.kinds.studies import REPLICA, STUDIES, Study, add_study, misfit
+from tmsjax.kinds.trial import first_line, floats, traced
+from tmsjax.kinds.values import VALUES, Values, add_values
+
+REGISTRIES: dict[str, Registry] = {
+    "model.family": FAMILIES,
+    "model.activation": ACTIVATIONS,
+    "data.activity": ACTIVITIES,
+    "data.values": VALUES,
+    "train.optimizer": OPTIMIZERS,
+    "train.schedule": SCHEDULES,
+    "record.measures": MEASURES,
+    "study.kind": STUDIES,
+}  # by the key of a spec that names an entry
+
+__all__ = [
+    "ACTIVATIONS",
+    "ACTIVITIES",
+    "FAMILIES",
+    "MEASURES",
+    "OPTIMIZERS",
+    "REGISTRIES",
+    "REPLICA",
+    "REPRESENTED",
+    "SCHEDULES",
+    "STUDIES",
+    "VALUES",
+    "Activation",
+    "Activity",
+    "Drawn",
+    "Elements",
+    "Family",
+    "Imported",
+    "Measure",
+    "Optimizer",
+    "Option",
+    "Params",
+    "Registry",
+    "Schedule",
+    "Study",
+    "Values",
+    "add_activation",
+    "add_activity",
+    "add_family",
+    "add_measure",
+    "add_study",
+    "add_values",
+    "called",
+    "drawn_by",
+    "elementwise",
+    "execute",
+    "first_line",
+    "floats",
+    "is_elements",
+    "located",
+    "measures",
+    "misfit",
+    "objects",
+    "traced",
+]

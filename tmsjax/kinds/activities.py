@@ -1,0 +1,398 @@
+"""Activities: which features of a sample are active together.
+
+An activity turns a few uniforms of a sample into the set of its active features, and states the probabilities of what
+it draws, from which moments and exact losses follow. Sets of features are consecutive ones: with `size = 2` features 0
+and 1, 2 and 3, and so on (the paper, section "Correlated and anticorrelated features").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tmsjax.kinds.registry import Option, Registry, called, checked_callables, checked_options
+
+Subset = tuple[int, ...]
+ANY_NUMBER = 2**16  # of features
+
+
+@dataclass(frozen=True)
+class Activity:
+    """How active features are drawn. n features, k uniforms a sample; options of the spec come as keywords.
+
+    columns:     (n) -> k
+    active:      (u (k,) uniform on [0, 1), p (n,)) -> (n,) booleans
+    joint:       p (..., n) -> (..., n, n), the probability that i and j are both active; the diagonal: that i is
+    marginal:    p (..., n) -> (..., n), the probability that each is active
+    own:         whether each feature's activity depends on a uniform of its own alone, so that one uniform can decide
+                 both activity and value
+    exactly:     (p: list over features, subset) -> the probability that just the features of `subset` are active;
+                 None: not known, and so no exact loss of ReLU models
+    possible:    (subset, n) -> whether `subset` may be active
+    most_active: (n) -> the largest number of features that may be active together
+    exact_up_to: () -> features up to which training uses the exact loss of ReLU models; beyond, samples are cheaper
+    misfit:      (n) -> why it cannot draw n features, or None
+    needs_probability: whether a spec must give feature_probability; else 1 is its default
+    equal_only:  whether feature_probability must be the same for all features of a model
+    """
+
+    columns: Callable[..., int]
+    active: Callable[..., Any]
+    joint: Callable[..., Any]
+    marginal: Callable[..., Any]
+    sentence: str
+    own: bool = False
+    exactly: Callable[..., Any] | None = None
+    possible: Callable[..., bool] = lambda subset, n: True
+    most_active: Callable[..., int] = lambda n: n
+    exact_up_to: Callable[..., int] = lambda: 3
+    misfit: Callable[..., str | None] = lambda n: None
+    needs_probability: bool = True
+    equal_only: bool = False
+    elementwise: bool = True
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An activity with the values of its options: the same functions without keywords. `n` features."""
+
+    activity: Activity
+    n: int
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def columns(self) -> int:
+        return called(self.activity.columns, self.n, options=dict(self.options))
+
+    def active(self, u: Any, p: Any, own: Mapping[str, Any] | None = None) -> Any:
+        """`own`: this instance's values of options that are quantities."""
+        return called(self.activity.active, u, p, options=dict(self.options) | dict(own or {}))
+
+    def joint(self, p: Any) -> Any:
+        return called(self.activity.joint, p, options=dict(self.options))
+
+    def marginal(self, p: Any) -> Any:
+        return called(self.activity.marginal, p, options=dict(self.options))
+
+    def exactly(self, p: list, subset: Subset) -> Any:
+        assert self.activity.exactly is not None
+        return called(self.activity.exactly, p, subset, options=dict(self.options))
+
+    def possible(self, subset: Subset) -> bool:
+        return called(self.activity.possible, subset, self.n, options=dict(self.options))
+
+    def most_active(self) -> int:
+        return called(self.activity.most_active, self.n, options=dict(self.options))
+
+    def exact_up_to(self) -> int:
+        return called(self.activity.exact_up_to, options=dict(self.options)) if self.activity.exactly else 0
+
+    def misfit(self) -> str | None:
+        return called(self.activity.misfit, self.n, options=dict(self.options))
+
+
+def below(u: Any, p: Any) -> Any:
+    """Whether u < p, elementwise, for u in [0, 1) and p in (0, 1]."""
+    return 1 - u * (np.float32(1) / p) > 0  # as sampling.active_uniform rounds it
+
+
+def _each(p: Any) -> Any:
+    return p
+
+
+def _outer(p: Any) -> Any:
+    return p[..., :, None] * p[..., None, :]
+
+
+def _with_diagonal(joint: Any, marginal: Any) -> Any:
+    xp = joint.__array_namespace__()
+    return xp.where(xp.eye(marginal.shape[-1], dtype=bool), marginal[..., :, None], joint)
+
+
+def _same_set(n: int, size: int) -> np.ndarray:
+    """(n, n) booleans: whether two features stand in the same set."""
+    number = np.arange(n) // size
+    return number[:, None] == number[None, :]
+
+
+def _sizes_misfit(n: int, size: int) -> str | None:
+    return f"size = {size} does not divide model.features = {n}" if n % size else None
+
+
+# independent: every feature on its own
+
+
+def _independent_exactly(p: list, subset: Subset) -> Any:
+    rest = [q for k, q in enumerate(p) if k not in subset]
+    return math.prod([p[k] for k in subset]) * math.prod(1 - q for q in rest)
+
+
+# groups: the features of a set are active together, where their probabilities allow it
+
+
+def _groups_active(u: Any, p: Any, *, size: int) -> Any:
+    return below(u.repeat(size), p)
+
+
+def _groups_joint(p: Any, *, size: int) -> Any:
+    xp = p.__array_namespace__()
+    together = xp.minimum(p[..., :, None], p[..., None, :])
+    return _with_diagonal(xp.where(_same_set(p.shape[-1], size), together, _outer(p)), p)
+
+
+def _groups_exactly(p: list, subset: Subset, *, size: int) -> Any:
+    sets = [range(start, start + size) for start in range(0, len(p), size)]
+    return math.prod(_one_group_exactly([p[k] for k in s], [k in subset for k in s]) for s in sets)
+
+
+def _one_group_exactly(p: list, chosen: list[bool]) -> Any:
+    """One uniform u decides: the chosen ones have u < p, the others do not."""
+    inside = [q for q, yes in zip(p, chosen, strict=True) if yes]
+    outside = [q for q, yes in zip(p, chosen, strict=True) if not yes]
+    least = _extreme(inside, low=True) if inside else 1
+    if not outside:
+        return least
+    room = least - _extreme(outside, low=False)
+    xp = room.__array_namespace__()
+    return xp.where(room > 0, room, xp.zeros_like(room))
+
+
+def _extreme(values: list, low: bool) -> Any:
+    """The least, or the largest, of some arrays."""
+    out = values[0]
+    for v in values[1:]:
+        xp = out.__array_namespace__()
+        out = xp.where((v < out) if low else (v > out), v, out)
+    return out
+
+
+# exclusive: of a set one feature is active, or none
+
+
+def _exclusive_active(u: Any, p: Any, *, size: int) -> Any:
+    share = (p / np.float32(size)).reshape(-1, size)
+    return _first(u.reshape(-1, 1) < share.cumsum(axis=1)).reshape(-1)
+
+
+def _first(reached: Any) -> Any:
+    """Of booleans (rows, k) that turn from False to True along each row: only the first True."""
+    k = reached.shape[1]
+    return reached & ~(reached[:, np.arange(k) - 1] & (np.arange(k) > 0)[None])
+
+
+def _exclusive_marginal(p: Any, *, size: int) -> Any:
+    return p / size
+
+
+def _exclusive_joint(p: Any, *, size: int) -> Any:
+    xp, q = p.__array_namespace__(), p / size
+    pairs = _outer(q)
+    return _with_diagonal(xp.where(_same_set(p.shape[-1], size), xp.zeros_like(pairs), pairs), q)
+
+
+def _exclusive_exactly(p: list, subset: Subset, *, size: int) -> Any:
+    out: Any = 1
+    for start in range(0, len(p), size):
+        chosen = [k for k in subset if start <= k < start + size]
+        out = out * (p[chosen[0]] / size if chosen else 1 - sum(p[start : start + size]) / size)
+    return out
+
+
+def _exclusive_possible(subset: Subset, n: int, *, size: int) -> bool:
+    return len({k // size for k in subset}) == len(subset)
+
+
+# one-hot: exactly one feature
+
+
+def _one_hot_active(u: Any, p: Any) -> Any:
+    n = p.shape[0]
+    reached = (u < (p / p.sum()).cumsum()) | (np.arange(n) == n - 1)  # the last feature takes what rounding leaves
+    return _first(reached.reshape(1, n)).reshape(n)
+
+
+def _one_hot_marginal(p: Any) -> Any:
+    return p / p.sum(-1, keepdims=True)
+
+
+def _one_hot_joint(p: Any) -> Any:
+    q = _one_hot_marginal(p)
+    return _with_diagonal(q.__array_namespace__().zeros_like(_outer(q)), q)
+
+
+def _one_hot_exactly(p: list, subset: Subset) -> Any:
+    return p[subset[0]] / sum(p)
+
+
+# exactly-k: a random set of k features
+
+
+def _exactly_k_active(u: Any, p: Any, *, active: int) -> Any:
+    n = p.shape[0]
+    mine, other = u[:, None], u[None, :]
+    earlier = np.arange(n)[None, :] < np.arange(n)[:, None]
+    lower = (other < mine) | ((other == mine) & earlier)
+    return (lower * np.float32(1)).sum(1) < active  # the features of the k lowest uniforms
+
+
+def _exactly_k_marginal(p: Any, *, active: int) -> Any:
+    return p * 0 + active / p.shape[-1]
+
+
+def _exactly_k_joint(p: Any, *, active: int) -> Any:
+    n = p.shape[-1]
+    both = active * (active - 1) / (n * max(n - 1, 1))
+    return _with_diagonal(_outer(p) * 0 + both, _exactly_k_marginal(p, active=active))
+
+
+def _exactly_k_exactly(p: list, subset: Subset, *, active: int) -> Any:
+    return p[0] * 0 + 1 / math.comb(len(p), active)
+
+
+def _too_many(n: int, active: int) -> str | None:
+    return f"active = {active} of model.features = {n}" if active > n else None
+
+
+_SIZE = Option("int", default=2, low=1, sentence="features in a set, a divisor of model.features")
+
+ACTIVITIES: Registry[Activity] = Registry(
+    "activity",
+    {
+        "independent": Activity(
+            columns=lambda n: n,
+            active=below,
+            joint=lambda p: _with_diagonal(_outer(p), p),
+            marginal=_each,
+            own=True,
+            exactly=_independent_exactly,
+            sentence="every feature on its own",
+        ),
+        "tied": Activity(
+            columns=lambda n: 1,
+            active=lambda u, p: _groups_active(u, p, size=p.shape[0]),
+            joint=lambda p: _groups_joint(p, size=p.shape[-1]),
+            marginal=_each,
+            exactly=lambda p, subset: _groups_exactly(p, subset, size=len(p)),
+            sentence="all features together, where their probabilities allow it",
+        ),
+        "groups": Activity(
+            columns=lambda n, size: n // size,
+            active=_groups_active,
+            joint=_groups_joint,
+            marginal=_each,
+            exactly=_groups_exactly,
+            exact_up_to=lambda: 4,
+            misfit=_sizes_misfit,
+            options={"size": _SIZE},
+            sentence="the features of a set together; sets on their own",
+        ),
+        "exclusive": Activity(
+            columns=lambda n, size: n // size,
+            active=_exclusive_active,
+            joint=_exclusive_joint,
+            marginal=_exclusive_marginal,
+            exactly=_exclusive_exactly,
+            possible=_exclusive_possible,
+            most_active=lambda n, size: n // size,
+            exact_up_to=lambda: 4,
+            misfit=_sizes_misfit,
+            options={"size": _SIZE},
+            sentence="of a set at most one feature, each with probability p / size; sets on their own",
+        ),
+        "one-hot": Activity(
+            columns=lambda n: 1,
+            active=_one_hot_active,
+            joint=_one_hot_joint,
+            marginal=_one_hot_marginal,
+            exactly=_one_hot_exactly,
+            possible=lambda subset, n: len(subset) == 1,
+            most_active=lambda n: 1,
+            exact_up_to=lambda: ANY_NUMBER,
+            needs_probability=False,
+            sentence="exactly one feature of all, i with probability p_i / sum p",
+        ),
+        "exactly-k": Activity(
+            columns=lambda n: n,
+            active=_exactly_k_active,
+            joint=_exactly_k_joint,
+            marginal=_exactly_k_marginal,
+            exactly=_exactly_k_exactly,
+            possible=lambda subset, n, active: len(subset) == active,
+            most_active=lambda n, active: active,
+            exact_up_to=lambda active: ANY_NUMBER if active == 1 else 4,
+            misfit=_too_many,
+            needs_probability=False,
+            equal_only=True,
+            options={"active": Option("int", default=1, low=1, sentence="how many features are active")},
+            sentence="a random set of `active` features, all sets alike",
+        ),
+    },
+)
+
+
+def drawn_by(activity: str, n: int, **options: int) -> Drawn:
+    """The activity of that name for n features, with defaults of options that are not given.
+
+    Raises ValueError for an unknown activity or option, and for values that do not fit n.
+    """
+    if activity not in ACTIVITIES:
+        raise ValueError(f"activity must be one of {', '.join(ACTIVITIES)}, not {activity!r}")
+    declared = ACTIVITIES[activity].options
+    if unknown := options.keys() - declared.keys():
+        raise ValueError(f"{activity!r} has no option {', '.join(sorted(unknown))}")
+    given = {key: options.get(key, option.default) for key, option in declared.items()}
+    if bad := [key for key, value in given.items() if not isinstance(value, int) or value < 1]:
+        raise ValueError(f"{', '.join(bad)}: must be whole numbers of at least 1")
+    drawn = Drawn(ACTIVITIES[activity], n, tuple(sorted(given.items())))
+    if problem := drawn.misfit():
+        raise ValueError(f"{activity!r}: {problem}")
+    return drawn
+
+
+def add_activity(
+    name: str,
+    *,
+    columns: Callable[..., int],
+    active: Callable[..., Any],
+    joint: Callable[..., Any],
+    exactly: Callable[..., Any] | None = None,
+    exact_up_to: int = 3,
+    options: Mapping[str, Option] | None = None,
+    sentence: str = "",
+) -> None:
+    """Adds a way to draw which of the n features of a sample are active. Options of the spec come as keywords.
+
+    columns: n -> k, how many uniforms a sample needs
+    active:  (u (k,) uniform on [0, 1), p (n,) the feature probabilities) -> (n,) booleans. Comparisons, arithmetic and
+             indexing work on the engine's fast path; other functions of jax make models run on arrays
+    joint:   p (..., n) -> (..., n, n), the probability that features i and j are both active, by operators and the
+             functions of `p.__array_namespace__()`. Checked by simulation before a run
+    exactly: (p: list over features, subset: tuple of features) -> the probability that just those are active, for the
+             exact loss of ReLU models of up to `exact_up_to` features; None: samples only
+
+    Raises RegistryError if the name is taken or an argument does not fit.
+    """
+    functions = {"columns": columns, "active": active, "joint": joint}
+    checked_callables(ACTIVITIES, name, **functions, **({} if exactly is None else {"exactly": exactly}))
+    if not isinstance(exact_up_to, int) or not 1 <= exact_up_to <= 5:
+        raise ACTIVITIES.refuse(name, f"exact_up_to must be a whole number from 1 to 5, not {exact_up_to!r}")
+
+    def marginal(p: Any, **given: Any) -> Any:
+        xp, both = p.__array_namespace__(), called(joint, p, options=given)
+        return xp.sum(both * xp.eye(p.shape[-1], dtype=both.dtype), axis=-1)
+
+    activity = Activity(
+        columns=columns,
+        active=active,
+        joint=joint,
+        marginal=marginal,
+        exactly=exactly,
+        exact_up_to=lambda: exact_up_to,
+        options=checked_options(ACTIVITIES, name, options),
+        sentence=sentence,
+    )
+    ACTIVITIES.add(name, activity)

@@ -1,0 +1,139 @@
+"""Families: what a model is, as a named set of pure functions of one instance and one sample.
+
+W has shape (m, n) = (hidden, feature); column W_i in R^m is the direction of feature i. Functions are written for one
+sample x of shape (n,), with operators and `elementwise`: so they run on arrays and, on the engine's fast path, on
+arrays of scalars (see elements.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tmsjax.kinds.registry import Option, Registry, checked_callables, checked_options
+
+Params = dict[str, Any]
+DIMENSIONS = ("feature", "hidden")  # of parameters; an option of type "int" names another
+
+
+@dataclass(frozen=True)
+class Family:
+    """A named set of pure functions of one instance. Options of the spec come as keywords.
+
+    parameters: name -> names of its dimensions: "feature", "hidden" or an option of type "int"
+    init:       (standard normals by parameter name, instance) -> parameters
+    apply:      (parameters, x, f) -> output (n,); f is the activation, elementwise
+    target:     x -> what the output should be, (n,)
+    directions: parameters -> W (m, n), features as columns; None where features have no direction
+    penalty:    (parameters, x, f) -> a number that training adds to the loss of each sample, or None
+    gram_only:  whether the output is f(W^T W x + b) or f(W^T W x), for which exact losses are known
+    """
+
+    parameters: Mapping[str, tuple[str, ...]]
+    init: Callable[..., Params]
+    apply: Callable[..., Any]
+    target: Callable[..., Any]
+    directions: Callable[..., Any] | None
+    sentence: str
+    penalty: Callable[..., Any] | None = None
+    gram_only: bool = False
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+    @property
+    def bias(self) -> bool:
+        """Whether it has a bias b."""
+        return "b" in self.parameters
+
+
+def scaled_normals(normals: Params, instance: Any) -> Params:
+    """The usual init: b has standard deviation bias_scale, every other parameter init_scale."""
+    return {k: (instance.bias_scale if k == "b" else instance.init_scale) * v for k, v in normals.items()}
+
+
+def _same(x: Any) -> Any:
+    return x
+
+
+def _tied(params: Params, x: Any, f: Callable) -> Any:
+    """f(W^T W x + b) (the paper, section "Demonstrating superposition")."""
+    W, b = params["W"], params["b"]
+    return f(W.T @ (W @ x) + b)
+
+
+def _tied_without_bias(params: Params, x: Any, f: Callable) -> Any:
+    W = params["W"]
+    return f(W.T @ (W @ x))
+
+
+def _columns_of_W(params: Params) -> Any:
+    return params["W"]
+
+
+FAMILIES: Registry[Family] = Registry(
+    "family",
+    {
+        "tied": Family(
+            parameters={"W": ("hidden", "feature"), "b": ("feature",)},
+            init=scaled_normals,
+            apply=_tied,
+            target=_same,
+            directions=_columns_of_W,
+            gram_only=True,
+            sentence="f(W^T W x + b)",
+        ),
+        "tied-no-bias": Family(
+            parameters={"W": ("hidden", "feature")},
+            init=scaled_normals,
+            apply=_tied_without_bias,
+            target=_same,
+            directions=_columns_of_W,
+            gram_only=True,
+            sentence="f(W^T W x)",
+        ),
+    },
+)
+
+
+def add_family(
+    name: str,
+    *,
+    parameters: Mapping[str, tuple[str, ...]],
+    apply: Callable[..., Any],
+    init: Callable[..., Params] = scaled_normals,
+    target: Callable[..., Any] = _same,
+    directions: Callable[..., Any] | None = None,
+    penalty: Callable[..., Any] | None = None,
+    options: Mapping[str, Option] | None = None,
+    sentence: str = "",
+) -> None:
+    """Adds a model family. n features, m hidden dimensions; options of the spec come as keywords.
+
+    parameters: name -> names of its dimensions: "feature" (n), "hidden" (m), or an option of type "int"
+    apply:      (parameters, x (n,), f) -> output (n,); f is the spec's activation
+    init:       (standard normals by parameter name, instance) -> parameters; by default `b` has the standard deviation
+                instance.bias_scale and everything else instance.init_scale
+    target:     x (n,) -> what the output should be, (n,); by default x
+    directions: parameters -> W (m, n), features as columns, for measures and maps; None: no directions
+    penalty:    (parameters, x, f) -> a number that training adds to the loss of each sample; the noise-free loss, by
+                which models are compared, leaves it out
+
+    Written with operators and `tmsjax.elementwise` a family of small models runs on the engine's fast path; with other
+    functions of jax.numpy it runs on arrays. Shapes are checked before a run.
+    Raises RegistryError if the name is taken or an argument does not fit.
+    """
+    checked_callables(FAMILIES, name, apply=apply, init=init, target=target)
+    optional = {"directions": directions, "penalty": penalty}
+    checked_callables(FAMILIES, name, **{k: v for k, v in optional.items() if v is not None})
+    options = checked_options(FAMILIES, name, options)
+    sizes = [*DIMENSIONS, *(key for key, option in options.items() if option.type == "int")]
+    if not isinstance(parameters, Mapping) or not parameters:
+        raise FAMILIES.refuse(name, f"parameters must map names to dimensions, not {parameters!r}")
+    for parameter, dims in parameters.items():
+        if not isinstance(parameter, str) or not parameter.isidentifier():
+            raise FAMILIES.refuse(name, f"parameter {parameter!r} needs a name of letters, digits and '_'")
+        if parameter in ("loss", "status") or parameter.startswith(("instance_", "history_")):
+            raise FAMILIES.refuse(name, f"parameter {parameter!r}: the name is reserved for results")
+        if not isinstance(dims, tuple) or not dims or not set(dims) <= set(sizes):
+            raise FAMILIES.refuse(name, f"the dimensions of {parameter!r} are of {', '.join(sizes)}, not {dims!r}")
+    FAMILIES.add(name, Family(dict(parameters), init, apply, target, directions, sentence, penalty, options=options))

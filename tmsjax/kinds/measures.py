@@ -1,0 +1,126 @@
+"""Measures of how features are represented: functions of W (..., m, n), column W_i the direction of feature i.
+
+They broadcast over leading axes and work with numpy (float64) as well as with jax. Source: the paper, sections
+"Demonstrating superposition" and "The geometry of superposition".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tmsjax.kinds.registry import Registry, checked_callables
+from tmsjax.kinds.trial import first_line
+
+TINY = 1e-30  # below any norm that float32 training leaves; keeps 0/0 out
+REPRESENTED = 0.3  # |W_i| from which a feature counts as represented
+
+
+def norms(W: Any) -> Any:
+    """|W_i|, shape (..., n)."""
+    xp = W.__array_namespace__()
+    return xp.sqrt(xp.sum(W**2, axis=-2))
+
+
+def overlaps(W: Any) -> Any:
+    """(w_i . W_j)^2 with w_i = W_i / |W_i|, shape (..., n, n), rows i; a row of zeros where W_i = 0."""
+    xp = W.__array_namespace__()
+    unit = W / xp.maximum(norms(W), TINY)[..., None, :]
+    return (xp.swapaxes(unit, -1, -2) @ W) ** 2
+
+
+def superposition(W: Any) -> Any:
+    """sum_{j != i} (w_i . W_j)^2, shape (..., n): 0 orthogonal to all others, >= 1 as strong as itself."""
+    xp = W.__array_namespace__()
+    squared = overlaps(W)
+    others = xp.broadcast_to(1 - xp.eye(W.shape[-1], dtype=W.dtype), squared.shape)
+    return xp.sum(squared * others, axis=-1)
+
+
+def dimensionality(W: Any) -> Any:
+    """D_i = |W_i|^2 / sum_j (w_i . W_j)^2, shape (..., n), in [0, 1]; 0 where W_i = 0."""
+    xp = W.__array_namespace__()
+    return norms(W) ** 2 / xp.maximum(xp.sum(overlaps(W), axis=-1), TINY)
+
+
+def dimensions_per_feature(W: Any) -> Any:
+    """D* = m / |W|_F^2, shape (...); infinite for W = 0."""
+    xp = W.__array_namespace__()
+    return W.shape[-2] / xp.sum(W**2, axis=(-1, -2))
+
+
+def frobenius(W: Any) -> Any:
+    """|W|_F, shape (...)."""
+    xp = W.__array_namespace__()
+    return xp.sqrt(xp.sum(W**2, axis=(-1, -2)))
+
+
+def represented(W: Any) -> Any:
+    """How many features have |W_i| >= REPRESENTED, shape (...)."""
+    return (norms(W) >= REPRESENTED).sum(-1)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """function: W (..., hidden, feature) -> (..., *dims); None for the noise-free loss, which the engine computes.
+
+    dims: names of the dimensions that a model's value has: "hidden", "feature"
+    label: what a figure's axis is called
+    """
+
+    function: Callable[[Any], Any] | None
+    dims: tuple[str, ...]
+    sentence: str
+    label: str = ""
+
+
+MEASURES: Registry[Measure] = Registry(
+    "measure",
+    {
+        "loss": Measure(None, (), "the noise-free loss, sum over features", "noise-free loss"),
+        "norm": Measure(norms, ("feature",), "|W_i|", r"norm $|W_i|$"),
+        "superposition": Measure(
+            superposition, ("feature",), "sum over j != i of (w_i . W_j)^2", r"$\sum_{j\neq i}(\hat w_i\cdot W_j)^2$"
+        ),
+        "dimensionality": Measure(
+            dimensionality, ("feature",), "D_i = |W_i|^2 / sum over j of (w_i . W_j)^2", r"dimensionality $D_i$"
+        ),
+        "represented": Measure(
+            represented, (), f"how many features have |W_i| >= {REPRESENTED}", "features represented"
+        ),
+        "frobenius": Measure(frobenius, (), "the Frobenius norm of W", r"Frobenius norm $\|W\|_F$"),
+        "dimensions_per_feature": Measure(
+            dimensions_per_feature, (), "D* = m / |W|_F^2", r"dimensions per feature $D^*$"
+        ),
+        "W": Measure(lambda W: W, ("hidden", "feature"), "W itself"),
+    },
+)
+
+
+def add_measure(
+    name: str, function: Callable[[Any], Any], *, dims: tuple[str, ...] = (), sentence: str = "", label: str = ""
+) -> None:
+    """Adds a measure of W that `[record] measures` can name and `tmsjax.measures` computes.
+
+        tmsjax.add_measure("participation", lambda W: (W**2).sum(-2) ** 2 / (W**4).sum(-2), dims=("feature",))
+
+    `function` maps W (..., hidden, feature), numpy arrays with any leading axes, to (..., *dims); `dims` are of
+    "hidden" and "feature". Raises RegistryError if the name is taken or the function does not fit.
+    """
+    checked_callables(MEASURES, name, function=function)
+    if not name.isidentifier():
+        raise MEASURES.refuse(name, "a measure's name is a-z, then a-z, 0-9 and '_': results have a variable of it")
+    if not isinstance(dims, tuple) or not set(dims) <= {"hidden", "feature"} or len(set(dims)) < len(dims):
+        raise MEASURES.refuse(name, f"dims are of 'hidden' and 'feature', each once, as a tuple; got {dims!r}")
+    size = {"hidden": 2, "feature": 3}
+    expected = (4, 5, *(size[d] for d in dims))
+    try:
+        found = np.shape(function(np.linspace(-1, 1, 120).reshape(4, 5, 2, 3)))
+    except Exception as error:  # a user's function may raise anything
+        raise MEASURES.refuse(name, f"the function fails on W of shape (4, 5, 2, 3) ({first_line(error)})") from error
+    if found != expected:
+        raise MEASURES.refuse(name, f"of W of shape (4, 5, 2, 3) the function must give {expected}, not {found}")
+    MEASURES.add(name, Measure(function, dims, sentence, label or name.replace("_", " ")))

@@ -1,0 +1,63 @@
+"""Optimizers: optax's, with one instance's learning rate and weight decay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tmsjax.kinds.registry import Registry
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """make: (learning rate as a function of the step, the [train] table, instance) -> optax.GradientTransformation.
+
+    uses:     keys of [train] that only some optimizers use, and this one does
+    defaults: values of such keys where the spec gives none
+    """
+
+    make: Callable[[Callable, Any, Any], Any]
+    sentence: str
+    uses: tuple[str, ...] = ()
+    defaults: Mapping[str, float] = field(default_factory=dict)
+
+
+def _adam(rate: Callable, train: Any, instance: Any) -> Any:
+    import optax
+
+    return optax.adam(rate)
+
+
+def _adamw(rate: Callable, train: Any, instance: Any) -> Any:
+    import optax
+
+    return optax.adamw(rate, weight_decay=instance.weight_decay)
+
+
+def _sgd(rate: Callable, train: Any, instance: Any) -> Any:
+    import optax
+
+    return optax.sgd(rate, momentum=train.momentum or None)
+
+
+def _rmsprop(rate: Callable, train: Any, instance: Any) -> Any:
+    import optax
+
+    return optax.rmsprop(rate, momentum=train.momentum or None)
+
+
+OPTIMIZERS: Registry[Optimizer] = Registry(
+    "optimizer",
+    {
+        "adam": Optimizer(_adam, "Adam"),
+        "adamw": Optimizer(
+            _adamw,
+            "AdamW; weight_decay is 0.01 unless given, as in the paper's notebook",
+            uses=("weight_decay",),
+            defaults={"weight_decay": 0.01},
+        ),
+        "sgd": Optimizer(_sgd, "gradient descent, with momentum if given", uses=("momentum",)),
+        "rmsprop": Optimizer(_rmsprop, "RMSProp, with momentum if given", uses=("momentum",)),
+    },
+)

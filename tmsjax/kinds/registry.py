@@ -1,0 +1,145 @@
+"""What all kinds share: a registry of named entries, and options that an entry adds to its table of a spec."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from tmsjax.errors import RegistryError
+
+
+class Entry(Protocol):
+    """What every registered entry has: the sentence that describes it in help and documentation."""
+
+    @property
+    def sentence(self) -> str: ...
+
+
+T = TypeVar("T", bound=Entry)
+
+_importing: ContextVar[str | None] = ContextVar("_importing", default=None)  # the file of `imports` being executed
+
+
+@dataclass(frozen=True)
+class Option:
+    """A key that an entry adds to its table of the spec.
+
+    type:     "int": a size or a count, the same for all instances; "quantity": a number per instance, so that it may
+              name an axis
+    default:  its value where the key is absent; None: the key must be given
+    low, high: the allowed range, both ends included; None: no limit
+    sentence: what it means
+    """
+
+    type: Literal["int", "quantity"]
+    default: float | None = None
+    low: float | None = None
+    high: float | None = None
+    sentence: str = ""
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """The rule that its value must meet, in the form of the spec's own keys (see spec/keys.py)."""
+        limits = {"low": self.low, "high": self.high}
+        if self.type == "int":
+            limits = {"low": 1 if self.low is None else self.low, "high": 2**16 if self.high is None else self.high}
+        return {"type": self.type} | {k: v for k, v in limits.items() if v is not None}
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """The entries of one kind by name. Built-in ones stand in the kind's own file; `add` is for everybody else's."""
+
+    def __init__(self, kind: str, built_in: Mapping[str, T]):
+        self.kind = kind
+        self._entries: dict[str, T] = dict(built_in)
+        self._sources: dict[str, str | None] = dict.fromkeys(built_in)
+
+    def __getitem__(self, name: str) -> T:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def source(self, name: str) -> str | None:
+        """The file or module that added the entry; None for built-in ones."""
+        return self._sources[name]
+
+    def refuse(self, name: Any, why: str) -> RegistryError:
+        """The error that says why an entry cannot be added."""
+        return RegistryError(f"{self.kind} {name!r}: {why}")
+
+    def add(self, name: str, entry: T) -> None:
+        """Adds an entry. Raises RegistryError for a bad name, and for one that is taken.
+
+        A module that adds the same name again replaces its entry, so that a notebook's cell can be run twice.
+        """
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", name):
+            raise self.refuse(name, "a name is a-z, then up to 62 of a-z, 0-9, '-' and '_'")
+        importing = _importing.get()
+        source = importing or _calling_module()
+        if name in self._entries:
+            holder = self._sources[name]
+            if holder is None:
+                raise self.refuse(name, "this name is built in; choose another")
+            if holder != source or importing:
+                raise self.refuse(name, f"this name is taken: {holder} added it")
+        self._entries[name], self._sources[name] = entry, source
+
+    def remove_source(self, source: str) -> None:
+        """Removes what a file or module added."""
+        for name in [name for name, holder in self._sources.items() if holder == source]:
+            del self._entries[name], self._sources[name]
+
+
+@contextmanager
+def importing(source: str) -> Iterator[None]:
+    """While inside, everything that is added comes from the file `source`."""
+    token = _importing.set(source)
+    try:
+        yield
+    finally:
+        _importing.reset(token)
+
+
+def _calling_module() -> str:
+    """The module outside this package that called `add_...`."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("tmsjax."):
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame.f_globals.get("__name__", "?") if frame is not None else "?"
+
+
+def called(function: Callable, *arguments: Any, options: Mapping[str, Any]) -> Any:
+    """`function(*arguments)` with those of `options` as keywords that it names."""
+    if not options:
+        return function(*arguments)
+    parameters = inspect.signature(function).parameters.values()
+    every = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    named = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    return function(*arguments, **{k: v for k, v in options.items() if every or k in named})
+
+
+def checked_options(registry: Registry, name: str, options: Mapping[str, Option] | None) -> dict[str, Option]:
+    """The options as a dict. Raises RegistryError if one is no Option or has no name that a spec could hold."""
+    for key, option in (options or {}).items():
+        if not isinstance(option, Option) or option.type not in ("int", "quantity"):
+            raise registry.refuse(name, f"option {key!r} must be a tmsjax.Option of type 'int' or 'quantity'")
+        if not isinstance(key, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", key):
+            raise registry.refuse(name, f"option {key!r}: a name is a-z, then a-z, 0-9 and '_'")
+    return dict(options or {})
+
+
+def checked_callables(registry: Registry, name: str, **functions: Any) -> None:
+    """Raises RegistryError for the first that cannot be called."""
+    for what, function in functions.items():
+        if not callable(function):
+            raise registry.refuse(name, f"{what} must be a function, not {function!r}")

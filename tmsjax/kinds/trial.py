@@ -1,0 +1,83 @@
+"""Trials of what users add: functions of a few numbers are called once, by jax, before anything is registered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Refuse = Callable[[str], Exception]  # what is wrong -> the error to raise
+
+POINTS = 2**16  # of the quadrature
+NEAR = 2e-3  # largest difference from a stated moment, relative to the larger of 1 and the quadrature's value
+
+
+def first_line(error: BaseException) -> str:
+    """Kind and first line of an error, for a message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+def traced(function: Callable, what: str, refuse: Refuse, *arguments: Any) -> Any:
+    """Shape and type of `function(*arguments)`, traced by jax; raises `refuse(...)` if that fails."""
+    import jax
+
+    try:
+        with jax.numpy_rank_promotion("raise"):
+            return jax.eval_shape(function, *arguments)
+    except Exception as error:  # a user's function may raise anything
+        raise refuse(f"jax cannot trace {what} ({first_line(error)})") from error
+
+
+def floats(*shape: int) -> Any:
+    """A float32 array of `shape`, to be traced."""
+    import jax
+
+    return jax.ShapeDtypeStruct(shape, np.float32)
+
+
+def _check_same_shape(function: Callable, what: str, refuse: Refuse) -> None:
+    for shape in ((), (4,), (2, 3)):
+        out = traced(function, what, refuse, floats(*shape))
+        if getattr(out, "shape", None) != shape or out.dtype != np.float32:
+            got = f"{out.dtype}{list(out.shape)}" if hasattr(out, "shape") else type(out).__name__
+            raise refuse(f"{what} must map float32{list(shape)} to float32{list(shape)}; it gives {got}")
+
+
+def trial_activation(function: Callable, refuse: Refuse) -> bool:
+    """Whether an activation treats each element alone. Raises `refuse(...)` if it does not fit."""
+    import jax.numpy as jnp
+
+    _check_same_shape(function, "the function", refuse)
+    points = jnp.asarray([-3.0, -1.0, -0.25, 0.125, 0.5, 2.0])
+    together = np.asarray(function(points))
+    alone = np.asarray([function(point) for point in points])
+    if not np.isfinite(together).all():
+        raise refuse(f"the function gives {together.tolist()} at {points.tolist()}; all must be finite")
+    return bool(np.allclose(together, alone, rtol=1e-5, atol=1e-6))
+
+
+def trial_values(quantile: Callable, mean: Any, square: Any, refuse: Refuse) -> tuple[float | None, bool]:
+    """(E min(x, y)^2 or None, whether quantile(0) is 0). Raises `refuse(...)` if quantile or moments do not fit."""
+    import jax.numpy as jnp
+
+    for name, moment in (("mean", mean), ("square", square)):
+        if not isinstance(moment, (int, float)) or isinstance(moment, bool) or not math.isfinite(moment):
+            raise refuse(f"{name} must be a finite number, not {moment!r}")
+    _check_same_shape(quantile, "the quantile", refuse)
+    middles = (np.arange(POINTS) + 0.5) / POINTS
+    x = np.asarray(quantile(jnp.asarray(middles, jnp.float32)), np.float64)
+    ends = np.asarray([quantile(jnp.float32(end)) for end in (0, 1)], np.float64)
+    some = np.asarray([quantile(jnp.float32(u)) for u in middles[:: POINTS // 4]])
+    if not np.allclose(some, x[:: POINTS // 4], rtol=1e-5, atol=1e-6):
+        raise refuse("the quantile must treat each element alone")
+    if not (np.isfinite(x).all() and np.isfinite(ends[1])):
+        raise refuse("the quantile must be finite for every u in (0, 1], 1 included")
+    for name, given, found in (("mean", mean, x.mean()), ("square", square, (x**2).mean())):
+        if abs(given - found) > NEAR * max(1, abs(found)):
+            raise refuse(f"{name} = {given:.6g} does not fit the quantile: by quadrature it is {found:.6g}")
+    ordered = x.min() >= 0 and bool((np.diff(x) >= -1e-6).all())
+    least = float((x**2 * 2 * (1 - middles)).mean()) if ordered else None  # the lesser of two u has density 2 (1 - u)
+    return least, bool(ends[0] == 0)

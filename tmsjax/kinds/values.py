@@ -1,0 +1,68 @@
+"""Values: the distribution that an active feature's value follows, as a quantile function with its moments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tmsjax.kinds.registry import Registry, checked_callables
+from tmsjax.kinds.trial import trial_values
+
+
+@dataclass(frozen=True)
+class Values:
+    """quantile(v) for v in (0, 1], elementwise, by jax.numpy; mean E x and square E x^2 of an active feature's x.
+
+    least:        E min(x, y)^2 of two independent values that are not negative; None if they may be
+    zero_at_zero: whether quantile(0) is 0, so that a feature that is not active (v = 0) needs no mask
+    """
+
+    quantile: Callable[[Any], Any]
+    mean: float
+    square: float
+    least: float | None
+    sentence: str
+    zero_at_zero: bool = True
+    elementwise: bool = True
+
+
+def _half_normal(v: Any) -> Any:
+    import jax
+
+    below_one = v.__array_namespace__().where(v < 1 - 2.0**-23, v, np.float32(1 - 2.0**-23))
+    return np.float32(math.sqrt(2)) * jax.lax.erf_inv(below_one)
+
+
+def _one(v: Any) -> Any:
+    return v.__array_namespace__().where(v > 0, np.float32(1), np.float32(0))
+
+
+VALUES: Registry[Values] = Registry(
+    "values",
+    {
+        "uniform": Values(lambda v: v, 1 / 2, 1 / 3, 1 / 6, "uniform on (0, 1]"),
+        "constant": Values(_one, 1.0, 1.0, 1.0, "always 1"),
+        "half-normal": Values(
+            _half_normal, math.sqrt(2 / math.pi), 1.0, 1 - 2 / math.pi, "the absolute value of a standard normal"
+        ),
+        "signed": Values(lambda v: 2 * v - 1, 0.0, 1 / 3, None, "uniform on (-1, 1]", zero_at_zero=False),
+    },
+)
+
+
+def add_values(name: str, quantile: Callable[[Any], Any], *, mean: float, square: float, sentence: str = "") -> None:
+    """Adds a distribution of an active feature's value x.
+
+        tmsjax.add_values("triangular", quantile=lambda u: 1 - jnp.sqrt(1 - u), mean=1 / 3, square=1 / 6)
+
+    `quantile` maps uniform u in (0, 1] (float32, any shape) to x, elementwise; `mean` is E x, `square` E x^2.
+    Raises RegistryError if the name is taken, the function does not fit, or the moments are not those of the quantile
+    (checked by quadrature).
+    """
+    checked_callables(VALUES, name, quantile=quantile)
+    least, zero = trial_values(quantile, mean, square, lambda why: VALUES.refuse(name, why))
+    VALUES.add(name, Values(quantile, float(mean), float(square), least, sentence, zero))

@@ -1,0 +1,186 @@
+"""The exact expected loss of ReLU models with few features, by split quadrature instead of samples.
+
+The convention is the sum over features and the mean over samples: E sum_i I_i (x_i - x'_i)^2, x' = ReLU(W^T W x + b),
+active values uniform on [0, 1]. Everything is elementwise and works with numpy (float64, without jax) and with jax.
+
+How: output i sees a x_i + z, a = |W_i|^2 and z = b_i + sum_j c_j x_j over the other active features, c_j = W_i . W_j.
+Its own feature is integrated in closed form (`_own_integral`), a piecewise cubic of z. The others follow one inside the
+other. As a function of x_j each integrand is a polynomial between known kinks, so that Gauss-Legendre on every piece is
+exact; nothing is divided by an a or c that may be 0. Derived here; checked against quadrature, closed forms for a whole
+cube (Lasserre's formula) and Monte Carlo in tests/test_expected.py.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from tmsjax.kinds import Drawn, drawn_by
+
+NEAR_ZERO = 1e-30
+MOST_FEATURES = 5  # pieces x nodes of the nested integrals: 6, 90, 2430, 165,240 points for 2, 3, 4, 5 features
+
+
+def relu_loss(
+    W: Any, b: Any, importance: Any, probability: Any, *, activity: str = "independent", **options: int
+) -> Any:
+    """Exact loss of x' = ReLU(W^T W x + b) for n <= 5, any m; shape (...).
+
+    W (..., m, n), b, importance, probability (..., n), numpy or jax. `activity`: how features are active together, with
+    its options, such as `activity="groups", size=2`. Numpy holds 15 points at once for a model of 3 features, 405 of 4,
+    27,540 of 5. Raises ValueError for n > 5, unless at most one feature is active, and where the last axes differ.
+    """
+    arrays = (W, b, importance, probability)
+    W, b, importance, probability = (v if hasattr(v, "__array_namespace__") else np.asarray(v, float) for v in arrays)
+    n = W.shape[-1] if W.ndim > 1 else 0
+    if not n or any(v.shape[-1:] != (n,) for v in (b, importance, probability)):
+        shapes = ", ".join(str(v.shape) for v in (W, b, importance, probability))
+        raise ValueError(f"W must be (..., m, n) and b, importance, probability (..., n), not {shapes}")
+    drawn = drawn_by(activity, n, **options)
+    if drawn.activity.exactly is None:
+        raise ValueError(f"no exact loss is known for activity {activity!r}")
+    if drawn.most_active() == 1:
+        gram = W.__array_namespace__().swapaxes(W, -1, -2) @ W
+        return relu_loss_of_single_features(gram, b, importance, drawn.marginal(probability))
+    if n > MOST_FEATURES:
+        raise ValueError(f"the exact loss is known for at most {MOST_FEATURES} features, not {n}")
+    lists = [[(W[..., i] * W[..., j]).sum(-1) for j in range(n)] for i in range(n)]
+    rest = ([v[..., i] for i in range(n)] for v in (b, importance, probability))
+    return relu_loss_elementwise(lists, *rest, drawn)
+
+
+def relu_loss_elementwise(gram: Any, b: Any, importance: Any, probability: Any, drawn: Drawn) -> Any:
+    """`relu_loss` from gram[i][j] = W_i . W_j; all arrays are (nested) lists over features."""
+    n, total = len(b), 0
+    for i in range(n):
+        others = [j for j in range(n) if j != i]
+        for size in range(min(n, drawn.most_active() + 1)):
+            for active in combinations(others, size):
+                off, on = active, (i, *active)
+                if not (drawn.possible(off) or drawn.possible(on)):
+                    continue
+                square, error = _means(gram[i][i], [gram[i][j] for j in active], b[i])
+                losses = [
+                    drawn.exactly(probability, subset) * mean
+                    for subset, mean in ((off, square), (on, error))
+                    if drawn.possible(subset)
+                ]
+                total = total + importance[i] * sum(losses[1:], losses[0])
+    return total
+
+
+def relu_loss_of_single_features(gram: Any, b: Any, importance: Any, marginal: Any) -> Any:
+    """`relu_loss` where at most one feature is active, feature i with probability marginal_i; shape (...).
+
+    gram (..., n, n) = W^T W, the others (..., n); any n. Output i sees a x_i + b_i, or c y + b_i of another feature.
+    """
+    xp = gram.__array_namespace__()
+    n = gram.shape[-1]
+    eye = xp.eye(n, dtype=gram.dtype)
+    own = (gram * eye).sum(-1)
+    column = xp.broadcast_to(b[..., :, None], gram.shape)
+    of_others = _means(xp.broadcast_to(own[..., :, None], gram.shape), [gram], column)[0]
+    square, error = _means(own, [], b)
+    none_active = 1 - marginal.sum(-1, keepdims=True)
+    interference = (marginal[..., None, :] * of_others * (1 - eye)).sum(-1)
+    return (importance * (marginal * error + interference + none_active * square)).sum(-1)
+
+
+def _means(a: Any, overlaps: list, z: Any) -> tuple[Any, Any]:
+    """E ReLU(z')^2 and E (x - ReLU(a x + z'))^2 over x and y uniform on [0, 1], z' = z + sum_j overlaps_j y_j."""
+    if not overlaps:
+        return _relu(z) ** 2, _own_integral(a, z)
+    first, inner = overlaps[0], overlaps[1:]
+    sums = [sum(some, start=z) for size in range(len(inner) + 1) for some in combinations(inner, size)]
+    inverse = _inverse(first)
+    edges = _sorted([_clip01(-s * inverse) for s in sums] + [_clip01(-(s + a) * inverse) for s in sums])
+    nodes, weights = _gauss_legendre(3 + len(inner))
+    pieces = list(zip([0, *edges], [*edges, 1], strict=True))
+    halves, middles = [(v - u) / 2 for u, v in pieces], [(v + u) / 2 for u, v in pieces]
+    points = [middle + half * x for half, middle in zip(halves, middles, strict=True) for x in nodes]
+    shares = [half * w for half in halves for w in weights]
+    if not inner:  # written out: with one more axis these small arrays would be slower
+        means = [_means(a, inner, z + first * y) for y in points]
+        square, error = (sum(w * m[k] for w, m in zip(shares, means, strict=True)) for k in (0, 1))
+        return square, error
+    return _outer_means(a, first, inner, z, points, shares)
+
+
+def _outer_means(a: Any, first: Any, inner: list, z: Any, points: list, shares: list) -> tuple[Any, Any]:
+    """Sums of shares x `_means` at the points of one outer feature: numpy on one more axis in front, jax in a loop.
+
+    (In jax, arrays with that axis were 5 times slower: each then goes through memory, while the loop's body is one
+    kernel; without the checkpoint so do its residuals.)
+    """
+    xp = z.__array_namespace__()
+    y, w = xp.stack(points), xp.stack(shares)
+    if xp is np:
+        square, error = _means(a, inner, z + first * y)
+        return (w * square).sum(0), (w * error).sum(0)
+    import jax
+
+    @jax.checkpoint
+    def add(sums: tuple, point: tuple) -> tuple:
+        square, error = _means(a, inner, z + first * point[0])
+        return (sums[0] + point[1] * square, sums[1] + point[1] * error), None
+
+    zero = xp.zeros_like(y[0])
+    return jax.lax.scan(add, (zero, zero), (y, w))[0]
+
+
+def _gauss_legendre(degree: int) -> tuple[list, list]:
+    """Nodes on [-1, 1] and weights that integrate polynomials up to `degree` exactly."""
+    nodes, weights = np.polynomial.legendre.leggauss((degree + 2) // 2)
+    return nodes.tolist(), weights.tolist()
+
+
+def _own_integral(a: Any, z: Any) -> Any:
+    """The integral over x in [0, 1] of (x - ReLU(a x + z))^2, a >= 0: split at the kink t = -z/a."""
+    t = _kink(a, z)
+    d = 1 - a
+    return (t**3 + d**2 * (1 - t**3)) / 3 - d * z * (1 - t**2) + z**2 * (1 - t)
+
+
+def _kink(a: Any, z: Any) -> Any:
+    """clip(-z/a, 0, 1) without 0/0. The integrand is continuous there: no derivative passes through it."""
+    xp = z.__array_namespace__()
+    inside = (z < 0) & (z > -a)
+    return _constant(xp.where(inside, -z * _inverse(a), xp.where(z < 0, xp.ones_like(z), xp.zeros_like(z))))
+
+
+def _sorted(values: list) -> list:
+    """`values` in rising order, elementwise, as constants to differentiation (the integrands are continuous there)."""
+    out = list(values)
+    for end in range(len(out) - 1, 0, -1):
+        for k in range(end):
+            u, v = out[k], out[k + 1]
+            xp = u.__array_namespace__()
+            out[k], out[k + 1] = xp.where(u < v, u, v), xp.where(u < v, v, u)
+    return [_constant(v) for v in out]
+
+
+def _inverse(x: Any) -> Any:
+    """1 / x, and 1 near 0. (One division for all kinks: they were most of the exact loss' time.)"""
+    xp = x.__array_namespace__()
+    return 1 / xp.where((x > NEAR_ZERO) | (x < -NEAR_ZERO), x, xp.ones_like(x))
+
+
+def _relu(z: Any) -> Any:
+    xp = z.__array_namespace__()
+    return xp.where(z > 0, z, xp.zeros_like(z))
+
+
+def _clip01(z: Any) -> Any:
+    xp = z.__array_namespace__()
+    return xp.where(z > 0, xp.where(z < 1, z, xp.ones_like(z)), xp.zeros_like(z))
+
+
+def _constant(x: Any) -> Any:
+    """`x`, but a constant to jax's differentiation."""
+    if isinstance(x, (np.ndarray, np.generic)):
+        return x
+    from jax.lax import stop_gradient
+
+    return stop_gradient(x)

@@ -1,0 +1,104 @@
+"""The loss of one instance: sum over features of I_i (target_i - output_i)^2, mean over samples.
+
+The paper's notebook takes the mean over features too, which divides this by n.
+"""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tmsjax.kinds import VALUES
+from tmsjax.models import expected, model, sampling
+from tmsjax.models.instances import Instance
+from tmsjax.models.scalars import as_arrays, held_as_scalars, joined
+from tmsjax.spec import Spec
+
+
+def one(params: Any, instance: Instance, word: Any, offset: Any, spec: Spec, penalised: bool = False) -> Any:
+    """The loss of one sample. `word`: (columns,) uint32, which the instance's `offset` (columns,) moves.
+
+    `penalised`: with the family's penalty, if it has one.
+    """
+    params, instance, word, offset = as_arrays((params, instance, word, offset))
+    x = sampling.sample(sampling.rotate(word, offset, spec.train.streams), instance, spec.data)
+    error = model.target(x, instance, spec.model) - model.apply(params, x, instance, spec.model)
+    loss = (instance.importance * (error * error)).sum()
+    extra = model.penalty(params, x, instance, spec.model) if penalised else None
+    return loss if extra is None else loss + extra
+
+
+def total(params: Any, instance: Instance, words: Any, offset: Any, spec: Spec, penalised: bool = False) -> jax.Array:
+    """The sum of the loss over samples. `words`: (samples, columns) uint32, or Scalars of (samples,) columns."""
+    return jnp.sum(jax.vmap(lambda word: one(params, instance, word, offset, spec, penalised))(words))
+
+
+def gradient(params: Any, instance: Instance, words: Any, offset: Any, spec: Spec, unroll: int) -> Any:
+    """The gradient of `total`, penalised.
+
+    Of arrays it is the gradient of the sum: matrix products over the samples. Of Scalars it is the sum of the
+    samples' gradients, all parameters in one reduction: XLA makes one kernel of it, which runs through the samples
+    with a model's parameters and sums in registers. (Sums of their own would each repeat the forward pass.)
+    `unroll`: samples written out in the kernel's body.
+    """
+    if not held_as_scalars(params):
+        return jax.grad(total)(params, instance, words, offset, spec, penalised=True)
+
+    def of_group(words: Any) -> Any:
+        def loss(params: Any) -> Any:
+            of_sample = [jax.tree.map(itemgetter(k), words) for k in range(unroll)]
+            return sum(one(params, instance, word, offset, spec, penalised=True) for word in of_sample)
+
+        return jax.grad(loss)(params)
+
+    groups = jax.tree.map(lambda column: column.reshape(-1, unroll), words)
+    leaves, tree = jax.tree.flatten(jax.vmap(of_group)(groups))
+    zeros = [np.float32(0)] * len(leaves)
+    sums = jax.lax.reduce(leaves, zeros, lambda a, b: [x + y for x, y in zip(a, b, strict=True)], (0,))
+    return jax.tree.unflatten(tree, sums)
+
+
+def exact(params: Any, instance: Instance, spec: Spec) -> Any:
+    """The expected loss without samples. Only where `spec.exact_loss` names one."""
+    if spec.exact_loss == "linear":
+        params, instance = joined((params, instance))  # matrix products need arrays
+        W, b = params["W"], params.get("b", np.float32(0))
+        probability = instance.feature_probability
+        mean, covariance = sampling.mean(probability, spec.data), sampling.covariance(probability, spec.data)
+        return linear_loss(W, b, instance.importance, mean, covariance)
+    if spec.exact_loss == "relu" and spec.drawn.most_active() == 1:
+        params, instance = joined((params, instance))
+        W = params["W"]
+        b = params.get("b", jnp.zeros_like(instance.importance))
+        marginal = spec.drawn.marginal(instance.feature_probability)
+        return expected.relu_loss_of_single_features(W.T @ W, b, instance.importance, marginal)
+    if spec.exact_loss == "relu":
+        params, instance = as_arrays((params, instance))
+        W, features = params["W"], range(spec.model.features)
+        gram = [[(W[:, i] * W[:, j]).sum() for j in features] for i in features]
+        b = params.get("b", [jnp.zeros_like(gram[0][0])] * len(features))
+        lists = ([v[i] for i in features] for v in (b, instance.importance, instance.feature_probability))
+        return expected.relu_loss_elementwise(gram, *lists, spec.drawn)
+    raise ValueError("no exact loss is known for this model")
+
+
+def linear_loss(W: Any, b: Any, importance: Any, mean: Any, covariance: Any) -> Any:
+    """Exact loss of x' = W^T W x + b for any n, shape (...): bias and variance of A x - b, A = 1 - W^T W.
+
+    W (..., m, n), b, importance, mean (..., n), covariance (..., n, n). In exact arithmetic the best b is A mean.
+    """
+    xp = W.__array_namespace__()
+    A = xp.eye(W.shape[-1], dtype=W.dtype) - xp.swapaxes(W, -1, -2) @ W
+    spread = xp.sum((A @ covariance) * A, axis=-1)
+    offset = (A @ mean[..., None])[..., 0] - b
+    return xp.sum(importance * (spread + offset**2), axis=-1)
+
+
+def of_zero_model(importance: np.ndarray, probability: np.ndarray, spec: Spec) -> np.ndarray:
+    """The loss of a model whose output is 0 and whose target is x: sum_i I_i P(i active) E v^2, shape (...)."""
+    active = spec.data.drawn(probability.shape[-1]).marginal(probability)
+    return np.sum(importance * active, axis=-1) * VALUES[spec.data.values].square

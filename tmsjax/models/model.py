@@ -1,0 +1,62 @@
+"""The model of one instance: what the spec's family and activation make of one sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tmsjax.kinds import ACTIVATIONS, FAMILIES, Params, called, elementwise
+from tmsjax.models.instances import Instance
+from tmsjax.spec import Model, static
+
+
+def sizes(model: Model) -> dict[str, int]:
+    """The length of every named dimension of parameters."""
+    return {"feature": model.features, "hidden": model.hidden, **dict(static(model.options))}
+
+
+def shapes(model: Model) -> dict[str, tuple[int, ...]]:
+    """The shape of every parameter of one instance."""
+    length = sizes(model)
+    return {name: tuple(length[d] for d in dims) for name, dims in FAMILIES[model.family].parameters.items()}
+
+
+def init(normals: Params, instance: Instance, model: Model) -> Params:
+    """Parameters before step 0, of standard normals by parameter name."""
+    return called(FAMILIES[model.family].init, normals, instance, options=_options(instance, model))
+
+
+def apply(params: Params, x: Any, instance: Instance, model: Model) -> Any:
+    """The model's output (n,) for one sample `x` (n,)."""
+    options = _options(instance, model)
+    return called(FAMILIES[model.family].apply, params, x, _activation(model), options=options)
+
+
+def target(x: Any, instance: Instance, model: Model) -> Any:
+    """What the output should be, (n,)."""
+    return called(FAMILIES[model.family].target, x, options=_options(instance, model))
+
+
+def penalty(params: Params, x: Any, instance: Instance, model: Model) -> Any:
+    """What training adds to the loss of one sample; None where the family adds nothing."""
+    family = FAMILIES[model.family]
+    if family.penalty is None:
+        return None
+    return called(family.penalty, params, x, _activation(model), options=_options(instance, model))
+
+
+def directions(params: Params, model: Model) -> Any:
+    """W (..., m, n), features as columns, of parameters with any leading axes; None where features have no direction."""
+    family = FAMILIES[model.family]
+    if family.directions is None:
+        return None
+    return called(family.directions, params, options=dict(static(model.options)))
+
+
+def _activation(model: Model) -> Callable[[Any], Any]:
+    function = ACTIVATIONS[model.activation].function
+    return lambda v: elementwise(function, v)
+
+
+def _options(instance: Instance, model: Model) -> dict[str, Any]:
+    return dict(static(model.options)) | instance.own("model")

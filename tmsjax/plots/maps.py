@@ -1,0 +1,262 @@
+"""Figures of phase maps: Dataset -> matplotlib Figure. Nothing is computed or shown here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from tmsjax import analysis
+from tmsjax.errors import RunError
+from tmsjax.kinds import measures
+from tmsjax.plots.style import (
+    BLUE,
+    LINES,
+    STYLE,
+    borders,
+    colour_key,
+    colours,
+    label,
+    legend_below,
+    named,
+    outer_labels,
+    plain_log_ticks,
+)
+
+
+def phase_map(trained: xr.Dataset, theories: dict[str, np.ndarray] | None = None) -> Figure:
+    """The trained map of one feature's norm and superposition, with theory's boundaries drawn over it.
+
+    `trained`: of analysis.phase_map, over two axes of numbers (RunError else; a third axis: `facets`); `theories`:
+    phases by name, as comparison.theory_phases gives them.
+    """
+    if not analysis.is_map(trained):
+        have = ", ".join(map(str, trained["phase"].dims)) or "none"
+        raise RunError(f"a phase map needs two axes of numbers in rising or falling order; it has: {have}")
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+        axes, key = figure.subplots(1, 2, width_ratios=[4.2, 1])
+        _draw_colours(axes, trained, _norm(trained), _superposition(trained))
+        _draw_boundaries(axes, trained, theories or {})
+        spec = analysis.spec_of(trained)
+        axes.set_title(f"{spec.name}: trained, {_selection(trained)}")
+        colour_key(key)
+    return figure
+
+
+def facets(trained: xr.Dataset, theories: dict[str, np.ndarray], axis: str) -> Figure:
+    """The map of each value of a third axis, with theory's boundaries."""
+    values = trained[axis].to_numpy()
+    columns = min(3, len(values))
+    rows = -(-len(values) // columns)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(3.3 * columns + 1.4, 3.1 * rows), layout="constrained")
+        parts: Any = figure.subfigures(1, 2, width_ratios=[3.3 * columns, 1.4])
+        left, right = parts
+        every = left.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for k, (axes, value) in enumerate(zip(every.reshape(-1), values.tolist(), strict=False)):
+            one = trained.isel({axis: k})
+            _draw_colours(axes, one, _norm(one), _superposition(one))
+            cut = {name: t.take(k, trained["phase"].dims.index(axis)) for name, t in theories.items()}
+            _draw_boundaries(axes, one, cut, legend=False)
+            axes.set_title(named(axis, value))
+        outer_labels(every, len(values))
+        handles = [Line2D([], [], color=LINES[t][0], linestyle=LINES[t][1], label=f"{t} theory") for t in theories]
+        if handles:
+            every[0, 0].legend(handles=handles, loc="lower right", framealpha=0.9)
+        colour_key(right.subplots())
+    return figure
+
+
+def panels(trained: xr.Dataset, theories: dict[str, np.ndarray], weights: dict[str, np.ndarray]) -> Figure:
+    """The same map from each theory's weights W (y, x, m, n) and from training, side by side."""
+    shown = analysis.layout(analysis.spec_of(trained))
+    with rc_context(STYLE):
+        figure = Figure(figsize=(3.4 * (len(weights) + 1) + 1.4, 3.9), layout="constrained")
+        count = len(weights) + 1
+        parts = figure.subplots(1, count + 1, width_ratios=[4.2] * count + [1])
+        for axes, (name, W) in zip(parts, weights.items(), strict=False):
+            norm, superposition = (
+                measures.norms(W)[..., shown.feature],
+                measures.superposition(W)[..., shown.feature],
+            )
+            _draw_colours(axes, trained, norm, superposition)
+            axes.set_title(f"{name} theory")
+        _draw_colours(parts[count - 1], trained, _norm(trained), _superposition(trained))
+        _draw_boundaries(parts[count - 1], trained, theories)
+        parts[count - 1].set_title(f"trained, {_selection(trained)}")
+        for axes in parts[1:count]:
+            axes.set_ylabel("")
+        colour_key(parts[count])
+    return figure
+
+
+def failures(trained: xr.Dataset) -> Figure:
+    """The share of inits whose loss stays more than 1 % above the best of their cell."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6, 4.6), layout="constrained")
+        axes = figure.subplots()
+        share = 1 - _oriented(trained, trained["success"].to_numpy())
+        mesh = axes.pcolormesh(*_edges(trained), share, cmap="cividis", vmin=0, vmax=1, rasterized=True)
+        _label(axes, trained)
+        figure.colorbar(mesh, ax=axes, label="share of inits that fail")
+        axes.set_title("Inits that end more than 1 % above the best of their cell")
+    return figure
+
+
+def agreement(trained: xr.Dataset, theories: dict[str, np.ndarray]) -> Figure:
+    """Where the trained phase is that of each theory, and where it is not."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(4.3 * len(theories) + 0.3, 4.6), layout="constrained")
+        phase = trained["phase"].to_numpy()
+        palette = ListedColormap(["#f0f0f0", "#d55e00", "#0072b2", "#000000"])
+        names = ["same phase", "theory: superposition, trained: not", "other difference", "masked"]
+        shared = len(analysis.layout(analysis.spec_of(trained)).phases) - 1
+        for axes, (name, expected) in zip(
+            figure.subplots(1, len(theories), squeeze=False)[0], theories.items(), strict=True
+        ):
+            kind = np.where(phase == expected, 0, np.where(expected == shared, 1, 2))
+            kind = np.where(phase == analysis.MASKED, 3, kind)
+            norm = BoundaryNorm(np.arange(5) - 0.5, 4)
+            axes.pcolormesh(*_edges(trained), _oriented(trained, kind), cmap=palette, norm=norm, rasterized=True)
+            _label(axes, trained)
+            same = (phase == expected)[phase != analysis.MASKED]
+            axes.set_title(
+                f"{name} theory: " + (f"{same.mean():.2%} of cells agree" if same.size else "no usable cells")
+            )
+        present = [0, 1, 2] + [3] * bool((phase == analysis.MASKED).any())
+        handles = [Patch(facecolor=palette(k), edgecolor="#888888", label=names[k]) for k in present]
+        legend_below(figure, handles)
+    return figure
+
+
+def models(dataset: xr.Dataset, cell: dict[str, float]) -> Figure:
+    """W of every replica of one cell as bars by feature, best first; `cell` gives the nearest axis values."""
+    one = dataset.sel(cell, method="nearest")
+    one = one if "replica" in one.dims else one.expand_dims("replica")
+    order = np.argsort(one["loss"].to_numpy())
+    W = one["W"].to_numpy()[order]
+    b = one["b"].to_numpy()[order] if "b" in one else np.zeros((len(order), W.shape[-1]))
+    with rc_context(STYLE):
+        count = len(order)
+        figure = Figure(figsize=(max(4, 1.1 * count + 1), 3), layout="constrained")
+        position = np.arange(W.shape[-1])
+        rows = W.shape[1] + 1
+        for axes, weights, bias, loss in zip(
+            figure.subplots(1, count, sharey=True, squeeze=False)[0],
+            W,
+            b,
+            one["loss"].to_numpy()[order],
+            strict=True,
+        ):
+            for k in range(W.shape[1]):
+                label = f"W, hidden {k}" if rows > 2 else "W"
+                axes.bar(
+                    position + k / (rows + 1),
+                    weights[k],
+                    1 / (rows + 1),
+                    color=BLUE,
+                    alpha=1 - k / rows,
+                    label=label,
+                )
+            axes.bar(position + (rows - 1) / (rows + 1), bias, 1 / (rows + 1), color="#e69f00", label="b")
+            axes.axhline(0, color="black", linewidth=0.5)
+            axes.set_title(f"{loss:.3g}", fontsize=8)
+            axes.set_xticks(position + (rows - 1) / (rows + 1) / 2, position + 1)
+        figure.supxlabel("feature")
+        figure.supylabel("value")
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper", frameon=False)
+        where = ", ".join(f"{k} = {float(one[k]):.3g}" for k in cell)
+        figure.suptitle(f"Models at {where}, by noise-free loss", fontsize=9)
+    return figure
+
+
+def _norm(trained: xr.Dataset) -> np.ndarray:
+    return trained["norm"].to_numpy()[..., analysis.layout(analysis.spec_of(trained)).feature]
+
+
+def _superposition(trained: xr.Dataset) -> np.ndarray:
+    return trained["superposition"].to_numpy()[..., analysis.layout(analysis.spec_of(trained)).feature]
+
+
+def _selection(trained: xr.Dataset) -> str:
+    names = {
+        "best": "best of its replicas",
+        "paper": "mean without the worst",
+        "vote": "vote of its replicas",
+        "single": "one model",
+    }
+    return names[trained.attrs["select"]]
+
+
+def _oriented(trained: xr.Dataset, values: np.ndarray) -> np.ndarray:
+    """`values` over the map's cells as (y, x, ...)."""
+    shown = analysis.layout(analysis.spec_of(trained))
+    return values if trained["phase"].dims == (shown.y, shown.x) else np.swapaxes(values, 0, 1)
+
+
+def _edges(trained: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Borders of the cells along x and y, half-way between coordinates (in the logarithm on log axes)."""
+    spec = analysis.spec_of(trained)
+    shown = analysis.layout(spec)
+    return tuple(borders(trained[a].to_numpy().astype(float), analysis.is_log(spec, a)) for a in (shown.x, shown.y))  # type: ignore[return-value]
+
+
+def _label(axes: Axes, trained: xr.Dataset) -> None:
+    spec = analysis.spec_of(trained)
+    shown = analysis.layout(spec)
+    for name, scale, set_label, ticks in (
+        (shown.x, axes.set_xscale, axes.set_xlabel, axes.xaxis),
+        (shown.y, axes.set_yscale, axes.set_ylabel, axes.yaxis),
+    ):
+        assert name is not None
+        if analysis.is_log(spec, name):
+            scale("log")
+            values = trained[name].to_numpy()
+            if values.max() / values.min() < 30:  # few powers of ten
+                plain_log_ticks(ticks)
+        set_label(label(name))
+    x, y = _edges(trained)
+    axes.set_xlim(x.min(), x.max())
+    axes.set_ylim(y.min(), y.max())
+
+
+def _draw_colours(axes: Axes, trained: xr.Dataset, norm: np.ndarray, superposition: np.ndarray) -> None:
+    rgb = _oriented(trained, colours(norm, superposition))
+    axes.pcolormesh(*_edges(trained), rgb, rasterized=True)
+    _label(axes, trained)
+
+
+def _draw_boundaries(axes: Axes, trained: xr.Dataset, theories: dict[str, np.ndarray], legend: bool = True) -> None:
+    shown = analysis.layout(analysis.spec_of(trained))
+    x, y = (trained[a].to_numpy().astype(float) for a in (shown.x, shown.y))
+    logs = [analysis.is_log(analysis.spec_of(trained), a) for a in (shown.x, shown.y)]
+    u, v = (np.log(values) if log else values for values, log in zip((x, y), logs, strict=True))
+    for name, expected in theories.items():
+        colour, dash = LINES[name]
+        for k, line in enumerate(analysis.boundaries(u, v, _oriented(trained, expected))):
+            points = [np.exp(c) if log else c for c, log in zip(line.T, logs, strict=True)]
+            called = f"{name} theory" if k == 0 else None
+            axes.plot(*points, color=colour, linestyle=dash, linewidth=1.1, label=called)
+    if theories and legend:
+        axes.legend(loc="lower right", framealpha=0.9)
+
+
+def run_figures(trained: xr.Dataset, theories: dict[str, np.ndarray], weights: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The figures of a phase-map study, by file name. A map with a third axis is one figure with a panel a value."""
+    if len(third := analysis.other_axes(trained)) == 1:
+        return {"phase_map": facets(trained, theories, third[0])}
+    figures = {"phase_map": phase_map(trained, theories), "failures": failures(trained)}
+    if theories:
+        figures["agreement"] = agreement(trained, theories)
+    if weights:
+        figures["panels"] = panels(trained, theories, weights)
+    return figures

@@ -1,0 +1,161 @@
+"""Figures of the phase-change studies: arrays and labels -> matplotlib Figure. Nothing is computed or shown here.
+
+Maps lie on a grid of feature probability over the importance of the extra feature; their arrays are (probability,
+importance). Classes have one colour each, told apart by lightness as well as by hue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from tmsjax.analysis import SIGNED_PHASES
+from tmsjax.plots import style
+
+CLASS_COLOURS = ("#f2f2f2", "#9ecae1", "#2166ac", "#c0392b", "#fdae61")  # of SIGNED_PHASES
+PROBABILITY, IMPORTANCE = "feature probability", "importance of the extra feature"
+
+Grid = tuple[np.ndarray, np.ndarray]  # importance (x), probability (y), both rising or falling
+
+
+def class_maps(
+    maps: Mapping[str, np.ndarray],
+    grid: Grid,
+    *,
+    log: bool = True,
+    curve: np.ndarray | None = None,
+    names: Mapping[int, str] | None = None,
+) -> Figure:
+    """SIGNED_PHASES of each map, side by side; `curve`: a boundary's probability at every importance, dashed; `names`:
+    of classes that are to be called otherwise."""
+    called = dict(enumerate(SIGNED_PHASES)) | dict(names or {})
+    with rc_context(style.STYLE):
+        figure = Figure(figsize=(3.1 * len(maps) + 0.4, 3.9), layout="constrained")
+        present: set[int] = set()
+        norm = BoundaryNorm(np.arange(len(SIGNED_PHASES) + 1) - 0.5, len(SIGNED_PHASES))
+        for axes, (name, phases) in zip(_row(figure, len(maps)), maps.items(), strict=True):
+            _mesh(axes, grid, phases, log, cmap=ListedColormap(CLASS_COLOURS), norm=norm)
+            _boundary(axes, grid, curve)
+            axes.set_title(name)
+            present |= set(np.unique(phases).tolist())
+        patches = [Patch(facecolor=CLASS_COLOURS[k], edgecolor="#888888", label=called[k]) for k in sorted(present)]
+        figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False)
+    return figure
+
+
+def colour_maps(
+    maps: Mapping[str, tuple[np.ndarray, np.ndarray]], grids: Mapping[str, Grid], curves: Mapping[str, np.ndarray]
+) -> Figure:
+    """The extra feature's (norm, superposition) of each map in the paper's colours, side by side; a curve for some."""
+    with rc_context(style.STYLE):
+        figure = Figure(figsize=(3.0 * len(maps) + 1.3, 3.6), layout="constrained")
+        parts = figure.subplots(1, len(maps) + 1, width_ratios=[4.0] * len(maps) + [1])
+        for k, (axes, (name, (norm, superposition))) in enumerate(zip(parts, maps.items(), strict=False)):
+            _mesh(axes, grids[name], style.colours(norm, superposition), True)
+            _boundary(axes, grids[name], curves.get(name))
+            axes.set_title(name)
+            if k:
+                axes.set_ylabel("")
+        style.colour_key(parts[-1])
+    return figure
+
+
+def share_maps(maps: Mapping[str, np.ndarray], grid: Grid, label: str, *, columns: int) -> Figure:
+    """Shares in [0, 1], one panel each, `columns` panels a row."""
+    rows = -(-len(maps) // columns)
+    with rc_context(style.STYLE):
+        figure = Figure(figsize=(2.7 * columns + 1, 2.7 * rows), layout="constrained")
+        every = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, (name, share) in zip(every.reshape(-1), maps.items(), strict=False):
+            mesh = _mesh(axes, grid, share, True, cmap="cividis", vmin=0, vmax=1)
+            axes.set_title(name)
+        style.outer_labels(every, len(maps))
+        figure.colorbar(mesh, ax=every, label=label)
+    return figure
+
+
+def lines(
+    panels: Mapping[str, Mapping[str, tuple[Any, Any]]],
+    *,
+    x: str,
+    y: str,
+    ticks: Sequence[float],
+    floor: float | None = None,
+    reference: tuple[str, Any, Any] | None = None,
+) -> Figure:
+    """Curves (x values, y values) by name in panels that share their axes, x logarithmic; `floor`: where y starts;
+    `reference`: name, x and y of a dashed line in every panel."""
+    with rc_context(style.STYLE):
+        figure = Figure(figsize=(3.4 * len(panels) + 0.6, 3.5), layout="constrained")
+        every = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, (title, curves) in zip(every, panels.items(), strict=True):
+            for (name, (at, values)), tone, mark in zip(curves.items(), style.TONES, style.MARKS, strict=False):
+                axes.plot(at, values, mark + "-", color=tone, label=name, markersize=3.5)
+            if reference is not None:
+                axes.plot(*reference[1:], "--", color="#777777", label=reference[0])
+            axes.set_xscale("log")
+            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axes.set_xticks([], minor=True)
+            axes.set_xlabel(x)
+            axes.set_title(title)
+            axes.grid(alpha=0.3)
+        every[0].set_ylabel(y)
+        every[0].set_ylim(bottom=floor)
+        if len(panels) > 3:  # narrow ones
+            figure.legend(*every[0].get_legend_handles_labels(), loc="outside lower center", ncols=7, frameon=False)
+        else:
+            every[-1].legend(frameon=True, fontsize=8)
+    return figure
+
+
+def boundaries(ratio: np.ndarray, curves: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]) -> Figure:
+    """Left: probabilities of candidate curve, jump and onset over the ratio of importances. Right: weights and biases
+    just inside the jump."""
+    with rc_context(style.STYLE):
+        figure = Figure(figsize=(9.2, 3.8), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        dashes = ("--", "-", "-.")
+        for (name, values), tone, dash in zip(curves.items(), ("#777777", "#c0392b", "#0072b2"), dashes, strict=True):
+            left.plot(ratio, values, dash, color=tone, label=name)
+        left.set_ylabel(PROBABILITY)
+        left.set_ylim(0, 1.02)
+        left.legend(frameon=False, loc="lower right")
+        for (name, values), tone, dash in zip(weights.items(), style.TONES, ("-", "--", "-.", ":"), strict=False):
+            right.plot(ratio, values, dash, color=tone, label=name)
+        right.set_ylabel("value just inside the jump")
+        right.axhline(0, color="black", linewidth=0.5)
+        right.legend(frameon=False, ncols=2, loc="center left", bbox_to_anchor=(0.0, 0.29))
+        for axes in (left, right):
+            axes.set_xlabel("importance of the minor feature / major")
+            axes.grid(alpha=0.3)
+    return figure
+
+
+def _row(figure: Figure, count: int) -> Any:
+    return figure.subplots(1, count, sharey=True, squeeze=False)[0]
+
+
+def _mesh(axes: Axes, grid: Grid, values: np.ndarray, log: bool, **options: Any) -> Any:
+    x, y = (style.borders(v, log) for v in grid)
+    mesh = axes.pcolormesh(x, y, values, rasterized=True, **options)
+    if log:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    axes.set_xlim(x.min(), x.max())
+    axes.set_ylim(max(y.min(), 0.0 if not log else y.min()), y.max())
+    axes.set_xlabel(IMPORTANCE)
+    if axes.get_subplotspec().is_first_col():  # type: ignore[union-attr]
+        axes.set_ylabel(PROBABILITY)
+    return mesh
+
+
+def _boundary(axes: Axes, grid: Grid, curve: np.ndarray | None) -> None:
+    if curve is not None:
+        axes.plot(grid[0], curve, color="black", linestyle="--", linewidth=1.1)

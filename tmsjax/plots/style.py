@@ -1,0 +1,121 @@
+"""What figures share: colours, names of axes and values, ticks, legends, and how a figure is saved.
+
+Colours of a map, as in the paper: light grey where the mapped feature is not represented, blue where it has a
+dimension of its own, red where it shares one; norm sets how far from grey, superposition how far from blue to red.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from tmsjax.errors import RunError
+
+GREY, BLUE, RED, HIDDEN = (np.array(to_rgb(c)) for c in ("#e6e6e6", "#2166ac", "#c0392b", "#000000"))
+LABELS = {"feature_probability": "feature probability", "extra_importance": "importance of the extra feature"}
+SYMBOLS = {"feature_probability": "p", "least_probability": "least p", "mean_probability": "mean p"}
+LINES: dict[str, tuple[str, Any]] = {"candidate": ("#000000", "--"), "exact": ("#000000", "-")}
+TONES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # of series
+MARKS = "osD^vP*"
+STYLE: Any = {"svg.hashsalt": "tmsjax", "font.size": 9, "axes.titlesize": 10, "savefig.dpi": 160}
+
+
+def colours(norm: np.ndarray, superposition: np.ndarray) -> np.ndarray:
+    """RGB (..., 3) of norm and superposition, each clipped to [0, 1]; black where NaN."""
+    strength = np.clip(norm, 0, 1)[..., None]
+    hue = (1 - np.clip(superposition, 0, 1)[..., None]) * BLUE + np.clip(superposition, 0, 1)[..., None] * RED
+    return np.where(np.isnan(strength), HIDDEN, (1 - strength) * GREY + strength * hue)
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Ticks at 1, 2 and 5 times the powers of ten, written out."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def outer_labels(every: np.ndarray, count: int) -> None:
+    """Of a grid of axes keeps the first `count`, with labels at the left and below the lowest of each column only."""
+    columns = every.shape[1]
+    for k, axes in enumerate(every.reshape(-1)):
+        axes.set_visible(k < count)
+        lowest = k + columns >= count
+        axes.tick_params(labelbottom=lowest, labelleft=k % columns == 0)
+        if not lowest:
+            axes.set_xlabel("")
+        if k % columns:
+            axes.set_ylabel("")
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Writes `path`.png and `path`.svg, the same bytes every time."""
+    written = []
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with rc_context(STYLE):
+            for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+                written.append(path.with_suffix(f".{kind}"))
+                figure.savefig(written[-1], metadata=metadata)
+    except OSError as error:
+        raise RunError(f"{written[-1] if written else path.parent}: cannot be written: {error.strerror}") from error
+    return written
+
+
+def label(axis: str) -> str:
+    """What a sweep's axis is called."""
+    return LABELS.get(axis, axis.replace("_", " "))
+
+
+def named(axis: str, value: Any) -> str:
+    """One value of a sweep's axis: "p = 0.1", or the name that stands there."""
+    return tick(value) if isinstance(value, str) else f"{SYMBOLS.get(axis, label(axis))} = {tick(value)}"
+
+
+def tick(value: Any) -> str:
+    """A value of an axis: a number to three digits, or a name, in which $ is no mathematics."""
+    return value.replace("$", r"\$") if isinstance(value, str) else f"{value:.3g}"
+
+
+def wrapped(text: str, inches: float) -> str:
+    """A title in lines that fit the width of its panel."""
+    return "\n".join(textwrap.fill(line, max(8, int(13 * inches))) for line in text.split("\n"))
+
+
+def legend_below(figure: Figure, handles: list) -> None:
+    """A legend under all panels, in as many columns as the figure has room for."""
+    widths = [0.066 * len(handle.get_label()) + 0.55 for handle in handles]  # inches
+    room = figure.get_figwidth()
+    columns = len(handles) if sum(widths) <= room else max(1, int(room / max(widths)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def borders(values: np.ndarray, log: bool) -> np.ndarray:
+    """Borders of cells around `values`, half-way between them (in the logarithm with `log`)."""
+    v = np.log(values) if log else values
+    if len(v) == 1:
+        out = np.array([v[0] - 0.5, v[0] + 0.5])
+    else:
+        middle = (v[1:] + v[:-1]) / 2
+        out = np.concatenate([[2 * v[0] - middle[0]], middle, [2 * v[-1] - middle[-1]]])
+    return np.exp(out) if log else out
+
+
+def colour_key(axes: Axes) -> None:
+    """The two-dimensional legend: norm upwards, superposition to the right."""
+    steps = np.linspace(0, 1, 40)
+    superposition, norm = np.meshgrid(steps, steps)
+    axes.imshow(colours(norm, superposition), origin="lower", extent=(0, 1, 0, 1), interpolation="nearest")
+    axes.set_xlabel("superposition\n" + r"$\sum_{j\neq i}(\hat w_i\cdot W_j)^2$")
+    axes.set_ylabel(r"norm $|W_i|$")
+    axes.set_xticks([0, 1], ["0", "≥ 1"])
+    axes.set_yticks([0, 1], ["0", "≥ 1"])
+    axes.set_title("extra feature", fontsize=9)

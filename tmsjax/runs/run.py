@@ -1,0 +1,60 @@
+"""A run as its user sees it: spec, labelled dataset, restored parameters. Opens on any machine, without jax."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from tmsjax.errors import RunError
+from tmsjax.runs.store import RunDirectory
+from tmsjax.spec import Spec
+
+
+class Run:
+    """A finished or unfinished run. `dataset` is read when it is first asked for."""
+
+    def __init__(self, spec: Spec, directory: RunDirectory | None, dataset: xr.Dataset | None = None):
+        self.spec = spec
+        self.directory = directory
+        self._dataset = dataset
+
+    def __repr__(self) -> str:
+        where = "in memory" if self.directory is None else str(self.directory.path)
+        return f"<Run {self.spec.name}: {self.spec.instances} instances, {where}>"
+
+    @property
+    def dataset(self) -> xr.Dataset:
+        """The results (design: W, b, loss, status, ... over the spec's axes). Raises RunError if unfinished."""
+        if self._dataset is None:
+            assert self.directory is not None
+            self._dataset = self.directory.results()
+        return self._dataset
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints that can be restored."""
+        return self._checkpoints().steps()
+
+    def restore(self, step: int | None = None) -> dict[str, np.ndarray]:
+        """Parameters, optimizer state and history of a checkpoint (default: the newest), checksums verified.
+
+        Names are paths such as "state.params.W"; arrays have a leading axis instance, in C order of the axes.
+        Raises CheckpointError if the step is absent or damaged.
+        """
+        return self._checkpoints().load(step)[1]
+
+    def _checkpoints(self) -> Any:
+        from tmsjax.runs.checkpoint import Checkpoints
+
+        if self.directory is None:
+            raise RunError("a run in memory has no checkpoints; give run_sweep an `out`")
+        return Checkpoints(self.directory.checkpoints)
+
+
+def open_run(path: str | PathLike) -> Run:
+    """The run in the directory `path`. Raises RunError if there is none, or it is damaged or too new."""
+    directory = RunDirectory(path)
+    directory.info()
+    return Run(directory.spec(), directory)

@@ -1,0 +1,300 @@
+"""A run's directory: spec, provenance, log, and the results as one labelled dataset. No jax.
+
+    run.json  spec.toml  log.jsonl  checkpoints/  results.nc  figures/  report.md  .lock
+
+run.json holds the spec as run and everything needed to go on; each checkpoint keeps a copy. spec.toml is for people.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from tmsjax.errors import CheckpointError, RunError, SpecError
+from tmsjax.kinds import MEASURES
+from tmsjax.runs.files import read_dataset, read_sealed, write_dataset, write_sealed, write_text
+from tmsjax.spec import Spec, difference, load_spec, stored_spec, to_toml
+
+FORMAT = 2  # of the run directory; raised when an older tmsjax could not read it
+MANIFEST = "manifest.json"  # in a checkpoint
+STATUS = {"ok": 0, "non_finite": 1, "diverged": 2}
+NEEDED = {"format": int, "state": str, "steps_done": int, "versions": dict}
+
+
+class RunDirectory:
+    """Paths and files of one run. Nothing is created before `create`."""
+
+    def __init__(self, path: str | PathLike):
+        self.path = Path(path)
+        self.spec_file = self.path / "spec.toml"
+        self.info_file = self.path / "run.json"
+        self.results_file = self.path / "results.nc"
+        self.checkpoints = self.path / "checkpoints"
+        self.figures = self.path / "figures"
+
+    def exists(self) -> bool:
+        """Whether there is a run here, be it damaged. Raises RunError if the path cannot be looked at."""
+        try:
+            return self.info_file.exists() or bool(self._manifests())
+        except OSError as error:
+            raise RunError(f"{self.path!s:.200}: cannot be used: {error.strerror}") from error
+
+    def held(self) -> int:
+        """Bytes that its checkpoints and results take."""
+        files = [self.results_file, *self.checkpoints.rglob("*")]
+        return sum(p.stat().st_size for p in files if p.is_file())
+
+    def complete(self, spec: Spec) -> bool:
+        """Whether the results of `spec` are here and can be read."""
+        try:
+            return self.info()["state"] == "complete" and _is_of(self.results(), spec)
+        except (RunError, SpecError):
+            return False
+
+    def check_free(self) -> None:
+        """Raises RunError if there is something else here than a run."""
+        found = {p.name for p in self.path.iterdir() if not p.name.startswith(".")} if self.path.is_dir() else set()
+        if found:
+            raise RunError(f"{self.path}: not empty, and not a run (no run.json): holds {', '.join(sorted(found)[:5])}")
+
+    def create(self) -> None:
+        """Makes the directory. Raises RunError if it cannot be written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written: {error.strerror}") from error
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the directory for one writer; a lock dies with its process. Raises RunError if it is held."""
+        try:
+            file = open(self.path / ".lock", "a+")  # noqa: SIM115 (closed below)
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written: {error.strerror}") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                holder = file.read().strip() or "it does not say who"
+                raise RunError(f"{self.path}: another process is writing this run ({holder})") from error
+            file.truncate(0)
+            command = " ".join(sys.argv)[:200]
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}: {command}")
+            file.flush()
+            yield
+
+    def clean(self) -> None:
+        """Removes what a killed writer left half written. For the writer that holds the lock."""
+        for file in (self.info_file, self.spec_file, self.results_file):
+            for half in self.path.glob(f".{file.name}.*"):
+                half.unlink(missing_ok=True)
+
+    def write(self, info: dict, spec: Spec) -> None:
+        """run.json, with the spec as run, then spec.toml."""
+        write_sealed(self.info_file, {**info, "spec": to_toml(spec)})
+        write_text(self.spec_file, to_toml(spec))
+
+    def spec(self) -> Spec:
+        """The spec as run. Runs of format 1 have it in spec.toml alone."""
+        text = self.info().get("spec")
+        folder = next((str(Path(i["path"]).parent) for i in self.info().get("imports", [])), "")
+        if text is None:
+            return load_spec(self.spec_file)
+        return stored_spec(text, str(self.info_file), folder)
+
+    def info(self) -> dict:
+        """run.json: spec, versions, device, plan, timings, state. Raises RunError if absent, damaged or too new."""
+        if not self.exists():
+            raise RunError(f"{self.path}: not a run directory (it has no run.json)")
+        try:
+            info, sealed = read_sealed(self.info_file)
+            format_ = info.get("format")
+            if isinstance(format_, int) and format_ > FORMAT:
+                raise RunError(
+                    f"{self.path}: written by a newer tmsjax (format {format_}; this one reads up to {FORMAT})"
+                )
+            wrong = [k for k in NEEDED if not isinstance(info.get(k), NEEDED[k])]
+            if wrong or info["format"] < 1:
+                raise ValueError(f"no good {', '.join(wrong or ['format'])}")
+            if not sealed and info["format"] > 1:
+                raise ValueError("it has no checksum")
+        except (OSError, ValueError, RecursionError) as error:
+            again = f"; `tmsjax resume {self.path}` rebuilds it from a checkpoint" if self._manifests() else ""
+            raise RunError(f"{self.info_file}: damaged: {error}{again}") from error
+        return info
+
+    def repair(self) -> None:
+        """Makes run.json again from the newest checkpoint that has a copy, if it is damaged or gone.
+
+        For the writer that holds the lock. Raises CheckpointError if there is no copy: then nothing is changed.
+        """
+        if not self.exists():
+            return
+        try:
+            self.info()
+        except RunError as error:
+            if "newer tmsjax" in str(error):
+                raise
+            for manifest in self._manifests():
+                try:
+                    info = read_sealed(manifest)[0]["run"]
+                    spec = stored_spec(info["spec"], str(manifest))
+                except (OSError, ValueError, KeyError, RecursionError):
+                    continue
+                if self.info_file.exists():
+                    self.info_file.rename(free_name(self.path / "damaged-run.json"))
+                self.write({**info, "state": "running"}, spec)
+                warnings.warn(f"{error}; made again from {manifest}", stacklevel=2)
+                return
+            raise CheckpointError(f"{error}; and no checkpoint has a copy of it; --fresh starts again") from error
+
+    def _manifests(self) -> list[Path]:
+        """Manifests of the checkpoints, the newest first."""
+        found = [p for p in self.checkpoints.glob(f"*/{MANIFEST}") if is_step(p.parent.name)]
+        return sorted(found, key=lambda p: -int(p.parent.name))
+
+    def log(self, event: str, **values: Any) -> None:
+        """Appends one line to log.jsonl."""
+        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **values})
+        with open(self.path / "log.jsonl", "ab+") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    line = "\n" + line  # a killed process left half a line
+            file.write((line + "\n").encode())
+
+    def write_results(self, dataset: xr.Dataset) -> None:
+        write_dataset(self.results_file, dataset)
+
+    def results(self) -> xr.Dataset:
+        """The results, read into memory. Raises RunError if the run is not complete."""
+        info = self.info()
+        if not self.results_file.exists() or info["state"] != "complete":
+            done = info["steps_done"]
+            raise RunError(f"{self.path}: no results yet ({done} steps done); `tmsjax resume {self.path}` goes on")
+        try:
+            results = read_dataset(self.results_file)
+        except RunError as error:
+            raise RunError(f"{error}; `tmsjax resume {self.path}` rebuilds it from its checkpoint") from error
+        if not _is_of(results, self.spec()):
+            raise RunError(f"{self.results_file}: these are the results of another spec")
+        return results
+
+
+def _is_of(results: xr.Dataset, spec: Spec) -> bool:
+    """Whether `results` are those of `spec`, whatever its checkpoints."""
+    return not difference(stored_spec(results.attrs["spec"], "results.nc"), spec)
+
+
+def is_step(name: str) -> bool:
+    """Whether a folder's name is that of a checkpoint."""
+    return re.fullmatch(r"[0-9]{1,10}", name) is not None
+
+
+def free_name(path: Path) -> Path:
+    """`path` with the first number behind it that no file has."""
+    number = 0
+    while (free := path.with_name(f"{path.name}-{number}")).exists():
+        number += 1
+    return free
+
+
+def results_dataset(
+    spec: Spec,
+    rows: range,
+    dims: dict[str, tuple[str, ...]],
+    params: dict[str, np.ndarray],
+    instances: dict[str, np.ndarray],
+    loss: np.ndarray,
+    status: np.ndarray,
+    history: dict[str, np.ndarray],
+    steps: list[int],
+    directions: bool = True,
+) -> xr.Dataset:
+    """The results as one dataset whose dimensions and coordinates are the spec's axes.
+
+    Arrays come with a leading axis instance; `history` with (instance, step, ...). `rows`: which instances they are; if
+    not all, the dataset keeps the dimension instance (see `on_grid`). `dims` names the dimensions of each parameter;
+    `directions`: whether W's columns are the features' directions. The dataset carries its spec as TOML in
+    attrs["spec"].
+    """
+
+    def variable(array: np.ndarray, extra: tuple[str, ...] = (), **attrs: Any) -> xr.Variable:
+        return xr.Variable(("instance", *extra), np.asarray(array), attrs)
+
+    meanings: dict[str, Any] = {"flag_values": list(STATUS.values()), "flag_meanings": " ".join(STATUS)}
+    variables = {name: variable(array, dims[name]) for name, array in params.items()}
+    variables["loss"] = variable(loss, long_name="noise-free loss, sum over features")
+    variables["status"] = variable(status.astype(np.int8), **meanings)
+    for name, array in instances.items():
+        variables[f"instance_{name}"] = variable(array, ("feature",))
+    for name, array in history.items():
+        variables[f"history_{name}"] = variable(array, ("step", *MEASURES[name].dims))
+    coordinates: dict[str, Any] = {"instance": np.arange(rows.start, rows.stop)}
+    if history:
+        coordinates["step"] = steps
+    attrs = {"spec": to_toml(spec), "format": FORMAT, "directions": int(directions)}
+    return on_grid(xr.Dataset(variables, coordinates, attrs), spec)
+
+
+def on_grid(dataset: xr.Dataset, spec: Spec) -> xr.Dataset:
+    """A dataset over all instances with the spec's axes in place of the dimension instance; a part of them as it is."""
+    if dataset.sizes["instance"] < spec.instances:
+        return dataset
+    axes = tuple(a.name for a in spec.axes)
+
+    def unfolded(variable: xr.Variable) -> xr.Variable:
+        values = variable.to_numpy().reshape((*spec.shape, *variable.shape[1:]))
+        return xr.Variable((*axes, *variable.dims[1:]), values, variable.attrs)
+
+    coordinates: dict[str, Any] = {a.name: list(a.values) for a in spec.axes}
+    if "step" in dataset.coords:
+        coordinates["step"] = dataset["step"].to_numpy()
+    variables = {name: unfolded(dataset[name].variable) for name in dataset.data_vars}
+    return xr.Dataset(variables, coordinates, dataset.attrs)
+
+
+def provenance() -> dict:
+    """Versions and the git commit of this package's repository ("-dirty" if it was changed), for run.json."""
+    packages = ["tmsjax", "jax", "jaxlib", "optax", "flax", "orbax-checkpoint", "numpy", "xarray"]
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "unknown"
+    return {"format": FORMAT, "versions": versions, "git_commit": _git_commit()}
+
+
+def _git_commit() -> str | None:
+    here = Path(__file__).parents[1]
+    try:
+        ask = partial(subprocess.run, cwd=here, capture_output=True, text=True, timeout=10, check=False)
+        top = ask(["git", "rev-parse", "--show-toplevel"]).stdout.strip()
+        if not top or Path(top) / "tmsjax" != here:  # installed somewhere inside another repository
+            return None
+        return ask(["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]).stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        return None

@@ -1,0 +1,184 @@
+"""Rules of a spec that need more than one key. A key that could not be read is None here, and told already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from tmsjax.kinds import ACTIVITIES, FAMILIES, OPTIMIZERS, REPLICA, STUDIES, misfit
+from tmsjax.spec.keys import range_words, within
+from tmsjax.spec.quantity import Curve, Report, Select, axes_used, shown
+from tmsjax.spec.tables import MOST_WEIGHTS, TABLES, Spec, declared_options
+
+KNOWN_EXACT = (
+    "linear models; ReLU models with uniform values and few features (3, or 4 of 'groups' and 'exclusive', any number "
+    "of 'one-hot')"
+)
+
+
+def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
+    """All rules. `sound`: whether every key could be read and is in range; `stored`: whether the spec is that of a run,
+    which may name what is not known here, and need only be opened."""
+    _check_axes(spec, report)
+    weights = spec.instances * (spec.model.features or 0) * (spec.model.hidden or 0)
+    if weights > MOST_WEIGHTS:
+        report("model", f"{weights:,} weights in all instances; at most {MOST_WEIGHTS:,}")
+    _check_train(spec, report)
+    if sound and not stored and spec.train.loss == "exact" and spec.exact_loss is None and _all_known(spec):
+        report("train.loss", f"no exact loss is known for this model (known: {KNOWN_EXACT}); use 'sampled'")
+    if spec.init.signs == "stratified":
+        _check_signs(spec, report)
+    family = FAMILIES.get(spec.model.family)
+    if family is not None and not family.bias and spec.init.bias_scale not in (0.0, None):
+        report("init.bias_scale", f"the family {spec.model.family!r} has no bias")
+    if spec.model.features is not None:
+        _check_features(spec, report)
+    _check_batches(spec, report)
+    _check_study(spec, report, sound, stored)
+
+
+def _all_known(spec: Spec) -> bool:
+    return spec.model.family in FAMILIES and spec.data.activity in ACTIVITIES
+
+
+def _check_axes(spec: Spec, report: Report) -> None:
+    quantities = [value for _, _, value, _ in _quantities(spec)]
+    used = {name for value in quantities for name in axes_used(value)}
+    if any(map(_unread, quantities)):
+        return
+    for name in sorted(spec.axis.keys() - used - {REPLICA}):
+        report(f"axes.{name}", "no quantity names this axis; use it, or drop it (repeats go by 'replica')")
+
+
+def _quantities(spec: Spec) -> Iterator[tuple[str, str, Any, Mapping]]:
+    """(path, name for `spec.evaluate`, quantity, rule) of all; the rule of an unknown entry's option is empty."""
+    for table, cls in TABLES.items():
+        part = getattr(spec, table)
+        for f in fields(cls):
+            if f.metadata.get("type") == "quantity":
+                yield f"{table}.{f.name}", f.name, getattr(part, f.name), f.metadata
+        declared = declared_options(vars(part), table)
+        for key, value in getattr(part, "options", ()):
+            path, option = f"{table}.{key}", declared.get(key)
+            if option is not None and option.type == "quantity":
+                yield path, path, value, option.rule
+            elif option is None and not isinstance(value, int):
+                yield path, path, value, {}
+
+
+def _check_train(spec: Spec, report: Report) -> None:
+    train = spec.train
+    chosen = OPTIMIZERS.get(train.optimizer)
+    for key in ("weight_decay", "momentum"):
+        users = [name for name, optimizer in OPTIMIZERS.items() if key in optimizer.uses]
+        given = getattr(train, key) not in (0.0, None)
+        if given and chosen is not None and key not in chosen.uses:
+            verb = "uses" if len(users) == 1 else "use"
+            report(f"train.{key}", f"only {' and '.join(users)} {verb} it; the optimizer is {train.optimizer!r}")
+    if train.streams == "sobol" and train.loss == "sampled" and train.batch and spec.model.features:
+        _check_sobol(spec, report)
+
+
+def _check_sobol(spec: Spec, report: Report) -> None:
+    """A batch is a net; with more columns than a quarter of its points, columns repeat each other's activity."""
+    if spec.data.masks_per_batch:
+        report("data.masks_per_batch", "needs streams 'independent' or 'shared': a net has no masks to repeat")
+    activity, batch = ACTIVITIES.get(spec.data.activity), spec.train.batch
+    if batch & (batch - 1):
+        report("train.batch", f"is {batch}; streams = 'sobol' needs a power of two")
+    elif activity is not None and None not in dict(spec.data.options).values() and spec.drawn.misfit() is None:
+        columns = spec.model.features + (0 if activity.own else spec.drawn.columns())
+        if columns > max(2, batch // 4):
+            report("train.streams", f"'sobol' needs a batch of at least 4 x {columns} features; it is {batch}")
+
+
+def _check_batches(spec: Spec, report: Report) -> None:
+    train, masks = spec.train, spec.data.masks_per_batch
+    if masks and train.loss == "exact":
+        report("data.masks_per_batch", "only the sampled loss draws masks; the loss is 'exact'")
+    elif masks and train.batch and train.batch % masks:
+        report("data.masks_per_batch", f"needs a divisor of train.batch = {train.batch}, or 0")
+    if spec.engine.microbatch and train.batch and train.batch % spec.engine.microbatch:
+        report("engine.microbatch", f"needs a divisor of train.batch = {train.batch}")
+    if spec.record.steps and train.steps and max(spec.record.steps) > train.steps:
+        report("record.steps", f"step {max(spec.record.steps)} lies beyond train.steps = {train.steps}")
+
+
+def _check_signs(spec: Spec, report: Report) -> None:
+    replica = spec.axis.get(REPLICA)
+    counted = replica is not None and len(replica) > 1 and [key for key, _ in replica.source] == ["count"]
+    if not counted or spec.model.hidden not in (1, None) or spec.model.features == 1:
+        needs = "replica = { count = K } with K of at least 2, model.hidden = 1 and at least 2 features"
+        report("init.signs", f"'stratified' needs {needs}")
+    family = FAMILIES.get(spec.model.family)
+    if family is not None and "W" not in family.parameters:
+        report("init.signs", f"'stratified' sets the signs of W; the family {spec.model.family!r} has none")
+
+
+def _check_features(spec: Spec, report: Report) -> None:
+    """Rules that need the number of features."""
+    for path, name, value, rule in _quantities(spec):
+        if rule and not _unread(value):
+            _check_quantity(spec, path, name, rule, report)
+    if spec.study.feature is not None and spec.study.feature >= spec.model.features:
+        report("study.feature", f"features count from 0 to {spec.model.features - 1}")
+    activity = ACTIVITIES.get(spec.data.activity)
+    if activity is None or None in dict(spec.data.options).values():
+        return
+    if problem := spec.drawn.misfit():
+        report("data.activity", f"{spec.data.activity!r}: {problem}")
+    probability = spec.instance.feature_probability
+    readable = not _unread(probability) and set(_list_lengths(probability)) <= {spec.model.features}
+    if activity.equal_only and readable:
+        values = spec.evaluate("feature_probability")
+        if (values != values[..., :1]).any():
+            what = f"{spec.data.activity!r} draws all features alike: it needs one number for all, or none"
+            report("instance.feature_probability", what)
+
+
+def _check_quantity(spec: Spec, path: str, name: str, rule: Mapping, report: Report) -> None:
+    for length in _list_lengths(spec.quantity(name)):
+        if length != spec.model.features:
+            report(path, f"a list of {length} values, but model.features = {spec.model.features}")
+            return
+    if "words" in rule and spec.model.hidden is None:
+        return
+    with np.errstate(all="ignore"):
+        values = spec.evaluate(name).astype(np.float32)  # as they are trained with
+    bad = ~(np.isfinite(values) & (values < np.finfo(np.float32).max) & within(values, rule))
+    if bad.any():
+        first = tuple(np.argwhere(bad)[0])
+        where = [f"feature {first[-1]}"] if values.shape[-1] > 1 else []
+        along = zip(spec.axes, first, values.shape, strict=False)
+        where += [f"{axis.name} = {shown(axis.values[k])}" for axis, k, size in along if size > 1]
+        text = f" for {', '.join(where)}" if where else ""
+        report(path, f"needs numbers {range_words(rule)}; got {float(values[first])!r}{text}")
+
+
+def _check_study(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
+    if spec.study.x is not None and spec.study.x == spec.study.y:
+        report("study.x", f"x and y are both {spec.study.x!r}")
+    kind = spec.study.kind
+    if kind is None or kind not in STUDIES or stored:
+        return
+    if problem := misfit(spec, kind) or (STUDIES[kind].unequal(spec) if sound else None):
+        report("study.kind", problem)
+
+
+def _unread(quantity: Any) -> bool:
+    """Whether any part of a quantity could not be read."""
+    if isinstance(quantity, Curve):
+        return _unread((quantity.first, quantity.second))
+    if isinstance(quantity, Select):
+        return _unread(quantity.of)
+    return any(map(_unread, quantity)) if isinstance(quantity, tuple) else quantity is None
+
+
+def _list_lengths(value: Any) -> list[int]:
+    """Lengths of the lists over features in a quantity."""
+    if isinstance(value, Select):
+        return [n for option in value.of for n in _list_lengths(option)]
+    return [len(value)] if isinstance(value, tuple) else []

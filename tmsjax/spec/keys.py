@@ -1,0 +1,94 @@
+"""Single keys of a spec: the value that TOML gives, by the rule of the key.
+
+A rule is the metadata of a dataclass field in tables.py or `Option.rule`: its type, the choices or the range.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tmsjax.kinds import REPLICA, Registry
+from tmsjax.spec.quantity import Axis, Report, is_number, parse, shown, suggest
+
+
+def read_value(value: Any, path: str, rule: Mapping, axes: Mapping[str, Axis], report: Report, open_: bool) -> Any:
+    """The value of one key; None where it cannot be read, which goes to `report`.
+
+    `open_`: whether a name that no registry knows is accepted, since a file that may add it was not executed.
+    """
+    kind = rule["type"]
+    if kind == "quantity":
+        per_feature = rule.get("per_feature", False)
+        return parse(value, path, axes, report, per_feature=per_feature, words=rule.get("words", ()))
+    if kind == "choice":
+        return _choice(value, path, rule["of"], report, open_)
+    if kind == "choices":
+        return _choices(value, path, rule["of"], report, open_)
+    if kind == "axis":
+        return _axis(value, path, axes, report)
+    if kind == "steps":
+        return _steps(value, path, report)
+    return _number(value, path, rule, report)
+
+
+def _known(value: Any, allowed: Any, open_: bool) -> bool:
+    return isinstance(value, str) and (value in allowed or (open_ and isinstance(allowed, Registry)))
+
+
+def _choice(value: Any, path: str, allowed: Any, report: Report, open_: bool) -> Any:
+    if _known(value, allowed, open_):
+        return value
+    report(path, f"{shown(value)} is not known{suggest(value, list(allowed))}")
+    return None
+
+
+def _choices(value: Any, path: str, allowed: Any, report: Report, open_: bool) -> Any:
+    if isinstance(value, list) and all(_known(v, allowed, open_) for v in value):
+        return tuple(dict.fromkeys(value))
+    report(path, f"needs a list of {', '.join(map(repr, allowed))}, not {shown(value)}")
+    return None
+
+
+def _axis(value: Any, path: str, axes: Mapping[str, Axis], report: Report) -> Any:
+    if isinstance(value, str) and value in axes and value != REPLICA:
+        return value
+    report(path, f"no axis is named {shown(value)}{suggest(value, [a for a in axes if a != REPLICA])}")
+    return None
+
+
+def _steps(value: Any, path: str, report: Report) -> Any:
+    whole = isinstance(value, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
+    if whole and value and min(value) >= 0:
+        return tuple(sorted(set(value)))
+    report(path, f"needs a list of whole numbers of at least 0, not {shown(value)}")
+    return None
+
+
+def _number(value: Any, path: str, rule: Mapping, report: Report) -> Any:
+    whole = rule["type"] == "int"
+    right_type = is_number(value) and (isinstance(value, int) or not whole) and abs(value) < 2**63
+    if not right_type or not math.isfinite(value) or not within(np.asarray(value), rule):
+        report(path, f"needs a {'whole ' * whole}number {range_words(rule)}, not {shown(value)}")
+        return None
+    return value if whole else float(value)
+
+
+def within(values: np.ndarray, rule: Mapping) -> np.ndarray:
+    """Which values lie in the rule's range."""
+    low, high = rule.get("low", -math.inf), rule.get("high", math.inf)
+    above = values > low if rule.get("low_open") else values >= low
+    return above & (values < high if rule.get("high_open") else values <= high)
+
+
+def range_words(rule: Mapping) -> str:
+    """The allowed range in words: "in (0, 1]", "of at least 1"."""
+    if "low" not in rule:
+        return f"of at most {rule['high']}" if "high" in rule else "that is finite"
+    if "high" not in rule:
+        return f"of at least {rule['low']}" if not rule.get("low_open") else f"above {rule['low']}"
+    first, last = "(" if rule.get("low_open") else "[", ")" if rule.get("high_open") else "]"
+    return f"in {first}{rule['low']}, {rule['high']}{last}"

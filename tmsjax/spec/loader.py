@@ -1,0 +1,222 @@
+"""From a TOML file, or a dict of the same form, to a checked Spec: every problem at once, each with its place.
+
+No jax: a spec is read, checked and refused before anything heavy is imported, unless files that it imports do so.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tmsjax.errors import SpecError
+from tmsjax.kinds import ACTIVITIES, OPTIMIZERS, REGISTRIES, execute, located
+from tmsjax.spec.axes import read_axes
+from tmsjax.spec.checks import check_whole
+from tmsjax.spec.keys import read_value
+from tmsjax.spec.quantity import Axis, parse, shown, suggest
+from tmsjax.spec.tables import TABLES, Spec, declared_options, to_dict
+
+Problems = list[tuple[str, str]]
+
+
+def load_spec(source: Spec | Mapping | str | PathLike, overrides: Sequence[str] = (), *, imports: bool = False) -> Spec:
+    """The spec in a TOML file, or in a dict of the same form, with `overrides` such as "train.steps=2000".
+
+    `imports`: whether to execute the files and modules that the spec's `imports` name. Without, names that they may add
+    are accepted, and checked when the spec is run. Relative paths are relative to the file, of a dict to the working
+    directory. Raises SpecError, which lists every problem with its key, what was given and what is allowed.
+    """
+    overrides = [overrides] if isinstance(overrides, str) else overrides
+    name, raw, folder = _raw(source)
+    problems: Problems = []
+    try:
+        for override in overrides:
+            _apply_override(raw, override, problems)
+        names = _import_names(raw, problems)
+        if imports:
+            execute(located(names, folder), REGISTRIES)
+        spec = _Reader(problems, open_=bool(names) and not imports).spec(raw)
+    except RecursionError:
+        raise SpecError(name, [("", "nested too deeply")]) from None
+    if problems or spec is None:
+        raise SpecError(name, problems)
+    return replace(spec, folder=folder)
+
+
+def stored_spec(text: Any, source: str, folder: str = "") -> Spec:
+    """The spec in TOML that a run keeps. What its `imports` or a notebook added may be unknown here: it is accepted.
+
+    `folder`: where the files that it imports stood. Raises SpecError.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except (TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise SpecError(source, [("spec", f"not valid TOML: {error}")]) from error
+    problems: Problems = []
+    _import_names(raw, problems)
+    spec = _Reader(problems, open_=True, stored=True).spec(raw)
+    if problems or spec is None:
+        raise SpecError(source, problems)
+    return replace(spec, folder=folder)
+
+
+def json_copy(value: Any) -> Any:
+    """A deep copy with plain dicts, lists and Python numbers, so that numpy values may stand in a dict."""
+    if isinstance(value, Mapping):
+        return {str(k): json_copy(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_copy(v) for v in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    return value
+
+
+def _raw(source: Any) -> tuple[str, dict, str]:
+    """(name for messages, the spec as a dict, folder of its imports)."""
+    if isinstance(source, Spec):
+        return "spec", json_copy(to_dict(source)), source.folder or str(Path.cwd())
+    if isinstance(source, Mapping):
+        try:
+            return "spec", json_copy(source), str(Path.cwd())
+        except RecursionError:
+            raise SpecError("spec", [("", "nested too deeply")]) from None
+    if not isinstance(source, (str, PathLike)):
+        raise SpecError("spec", [("", f"needs a Spec, a dict or the path of a TOML file, not {shown(source)}")])
+    return str(source), _read_toml(Path(source)), str(Path(source).absolute().parent)
+
+
+def _read_toml(path: Path) -> dict:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise SpecError(str(path), [("", f"cannot be read: {reason}")]) from error
+    except (ValueError, RecursionError) as error:
+        raise SpecError(str(path), [("", f"not valid TOML: {error}")]) from error
+
+
+def _apply_override(raw: dict, override: str, problems: Problems) -> None:
+    key, equals, text = override.partition("=")
+    parts = [p.strip() for p in key.split(".")]
+    if not equals or not all(parts):
+        given = f"--set {shown(override)}"
+        problems.append((given, "an override is table.key=value, such as train.steps=2000"))
+        return
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        value = text.strip()
+    for part in parts[:-1]:
+        raw = raw.setdefault(part, {})
+        if not isinstance(raw, dict):
+            problems.append((f"--set {shown(key)}", f"{shown(part)} is not a table"))
+            return
+    raw[parts[-1]] = value
+
+
+def _import_names(raw: Mapping, problems: Problems) -> list[str]:
+    """The files and modules in `imports`."""
+    names = raw.get("imports", [])
+    if not isinstance(names, list) or not all(isinstance(n, str) and n and n.isprintable() for n in names):
+        problems.append(("imports", f"needs a list of files (ending in .py) or modules, not {shown(names)}"))
+        return []
+    if len(set(names)) < len(names):
+        problems.append(("imports", f"an entry stands there twice: {shown(names)}"))
+    return names
+
+
+class _Reader:
+    """Turns a raw dict into a Spec, adding each problem to a list; None stands for what could not be read."""
+
+    def __init__(self, problems: Problems, open_: bool, stored: bool = False):
+        self.problems, self.open, self.stored = problems, open_, stored
+
+    def report(self, path: str, message: str) -> None:
+        self.problems.append((path if len(path) <= 120 else f"{path[:117]}...", message))
+
+    def spec(self, raw: Mapping) -> Spec | None:
+        top = {"name", "seed", "imports", "axes", *TABLES}
+        for key in sorted(raw.keys() - top):
+            self.report(key, f"unknown key{suggest(key, sorted(top))}")
+        name, seed = raw.get("name"), raw.get("seed", 0)
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9-]{1,100}", name):
+            given = "missing" if name is None else f"{shown(name)}"
+            self.report("name", f"needs 1 to 100 of a-z, 0-9 and '-'; {given}")
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+            self.report("seed", f"needs a whole number from 0 to 2**63 - 1, not {shown(seed)}")
+        axes = read_axes(raw.get("axes", {}), self.report)
+        tables = {table: self.table(table, cls, raw.get(table, {}), axes) for table, cls in TABLES.items()}
+        if any(table is None for table in tables.values()):
+            return None
+        self.add_defaults(tables, raw)
+        imports = tuple(raw.get("imports", ())) if isinstance(raw.get("imports", []), list) else ()
+        spec = Spec(str(name), seed=seed, axes=tuple(axes.values()), imports=imports, **tables)
+        check_whole(spec, self.report, not self.problems, self.stored)
+        return spec
+
+    def add_defaults(self, tables: dict[str, Any], raw: Mapping) -> None:
+        """Defaults that depend on what was chosen in another key."""
+        optimizer = OPTIMIZERS.get(tables["train"].optimizer)
+        given = raw.get("train", {})
+        missing = {k: v for k, v in (optimizer.defaults if optimizer else {}).items() if k not in given}
+        tables["train"] = replace(tables["train"], **missing)
+        if "feature_probability" not in raw.get("instance", {}):
+            activity = ACTIVITIES.get(tables["data"].activity)
+            if activity is None or activity.needs_probability:
+                self.report("instance.feature_probability", "is missing")
+            else:
+                tables["instance"] = replace(tables["instance"], feature_probability=1.0)
+
+    def table(self, name: str, cls: type, raw: Any, axes: Mapping[str, Axis]) -> Any:
+        if not isinstance(raw, dict):
+            self.report(name, f"needs a table, not {shown(raw)}")
+            return None
+        known = {f.name: f for f in fields(cls) if f.name != "options"}
+        values: dict[str, Any] = {}
+        for key, spec_field in known.items():
+            if key in raw:
+                values[key] = self.value(raw[key], f"{name}.{key}", spec_field.metadata, axes)
+            elif spec_field.default is MISSING and key != "feature_probability":  # of that see add_defaults
+                self.report(f"{name}.{key}", "is missing")
+        defaults = {f: None for f in known if known[f].default is MISSING}
+        if len(known) < len(fields(cls)):
+            chosen = {f.name: f.default for f in fields(cls)} | values
+            values["options"] = self.options(name, raw, known, chosen, axes)
+        else:
+            for key in sorted(raw.keys() - known.keys()):
+                self.report(f"{name}.{key}", f"unknown key{suggest(key, sorted(known))}")
+        return cls(**(defaults | values))
+
+    def options(self, name: str, raw: dict, known: Mapping, chosen: Mapping, axes: Mapping[str, Axis]) -> tuple:
+        """Keys that the entries chosen in the table add to it."""
+        declared = declared_options(chosen, name)
+        values = {}
+        for key, option in declared.items():
+            if key in raw:
+                values[key] = self.value(raw[key], f"{name}.{key}", option.rule, axes)
+            elif option.default is None:
+                self.report(f"{name}.{key}", f"is missing: {option.sentence or 'it has no default'}")
+            else:
+                values[key] = int(option.default) if option.type == "int" else float(option.default)
+        for key in sorted(raw.keys() - known.keys() - declared.keys()):
+            if self.open:
+                values[key] = self.unknown_option(raw[key], f"{name}.{key}", axes)
+            else:
+                self.report(f"{name}.{key}", f"unknown key{suggest(key, sorted([*known, *declared]))}")
+        return tuple(sorted(values.items()))
+
+    def unknown_option(self, value: Any, path: str, axes: Mapping[str, Axis]) -> Any:
+        """A key that an entry which is not known here may have added: a whole number, or a quantity."""
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+            return value
+        return parse(value, path, axes, self.report, per_feature=False)
+
+    def value(self, value: Any, path: str, rule: Mapping, axes: Mapping[str, Axis]) -> Any:
+        return read_value(value, path, rule, axes, self.report, self.open)

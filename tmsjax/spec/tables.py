@@ -1,0 +1,295 @@
+"""The spec of a sweep: frozen dataclasses, one for each table, and what they derive. No jax."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from tmsjax.kinds import (
+    ACTIVATIONS,
+    ACTIVITIES,
+    FAMILIES,
+    MEASURES,
+    OPTIMIZERS,
+    REPLICA,
+    SCHEDULES,
+    STUDIES,
+    VALUES,
+    Drawn,
+    Option,
+)
+from tmsjax.spec.quantity import KEYED_CURVES, Axis, Curve, Select, evaluate
+
+SELECTIONS = ("best", "paper", "vote", "single")  # among the replicas of a cell; see analysis/phases.py
+XAVIER = "xavier"
+LONGEST_AXIS = 2**24
+RECORD_POINTS = 16
+MOST_WEIGHTS = 2**33
+DEFAULT_STUDY = "phase-map"  # what format 2 wrote where a spec named no study: such specs keep their hash
+
+Options = tuple[tuple[str, Any], ...]  # (key, value) of options that chosen entries add to a table
+
+
+def _key(default: Any = MISSING, **rule: Any) -> Any:
+    """A spec key: its default, and the rule that its value must meet (see keys.py)."""
+    return field(default=default, metadata=rule) if default is not MISSING else field(metadata=rule)
+
+
+@dataclass(frozen=True)
+class Model:
+    features: int = _key(type="int", low=1, high=2**16)
+    hidden: int = _key(type="int", low=1, high=2**16)
+    activation: str = _key("relu", type="choice", of=ACTIVATIONS)
+    family: str = _key("tied", type="choice", of=FAMILIES)
+    options: Options = ()
+
+
+@dataclass(frozen=True)
+class InstanceTable:
+    feature_probability: Any = _key(type="quantity", per_feature=True, low=0, low_open=True, high=1)
+    importance: Any = _key(1.0, type="quantity", per_feature=True, low=0)
+    init_scale: Any = _key(XAVIER, type="quantity", low=0, words=(XAVIER,))
+
+
+@dataclass(frozen=True)
+class Init:
+    bias_scale: Any = _key(0.0, type="quantity", low=0)
+    signs: str = _key("random", type="choice", of=("random", "stratified"))
+
+
+@dataclass(frozen=True)
+class Data:
+    activity: str = _key("independent", type="choice", of=ACTIVITIES)
+    values: str = _key("uniform", type="choice", of=VALUES)
+    masks_per_batch: int = _key(0, type="int", low=0, high=2**20)  # 0: every sample has its own
+    options: Options = ()
+
+    def drawn(self, features: int) -> Drawn:
+        """The activity with its options, for so many features."""
+        return Drawn(ACTIVITIES[self.activity], features, static(self.options))
+
+
+@dataclass(frozen=True)
+class Train:
+    steps: int = _key(type="int", low=1, high=2**31 - 1)
+    optimizer: str = _key("adam", type="choice", of=OPTIMIZERS)
+    learning_rate: Any = _key(1e-3, type="quantity", low=0)
+    weight_decay: Any = _key(0.0, type="quantity", low=0)
+    momentum: float = _key(0.0, type="float", low=0, high=1, high_open=True)
+    schedule: str = _key("constant", type="choice", of=SCHEDULES)
+    batch: int = _key(1024, type="int", low=1, high=2**20)
+    loss: str = _key("sampled", type="choice", of=("sampled", "exact"))
+    streams: str = _key("independent", type="choice", of=("independent", "shared", "sobol"))
+
+
+@dataclass(frozen=True)
+class Record:
+    measures: tuple[str, ...] = _key(("loss",), type="choices", of=MEASURES)
+    steps: tuple[int, ...] | None = _key(None, type="steps")
+
+
+@dataclass(frozen=True)
+class Study:
+    kind: str | None = _key(None, type="choice", of=STUDIES)  # None: chosen by the shape of the sweep
+    x: str | None = _key(None, type="axis")
+    y: str | None = _key(None, type="axis")
+    feature: int | None = _key(None, type="int", low=0)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How the work is cut (bits depend on it). 0 leaves the choice to the rule in engine/plan.py."""
+
+    block: int = _key(0, type="int", low=0, high=2**24)
+    microbatch: int = _key(0, type="int", low=0, high=2**20)
+    tile: int = _key(0, type="int", low=0, high=2**31 - 1)  # blocks on the devices at once; no bit depends on it
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """When to save; no result depends on it."""
+
+    every_seconds: float = _key(60.0, type="float", low=0, high=1e9)
+    segment_seconds: float = _key(2.0, type="float", low=0, high=3600)
+    keep: int = _key(2, type="int", low=1)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A sweep: `axes` span the table of instances; everything else says what one instance is and does.
+
+    `imports`: files and modules that add what the spec names; `folder`: where relative ones stand, no part of the
+    sweep.
+    """
+
+    name: str
+    model: Model
+    instance: InstanceTable
+    train: Train
+    seed: int = 0
+    axes: tuple[Axis, ...] = ()
+    init: Init = Init()
+    data: Data = Data()
+    record: Record = Record()
+    study: Study = Study()
+    engine: Engine = Engine()
+    checkpoint: Checkpoint = Checkpoint()
+    imports: tuple[str, ...] = ()
+    folder: str = field(default="", compare=False)
+
+    @property
+    def axis(self) -> dict[str, Axis]:
+        return {a.name: a for a in self.axes}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(len(a) for a in self.axes)
+
+    @property
+    def instances(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def hash(self) -> str:
+        """sha256 over everything that results depend on, and the study."""
+        content = {k: v for k, v in to_dict(self).items() if k != "checkpoint"}
+        content["engine"].pop("tile")
+        content["study"].setdefault("kind", DEFAULT_STUDY)
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def map_axes(self) -> tuple[str | None, str | None]:
+        """(y, x) of the map: as the study says, else the first two axes that are not replica."""
+        free = [a.name for a in self.axes if a.name != REPLICA and a.name not in (self.study.x, self.study.y)]
+        y = self.study.y or (free.pop(0) if free else None)
+        x = self.study.x or (free.pop(0) if free else None)
+        return y, x
+
+    @property
+    def mapped_feature(self) -> int:
+        return self.model.features - 1 if self.study.feature is None else self.study.feature
+
+    @property
+    def drawn(self) -> Drawn:
+        """How the features of a sample are drawn. Raises KeyError where a stored run's activity is not known here."""
+        return self.data.drawn(self.model.features)
+
+    @property
+    def exact_loss(self) -> str | None:
+        """Which exact loss gives the noise-free loss: "relu" (expected.py), "linear" (loss.py), or None."""
+        family, activation = FAMILIES.get(self.model.family), ACTIVATIONS.get(self.model.activation)
+        known = self.data.values in VALUES and self.data.activity in ACTIVITIES
+        if family is None or activation is None or not known or not family.gram_only or family.penalty:
+            return None
+        if activation.exact != "relu" or self.data.values != "uniform":
+            return "linear" if activation.exact == "linear" else None
+        return "relu" if 2 <= self.model.features <= self.drawn.exact_up_to() else None
+
+    @property
+    def record_steps(self) -> tuple[int, ...]:
+        """Steps after which measures are recorded: as asked, else log-spaced and always the last.
+
+        Where the noise-free loss must be sampled, fewer of them, so that it stays a tenth of the training.
+        """
+        if self.record.steps is not None:
+            return self.record.steps
+        count = RECORD_POINTS
+        if self.exact_loss is None:
+            count = int(min(count, max(1, 0.3 * self.train.steps * self.train.batch / 2**16)))
+        points = np.geomspace(1, self.train.steps, count) if count > 1 else [self.train.steps]
+        return tuple(sorted({round(p) for p in points}))
+
+    def quantity(self, name: str) -> Any:
+        """The quantity `name`, not evaluated: a key of a table, or "table.option"."""
+        table, _, option = name.partition(".")
+        if option:
+            return dict(getattr(self, table).options)[option]
+        return getattr(next(t for t in (self.instance, self.init, self.train) if hasattr(t, name)), name)
+
+    def evaluate(self, name: str) -> np.ndarray:
+        """Values of a quantity, broadcast over axes and features; see `quantity.evaluate`.
+
+        `name`: a key such as "importance", or "table.option" of an option that an entry adds.
+        """
+        fan = self.model.features + (self.model.hidden or 0)  # hidden is None only while a spec is checked
+        return evaluate(
+            self.quantity(name),
+            self.axis,
+            features=self.model.features,
+            seed=self.seed,
+            words={XAVIER: math.sqrt(2 / fan)},
+        )
+
+
+TABLES = {
+    "model": Model,
+    "instance": InstanceTable,
+    "init": Init,
+    "data": Data,
+    "train": Train,
+    "record": Record,
+    "study": Study,
+    "engine": Engine,
+    "checkpoint": Checkpoint,
+}
+QUANTITIES = tuple(
+    (table, f.name) for table, cls in TABLES.items() for f in fields(cls) if f.metadata.get("type") == "quantity"
+)
+
+
+def static(options: Options) -> Options:
+    """The options that are whole numbers: sizes and counts, the same for all instances."""
+    return tuple((key, value) for key, value in options if isinstance(value, int))
+
+
+def declared_options(spec_tables: Mapping[str, Any], table: str) -> dict[str, Option]:
+    """Options that the entries chosen in a table ("model", "data") add to it, by key. Unknown entries add none."""
+    chosen = {"model": (("family", FAMILIES),), "data": (("activity", ACTIVITIES),)}.get(table, ())
+    found: dict[str, Option] = {}
+    for key, registry in chosen:
+        name = spec_tables.get(key)
+        if isinstance(name, str) and name in registry:
+            found |= registry[name].options  # type: ignore[attr-defined]
+    return found
+
+
+def option_quantities(spec: Spec) -> dict[str, Any]:
+    """Quantities among the options of a spec, by "table.option"."""
+    return {
+        f"{table}.{key}": value
+        for table in ("model", "data")
+        for key, value in getattr(spec, table).options
+        if not isinstance(value, int)
+    }
+
+
+def to_dict(spec: Spec) -> dict:
+    """The spec as the plain dict that `load_spec` takes, defaults written out."""
+    out: dict[str, Any] = {"name": spec.name, "seed": spec.seed}
+    if spec.imports:
+        out["imports"] = list(spec.imports)
+    out["axes"] = {a.name: {k: _plain(v) for k, v in a.source} for a in spec.axes}
+    for table, cls in TABLES.items():
+        part = getattr(spec, table)
+        values = {f.name: getattr(part, f.name) for f in fields(cls) if f.name != "options"}
+        values |= dict(getattr(part, "options", ()))
+        out[table] = {k: _plain(v) for k, v in values.items() if v is not None}
+    return out
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Curve):
+        ends = [_plain(value.first), _plain(value.second)]
+        keys = KEYED_CURVES.get(value.kind)
+        body: dict[str, Any] = dict(zip(keys, ends, strict=True)) if keys else {value.kind: ends}
+        return body | ({"permute": value.permute} if value.permute is not None else {})
+    if isinstance(value, Select):
+        return {"select": value.axis, "of": [_plain(v) for v in value.of]}
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value

@@ -1,0 +1,57 @@
+"""A spec as TOML, and how two specs differ. No jax."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from tmsjax.kinds import SCHEDULES
+from tmsjax.spec.quantity import is_number
+from tmsjax.spec.tables import DEFAULT_STUDY, Spec, to_dict
+
+
+def to_toml(spec: Spec) -> str:
+    """The spec as TOML text; `load_spec` of it gives an equal spec."""
+    raw = to_dict(spec)
+    lines = [f"{key} = {_toml(raw.pop(key))}" for key in ("name", "seed", "imports") if key in raw]
+    for table, body in raw.items():
+        if body:
+            lines += ["", f"[{table}]", *(f"{key} = {_toml(value)}" for key, value in body.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return repr(value) if is_number(value) else json.dumps(value, ensure_ascii=False)
+
+
+def difference(old: Spec, new: Spec) -> list[str]:
+    """Lines 'key: old -> new' for every key that results depend on in which two specs differ."""
+
+    def flat(value: Any, path: str) -> dict[str, Any]:
+        if isinstance(value, dict) and path.count(".") < 1:
+            items = [flat(v, f"{path}.{k}".lstrip(".")) for k, v in value.items()]
+            return {k: v for item in items for k, v in item.items()}
+        return {path: value}
+
+    a, b = ({"study.kind": DEFAULT_STUDY} | flat(to_dict(spec), "") for spec in (old, new))
+    keys = [k for k in dict.fromkeys([*a, *b]) if not k.startswith("checkpoint.") and k != "engine.tile"]
+    return [f"{k}: {a.get(k, 'absent')} -> {b.get(k, 'absent')}" for k in keys if a.get(k) != b.get(k)]
+
+
+def grows(old: Spec, new: Spec) -> bool:
+    """Whether `new` only trains for more steps than `old`, so that its run goes on where that one ended.
+
+    That needs a constant schedule; steps to record may be added beyond the old end.
+    """
+    schedule = SCHEDULES.get(old.train.schedule)
+    if schedule is None or not schedule.endless or new.train.steps <= old.train.steps:
+        return False
+    train, record = replace(old.train, steps=new.train.steps), replace(old.record, steps=new.record.steps)
+    before = [s for s in new.record.steps or () if s <= old.train.steps]
+    kept = before == list(old.record.steps or ()) and (new.record.steps is None) == (old.record.steps is None)
+    return kept and not difference(replace(old, train=train, record=record), new)

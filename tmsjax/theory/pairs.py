@@ -1,0 +1,90 @@
+"""Candidate theory for any number of features and dimensions: every dimension holds one feature or an antipodal pair.
+
+A feature that is dropped costs its variance, I v(p); a pair costs what it gets wrong when both are active,
+(I_i + I_j) P(both) E min(x, y)^2; a feature alone costs nothing. The assignment of lowest total cost says which
+features are absent, dedicated or shared. For m = n - 1 it is the candidate theory of candidates.py (the paper, section "The
+phase change"); configurations that are no products of pairs (triangle, pentagon, ...) are left out. Numpy and SciPy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, sparse
+
+from tmsjax.kinds import VALUES, drawn_by
+from tmsjax.theory.candidates import least_square, variance
+
+INTERFERENCE = ("absent", "dedicated", "shared")  # what features.measures calls a class; analysis.FEATURE_CLASSES
+ABSENT, DEDICATED, SHARED = range(3)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """classes (n,): ABSENT, DEDICATED or SHARED; the pairs (k, 2); the loss."""
+
+    classes: np.ndarray
+    pairs: np.ndarray
+    loss: float
+
+
+def pair_costs(
+    importance: np.ndarray,
+    probability: np.ndarray,
+    *,
+    activity: str = "independent",
+    values: str = "uniform",
+    **options: int,
+) -> np.ndarray:
+    """(I_i + I_j) P(both active) E min(x, y)^2, (n, n). `activity`, with its options: in kinds.ACTIVITIES."""
+    joint = drawn_by(activity, len(probability), **options).joint(probability)
+    return (importance[:, None] + importance[None, :]) * joint * least_square(values)
+
+
+def best_assignment(
+    importance: np.ndarray,
+    probability: np.ndarray,
+    hidden: int,
+    *,
+    activity: str = "independent",
+    values: str = "uniform",
+    **options: int,
+) -> Assignment:
+    """The assignment of lowest cost for `importance`, `probability` (n,) in `hidden` dimensions.
+
+    A matching with at most `hidden` edges (pairs, and loops for features alone) of greatest saving, as an integer
+    program. Raises ValueError for arguments of other shapes or out of range.
+    """
+    importance, probability = np.asarray(importance, np.float64), np.asarray(probability, np.float64)
+    n = importance.size
+    if importance.shape != (n,) or probability.shape != (n,):
+        raise ValueError(f"importance and probability need shape (n,), not {importance.shape}, {probability.shape}")
+    if not (np.isfinite(importance) & (importance >= 0) & (probability >= 0) & (probability <= 1)).all():
+        raise ValueError("needs importance of at least 0 and probability in [0, 1]")
+    if hidden != int(hidden) or hidden < 1 or values not in VALUES:
+        raise ValueError(f"needs a whole hidden of at least 1, and values of {', '.join(VALUES)}")
+    dropped = importance * variance(drawn_by(activity, n, **options).marginal(probability), values)
+    every_pair = pair_costs(importance, probability, activity=activity, values=values, **options)
+    first, second = np.triu_indices(n)  # a feature with itself: alone
+    saving = dropped[first] + dropped[second] - every_pair[first, second]
+    alone = first == second
+    saving[alone] = dropped
+    useful = np.flatnonzero((saving > 0) & (alone | (saving > np.maximum(dropped[first], dropped[second]))))
+    if not useful.size:
+        return Assignment(np.zeros(n, np.int8), np.empty((0, 2), int), float(dropped.sum()))
+    first, second, saving, alone = first[useful], second[useful], saving[useful], alone[useful]
+    edges = np.arange(len(useful))
+    uses = sparse.coo_array((np.ones(len(edges)), (first, edges)), shape=(n, len(edges)))
+    uses += sparse.coo_array((1.0 * ~alone, (second, edges)), shape=(n, len(edges)))
+    rows = sparse.vstack([uses, np.ones((1, len(edges)))], format="csr")
+    limits = optimize.LinearConstraint(rows, ub=np.append(np.ones(n), hidden))
+    goal = -saving / saving.max()  # the solver's tolerances are absolute
+    solved = optimize.milp(goal, integrality=np.ones(len(edges)), bounds=(0, 1), constraints=limits)
+    chosen = solved.x > 0.5
+    classes = np.zeros(n, np.int8)
+    classes[first[chosen & alone]] = DEDICATED
+    together = np.stack([first[chosen & ~alone], second[chosen & ~alone]], axis=1)
+    classes[together.reshape(-1)] = SHARED
+    cost = dropped[classes == ABSENT].sum() + every_pair[tuple(together.T)].sum()
+    return Assignment(classes, together, float(cost))
