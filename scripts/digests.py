@@ -10,12 +10,15 @@ it has them. Only lines from one machine with one version of jax can be compared
 import hashlib
 import json
 import warnings
+from typing import Any
 
 import xarray as xr
 
 import tmsjax
 
-ONE_NEURON = {
+Spec = dict[str, dict[str, Any]]  # tables
+
+ONE_NEURON: Spec = {
     "model": {"features": 2, "hidden": 1},
     "axes": {
         "feature_probability": {"log": [1.0, 0.05], "count": 4},
@@ -29,7 +32,7 @@ ONE_NEURON = {
     },
     "train": {"steps": 40, "batch": 16, "learning_rate": 1e-2, "schedule": "cosine"},
 }
-FIVE = {
+FIVE: Spec = {
     "model": {"features": 5, "hidden": 2},
     "axes": {"probability": {"log": [0.9, 0.05], "count": 3}, "replica": {"count": 4}},
     "instance": {
@@ -39,15 +42,15 @@ FIVE = {
     "train": {"steps": 40, "batch": 32, "learning_rate": 1e-2},
     "record": {"measures": ["loss", "norm", "superposition", "dimensionality", "W"], "steps": [0, 7, 40]},
 }
-LARGE = {
+LARGE: Spec = {
     "model": {"features": 40, "hidden": 10},
     "axes": {"probability": {"values": [0.5, 0.05]}, "replica": {"count": 2}},
     "instance": {"feature_probability": "probability", "importance": {"geometric": [1.0, 0.1]}},
     "train": {"steps": 15, "batch": 32, "learning_rate": 1e-2},
     "record": {"measures": ["loss"], "steps": [15]},
 }
-SAMPLED_LOSSES = {"record": {"measures": []}}
-RUNS = {
+SAMPLED_LOSSES: Spec = {"record": {"measures": []}}
+RUNS: dict[str, tuple[Spec, Spec]] = {
     "relu": (ONE_NEURON, {}),
     "relu, exact loss": (ONE_NEURON, {"train": {"loss": "exact"}}),
     "relu, shared stream": (ONE_NEURON, {"train": {"streams": "shared"}}),

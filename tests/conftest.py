@@ -7,12 +7,29 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from tmsjax.spec import load_spec, to_toml
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = Path(__file__).parents[1]
+
+
+ANGLES = 2 * np.pi * np.arange(5) / 5
+Z = np.sqrt(1 / 3)
+RING = np.sqrt(1 - Z**2)
+SQUARE = 2 * np.pi * np.arange(4) / 4
+ANTIPRISM = [[RING * np.cos(t + s), RING * np.sin(t + s), z] for s, z in ((0, Z), (np.pi / 4, -Z)) for t in SQUARE]
+POLYTOPES = {  # corners (k, m), and the dimensionality of each
+    "orthogonal": (np.eye(3), 1),
+    "antipodal": (np.array([[1.0], [-1.0]]), 1 / 2),
+    "triangle": (np.stack([np.cos(ANGLES * 5 / 3), np.sin(ANGLES * 5 / 3)], 1)[:3], 2 / 3),
+    "tetrahedron": (np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3), 3 / 4),
+    "pentagon": (np.stack([np.cos(ANGLES), np.sin(ANGLES)], 1), 2 / 5),
+    "square antiprism": (np.array(ANTIPRISM), 3 / 8),
+    "parallel": (np.ones((4, 1)), 1 / 4),
+}
 
 
 def small_spec(**changes) -> dict:

@@ -183,7 +183,7 @@ def bench(
     curve: Annotated[Path | None, typer.Option(help="Instead: the engine's rate over sizes, into this folder.")] = None,
 ) -> None:
     """Time the engine beside PyTorch and a plain vmap, a process each, alternating, and beside the machine's limits."""
-    from tmsjax.bench import WORKLOADS, suite, throughput
+    from tmsjax.bench import WORKLOADS, run_suite, throughput
     from tmsjax.spec import SpecError, load_spec
 
     if sum(option is not None for option in (tune, curve, json_file)) > 1:
@@ -203,7 +203,7 @@ def bench(
         return
     if json_file is not None:
         _make_folder(json_file.parent)
-    result = suite(quick, rounds, typer.echo)
+    result = run_suite(quick, rounds, typer.echo)
     if json_file is not None:
         from tmsjax.runs import write_json
 

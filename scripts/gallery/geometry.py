@@ -7,7 +7,7 @@ from reporting import Report
 
 from gallery.study import draw, of_run
 from tmsjax import analysis
-from tmsjax.kinds import measures
+from tmsjax.kinds import REPRESENTED, measures
 
 PLATEAU = 0.03  # D* within this of 1 or 1/2 lies on a plateau
 
@@ -52,7 +52,7 @@ def of_study(report: Report, name: str) -> dict:
 def leftover(W: np.ndarray) -> tuple[float, float]:
     """Of the features of a model (m, n) that are not represented: the share that points to one side of the direction in
     which they lie farthest out, and the length of them all along it (1 for a dimension of their own)."""
-    rest = W[:, measures.norms(W) < analysis.REPRESENTED]
+    rest = W[:, measures.norms(W) < REPRESENTED]
     if not rest.size:
         return np.nan, np.nan
     _, size, along = np.linalg.svd(rest, full_matrices=False)

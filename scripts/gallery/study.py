@@ -67,8 +67,7 @@ def predicted(measured: xr.Dataset) -> np.ndarray:
     problems = np.concatenate([importance.reshape(-1, n), probability.reshape(-1, n)], axis=1)
     rows, back = np.unique(problems, axis=0, return_inverse=True)
     solved = [
-        theory.best_assignment(row[:n], row[n:], hidden, tied=data.activity == "tied", values=data.values)
-        for row in rows
+        theory.best_assignment(row[:n], row[n:], hidden, activity=data.activity, values=data.values) for row in rows
     ]
     return np.array([one.classes for one in solved])[back.reshape(-1)].reshape(shape)
 

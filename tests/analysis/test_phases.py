@@ -11,6 +11,9 @@ import tmsjax
 from tmsjax import plots, theory
 from tmsjax.analysis import comparison, phases
 from tmsjax.errors import RunError, SpecError
+from tmsjax.kinds import measures
+from tmsjax.plots import style
+from tmsjax.runs import Run
 from tmsjax.runs.store import results_dataset
 from tmsjax.spec import load_spec
 
@@ -62,13 +65,13 @@ def test_phases_of_one_neuron(model, name):
 
 def test_classes_with_more_than_one_hidden_dimension():
     W = np.array([[1.0, 0.3, 0.2], [0.0, 1.0, 0.1]])
-    superposition = phases.metrics.superposition(W)
-    classes = phases.classify(phases.metrics.norms(W), superposition, 2)
+    superposition = measures.superposition(W)
+    classes = phases.classify(measures.norms(W), superposition, 2)
     assert superposition[0] == pytest.approx(0.3**2 + 0.2**2)
     assert superposition[0] > phases.SUPERPOSED
     assert classes.tolist() == [2, 2, 0]
     alone = np.array([[1.0, 0.0, 0.3], [0.0, 1.0, 0.0]])
-    assert phases.classify(phases.metrics.norms(alone), phases.metrics.superposition(alone), 2).tolist() == [
+    assert phases.classify(measures.norms(alone), measures.superposition(alone), 2).tolist() == [
         1,
         1,
         2,
@@ -217,9 +220,9 @@ def test_the_map_shows_each_phase_where_it_belongs():
     dataset = theory_results(21)
     figure = plots.phase_map(phases.phase_map(dataset), {"candidate": phases.candidate_phases(dataset)})
     axes = figure.axes[0]
-    np.testing.assert_allclose(at(figure, axes, 0.2, 0.8), plots.GREY, atol=0.02)
-    np.testing.assert_allclose(at(figure, axes, 5.0, 0.8), plots.BLUE, atol=0.02)
-    np.testing.assert_allclose(at(figure, axes, 0.3, 0.05), plots.RED, atol=0.02)
+    np.testing.assert_allclose(at(figure, axes, 0.2, 0.8), style.GREY, atol=0.02)
+    np.testing.assert_allclose(at(figure, axes, 5.0, 0.8), style.BLUE, atol=0.02)
+    np.testing.assert_allclose(at(figure, axes, 0.3, 0.05), style.RED, atol=0.02)
     assert axes.get_xscale() == axes.get_yscale() == "log"
     assert axes.get_ylim()[0] < axes.get_ylim()[1]
     assert axes.get_xlabel() == "importance of the extra feature"
@@ -229,7 +232,7 @@ def test_the_map_shows_each_phase_where_it_belongs():
 
 def test_colours_span_norm_and_superposition():
     ends = plots.colours(np.array([0.0, 1.0, 1.0, 5.0, np.nan]), np.array([0.5, 0.0, 1.0, 7.0, np.nan]))
-    np.testing.assert_allclose(ends, [plots.GREY, plots.BLUE, plots.RED, plots.RED, plots.HIDDEN])
+    np.testing.assert_allclose(ends, [style.GREY, style.BLUE, style.RED, style.RED, style.HIDDEN])
 
 
 def test_axes_in_the_other_order_are_transposed():
@@ -240,9 +243,9 @@ def test_axes_in_the_other_order_are_transposed():
     W[2, 0] = [[0, 1]]  # importance 10, probability 1: the only blue cell
     figure = plots.phase_map(phases.phase_map(results(W, np.ones((3, 2, 1)), raw=raw)))
     axes = figure.axes[0]
-    np.testing.assert_allclose(at(figure, axes, 10, 1), plots.BLUE, atol=0.02)
-    np.testing.assert_allclose(at(figure, axes, 10, 0.1), plots.GREY, atol=0.02)
-    np.testing.assert_allclose(at(figure, axes, 0.1, 1), plots.GREY, atol=0.02)
+    np.testing.assert_allclose(at(figure, axes, 10, 1), style.BLUE, atol=0.02)
+    np.testing.assert_allclose(at(figure, axes, 10, 0.1), style.GREY, atol=0.02)
+    np.testing.assert_allclose(at(figure, axes, 0.1, 1), style.GREY, atol=0.02)
 
 
 def test_failures_and_agreement_show_shares():
@@ -290,7 +293,7 @@ def test_theories_that_apply():
     constant = results(W, loss, raw=small_spec(data={"values": "constant"}))
     assert list(comparison.theory_phases(constant, None)) == ["candidate"]
     facts = phases.compare(phases.phase_map(constant), comparison.theory_phases(constant, None))
-    text = comparison.report(tmsjax.run.Run(phases.spec_of(constant), None, constant), facts)
+    text = comparison.report(Run(phases.spec_of(constant), None, constant), facts)
     assert "## Candidate theory" in text
     assert "No exact theory is known for this model.\n" in text
     linear = small_spec(model={"activation": "linear"})

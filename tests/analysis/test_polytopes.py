@@ -4,8 +4,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from conftest import POLYTOPES
 from scipy.stats import ortho_group
-from test_metrics import POLYTOPES
 
 from tmsjax.analysis import polytopes
 from tmsjax.kinds import measures

@@ -153,7 +153,7 @@ def test_the_curve_covers_models_and_batches_and_is_drawn(monkeypatch):
 def test_results_are_json(tmp_path, monkeypatch):
     monkeypatch.setattr(suite, "QUICK", ())
     monkeypatch.setattr(suite, "startup", lambda tries: {"help": 0.2})
-    result = suite.suite(True, 1, lambda line: None)
+    result = suite.run_suite(True, 1, lambda line: None)
     write_json(tmp_path / "bench.json", result)
     read = json.loads((tmp_path / "bench.json").read_text())
     assert read["startup"] == {"help": 0.2}

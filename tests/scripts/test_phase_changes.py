@@ -102,7 +102,7 @@ def test_an_antipodal_pair_of_tied_features_never_pays():
     assert ratio.min() > 1
     W = np.array([[1.0, -1.0]])
     for k in (0, 500, 998):
-        loss = expected.relu_loss(W, np.zeros(2), np.array([1, r[k, 30]]), np.full(2, p[k, 30]), tied=True)
+        loss = expected.relu_loss(W, np.zeros(2), np.array([1, r[k, 30]]), np.full(2, p[k, 30]), activity="tied")
         assert loss == pytest.approx((1 + r[k, 30]) * p[k, 30] / 6)
 
 

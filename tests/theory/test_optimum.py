@@ -10,7 +10,7 @@ from tmsjax import theory
 from tmsjax.models import expected
 from tmsjax.theory import optimum
 
-compiled = jax.jit(jax.value_and_grad(expected.relu_loss, argnums=(0, 1)), static_argnums=4)
+compiled = jax.jit(jax.value_and_grad(expected.relu_loss, argnums=(0, 1)), static_argnames="activity")
 
 
 def test_exact_optimum_is_scipys_best_of_many_starts():
@@ -65,7 +65,8 @@ def scipys(problem: optimum.Problem, importance, probability, starts: int = 20) 
 
     def loss(t):
         W, b = problem.unpack(t)
-        value, slopes = compiled(*(jnp.asarray(v, float) for v in (W, b, importance, probability)), problem.tied)
+        arrays = (jnp.asarray(v, float) for v in (W, b, importance, probability))
+        value, slopes = compiled(*arrays, activity=problem.activity)
         return float(value), np.asarray(problem.pack(*map(np.asarray, slopes)), float)
 
     begin = np.random.default_rng(0).normal(size=(starts, problem.size)) * 0.8
@@ -85,7 +86,9 @@ def test_exact_optimum_of_three_features_is_scipys(importance, probability):
     assert expected.relu_loss(W, b, np.array(importance), np.full(3, probability)) == pytest.approx(ours.loss[0])
 
 
-@pytest.mark.parametrize("options", [{"tied": True}, {"bias": False}, {"tied": True, "bias": False}])
+@pytest.mark.parametrize(
+    "options", [{"activity": "tied"}, {"bias": False}, {"activity": "exclusive"}, {"activity": "tied", "bias": False}]
+)
 def test_exact_optimum_of_tied_features_and_without_bias_is_scipys(options):
     cells = [(0.3, 0.2), (0.9, 0.5), (1.0, 0.9)]
     importance, probability = np.array([[1.0, r] for r, _ in cells]), np.array([[p, p] for _, p in cells])

@@ -35,7 +35,7 @@ def test_nothing_is_better_than_the_best_assignment(hidden, tied):
     joint = min if tied else lambda p, q: p * q
     for _ in range(6):
         importance, probability = rng.uniform(0.1, 2, 6), rng.uniform(0.02, 1, 6)
-        found = pairs.best_assignment(importance, probability, hidden, tied=tied)
+        found = pairs.best_assignment(importance, probability, hidden, activity="tied" if tied else "independent")
         every = [m for m in every_matching(list(range(6))) if len(m) <= hidden]
         losses = [cost(m, importance, probability, joint) for m in every]
         best = every[int(np.argmin(losses))]

@@ -329,7 +329,7 @@ def _python(*arguments: str, **environment: str) -> str:
     return done.stdout
 
 
-def suite(quick: bool, rounds: int, say: Callable[[str], None]) -> dict:
+def run_suite(quick: bool, rounds: int, say: Callable[[str], None]) -> dict:
     """The whole suite; what `tmsjax bench` prints and writes."""
     began = time.monotonic()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # processes share a GPU

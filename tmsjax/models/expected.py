@@ -47,8 +47,8 @@ def relu_loss(
     if n > MOST_FEATURES:
         raise ValueError(f"the exact loss is known for at most {MOST_FEATURES} features, not {n}")
     lists = [[(W[..., i] * W[..., j]).sum(-1) for j in range(n)] for i in range(n)]
-    rest = ([v[..., i] for i in range(n)] for v in (b, importance, probability))
-    return relu_loss_elementwise(lists, *rest, drawn)
+    b, importance, probability = ([v[..., i] for i in range(n)] for v in (b, importance, probability))
+    return relu_loss_elementwise(lists, b, importance, probability, drawn)
 
 
 def relu_loss_elementwise(gram: Any, b: Any, importance: Any, probability: Any, drawn: Drawn) -> Any:

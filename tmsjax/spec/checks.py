@@ -60,7 +60,7 @@ def _quantities(spec: Spec) -> Iterator[tuple[str, str, Any, Mapping]]:
         for f in fields(cls):
             if f.metadata.get("type") == "quantity":
                 yield f"{table}.{f.name}", f.name, getattr(part, f.name), f.metadata
-        declared = declared_options(vars(part), table)
+        declared = declared_options(table, vars(part))
         for key, value in getattr(part, "options", ()):
             path, option = f"{table}.{key}", declared.get(key)
             if option is not None and option.type == "quantity":

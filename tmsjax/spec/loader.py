@@ -153,9 +153,9 @@ class _Reader:
             self.report("seed", f"needs a whole number from 0 to 2**63 - 1, not {shown(seed)}")
         axes = read_axes(raw.get("axes", {}), self.report)
         tables = {table: self.table(table, cls, raw.get(table, {}), axes) for table, cls in TABLES.items()}
+        self.add_defaults(tables, raw)
         if any(table is None for table in tables.values()):
             return None
-        self.add_defaults(tables, raw)
         imports = tuple(raw.get("imports", ())) if isinstance(raw.get("imports", []), list) else ()
         spec = Spec(str(name), seed=seed, axes=tuple(axes.values()), imports=imports, **tables)
         check_whole(spec, self.report, not self.problems, self.stored)
@@ -163,16 +163,16 @@ class _Reader:
 
     def add_defaults(self, tables: dict[str, Any], raw: Mapping) -> None:
         """Defaults that depend on what was chosen in another key."""
-        optimizer = OPTIMIZERS.get(tables["train"].optimizer)
-        given = raw.get("train", {})
-        missing = {k: v for k, v in (optimizer.defaults if optimizer else {}).items() if k not in given}
-        tables["train"] = replace(tables["train"], **missing)
-        if "feature_probability" not in raw.get("instance", {}):
-            activity = ACTIVITIES.get(tables["data"].activity)
+        train, instance, data = (tables[name] for name in ("train", "instance", "data"))  # None: no table
+        if train is not None and train.optimizer in OPTIMIZERS:
+            defaults = OPTIMIZERS[train.optimizer].defaults.items()
+            tables["train"] = replace(train, **{k: v for k, v in defaults if k not in raw.get("train", {})})
+        if instance is not None and "feature_probability" not in raw.get("instance", {}):
+            activity = None if data is None else ACTIVITIES.get(data.activity)
             if activity is None or activity.needs_probability:
                 self.report("instance.feature_probability", "is missing")
             else:
-                tables["instance"] = replace(tables["instance"], feature_probability=1.0)
+                tables["instance"] = replace(instance, feature_probability=1.0)
 
     def table(self, name: str, cls: type, raw: Any, axes: Mapping[str, Axis]) -> Any:
         if not isinstance(raw, dict):
@@ -196,7 +196,7 @@ class _Reader:
 
     def options(self, name: str, raw: dict, known: Mapping, chosen: Mapping, axes: Mapping[str, Axis]) -> tuple:
         """Keys that the entries chosen in the table add to it."""
-        declared = declared_options(chosen, name)
+        declared = declared_options(name, chosen)
         values = {}
         for key, option in declared.items():
             if key in raw:

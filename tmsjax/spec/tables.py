@@ -249,15 +249,14 @@ def static(options: Options) -> Options:
     return tuple((key, value) for key, value in options if isinstance(value, int))
 
 
-def declared_options(spec_tables: Mapping[str, Any], table: str) -> dict[str, Option]:
-    """Options that the entries chosen in a table ("model", "data") add to it, by key. Unknown entries add none."""
-    chosen = {"model": (("family", FAMILIES),), "data": (("activity", ACTIVITIES),)}.get(table, ())
-    found: dict[str, Option] = {}
-    for key, registry in chosen:
-        name = spec_tables.get(key)
-        if isinstance(name, str) and name in registry:
-            found |= registry[name].options  # type: ignore[attr-defined]
-    return found
+def declared_options(table: str, chosen: Mapping[str, Any]) -> Mapping[str, Option]:
+    """Options that the entries chosen in a table add to it, by key; `chosen`: the table's values. Unknown entries add
+    none."""
+    if table == "model" and chosen["family"] in FAMILIES:
+        return FAMILIES[chosen["family"]].options
+    if table == "data" and chosen["activity"] in ACTIVITIES:
+        return ACTIVITIES[chosen["activity"]].options
+    return {}
 
 
 def option_quantities(spec: Spec) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Candidate solutions and their losses, and where superposition sets in.
 
-Functions but `onset` broadcast over leading axes, in numpy (float64, without jax). `values`: of an active feature, a name
-in kinds.VALUES. Convention: the loss is the sum over features and the mean over samples, E sum_i I_i (x_i - x'_i)^2. Source of the
+All functions but `onset` broadcast over leading axes, in numpy (float64, without jax). `values` is a name in kinds.VALUES.
+Convention: the loss is the sum over features and the mean over samples, E sum_i I_i (x_i - x'_i)^2. Source of the
 candidates: the paper, section "The phase change". The exact loss: models/expected.py.
 """
 

@@ -63,8 +63,9 @@ class Problem:
 
     features: int
     hidden: int
-    activity: tuple = ("independent",)  # its name, then (key, value) of its options
+    activity: str = "independent"
     bias: bool = True
+    options: tuple[tuple[str, int], ...] = ()  # of the activity
 
     @property
     def size(self) -> int:
@@ -72,8 +73,7 @@ class Problem:
 
     @property
     def drawn(self) -> Drawn:
-        name, *options = self.activity
-        return drawn_by(name, self.features, **dict(options))
+        return drawn_by(self.activity, self.features, **dict(self.options))
 
     def unpack(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(W (..., m, n), b (..., n)) of theta (..., size); b = 0 without bias."""
@@ -129,7 +129,7 @@ def exact_optimum(
         raise ValueError(f"no exact loss is known for activity {activity!r}")
     cells, inverse = np.unique(np.concatenate([importance, probability], axis=1), axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)
-    problem = Problem(n, n - 1 if hidden is None else hidden, (activity, *sorted(options.items())), bias)
+    problem = Problem(n, n - 1 if hidden is None else hidden, activity, bias, tuple(sorted(options.items())))
     inputs = cells[:, :n], cells[:, n:]
     theta = _starts(problem, inputs[1], random_starts, seed)
     count = theta.shape[1]

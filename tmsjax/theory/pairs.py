@@ -2,8 +2,8 @@
 
 A feature that is dropped costs its variance, I v(p); a pair costs what it gets wrong when both are active,
 (I_i + I_j) P(both) E min(x, y)^2; a feature alone costs nothing. The assignment of lowest total cost says which
-features are absent, dedicated or shared. For m = n - 1 it is the candidate theory of candidates.py (the paper, section "The
-phase change"); configurations that are no products of pairs (triangle, pentagon, ...) are left out. Numpy and SciPy.
+features are absent, dedicated or shared. For m = n - 1 it is the candidate theory of candidates.py (the paper, section
+"The phase change"); configurations that are no products of pairs (triangle, pentagon, ...) are left out.
 """
 
 from __future__ import annotations
