@@ -40,5 +40,6 @@ for script in scripts/*.sh .ci/run; do bash -n "$script"; done
 ruff check .
 ruff format --check .
 mypy
+vulture
 test_with ${selection[@]+"${selection[@]}"} "$@"
 [ $# -gt 0 ] || newest -m smoke

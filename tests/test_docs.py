@@ -1,0 +1,65 @@
+"""Code in the documentation runs as it stands; tables of names are those of the registries."""
+
+import re
+import tomllib
+
+import names
+import pytest
+from conftest import ROOT, run_command
+
+from tmsjax.kinds import REGISTRIES
+from tmsjax.spec import load_spec
+
+EXTENDING = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_code_of_extending_runs(restored_registries):
+    import tmsjax
+
+    made: dict = {}
+    for block in blocks(EXTENDING, "python"):
+        exec(compile(block, "docs/extending.md", "exec"), made)
+    assert made["run"].dataset["W"].dims[-2:] == ("hidden", "feature")
+    assert list(made["figures"]) == ["widths"]
+    for changes in (
+        {"model": {"family": "or"}, "data": {"values": "constant"}},
+        {"model": {"family": "low-rank", "rank": 2}, "data": {"values": "triangular"}},
+        {"model": {"family": "sparse-hidden", "l1": 0.01}, "data": {"activity": "with-the-first"}},
+    ):
+        raw = {
+            "name": "documented",
+            "axes": {"replica": {"count": 4}},
+            "instance": {"feature_probability": 0.3},
+            "train": {"steps": 300, "batch": 32, "learning_rate": 1e-2},
+            "record": {"steps": [0, 300]},
+            **changes,
+        }
+        raw["model"] = {"features": 4, "hidden": 3, **changes["model"]}
+        losses = tmsjax.run_sweep(raw).dataset["history_loss"].to_numpy()
+        assert (losses[:, 1] < 0.7 * losses[:, 0]).all(), "it learns"
+
+
+@pytest.mark.parametrize("block", blocks(EXTENDING, "toml"))
+def test_toml_of_extending_is_toml(block):
+    assert tomllib.loads(block)["model"]
+
+
+def test_the_spec_in_the_readme_is_one_and_its_table_of_names_is_the_registries():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert load_spec(tomllib.loads(blocks(readme, "toml")[0])).instances == 20 * 2 * 8
+    assert names.written(readme) == readme, "run `python scripts/names.py --write`"
+    for registry in REGISTRIES.values():
+        for name, entry in registry.items():
+            assert f"**{name}** {entry.sentence[:20]}".replace("|", "\\|") in readme
+    assert len(readme.splitlines()) <= 200
+
+
+def test_the_example_of_own_models_runs_from_the_command_line(tmp_path):
+    sizes = ["--set", "axes.l1.count=2", "--set", "axes.feature_probability.count=2", "--set", "train.steps=20"]
+    done = run_command("run", ROOT / "sweeps" / "own_models.toml", "--out", tmp_path / "run", *sizes)
+    assert done.returncode == 0, done.stderr
+    assert "own_models.py" in done.stdout
