@@ -7,7 +7,7 @@ How: output i sees a x_i + z, a = |W_i|^2 and z = b_i + sum_j c_j x_j over the o
 Its own feature is integrated in closed form (`_own_integral`), a piecewise cubic of z. The others follow one inside the
 other. As a function of x_j each integrand is a polynomial between known kinks, so that Gauss-Legendre on every piece is
 exact; nothing is divided by an a or c that may be 0. Derived here; checked against quadrature, closed forms for a whole
-cube (Lasserre's formula) and Monte Carlo in tests/test_expected.py.
+cube (Lasserre's formula) and Monte Carlo in tests/models/test_expected.py.
 """
 
 from __future__ import annotations
