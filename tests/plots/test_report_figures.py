@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from tmsjax import plots
-from tmsjax.plots import reports
+from tmsjax.plots import reports, style
 
 GRID = np.geomspace(0.1, 10, 3), np.geomspace(1, 0.01, 2)
 
@@ -35,7 +34,7 @@ def test_colour_maps_are_the_papers_colours_with_a_curve_where_there_is_one():
     ones, zeros = np.ones((2, 3)), np.zeros((2, 3))
     maps = {"dedicated": (ones, zeros), "shared": (ones, ones), "absent": (zeros, zeros)}
     figure = reports.colour_maps(maps, dict.fromkeys(maps, GRID), {"shared": np.full(3, 0.3)})
-    for axes, colour in zip(figure.axes, (plots.BLUE, plots.RED, plots.GREY), strict=False):
+    for axes, colour in zip(figure.axes, (style.BLUE, style.RED, style.GREY), strict=False):
         np.testing.assert_allclose(mesh_values(axes).reshape(-1, 3), np.tile(colour, (6, 1)))
     assert [len(axes.lines) for axes in figure.axes[:3]] == [0, 1, 0]
 
