@@ -84,6 +84,7 @@ def test_the_shape_chooses_the_figures(axes, sizes, expected):
 def test_runs_of_one_model_or_without_history_are_shown():
     assert names_of(plots.figures(recorded(swept({}, replicas=0)))) == ["vectors", "gram", "learning"]
     assert names_of(plots.figures(untrained(swept({"p": LOG})))) == ["curves", "vectors", "gram"]
+    assert not plots.figures(recorded(swept({}, replicas=0)))["learning"].legends, "there is no median of one model"
     large = untrained(swept({}, 300, 3, replicas=0))
     assert names_of(plots.figures(large)) == ["curves"], "something is always drawn"
 

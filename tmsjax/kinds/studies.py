@@ -101,8 +101,9 @@ def _suits_curves(spec: Any) -> bool:
 
 
 def _suits_vectors(spec: Any) -> bool:
+    """Models in a plane (see `_plane`), in few cells."""
     cells = _cells(spec)
-    return spec.model.hidden == 2 and cells <= 20 and cells * spec.model.features <= 1000
+    return cells <= 20 and cells * spec.model.features <= 1000
 
 
 def _suits_gram(spec: Any) -> bool:

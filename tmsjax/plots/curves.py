@@ -143,9 +143,13 @@ def _legend(figure: Figure, panels: Sequence[Lines], line: str, dash: str) -> No
             named |= dict(zip(panel.series, _tones(panel, panels), strict=True))
     handles: list[Any] = [Line2D([], [], color=tone, linewidth=2, label=name) for name, tone in named.items()]
     tone = DARK if named else style.TONES[0]
-    handles.append(Line2D([], [], color=tone, marker="o", linestyle="-" if dash else "", markersize=4, label=line))
-    if any(panel.dots is not None for panel in panels):
+    dots = any(panel.dots is not None for panel in panels)
+    bands = any((panel.low < panel.high).any() for panel in panels)
+    if dots or bands:  # else every line is one model
+        handles.append(Line2D([], [], color=tone, marker="o", linestyle="-" if dash else "", markersize=4, label=line))
+    if dots:
         handles.append(Line2D([], [], color=tone, marker=".", linestyle="", alpha=0.5, label="every model"))
-    elif any((panel.low < panel.high).any() for panel in panels):
+    elif bands:
         handles.append(Patch(facecolor=tone, alpha=0.3, label=BAND))
-    style.legend_below(figure, handles)
+    if handles:
+        style.legend_below(figure, handles)
