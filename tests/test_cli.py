@@ -166,6 +166,6 @@ def test_maps_of_other_dimensions_are_refused_clearly(tmp_path):
     spec = write_spec(tmp_path / "s.toml", raw)
     assert run_command("run", spec, "--out", tmp_path / "run").returncode == 0
     assert run_command("compare", tmp_path / "run").returncode == 0
-    done = run_command("plot", tmp_path / "run")
+    done = run_command("plot", tmp_path / "run", "--kind", "phase-map")
     assert done.returncode == 2
     assert "needs two axes of numbers" in done.stderr

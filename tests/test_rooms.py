@@ -18,7 +18,7 @@ MODULES = sorted(str(p.relative_to(PACKAGE).with_suffix("")) for p in PACKAGE.rg
 LONGEST = 400  # lines of a module
 ONLY_IN = {
     "orbax": {"runs/checkpoint"},
-    "matplotlib": {f"plots/{name}" for name in ("style", "maps", "features", "speed", "reports")},
+    "matplotlib": {f"plots/{name}" for name in ("style", "maps", "features", "curves", "speed", "reports")},
     "contourpy": {"analysis/phases"},
     "typer": {"cli", "terminal"},
     "optax": {"kinds/optimizers", "kinds/schedules", "engine/train", "theory/optimum", "bench/competitors"},

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tmsjax.kinds import STUDIES
+from tmsjax.spec import SELECTIONS
 from tmsjax.terminal import guarded, progress_bar, show_warning, stop_on_signal
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ Distributed = Annotated[
 Process = Annotated[
     str | None, typer.Option(metavar="I/K", help="Which of the K processes this is; all see the run's directory.")
 ]
-Select = Annotated[str, typer.Option(help="Which replica speaks for a cell: best, paper, vote, single.")]
+Select = Annotated[str, typer.Option(help=f"Which replica speaks for a cell: {', '.join(SELECTIONS)}.")]
+KINDS = ". ".join(f"{name}: {study.sentence}" for name, study in STUDIES.items())
 
 
 @app.command()
@@ -130,15 +133,19 @@ def plot(
     run: RunPath,
     select: Select = "best",
     kind: Annotated[
-        str | None, typer.Option(help="phase-map, vectors, gram, geometry, norms [default: the spec's].")
+        str | None, typer.Option(help=f"{KINDS}. Default: the spec's, or those that suit the sweep.")
     ] = None,
     beside: Annotated[Path | None, typer.Option(help="gram only: a run whose first model stands before.")] = None,
+    imports: Annotated[
+        list[str] | None, typer.Option("--import", metavar="FILE", help="Execute a file that adds kinds of figures.")
+    ] = None,
 ) -> None:
     """Draw the study's figures into RUN/figures, from what is stored; theory's lines need `compare` first."""
     _check_select(select)
     from tmsjax import plots
-    from tmsjax.kinds import STUDIES
+    from tmsjax.kinds import REGISTRIES, execute, located
 
+    execute(located(imports or [], str(Path.cwd())), REGISTRIES)
     if kind is not None:
         _check_known("--kind", kind, STUDIES)
 
@@ -322,8 +329,6 @@ def _set_aside(directory: Path) -> None:
 
 
 def _check_select(select: str) -> None:
-    from tmsjax.spec import SELECTIONS
-
     _check_known("--select", select, SELECTIONS)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import plain_spec, run_command, small_spec
+from matplotlib.colors import to_rgb
 
 from tmsjax import plots
 from tmsjax.analysis import features
@@ -108,7 +109,7 @@ def test_norms_have_the_classes_colours_and_every_model_is_a_dot(runs):
     for k, axes in enumerate(drawn["norms"].axes):
         np.testing.assert_allclose([bar.get_height() for bar in axes.patches], best["norm"].isel(feature_probability=k))
         named = [feature_figures.CLASS_COLOURS[c] for c in best["class"].isel(feature_probability=k).to_numpy()]
-        assert [plots.to_rgb(bar.get_facecolor()[:3]) for bar in axes.patches] == [plots.to_rgb(c) for c in named]
+        assert [to_rgb(bar.get_facecolor()[:3]) for bar in axes.patches] == [to_rgb(c) for c in named]
     dots = drawn["spreads"].axes[0].lines[0].get_ydata()
     np.testing.assert_array_equal(dots, features.measures(runs["relu"].dataset)["represented"].to_numpy().reshape(-1))
 
@@ -191,7 +192,7 @@ def test_graphs_join_what_is_not_orthogonal_and_colour_what_is_recognised():
     assert [len(part.get_segments()) for part in edges] == [10, 1]
     assert [len(part.get_offsets()) for part in nodes] == [5, 2]
     for part, name in zip(nodes, ("pentagon", "digon"), strict=True):
-        expected = plots.to_rgb(feature_figures.KIND_COLOURS[features.COMPONENTS.index(name)])
+        expected = to_rgb(feature_figures.KIND_COLOURS[features.COMPONENTS.index(name)])
         assert {tuple(c[:3]) for c in part.get_facecolors()} == {expected}
 
 
@@ -203,7 +204,7 @@ def test_runs_without_axes_or_biases_are_shown(kind):
 
 
 def test_plots_are_made_from_the_directory_without_jax(runs):
-    code = "import sys; from pathlib import Path; from tmsjax import studies; run = Path(sys.argv[1])\n"
+    code = "import sys; from pathlib import Path; from tmsjax import plots; run = Path(sys.argv[1])\n"
     code += "for kind in ('vectors', 'gram', 'geometry', 'norms'): assert plots.figures(run, kind=kind)\n"
     code += "sys.exit('jax' in sys.modules)"
     command = [sys.executable, "-c", code, str(runs["folder"] / "relu")]

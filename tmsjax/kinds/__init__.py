@@ -16,7 +16,18 @@ from tmsjax.kinds.measures import MEASURES, REPRESENTED, Measure, add_measure
 from tmsjax.kinds.optimizers import OPTIMIZERS, Optimizer
 from tmsjax.kinds.registry import Option, Registry, called
 from tmsjax.kinds.schedules import SCHEDULES, Schedule
-from tmsjax.kinds.studies import REPLICA, STUDIES, Study, add_study, misfit
+from tmsjax.kinds.studies import (
+    DIRECTIONS,
+    HISTORY,
+    REPLICA,
+    STUDIES,
+    Study,
+    add_study,
+    maps,
+    misfit,
+    suited,
+    thumbnail,
+)
 from tmsjax.kinds.trial import first_line, floats, traced
 from tmsjax.kinds.values import VALUES, Values, add_values
 
@@ -34,7 +45,9 @@ REGISTRIES: dict[str, Registry] = {
 __all__ = [
     "ACTIVATIONS",
     "ACTIVITIES",
+    "DIRECTIONS",
     "FAMILIES",
+    "HISTORY",
     "MEASURES",
     "OPTIMIZERS",
     "REGISTRIES",
@@ -71,8 +84,11 @@ __all__ = [
     "floats",
     "is_elements",
     "located",
+    "maps",
     "measures",
     "misfit",
     "objects",
+    "suited",
+    "thumbnail",
     "traced",
 ]

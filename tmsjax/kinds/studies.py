@@ -1,9 +1,14 @@
-"""Studies: which figures show a sweep, and which sweeps they can show."""
+"""Studies: which figures show a sweep, which sweeps they can show, and which they suit.
+
+A spec or `--kind` names a study, and `misfit` and `unequal` say why it cannot show a sweep. Where nobody names one,
+`suited` chooses by the shape of the sweep alone: the number of axes, cells, features and hidden dimensions.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -13,10 +18,17 @@ import numpy as np
 from tmsjax.kinds.registry import Registry, checked_callables
 
 REPLICA = "replica"  # the axis that repeats a cell; the one axis that no quantity need name
+DIRECTIONS, HISTORY = "directions", "history"  # what results may have: W's columns as directions; recorded measures
+MOST_PANELS = 30  # of a phase map with a third axis that nobody asked for
+THUMBNAIL = "tmsjax.plots.studies:thumbnail"
 
 
 def _fits(spec: Any) -> None:
     return None
+
+
+def _never(spec: Any) -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,8 @@ class Study:
     most_cells: None: any number
     misfit:     (spec) -> why its figures cannot show models of this shape, or None
     unequal:    (spec) -> why they cannot show these importances and probabilities, or None
+    suits:      (spec) -> whether they show a sweep of this shape well; such figures are drawn where no kind is named
+    needs:      what the results must have: DIRECTIONS, HISTORY
     """
 
     draw: str | Callable[[Any], dict[str, Any]]
@@ -35,14 +49,76 @@ class Study:
     most_cells: int | None = None
     misfit: Callable[[Any], str | None] = _fits
     unequal: Callable[[Any], str | None] = _fits
+    suits: Callable[[Any], bool] = _never
+    needs: tuple[str, ...] = ()
 
     @property
     def drawer(self) -> Callable[..., dict[str, Any]]:
         """The function that draws."""
-        if not isinstance(self.draw, str):
-            return self.draw
-        module, _, function = self.draw.partition(":")
-        return getattr(import_module(module), function)
+        return _imported(self.draw) if isinstance(self.draw, str) else self.draw
+
+
+def _imported(place: str) -> Callable[..., Any]:
+    """The function at "module:function"."""
+    module, _, function = place.partition(":")
+    return getattr(import_module(module), function)
+
+
+def _axes(spec: Any) -> list[Any]:
+    """The axes that tell cells apart."""
+    return [a for a in spec.axes if a.name != REPLICA and len(a) > 1]
+
+
+def _cells(spec: Any) -> int:
+    return math.prod(len(a) for a in _axes(spec))
+
+
+def maps(spec: Any) -> bool:
+    """Whether a phase map can show the sweep: two axes of numbers that rise or fall, and at most one more."""
+    y, x = spec.map_axes
+    if x is None or y is None or REPLICA in (x, y):
+        return False
+    others = [a for a in spec.axes if a.name not in (REPLICA, y, x)]
+    return len(others) <= 1 and all(_is_scale(spec.axis[a].values) for a in (x, y))
+
+
+def _is_scale(values: tuple) -> bool:
+    """Whether an axis holds at least two numbers that rise or fall."""
+    if len(values) < 2 or any(isinstance(v, str) for v in values):
+        return False
+    steps = [b - a for a, b in itertools.pairwise(values)]
+    return all(step > 0 for step in steps) or all(step < 0 for step in steps)
+
+
+def _suits_map(spec: Any) -> bool:
+    return maps(spec) and _cells(spec) <= MOST_PANELS * math.prod(len(spec.axis[a]) for a in spec.map_axes)
+
+
+def _suits_curves(spec: Any) -> bool:
+    """One axis; several replicas of one cell; or axes that no map can show."""
+    axes = _axes(spec)
+    return len(axes) == 1 or (not axes and spec.instances > 1) or (len(axes) > 1 and not _suits_map(spec))
+
+
+def _suits_vectors(spec: Any) -> bool:
+    """Models in a plane (see `_plane`), in few cells."""
+    cells = _cells(spec)
+    return cells <= 20 and cells * spec.model.features <= 1000
+
+
+def _suits_gram(spec: Any) -> bool:
+    cells = _cells(spec)
+    return cells <= 12 and spec.model.features <= (20 if cells > 1 else 200)
+
+
+def _suits_norms(spec: Any) -> bool:
+    """Two axes that no map can show, such as named cases."""
+    return (
+        len(_axes(spec)) == 2
+        and not maps(spec)
+        and _cells(spec) <= 24
+        and spec.instances * spec.model.features**2 <= 2e7
+    )
 
 
 def _plane(spec: Any) -> str | None:
@@ -69,6 +145,13 @@ STUDIES: Registry[Study] = Registry(
         "phase-map": Study(
             "tmsjax.plots.studies:phase_map",
             "norm and superposition of one feature over two axes; a third axis gives a panel a value",
+            suits=_suits_map,
+            needs=(DIRECTIONS,),
+        ),
+        "curves": Study(
+            "tmsjax.plots.studies:curves",
+            "noise-free loss, features represented and D* along one axis: every model, and the best of each cell",
+            suits=_suits_curves,
         ),
         "vectors": Study(
             "tmsjax.plots.studies:vectors",
@@ -76,24 +159,51 @@ STUDIES: Registry[Study] = Registry(
             most_axes=2,
             most_cells=100,
             misfit=_plane,
+            suits=_suits_vectors,
+            needs=(DIRECTIONS,),
         ),
         "gram": Study(
-            "tmsjax.plots.studies:gram", "W^T W, bias and norms of the best models", most_axes=1, most_cells=40
+            "tmsjax.plots.studies:gram",
+            "W^T W, bias and norms of the best models",
+            most_axes=1,
+            most_cells=40,
+            suits=_suits_gram,
+            needs=(DIRECTIONS,),
         ),
         "geometry": Study(
             "tmsjax.plots.studies:geometry",
             "D*, dimensionalities and feature graphs over 1/p",
             most_axes=1,
             unequal=_one_probability_a_cell,
+            needs=(DIRECTIONS,),
         ),
         "norms": Study(
             "tmsjax.plots.studies:norms",
             "norms by interference, number represented, Frobenius norms",
             most_axes=2,
             most_cells=100,
+            suits=_suits_norms,
+            needs=(DIRECTIONS,),
+        ),
+        "learning": Study(
+            "tmsjax.plots.studies:learning",
+            "every recorded measure over the steps of training: medians, and where most models lie",
+            suits=lambda spec: True,
+            needs=(HISTORY,),
         ),
     },
 )
+
+
+def suited(spec: Any, has: Collection[str]) -> list[str]:
+    """The kinds whose figures show a sweep of this shape well. `has`: which of DIRECTIONS, HISTORY its results have."""
+    able = {name: study for name, study in STUDIES.items() if set(study.needs) <= set(has)}
+    return [name for name, study in able.items() if study.suits(spec) and misfit(spec, name) is None]
+
+
+def thumbnail(run: Any) -> bytes:
+    """A small PNG of the first of a finished run's figures."""
+    return _imported(THUMBNAIL)(run)
 
 
 def misfit(spec: Any, kind: str) -> str | None:

@@ -1,7 +1,8 @@
 """Plots: what it looks like. The only matplotlib: Dataset, arrays or Run -> Figure; nothing is shown on a screen.
 
-`figures` chooses by the kind of study (studies.py); maps.py, features.py, speed.py and reports.py draw; style.py holds
-what they share. Needs no jax, so that a run can be drawn anywhere. Knows kinds, spec, theory, runs and analysis.
+`figures` draws the study that a run names, or those that suit its shape (studies.py); maps.py, features.py, curves.py,
+speed.py and reports.py draw; series.py prepares what curves show; style.py holds the colours and words that they share.
+Without jax, so that a run can be drawn anywhere. Knows kinds, spec, theory, runs and analysis.
 """
 
 from tmsjax.plots import features, reports

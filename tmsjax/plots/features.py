@@ -218,7 +218,7 @@ def spreads(
             axes.set_xticks(some, [style.wrapped(columns[k], room) for k in some], fontsize=8)
             axes.set_xlabel(x)
             axes.set_ylabel(name)
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.06 * float(np.nanmax(table, initial=0)) or 1)
             axes.grid(axis="y", alpha=0.3)
         if count > 1:
             named = range(0, count, -(-count // 12))

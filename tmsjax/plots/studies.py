@@ -1,7 +1,8 @@
-"""The figures of a run, chosen by the kind of its study: run -> Figures by file name. No jax."""
+"""The figures of a run, of the study that it names or of those that suit its shape: run -> Figures by file name."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import xarray as xr
 
 from tmsjax import analysis
 from tmsjax.errors import RunError
-from tmsjax.kinds import REPLICA, STUDIES, misfit
-from tmsjax.plots import features, maps
+from tmsjax.kinds import DIRECTIONS, HISTORY, REPLICA, STUDIES, first_line, misfit, suited
+from tmsjax.kinds import maps as is_map
+from tmsjax.plots import curves as curve_figures
+from tmsjax.plots import features, maps, series, style
 from tmsjax.plots.style import label, tick
 from tmsjax.plots.style import named as named_value
 from tmsjax.runs import Run, open_run
@@ -19,8 +22,12 @@ from tmsjax.spec import SELECTIONS
 
 ROW, COLUMN = "_row", "_column"  # dimensions that no axis can have
 WRAP = 5  # panels in a row where there is but one axis
-DEFAULT = "phase-map"
+MAP = "phase-map"
 GRAPHS = 12  # feature graphs in one figure
+LACKS = {
+    DIRECTIONS: "these models have no directions W to show",
+    HISTORY: "no measure was recorded that can be shown over steps",
+}
 Figures = dict[str, Any]
 
 
@@ -31,7 +38,8 @@ def figures(
     select: str = "best",
     beside: Run | str | Path | None = None,
 ) -> Figures:
-    """The study's figures, by file name. `kind`: another than the spec's; see kinds.STUDIES.
+    """The run's figures, by file name: those of `kind`, else of the study that its spec names, else of all studies that
+    suit its shape; see kinds.STUDIES.
 
     `select`: how a phase map chooses among replicas; the other kinds show the model of lowest loss (analysis.best).
     `beside`: a second run, whose first cell stands before the others ("gram" only). Raises RunError where the run
@@ -40,20 +48,89 @@ def figures(
     run = run if isinstance(run, Run) else open_run(run)
     if select not in SELECTIONS or (kind is not None and kind not in STUDIES):
         raise ValueError(f"kind is one of {', '.join(STUDIES)}, select of {', '.join(SELECTIONS)}")
-    kind = kind or run.spec.study.kind or DEFAULT
+    named = kind or named_study(run)
+    if named is None and beside is not None:
+        named = "gram"
+    if beside is not None and named != "gram":
+        raise RunError(f"only figures of kind 'gram' show a run beside another, not {named!r}")
+    chosen = fitting(run) if named is None else [checked_kind(run, named)]
+    if select != "best" and MAP not in chosen:
+        which = " and ".join(map(repr, chosen))
+        raise RunError(f"figures of kind {which} show the model of lowest loss: select is 'best', not {select!r}")
+    out: Figures = {}
+    for one in chosen:
+        if one == MAP:
+            out |= phase_map(run, select)
+        elif beside is not None:
+            out |= gram(run, beside if isinstance(beside, Run) else open_run(beside))
+        else:
+            out |= drawn(run, one)
+    return out
+
+
+def named_study(run: Run) -> str | None:
+    """The kind that the spec names. Older runs wrote "phase-map" where nobody had named a kind, so that of a run which
+    is no map it says nothing."""
+    kind = run.spec.study.kind
+    return None if kind == MAP and not (is_map(run.spec) and run.dataset.attrs["directions"]) else kind
+
+
+def fitting(run: Run) -> list[str]:
+    """The kinds that suit the run's shape; "curves" where none does."""
+    return suited(run.spec, results_have(run)) or ["curves"]
+
+
+def results_have(run: Run) -> set[str]:
+    """Which of DIRECTIONS and HISTORY."""
+    analysis.spec_of(run.dataset)  # no shard
+    has = {DIRECTIONS: bool(run.dataset.attrs["directions"]), HISTORY: series.has_history(run.dataset)}
+    return {name for name, there in has.items() if there}
+
+
+def checked_kind(run: Run, kind: str) -> str:
+    """`kind`. Raises RunError if its figures cannot show the run."""
+    name = run.spec.name
     if kind not in STUDIES:
-        raise RunError(f"{run.spec.name}: the study {kind!r} is not known here; choose another `kind`")
+        raise RunError(
+            f"{name}: the study {kind!r} is not known here; import the file that adds it, or choose a `kind`"
+        )
     if problem := misfit(run.spec, kind) or STUDIES[kind].unequal(run.spec):
-        raise RunError(f"{run.spec.name}: {problem}")
-    if beside is not None and kind != "gram":
-        raise RunError(f"only figures of kind 'gram' show a run beside another, not {kind!r}")
-    if select != "best" and kind != "phase-map":
-        raise RunError(f"figures of kind {kind!r} show the model of lowest loss: select is 'best', not {select!r}")
-    if kind == "phase-map":
-        return phase_map(run, select)
-    if beside is not None:
-        return gram(run, beside if isinstance(beside, Run) else open_run(beside))
-    return STUDIES[kind].drawer(run)
+        raise RunError(f"{name}: {problem}")
+    has = results_have(run) if STUDIES[kind].needs else set()
+    for need in STUDIES[kind].needs:
+        if need not in has:
+            raise RunError(f"{name}: {LACKS[need]}")
+    return kind
+
+
+def drawn(run: Run, kind: str) -> Figures:
+    """What the study of this kind draws. Raises RunError if it is not figures by file name."""
+    study = STUDIES[kind]
+    if isinstance(study.draw, str):
+        return study.drawer(run)
+    try:
+        found = study.drawer(run)
+    except Exception as error:  # a user's function may raise anything
+        raise RunError(f"{run.spec.name}: the study {kind!r} failed: {first_line(error)}") from error
+    if not isinstance(found, dict) or not found:
+        raise RunError(f"the study {kind!r} must return a dict of figures by file name, not {found!r:.80}")
+    for name, figure in found.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
+            raise RunError(f"the study {kind!r}: {name!r:.80} is no file name of letters, digits, '-' and '_'")
+        if not style.is_figure(figure):
+            raise RunError(f"the study {kind!r}: {name!r} is no matplotlib Figure but {type(figure).__name__}")
+    return found
+
+
+def thumbnail(run: Run) -> bytes:
+    """A small PNG of the run's map, or of the first of its figures. Raises RunError where it has none."""
+    named = named_study(run)
+    kind = fitting(run)[0] if named is None else checked_kind(run, named)
+    if kind == MAP:
+        trained, theories, _ = analysis.plotted(run, "best")
+        third = analysis.other_axes(trained)
+        return style.small_png(maps.facets(trained, theories, *third) if third else maps.phase_map(trained, theories))
+    return style.small_png(next(iter(drawn(run, kind).values())))
 
 
 def phase_map(run: Run, select: str = "best") -> Figures:
@@ -61,10 +138,22 @@ def phase_map(run: Run, select: str = "best") -> Figures:
     return maps.run_figures(*analysis.plotted(run, select))
 
 
+def curves(run: Run) -> Figures:
+    """Noise-free loss, features represented and D* along one axis."""
+    shown = series.along_axis(run)
+    return {"curves": curve_figures.along(shown, f"{run.spec.name}: {told(run)}")}
+
+
+def learning(run: Run) -> Figures:
+    """Every recorded measure over the steps of training."""
+    step, panels = series.learning(run)
+    return {"learning": curve_figures.learning(step, panels, f"{run.spec.name}: {told(run)}")}
+
+
 def vectors(run: Run) -> Figures:
     """W's columns as vectors, one panel a cell."""
     y, x = grid(run)
-    cells, columns = best_of(placed(analysis.measures(run.dataset), {ROW: y, COLUMN: x}))
+    cells, columns = best_of(placed(best_measured(run), {ROW: y, COLUMN: x}))
     titles = [title(cell, "\n".join(named(cell, axis) for axis in (y, x) if axis is not None)) for cell in cells]
     W = np.array([cell["W"].transpose("hidden", "feature").to_numpy().astype(float) for cell in cells])
     importance = np.array([cell["instance_importance"].to_numpy() for cell in cells])
@@ -134,6 +223,18 @@ def norms(run: Run) -> Figures:
     }
 
 
+def best_measured(run: Run) -> xr.Dataset:
+    """Measures of the best model of every cell; the other replicas are not measured."""
+    return analysis.measures(analysis.best(run.dataset.drop_dims("step", errors="ignore")))
+
+
+def told(run: Run) -> str:
+    """How many models a run has, and how many of them diverged and are not shown."""
+    diverged = int((run.dataset["status"] != 0).sum())
+    models = f"{run.spec.instances:,} model{'s' * (run.spec.instances > 1)}"
+    return f"{models}, {diverged:,} diverged" if diverged else models
+
+
 def grid(run: Run) -> tuple[str | None, str | None]:
     """(y, x): the axes of rows and of columns. One axis lies along x, unless the study says y."""
     y, x = run.spec.map_axes
@@ -177,6 +278,6 @@ def title(cell: xr.Dataset, text: str) -> str:
 def models_of(run: Run) -> list[tuple[str, xr.Dataset]]:
     """The best model of every cell of a run over at most one axis: its title, and W, b, norm, superposition."""
     axis = the_axis(run)
-    best = analysis.best(placed(analysis.measures(run.dataset), {COLUMN: axis}))
+    best = placed(best_measured(run), {COLUMN: axis})
     cells = [best.isel({COLUMN: k}) for k in range(best.sizes[COLUMN])]
     return [(title(cell, named(cell, axis) or run.spec.model.activation), cell) for cell in cells]

@@ -6,6 +6,7 @@ dimension of its own, red where it shares one; norm sets how far from grey, supe
 
 from __future__ import annotations
 
+import io
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,22 @@ def save(figure: Figure, path: Path) -> list[Path]:
     return written
 
 
+def is_figure(value: Any) -> bool:
+    """Whether `value` is a matplotlib Figure."""
+    return isinstance(value, Figure)
+
+
+def small_png(figure: Figure, most: int = 100_000) -> bytes:
+    """The figure as a PNG of at most `most` bytes, as fine as they allow; the coarsest one may be larger."""
+    for dpi in (90, 70, 50, 35):
+        with rc_context(STYLE), io.BytesIO() as file:
+            figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
+            data = file.getvalue()
+        if len(data) <= most:
+            break
+    return data
+
+
 def label(axis: str) -> str:
     """What a sweep's axis is called."""
     return LABELS.get(axis, axis.replace("_", " "))
@@ -92,7 +109,7 @@ def wrapped(text: str, inches: float) -> str:
 
 def legend_below(figure: Figure, handles: list) -> None:
     """A legend under all panels, in as many columns as the figure has room for."""
-    widths = [0.066 * len(handle.get_label()) + 0.55 for handle in handles]  # inches
+    widths = [0.07 * len(handle.get_label()) + 0.65 for handle in handles]  # inches
     room = figure.get_figwidth()
     columns = len(handles) if sum(widths) <= room else max(1, int(room / max(widths)))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)

@@ -25,6 +25,11 @@ class Run:
         where = "in memory" if self.directory is None else str(self.directory.path)
         return f"<Run {self.spec.name}: {self.spec.instances} instances, {where}>"
 
+    def _repr_html_(self) -> str:
+        from tmsjax.runs.html import html
+
+        return html(self)
+
     @property
     def dataset(self) -> xr.Dataset:
         """The results (design: W, b, loss, status, ... over the spec's axes). Raises RunError if unfinished."""

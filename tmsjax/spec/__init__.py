@@ -5,6 +5,8 @@ loader reports every mistake at once. No jax. Knows the kinds, whose names a spe
 """
 
 from tmsjax.errors import SpecError
+from tmsjax.spec.html import description
+from tmsjax.spec.html import table as html_table
 from tmsjax.spec.loader import json_copy, load_spec, stored_spec
 from tmsjax.spec.quantity import Axis, Curve, Select, axes_used, hash64, is_number, shown, suggest
 from tmsjax.spec.tables import (
@@ -42,9 +44,11 @@ __all__ = [
     "Study",
     "Train",
     "axes_used",
+    "description",
     "difference",
     "grows",
     "hash64",
+    "html_table",
     "is_number",
     "json_copy",
     "load_spec",

@@ -24,6 +24,7 @@ from tmsjax.kinds import (
     Drawn,
     Option,
 )
+from tmsjax.spec import html
 from tmsjax.spec.quantity import KEYED_CURVES, Axis, Curve, Select, evaluate
 
 SELECTIONS = ("best", "paper", "vote", "single")  # among the replicas of a cell; see analysis/phases.py
@@ -142,6 +143,9 @@ class Spec:
     checkpoint: Checkpoint = Checkpoint()
     imports: tuple[str, ...] = ()
     folder: str = field(default="", compare=False)
+
+    def _repr_html_(self) -> str:
+        return html.table(f"Spec {self.name}", html.description(self))
 
     @property
     def axis(self) -> dict[str, Axis]:

@@ -1,0 +1,76 @@
+"""How a notebook shows a run: its spec, state and results in HTML, with a thumbnail of its first figure.
+
+A run may be unfinished or damaged, or come from a stranger: nothing here raises, and spec/html.py escapes every text.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from tmsjax.errors import RunError, SpecError
+from tmsjax.kinds import thumbnail
+from tmsjax.spec import description, html_table
+
+LARGEST = 100_000  # bytes of a thumbnail
+MOST_NUMBERS = 2 * 10**7  # in W of the runs that are drawn
+
+
+def html(run: Any) -> str:
+    """The run as HTML."""
+    facts = {**_state(run), **description(run.spec), **_agreement(run)}
+    complete = facts["state"] in ("complete", "in memory")
+    return html_table(f"Run {run.spec.name}", facts, _picture(run) if complete else "")
+
+
+def _state(run: Any) -> dict[str, str]:
+    """State, device, training time and diverged models, as far as they are known."""
+    if run.directory is None:
+        return {"state": "in memory", "diverged models": f"{int((run.dataset['status'] != 0).sum()):,}"}
+    facts = {"directory": str(run.directory.path)}
+    try:
+        info = run.directory.info()
+    except (RunError, SpecError, OSError) as error:
+        return {"state": f"damaged: {error}", **facts}
+    facts = {"state": str(info["state"]), **facts}
+    if facts["state"] != "complete":
+        facts["steps done"] = f"{info['steps_done']:,} of {run.spec.train.steps:,}"
+    facts |= {key: str(info[key]) for key in ("device", "shard") if key in info}
+    for key, name, form in (
+        ("seconds_of_training", "training time", "{:,.1f} s"),
+        ("diverged_models", "diverged models", "{:,}"),
+    ):
+        if _is_number(info.get(key)):
+            facts[name] = form.format(info[key])
+    return facts
+
+
+def _agreement(run: Any) -> dict[str, str]:
+    """Agreement with each theory, if comparison.json is there and can be read."""
+    if run.directory is None:
+        return {}
+    try:
+        found = json.loads((run.directory.path / "comparison.json").read_text(encoding="utf-8"))
+        shares = {name: found[name]["agreement"] for name in ("exact", "candidate") if name in found}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return {}
+    return {
+        f"agreement with {name} theory": f"{share:.2%} of cells" for name, share in shares.items() if _is_number(share)
+    }
+
+
+def _picture(run: Any) -> str:
+    """The thumbnail as base64; empty where there is none or it would be too large."""
+    spec = run.spec
+    if spec.instances * spec.model.features * spec.model.hidden > MOST_NUMBERS:
+        return ""
+    try:
+        data = thumbnail(run)
+    except Exception:  # a run from elsewhere, or a study that a user added, may fail in any way
+        return ""
+    return base64.b64encode(data).decode() if len(data) <= LARGEST else ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
