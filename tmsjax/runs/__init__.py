@@ -1,15 +1,18 @@
 """Runs: a run and its life.
 
-A run directory holds spec, provenance, checkpoints and results (store.py), every file written whole and verified when
-read (files.py, checkpoint.py, which has the only orbax). sweep.py trains one, alone, in shards (shard.py, merge.py) or in
-several processes (processes.py); run.py is the handle that its user gets; capacity.py and estimate.py say beforehand what
-it needs. What only reads runs needs no jax. Knows kinds, spec, models and engine.
+sweep.py takes a spec to its results: opening.py finds or begins the directory, part.py says what is trained here (a
+shard, a process), training.py loops over segments, history.py records, writer.py saves, results.py labels. Every file
+is written whole and verified when read (files.py, store.py; checkpoint.py has the only orbax). run.py is the user's
+handle; capacity.py and estimate.py say beforehand what a run needs. Reading needs no jax. Knows kinds, spec, models and
+engine.
 """
 
 from typing import TYPE_CHECKING
 
 from tmsjax.lazy import attach
 from tmsjax.runs.files import check_space, megabytes, read_dataset, write_dataset, write_json, write_text
+from tmsjax.runs.imports import check_unchanged, loaded_to_resume
+from tmsjax.runs.progress import Progress, progress_bar
 from tmsjax.runs.run import Run, open_run
 from tmsjax.runs.shard import Shard
 from tmsjax.runs.store import RunDirectory, free_name, provenance
@@ -19,13 +22,12 @@ if TYPE_CHECKING:
     from tmsjax.runs.checkpoint import Checkpoints
     from tmsjax.runs.estimate import estimate
     from tmsjax.runs.merge import merge_shards
-    from tmsjax.runs.sweep import Progress, run_sweep
+    from tmsjax.runs.sweep import run_sweep
 
 __getattr__ = attach(
     __name__,
     {
         "Checkpoints": "checkpoint",
-        "Progress": "sweep",
         "estimate": "estimate",
         "merge_shards": "merge",
         "processes": "processes:",
@@ -39,12 +41,15 @@ __all__ = [
     "RunDirectory",
     "Shard",
     "check_space",
+    "check_unchanged",
     "estimate",
     "free_name",
+    "loaded_to_resume",
     "megabytes",
     "merge_shards",
     "open_run",
     "processes",
+    "progress_bar",
     "provenance",
     "read_dataset",
     "run_sweep",

@@ -169,7 +169,7 @@ class _Reader:
         tables["train"] = replace(tables["train"], **missing)
         if "feature_probability" not in raw.get("instance", {}):
             activity = ACTIVITIES.get(tables["data"].activity)
-            if activity is None or activity.needs_probability:
+            if activity.needs_probability if activity is not None else not self.open:
                 self.report("instance.feature_probability", "is missing")
             else:
                 tables["instance"] = replace(tables["instance"], feature_probability=1.0)
