@@ -52,16 +52,16 @@ def run(
     process: Process = None,
 ) -> None:
     """Train every model of a sweep. A second call resumes, or says that the run is complete."""
-    from tmsjax.runs import RunDirectory, Shard, check_unchanged
+    from tmsjax.runs import RunDirectory, Shard
     from tmsjax.spec import load_spec
 
     loaded, part = load_spec(spec, set_ or []), Shard.parse(shard)
     first = _join(distributed, process)
     if loaded.imports:
-        found = _imported(loaded, first)
-        if out is not None and not fresh and RunDirectory(out).exists():
-            check_unchanged(out, RunDirectory(out).info(), found)
-        loaded = load_spec(spec, set_ or [], imports=True)
+        from tmsjax.runs import with_imports
+
+        there = RunDirectory(out) if out is not None and not fresh else None
+        loaded = with_imports(loaded, spec, set_ or [], there, _tell_import)
     suffix = f"-shard-{part.index}-of-{part.count}" if part else ""
     directory = out or Path("runs") / f"{loaded.name}-{loaded.hash[:8]}{suffix}"
     if fresh and first:
@@ -72,7 +72,7 @@ def run(
 @app.command()
 def resume(run: RunPath, set_: Set = None, distributed: Distributed = None, process: Process = None) -> None:
     """Continue a run from its newest checkpoint; with --set train.steps=N for longer, under a constant schedule."""
-    from tmsjax.runs import RunDirectory, check_unchanged, loaded_to_resume, processes
+    from tmsjax.runs import RunDirectory, processes, with_imports
 
     directory = RunDirectory(run)
 
@@ -82,12 +82,10 @@ def resume(run: RunPath, set_: Set = None, distributed: Distributed = None, proc
             with directory.lock():
                 directory.repair()
 
-    first = _join(distributed, process)
+    _join(distributed, process)
     processes.from_first(repair)
-    info = directory.info()
-    check_unchanged(run, info)  # before anything is executed
-    _imported(directory.spec(), first)
-    _train(loaded_to_resume(directory, set_ or []), run, info.get("shard"))
+    stored, shard = directory.spec(), directory.info().get("shard")
+    _train(with_imports(stored, stored, set_ or [], directory, _tell_import), run, shard)
 
 
 @app.command()
@@ -250,14 +248,9 @@ def _join(address: str | None, process: str | None) -> bool:
     return part.index == 1
 
 
-def _imported(spec: Spec, tell: bool) -> list[Imported]:
-    """The files that the spec imports, and a line for each: they are executed next."""
-    from tmsjax.kinds import located
-
-    found = located(spec.imports, spec.folder)
-    for one in found if tell else ():
-        typer.echo(f"imports {one.path} (sha256 {one.sha256[:8]})")
-    return found
+def _tell_import(file: Imported) -> None:
+    """A line for a file that is executed next."""
+    typer.echo(f"imports {file.path} (sha256 {file.sha256[:8]})")
 
 
 def _train(spec: Spec, directory: Path, shard: str | None = None) -> None:

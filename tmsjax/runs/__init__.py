@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from tmsjax.lazy import attach
 from tmsjax.runs.files import check_space, megabytes, read_dataset, write_dataset, write_json, write_text
-from tmsjax.runs.imports import check_unchanged, loaded_to_resume
 from tmsjax.runs.progress import Progress, progress_bar
 from tmsjax.runs.run import Run, open_run
 from tmsjax.runs.shard import Shard
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from tmsjax.runs import processes as processes
     from tmsjax.runs.checkpoint import Checkpoints
     from tmsjax.runs.estimate import estimate
+    from tmsjax.runs.imports import with_imports
     from tmsjax.runs.merge import merge_shards
     from tmsjax.runs.sweep import run_sweep
 
@@ -32,6 +32,7 @@ __getattr__ = attach(
         "merge_shards": "merge",
         "processes": "processes:",
         "run_sweep": "sweep",
+        "with_imports": "imports",
     },
 )
 __all__ = [
@@ -41,10 +42,8 @@ __all__ = [
     "RunDirectory",
     "Shard",
     "check_space",
-    "check_unchanged",
     "estimate",
     "free_name",
-    "loaded_to_resume",
     "megabytes",
     "merge_shards",
     "open_run",
@@ -53,6 +52,7 @@ __all__ = [
     "provenance",
     "read_dataset",
     "run_sweep",
+    "with_imports",
     "write_dataset",
     "write_json",
     "write_text",

@@ -1,19 +1,19 @@
-"""The files that a run's spec imports: recorded by SHA-256, refused when they have changed.
+"""The files that a run's spec imports: recorded by SHA-256, refused where they have changed, then executed.
 
-The checks execute nothing; `loaded_to_resume` executes the files, after them. No jax.
+Only runs that train come here: opening, mapping and plotting a run executes nothing.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
+from os import PathLike
 
-from tmsjax.errors import RunError
+from tmsjax.errors import RunError, SpecError
 from tmsjax.kinds import REGISTRIES, Imported, execute, located
+from tmsjax.runs import processes
 from tmsjax.runs.store import RunDirectory
-from tmsjax.spec import Spec, load_spec
+from tmsjax.spec import Spec, difference, load_spec
 
 ADVICE = "a run goes on with the files that it began with: put them back, or choose another --out or --fresh"
 
@@ -24,50 +24,71 @@ def recorded(spec: Spec) -> dict:
     return {"imports": [asdict(one) for one in found], "folder": spec.folder} if found else {}
 
 
-def check_unchanged(run: Path, info: Mapping, present: Sequence[Imported] | None = None) -> None:
-    """Raises RunError if a file differs from the one that run.json (`info`) recorded, or is missing.
+def with_imports(
+    spec: Spec,
+    source: Spec | Mapping | str | PathLike,
+    overrides: Sequence[str] = (),
+    run: RunDirectory | None = None,
+    tell: Callable[[Imported], None] = lambda one: None,
+) -> Spec:
+    """The spec in `source`, read again after the files that it imports were executed; `spec` as it was read without.
 
-    `present`: the files to be used now; by default those at the recorded paths.
+    `run`: where it is trained; if a run is there, its files must be the same. `tell`: the first process calls it with
+    each file before any is executed. All processes call this, and stop together. Raises RunError if a file has changed,
+    is missing, or differs between processes, and if the run names entries that are not known here; SpecError for the
+    rest.
     """
+    info = _info(run)
+    with processes.agreeing():
+        _check_unchanged(spec, run, info)
+        found = located(spec.imports, spec.folder)
+    digests = {one.name: one.sha256 for one in found}
+    first = processes.from_first(lambda: digests)
+    with processes.agreeing():
+        other = [name for name, digest in digests.items() if first.get(name) != digest]
+        if other:
+            raise RunError(f"imports: {', '.join(other)} on this machine is not the file of the first process")
+        for one in found if processes.index() == 0 else ():
+            tell(one)
+        execute(found, REGISTRIES)
+        if run is not None and info and not difference(run.spec(), spec):
+            _check_known(spec, str(run.path))
+        return load_spec(source, overrides, imports=True)
+
+
+def _info(run: RunDirectory | None) -> dict:
+    """run.json; empty if there is none, or it is damaged: then what follows refuses it or makes it again."""
+    try:
+        return run.info() if run is not None else {}
+    except RunError:
+        return {}
+
+
+def _check_unchanged(spec: Spec, run: RunDirectory | None, info: Mapping) -> None:
+    """Refuses files that differ from those that run.json recorded. Other names are another sweep (see opening.py)."""
     lines = []
     for one in info.get("imports", ()):
-        path, found = _now(one, present)
-        if found is None:
-            lines.append(f"{path}: missing (sha256 {one['sha256'][:8]} recorded)")
-        elif found != one["sha256"]:
-            lines.append(f"{path}: has changed (sha256 {one['sha256'][:8]} recorded, {found[:8]} now)")
-    if lines:
-        raise RunError("\n  ".join([f"{run}: its imports are not what they were:", *lines, ADVICE]))
+        if one["name"] not in spec.imports:
+            continue
+        was = one["sha256"]
+        try:
+            now = located([one["name"]], spec.folder)[0]
+        except SpecError:
+            lines.append(f"{one['path']}: missing (sha256 {was[:8]} recorded)")
+            continue
+        if now.sha256 != was:
+            lines.append(f"{now.path}: has changed (sha256 {was[:8]} recorded, {now.sha256[:8]} now)")
+    if lines and run is not None:
+        raise RunError("\n  ".join([f"{run.path}: its imports are not what they were:", *lines, ADVICE]))
 
 
-def _now(one: Mapping, present: Sequence[Imported] | None) -> tuple[str, str | None]:
-    """(path, SHA-256 or None) of a recorded file today."""
-    for other in present or ():
-        if other.name == one["name"]:
-            return other.path, other.sha256
-    try:
-        return one["path"], hashlib.sha256(Path(one["path"]).read_bytes()).hexdigest()
-    except OSError:
-        return one["path"], None
-
-
-def loaded_to_resume(directory: RunDirectory, overrides: Sequence[str] = ()) -> Spec:
-    """The spec of a stored run, to go on with: executes its imports.
-
-    Raises RunError if they have changed (see `check_unchanged`), or the spec names entries that nobody added here.
-    """
-    spec = directory.spec()
-    check_unchanged(directory.path, directory.info())
-    execute(located(spec.imports, spec.folder), REGISTRIES)
+def _check_known(spec: Spec, path: str) -> None:
+    """Refuses to go on with the run in `path` if its spec names entries that nobody added in this process."""
     unknown = [f"{key} = {name!r} is not known here" for key, name in _named(spec) if name not in REGISTRIES[key]]
     if unknown:
-        who = (
-            "no file that the spec imports adds it" if spec.imports else "Python added it, and the spec imports no file"
-        )
-        path = str(directory.path)
+        who = "none of its imports adds it" if spec.imports else "it was added in Python, and the spec imports no file"
         again = f"add it in Python again and call tmsjax.run_sweep(tmsjax.open_run({path!r}).spec, {path!r})"
         raise RunError("\n  ".join([f"{path}: cannot go on:", *unknown, f"{who}: {again}"]))
-    return load_spec(spec, overrides, imports=True)
 
 
 def _named(spec: Spec) -> Iterator[tuple[str, str]]:

@@ -81,14 +81,10 @@ def take_part(spec: Spec, shard: Shard | None, cut: Plan | None = None) -> Part:
 
 def _fit(part: Part) -> None:
     """Chooses how many blocks are on the devices at once. Raises RunError if memory does not suffice."""
-    failure = None
-    try:
+    with processes.agreeing():
         capacity.check_main_memory(part.ensemble, len(part.rows))
         if not part.ensemble.spec.engine.tile:
             part.ensemble.shrink(capacity.fitting_tile(part.ensemble))
-    except RunError as error:
-        failure = error
-    processes.agreed(failure)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -14,8 +14,7 @@ import jax
 import xarray as xr
 
 from tmsjax.engine import Plan, device_line
-from tmsjax.errors import Diverged, RunError, RunFailed, SpecError
-from tmsjax.kinds import located
+from tmsjax.errors import Diverged, RunFailed
 from tmsjax.models import check_spec
 from tmsjax.runs import capacity, imports, opening, processes
 from tmsjax.runs.checkpoint import unflatten
@@ -57,7 +56,10 @@ def run_sweep(
     directory = None if out is None else RunDirectory(out)
     with ExitStack() as held:
         info = None if directory is None else processes.from_first(partial(opening.find, directory, held))
-        spec = _with_imports(spec, source, overrides, directory, info)
+        if spec.imports:
+            spec = imports.with_imports(spec, source, overrides, directory)
+        with processes.agreeing():
+            check_spec(spec)
         spec = capacity.within_record_limit(spec, stacklevel=2)
         if directory is not None and info is not None:
             if processes.from_first(partial(opening.is_complete, directory, spec, shard, info)):
@@ -70,27 +72,6 @@ def run_sweep(
     if diverged := diverged_models(dataset):
         warnings.warn(f"{diverged:,} of {len(part.rows):,} models diverged; maps mask them", Diverged, stacklevel=2)
     return Run(spec, directory, dataset)
-
-
-def _with_imports(
-    spec: Spec,
-    source: Spec | Mapping | str | PathLike,
-    overrides: Sequence[str],
-    directory: RunDirectory | None,
-    info: dict | None,
-) -> Spec:
-    """The spec, read again with what its imports add, and tried. Refuses files other than those of the run there."""
-    failure: SpecError | RunError | None = None
-    try:
-        if spec.imports:
-            if directory is not None and info is not None:
-                imports.check_unchanged(directory.path, info, located(spec.imports, spec.folder))
-            spec = load_spec(source, overrides, imports=True)
-        check_spec(spec)
-    except (SpecError, RunError) as error:
-        failure = error
-    processes.agreed(failure)
-    return spec
 
 
 def _train(
