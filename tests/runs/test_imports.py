@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import digest, run_command, small_spec
+from test_devices import two_processes
 
 import tmsjax
 from tmsjax.errors import Interrupted, RunError, SpecError
@@ -260,3 +261,16 @@ def test_a_family_of_a_file_trains_what_its_functions_say(folder):
 def test_no_spec_at_all_is_a_spec_error(source):
     with pytest.raises(SpecError, match="needs a Spec, a dict or the path of a TOML file"):
         run_sweep(source)
+
+
+def test_two_processes_join_before_files_are_executed_and_need_the_same(folder, tmp_path):
+    blocks = ("--set", "engine.block=6")
+    done = two_processes("run", folder / "sweep.toml", *blocks, "--out", tmp_path / "run")
+    assert [code for code, _ in done] == [0, 0], done
+    assert [output.count("imports ") for _, output in done] == [1, 0], "the first one tells"
+    one = run_sweep(folder / "sweep.toml", overrides=["engine.block=6"])
+    assert digest(open_run(tmp_path / "run").dataset) == digest(one.dataset)
+    (folder / "mymodels.py").write_text(MODELS + CHANGED)
+    done = two_processes("resume", tmp_path / "run")
+    assert [code for code, _ in done] == [2, 2], done
+    assert "has changed" in done[0][1]
