@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tmsjax.errors import Diverged
 from tmsjax.kinds import STUDIES
 from tmsjax.spec import SELECTIONS
-from tmsjax.terminal import guarded, progress_bar, show_warning, stop_on_signal
+from tmsjax.terminal import guarded, show_warning, stop_on_signal
 
 if TYPE_CHECKING:
+    from tmsjax.kinds import Imported
     from tmsjax.spec import Spec
 
 app = typer.Typer(
@@ -53,13 +55,18 @@ def run(
     process: Process = None,
 ) -> None:
     """Train every model of a sweep. A second call resumes, or says that the run is complete."""
-    from tmsjax.runs import Shard
+    from tmsjax.runs import RunDirectory, Shard
     from tmsjax.spec import load_spec
 
     loaded, part = load_spec(spec, set_ or []), Shard.parse(shard)
+    first = _join(distributed, process)
+    if loaded.imports:
+        from tmsjax.runs import with_imports
+
+        there = RunDirectory(out) if out is not None and not fresh else None
+        loaded = with_imports(loaded, spec, set_ or [], there, _tell_import)
     suffix = f"-shard-{part.index}-of-{part.count}" if part else ""
     directory = out or Path("runs") / f"{loaded.name}-{loaded.hash[:8]}{suffix}"
-    first = _join(distributed, process)
     if fresh and first:
         _set_aside(directory)
     _train(loaded, directory, str(part) if part else None)
@@ -68,8 +75,7 @@ def run(
 @app.command()
 def resume(run: RunPath, set_: Set = None, distributed: Distributed = None, process: Process = None) -> None:
     """Continue a run from its newest checkpoint; with --set train.steps=N for longer, under a constant schedule."""
-    from tmsjax.runs import RunDirectory, open_run, processes
-    from tmsjax.spec import load_spec
+    from tmsjax.runs import RunDirectory, processes, with_imports
 
     directory = RunDirectory(run)
 
@@ -81,8 +87,8 @@ def resume(run: RunPath, set_: Set = None, distributed: Distributed = None, proc
 
     _join(distributed, process)
     processes.from_first(repair)
-    opened = open_run(run)
-    _train(load_spec(opened.spec, set_ or []), run, directory.info().get("shard"))
+    stored, shard = directory.spec(), directory.info().get("shard")
+    _train(with_imports(stored, stored, set_ or [], directory, _tell_import), run, shard)
 
 
 @app.command()
@@ -158,6 +164,7 @@ def plot(
 def info(
     path: Annotated[Path, typer.Argument(metavar="SPEC|RUN", help="A TOML file or a run's directory.")],
     set_: Set = None,
+    imports: Annotated[bool, typer.Option("--imports", help="Execute the files that the spec imports.")] = False,
 ) -> None:
     """Say what a sweep is, its size and memory, and how long it would take here; or what a run is."""
     from tmsjax.spec import load_spec
@@ -173,8 +180,11 @@ def info(
                 continue
             typer.echo(f"{key:22s} {value}")
         return
-    loaded = load_spec(path, set_ or [])
+    loaded = load_spec(path, set_ or [], imports=imports)
     _describe(loaded)
+    if loaded.imports and not imports:
+        typer.echo(f"{'imports':22s} {', '.join(loaded.imports)}, not executed: memory and timing need --imports")
+        return
     from tmsjax.runs import estimate
 
     for key, value in estimate(loaded).items():
@@ -245,12 +255,17 @@ def _join(address: str | None, process: str | None) -> bool:
     return part.index == 1
 
 
+def _tell_import(file: Imported) -> None:
+    """A line for a file that is executed next."""
+    typer.echo(f"imports {file.path} (sha256 {file.sha256[:8]})")
+
+
 def _train(spec: Spec, directory: Path, shard: str | None = None) -> None:
     import jax
 
     from tmsjax.engine import device_line
     from tmsjax.errors import Interrupted
-    from tmsjax.runs import RunDirectory, open_run, run_sweep
+    from tmsjax.runs import RunDirectory, open_run, progress_bar, run_sweep
 
     typer.echo(f"device: {device_line(jax.devices())}")
     _keep_programs()
@@ -258,10 +273,11 @@ def _train(spec: Spec, directory: Path, shard: str | None = None) -> None:
     existing = RunDirectory(directory)
     complete = existing.exists() and existing.complete(spec)
     began = time.monotonic()
-    with stop_on_signal() as stopped, progress_bar(spec) as listen:
+    with stop_on_signal() as stopped, progress_bar(spec, plain=True) as listen:
         try:
             heard = listen if jax.process_index() == 0 else None
-            run_sweep(spec, directory, listen=heard, should_stop=lambda: bool(stopped), shard=shard)
+            stop = lambda: bool(stopped)  # noqa: E731
+            run_sweep(spec, directory, progress=False, listen=heard, should_stop=stop, shard=shard)
         except Interrupted as reason:
             typer.echo(f"{reason}; to go on: tmsjax resume {directory}", err=True)
             raise typer.Exit(128 + (stopped or [signal.SIGTERM])[0]) from None  # or another process was told to stop
@@ -273,9 +289,9 @@ def _train(spec: Spec, directory: Path, shard: str | None = None) -> None:
         details = open_run(directory).directory
         assert details is not None
         facts = details.info()
-        part = f" (shard {shard} of them)" if shard else ""
+        part = f" (shard {shard} of {spec.instances:,})" if shard else ""
         typer.echo(
-            f"trained {spec.instances:,} models{part} in {facts['seconds_of_training']:.1f} s "
+            f"trained {facts['models']:,} models{part} in {facts['seconds_of_training']:.1f} s "
             f"({time.monotonic() - began:.1f} s with compiling and saving; "
             f"peak memory {facts['peak_memory_bytes'] / 1e9:.2f} GB)"
         )
@@ -354,6 +370,7 @@ def _warn_of_unused_gpu(backend: str) -> None:
 def main() -> None:
     """The command's entry point."""
     warnings.showwarning = show_warning
+    warnings.simplefilter("ignore", Diverged)  # `run` and `resume` print a line
     guarded(app)
 
 

@@ -39,3 +39,7 @@ class CheckpointError(RunFailed):
 
 class Interrupted(Exception):
     """Training stopped on request, after the current segment was saved."""
+
+
+class Diverged(UserWarning):
+    """Models of a sweep that is finished have diverged: says how many."""

@@ -1,24 +1,18 @@
-"""The terminal: progress, signals, warnings, and errors as one message with an exit code.
+"""The terminal: signals, warnings, and errors as one message with an exit code.
 
 Exit codes: 0 done, 1 a run or a check failed, 2 bad input (nothing was started), 130 and 143 stopped by a signal.
 """
 
 from __future__ import annotations
 
-import math
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from tmsjax.errors import RegistryError, RunError, RunFailed, SpecError
-
-if TYPE_CHECKING:
-    from tmsjax.runs import Progress
-    from tmsjax.spec import Spec
 
 
 @contextmanager
@@ -38,37 +32,6 @@ def stop_on_signal() -> Iterator[list[int]]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-@contextmanager
-def progress_bar(spec: Spec) -> Iterator[Callable[[Progress], None]]:
-    """A bar on a terminal, else a plain line every ten seconds: time left, models and samples/s, mean loss."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    unit = "samples/s" if spec.train.loss == "sampled" else "model-steps/s"
-
-    def text(p: Progress) -> str:
-        loss = f" mean loss {p.mean_loss:.3g}" if math.isfinite(p.mean_loss) else ""  # none was recorded yet
-        models = f"{p.models_per_second:,.0f}" if p.models_per_second >= 10 else f"{p.models_per_second:.2g}"
-        return f"{models} models/s {p.samples_per_second:.1e} {unit}{loss}"
-
-    if not sys.stdout.isatty():
-        told = [0.0]
-
-        def plain(p: Progress) -> None:
-            if p.step == p.steps or p.seconds - told[0] >= 10:
-                told[0] = p.seconds
-                left = spec.instances * (1 - p.step / p.steps) / p.models_per_second
-                typer.echo(f"step {p.step}/{p.steps}  {left:.0f} s left  {text(p)}")
-
-        yield plain
-        return
-    # all of it fits a terminal of 80 columns
-    columns = (BarColumn(10), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
-    with Bar(*columns) as bar:
-        task = bar.add_task("", total=spec.train.steps, text="compiling")
-        yield lambda p: bar.update(task, completed=p.step, text=text(p))
 
 
 def show_warning(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:

@@ -268,7 +268,7 @@ def small_disk(tmp_path, monkeypatch):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
             patch.setattr(files, "sync", full)
-            patch.setattr("tmsjax.checkpoint.sync", full)
+            patch.setattr("tmsjax.runs.checkpoint.sync", full)
             patch.setattr(files, "free_space", lambda path: 0)
 
         patch.setattr(files, "free_space", lambda path: 4_000_000)

@@ -111,7 +111,7 @@ def test_a_spec_without_axes_is_one_model():
 
 
 def test_history_above_the_limit_is_refused_or_left_out(monkeypatch):
-    monkeypatch.setattr("tmsjax.sweep.RECORD_LIMIT", 100)
+    monkeypatch.setattr("tmsjax.runs.capacity.RECORD_LIMIT", 100)
     with pytest.raises(RunError, match="record: "):
         run_sweep(small_spec(record={"measures": ["W"], "steps": [1, 30]}))
     with pytest.warns(UserWarning, match="no history is recorded"):

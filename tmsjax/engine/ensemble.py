@@ -59,6 +59,7 @@ class Ensemble:
         self.rows = self.plan.rows(self.part, spec.instances)
         self.tile = tile or len(self.part)
         self._compiled_already: set[Any] = set()
+        self._program: Any = None
         self._init = self._compiled(partial(_init_block, spec=spec))
         self._advance = self._compiled(
             partial(_advance_block, spec=spec, cut=self.plan), reassociate=True, donate_argnums=0
@@ -97,7 +98,7 @@ class Ensemble:
     def _on_blocks(self, function: Callable, *blocks: list, extra: tuple = (), consume: bool = False) -> list:
         """`function(*block, *extra)` for every block, the devices and cores at work together.
 
-        `consume`: empties the first list on the way, so that old and new blocks are never all there.
+        `consume`: frees each block of the first list as soon as its successor exists, so that peak memory is one copy.
         """
 
         def call(k: int) -> Any:
@@ -147,7 +148,7 @@ class Ensemble:
         return self._on_blocks(self._init, self.table)
 
     def advance(self, states: list[TrainState], stop: int) -> list[TrainState]:
-        """The states after step `stop`; the old ones are gone, their memory is reused."""
+        """The states after step `stop`. Donates `states`."""
         return self._on_blocks(self._advance, states, self.table, extra=(np.int32(stop),), consume=True)
 
     def noise_free_loss(self, states: list[TrainState]) -> np.ndarray:
@@ -171,12 +172,14 @@ class Ensemble:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype, sharding=where), row)
 
     def compile(self) -> Any:
-        """The compiled program of a block's segment: for its memory analysis and its HLO."""
-        table = self._abstract_table()
-        where = jax.sharding.SingleDeviceSharding(self.devices[0])
-        state = jax.eval_shape(self._init, table)
-        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), state)
-        return self._advance.lower(state, table, np.int32(0)).compile()
+        """The compiled program of a block's segment: for its memory analysis and its HLO. Compiles once."""
+        if self._program is None:
+            table = self._abstract_table()
+            where = jax.sharding.SingleDeviceSharding(self.devices[0])
+            state = jax.eval_shape(self._init, table)
+            state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), state)
+            self._program = self._advance.lower(state, table, np.int32(0)).compile()
+        return self._program
 
 
 def _axes(tree: Any) -> Any:

@@ -1,15 +1,17 @@
 """Runs: a run and its life.
 
-A run directory holds spec, provenance, checkpoints and results (store.py), every file written whole and verified when
-read (files.py, checkpoint.py, which has the only orbax). sweep.py trains one, alone, in shards (shard.py, merge.py) or in
-several processes (processes.py); run.py is the handle that its user gets; capacity.py and estimate.py say beforehand what
-it needs. What only reads runs needs no jax. Knows kinds, spec, models and engine.
+sweep.py takes a spec to its results: opening.py finds or begins the directory, part.py says what is trained here (a
+shard, a process), training.py loops over segments, history.py records, writer.py saves, results.py labels. Every file
+is written whole and verified when read (files.py, store.py; checkpoint.py has the only orbax). run.py is the user's
+handle; capacity.py and estimate.py say beforehand what a run needs. Reading needs no jax. Knows kinds, spec, models and
+engine.
 """
 
 from typing import TYPE_CHECKING
 
 from tmsjax.lazy import attach
 from tmsjax.runs.files import check_space, megabytes, read_dataset, write_dataset, write_json, write_text
+from tmsjax.runs.progress import Progress, progress_bar
 from tmsjax.runs.run import Run, open_run
 from tmsjax.runs.shard import Shard
 from tmsjax.runs.store import RunDirectory, free_name, provenance
@@ -18,18 +20,19 @@ if TYPE_CHECKING:
     from tmsjax.runs import processes as processes
     from tmsjax.runs.checkpoint import Checkpoints
     from tmsjax.runs.estimate import estimate
+    from tmsjax.runs.imports import with_imports
     from tmsjax.runs.merge import merge_shards
-    from tmsjax.runs.sweep import Progress, run_sweep
+    from tmsjax.runs.sweep import run_sweep
 
 __getattr__ = attach(
     __name__,
     {
         "Checkpoints": "checkpoint",
-        "Progress": "sweep",
         "estimate": "estimate",
         "merge_shards": "merge",
         "processes": "processes:",
         "run_sweep": "sweep",
+        "with_imports": "imports",
     },
 )
 __all__ = [
@@ -45,9 +48,11 @@ __all__ = [
     "merge_shards",
     "open_run",
     "processes",
+    "progress_bar",
     "provenance",
     "read_dataset",
     "run_sweep",
+    "with_imports",
     "write_dataset",
     "write_json",
     "write_text",

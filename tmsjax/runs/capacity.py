@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -11,8 +13,9 @@ from tmsjax.engine import Ensemble, available_memory
 from tmsjax.errors import RunError
 from tmsjax.kinds import MEASURES
 from tmsjax.runs.files import megabytes
-from tmsjax.spec import Spec
+from tmsjax.spec import Record, Spec
 
+RECORD_LIMIT = 200e6  # bytes of history that a dataset may hold
 SHARE = 0.8  # of what is free that a plan may count on
 COPIES = 4  # of the state in main memory while a checkpoint is written: itself, gathered, those of orbax
 PROGRAM = 400_000_000  # bytes that Python, jax and compiled programs take
@@ -94,3 +97,15 @@ def record_bytes(spec: Spec) -> int:
     size = {"feature": spec.model.features, "hidden": spec.model.hidden}
     floats = sum(math.prod(size[dim] for dim in MEASURES[name].dims) for name in spec.record.measures)
     return 4 * floats * len(spec.record_steps) * spec.instances
+
+
+def within_record_limit(spec: Spec, stacklevel: int = 2) -> Spec:
+    """The spec, without the default records if they are too large. Raises RunError if asked-for ones are."""
+    size = record_bytes(spec)
+    if size <= RECORD_LIMIT:
+        return spec
+    if spec.record != Record():
+        most = megabytes(RECORD_LIMIT)
+        raise RunError(f"record: {megabytes(size)} of history; at most {most}: fewer measures or steps")
+    warnings.warn(f"no history is recorded: it would take {megabytes(size)}", stacklevel=stacklevel + 1)
+    return replace(spec, record=Record(measures=()))

@@ -1,4 +1,4 @@
-"""What a sweep needs before it runs: memory from the compiled program, time from a second of training."""
+"""What a sweep needs before it runs: memory from the compiled program, time from a second of training a few blocks."""
 
 from __future__ import annotations
 
@@ -6,26 +6,33 @@ import time
 from pathlib import Path
 
 from tmsjax.engine import Ensemble, available_memory, device_line
-from tmsjax.runs.capacity import device_bytes, disk_bytes, fitting_tile, free_device_memory, main_bytes, record_bytes
+from tmsjax.runs.capacity import (
+    device_bytes,
+    disk_bytes,
+    fitting_tile,
+    free_device_memory,
+    main_bytes,
+    record_bytes,
+    within_record_limit,
+)
 from tmsjax.runs.files import free_space, megabytes
 from tmsjax.spec import Spec
 
+PROBED = 16  # blocks that are trained at most, or one a thread
+
 
 def estimate(spec: Spec, seconds: float = 1.0) -> dict[str, str]:
-    """Facts about running `spec` on this machine's devices, as text; trains for about `seconds`."""
+    """Facts about running `spec` on this machine's devices, as text; trains some blocks for about `seconds`.
+
+    Memory and time do not grow with the number of instances: the table of all of them is never built.
+    """
+    spec = within_record_limit(spec)
     ensemble = Ensemble(spec)
     ensemble.shrink(spec.engine.tile or fitting_tile(ensemble))
-    states = ensemble.advance(ensemble.init(), 0)
-    step, segment, speed = 0, 1, 0.0
-    began = time.monotonic()
-    while time.monotonic() - began < seconds and step < spec.train.steps:
-        stop = min(step + segment, spec.train.steps)
-        start = time.monotonic()
-        states = ensemble.advance(states, stop)
-        speed = (stop - step) / (time.monotonic() - start)
-        step, segment = stop, min(2 * segment, max(1, int(speed * seconds / 4)))
     cut = ensemble.plan
-    samples = speed * spec.instances * (spec.train.batch if spec.train.loss == "sampled" else 1)
+    models, steps = _speed(ensemble, seconds)
+    total = spec.instances * spec.train.steps / models
+    samples = models * (spec.train.batch if spec.train.loss == "sampled" else 1)
     return {
         "device": device_line(ensemble.devices),
         "path": "scalars" if cut.scalars else "arrays",
@@ -35,8 +42,24 @@ def estimate(spec: Spec, seconds: float = 1.0) -> dict[str, str]:
         "main memory": f"{megabytes(main_bytes(ensemble, spec.instances))} at least{_of(available_memory())}",
         "disk": f"{megabytes(disk_bytes(ensemble, spec.instances))}{_of(free_space(Path('runs')))}",
         "history": megabytes(record_bytes(spec)),
-        "training time": f"{spec.train.steps / speed:.1f} s, from {step} steps at {samples:.2e} {_unit(spec)}",
+        "training time": f"{total:.1f} s, from {steps} steps at {samples:.2e} {_unit(spec)}",
     }
+
+
+def _speed(ensemble: Ensemble, seconds: float) -> tuple[float, int]:
+    """(model-steps per second of the whole ensemble, steps trained): from as many blocks as keep the devices busy."""
+    blocks = min(len(ensemble.part), max(PROBED, ensemble.threads), ensemble.tile)
+    probe = Ensemble(ensemble.spec, ensemble.devices, ensemble.plan, part=range(blocks))
+    states = probe.advance(probe.init(), 0)
+    last, step, segment, speed = ensemble.spec.train.steps, 0, 1, 0.0
+    began = time.monotonic()
+    while time.monotonic() - began < seconds and step < last:
+        stop = min(step + segment, last)
+        start = time.monotonic()
+        states = probe.advance(states, stop)
+        speed = (stop - step) / (time.monotonic() - start)
+        step, segment = stop, min(2 * segment, max(1, int(speed * seconds / 4)))
+    return speed * len(probe.rows), step
 
 
 def _unit(spec: Spec) -> str:

@@ -44,6 +44,7 @@ def merge_shards(shards: Sequence[str | PathLike], out: str | PathLike) -> Run:
     info = {k: v for k, v in infos[0].items() if k != "shard"}
     for key in ("seconds_of_training", "seconds_of_compiling", "seconds_of_results", "diverged_models"):
         info[key] = sum(i[key] for i in infos)
+    info["models"] = spec.instances
     info["merged_from"] = [str(_directory(run).path) for run in runs]
     directory.create()
     with directory.lock():
@@ -89,6 +90,7 @@ def _in_order(runs: Sequence[Run]) -> list[Run]:
         path, info, shard = _directory(run).path, _directory(run).info(), _shard(run)
         foreign = difference(runs[0].spec, run.spec)
         foreign += [f"{k}: {first.get(k)} -> {info.get(k)}" for k in SAME if info.get(k) != first.get(k)]
+        foreign += _other_imports(first, info)
         if shard.count != count:
             foreign.append(f"shards: {count} -> {shard.count}")
         if foreign:
@@ -103,6 +105,14 @@ def _in_order(runs: Sequence[Run]) -> list[Run]:
     if missing:
         raise RunError(f"missing shards: {', '.join(missing)}")
     return [found[k] for k in sorted(found)]
+
+
+def _other_imports(first: dict, other: dict) -> list[str]:
+    """Lines for every imported file that differs, wherever it stood."""
+    there, here = ({i["name"]: i["sha256"][:8] for i in info.get("imports", ())} for info in (first, other))
+    return [
+        f"imports, {name}: sha256 {there[name]} -> {here.get(name)}" for name in there if there[name] != here.get(name)
+    ]
 
 
 def _shard(run: Run) -> Shard:

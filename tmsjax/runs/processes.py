@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from tmsjax.errors import RunError, RunFailed
+from tmsjax.errors import RegistryError, RunError, RunFailed, SpecError
 
 
 def join(address: str, index: int, count: int) -> None:
@@ -101,6 +101,17 @@ def agreed(failure: Exception | None) -> None:
     """Raises `failure`, or RunError where another process has one, so that all stop together."""
     if everyones([failure is not None]).any():
         raise failure or RunError("another process cannot begin; it says why")
+
+
+@contextmanager
+def agreeing() -> Iterator[None]:
+    """An error of ours inside stops all processes together: it is raised here, RunError on the others."""
+    failure: Exception | None = None
+    try:
+        yield
+    except (RegistryError, RunError, SpecError) as error:
+        failure = error
+    agreed(failure)
 
 
 @contextmanager

@@ -118,11 +118,10 @@ class RunDirectory:
 
     def spec(self) -> Spec:
         """The spec as run. Runs of format 1 have it in spec.toml alone."""
-        text = self.info().get("spec")
-        folder = next((str(Path(i["path"]).parent) for i in self.info().get("imports", [])), "")
-        if text is None:
+        info = self.info()
+        if info.get("spec") is None:
             return load_spec(self.spec_file)
-        return stored_spec(text, str(self.info_file), folder)
+        return stored_spec(info["spec"], str(self.info_file), str(info.get("folder", "")))
 
     def info(self) -> dict:
         """run.json: spec, versions, device, plan, timings, state. Raises RunError if absent, damaged or too new."""

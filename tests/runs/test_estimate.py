@@ -1,0 +1,51 @@
+"""Estimates before a run: sizes are computed, not built."""
+
+import re
+import subprocess
+import sys
+
+from conftest import run_command, small_spec, write_spec
+
+BILLION = {
+    "feature_probability": {"log": [1.0, 0.01], "count": 10_000},
+    "extra_importance": {"log": [0.1, 10.0], "count": 10_000},
+    "replica": {"count": 10},
+}
+ESTIMATE = """
+import sys, time, warnings
+from tmsjax.engine import peak_memory
+from tmsjax.runs import estimate
+from tmsjax.spec import load_spec
+warnings.simplefilter("ignore")
+for path in sys.argv[1:]:
+    start = time.monotonic()
+    told = estimate(load_spec(path), seconds=0.2)
+    print(time.monotonic() - start, peak_memory(), told["blocks"].split()[0], sep="|")
+"""
+
+
+def test_a_billion_models_are_estimated_in_the_memory_and_time_of_few(tmp_path):
+    few = small_spec(train={"steps": 1000, "batch": 64})
+    few["axes"]["replica"]["count"] = 100_000
+    paths = [write_spec(tmp_path / "few.toml", few), write_spec(tmp_path / "many.toml", few | {"axes": BILLION})]
+    done = subprocess.run([sys.executable, "-c", ESTIMATE, *paths], capture_output=True, text=True, check=True)
+    (time_few, _, _), (time_many, memory, blocks) = (line.split("|") for line in done.stdout.splitlines())
+    assert int(blocks) > 30_000
+    assert int(memory) < 800e6
+    assert float(time_many) < 2 * float(time_few) + 1
+
+
+def test_info_of_a_billion_models_says_what_they_take(tmp_path):
+    done = run_command("info", write_spec(tmp_path / "s.toml", small_spec(axes=BILLION)))
+    assert done.returncode == 0, done.stderr
+    assert "1,000,000,000 (10000 feature_probability x 10000 extra_importance x 10 replica)" in done.stdout
+    assert re.search(r"main memory +240,\d{3}\.\d MB at least", done.stdout)
+    assert "no history is recorded: it would take " in done.stderr
+
+
+def test_the_time_of_many_models_is_that_of_a_few_in_proportion(tmp_path):
+    times = []
+    for axes in (BILLION | {"replica": {"count": 1}}, BILLION):
+        done = run_command("info", write_spec(tmp_path / "s.toml", small_spec(axes=axes, train={"steps": 1000})))
+        times.append(float(re.search(r"training time +([\d.]+) s", done.stdout)[1]))
+    assert 3 < times[1] / times[0] < 30

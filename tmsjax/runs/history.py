@@ -1,0 +1,64 @@
+"""What is recorded while a run trains: measures of every instance at some steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tmsjax.engine import TrainState
+from tmsjax.kinds import MEASURES
+from tmsjax.models import model
+from tmsjax.runs.part import Part
+from tmsjax.spec import Spec
+
+
+class History:
+    """Records of a run: for each measure one array (instances, ...) for each recorded step."""
+
+    def __init__(self, spec: Spec):
+        self.spec = spec
+        self.steps: list[int] = []
+        self.records: dict[str, list[np.ndarray]] = {name: [] for name in spec.record.measures}
+
+    def append(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """Adds what `measured` gave after `step`."""
+        if not values:
+            return
+        self.steps.append(step)
+        for name, value in values.items():
+            self.records[name].append(value)
+
+    def variables(self) -> dict[str, np.ndarray]:
+        """(instances, step, ...) by the measure's name; none of a measure without records."""
+        return {name: np.stack(records, axis=1) for name, records in self.records.items() if records}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a checkpoint holds of it."""
+        arrays = {f"history.{name}": array for name, array in self.variables().items()}
+        return arrays | {"recorded": np.asarray(self.steps, np.int32)} if arrays else {}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Takes over what `arrays` gave when the checkpoint was written."""
+        for name in self.records:
+            if f"history.{name}" in arrays:
+                self.records[name] = list(np.moveaxis(arrays[f"history.{name}"], 1, 0))
+                steps = arrays.get("recorded", np.asarray(self.spec.record_steps))  # format 1 did not say
+                self.steps = [int(step) for step in steps[: len(self.records[name])]]
+
+
+def measured(part: Part, states: list[TrainState]) -> dict[str, np.ndarray]:
+    """The spec's measures of every instance of the run. All processes call it."""
+    spec = part.ensemble.spec
+    if not spec.record.measures:
+        return {}
+    params = part.gather([state.params for state in states])
+    W = model.directions(params, spec.model)
+    values = {}
+    for name in spec.record.measures:
+        function = MEASURES[name].function
+        if name == "loss":
+            values[name] = part.losses(states)
+        elif W is not None and function is not None:
+            values[name] = np.asarray(function(W), np.float32)
+    return values

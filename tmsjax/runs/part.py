@@ -1,0 +1,91 @@
+"""The part of a sweep that one run trains, and of it the blocks of this process."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from tmsjax.engine import Ensemble, Plan, TrainState
+from tmsjax.errors import RunError
+from tmsjax.runs import capacity, processes
+from tmsjax.runs.shard import Shard
+from tmsjax.spec import Spec
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is trained here. `gather` and `losses` are collective: all processes call them in the same order.
+
+    rows:     the instances of this run: all of the sweep, or those of its shard
+    ensemble: of them the blocks of this process
+    """
+
+    rows: range
+    ensemble: Ensemble
+
+    def gather(self, blocks: list) -> Any:
+        """Blocks of all processes as one tree of numpy arrays (rows, ...)."""
+        return processes.gathered(self.ensemble.gather(blocks))
+
+    def losses(self, states: list[TrainState]) -> np.ndarray:
+        """The noise-free loss of every instance of the run, (rows,)."""
+        return processes.gathered(self.ensemble.noise_free_loss(states))
+
+    def begin(self, state: TrainState | None, step: int) -> list[TrainState]:
+        """Puts the states after `step` on the devices and compiles; `state` of all rows, None before step 0.
+
+        Takes fewer blocks at once where memory does not suffice.
+        """
+        ensemble = self.ensemble
+        mine = slice(ensemble.rows.start - self.rows.start, ensemble.rows.stop - self.rows.start)
+        if state is not None:
+            state = jax.tree.map(lambda x: x[mine] if np.ndim(x) else x, state)
+        while True:
+            try:
+                states = ensemble.init() if state is None else ensemble.place(state)
+                return ensemble.advance(states, step)
+            except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                smaller = min(ensemble.tile // 2, ensemble.threads)
+                if smaller == 0 or not _is_out_of_memory(error):
+                    raise
+            warnings.warn(f"memory does not hold {ensemble.tile} blocks at once; {smaller} from now on", stacklevel=5)
+            states = []
+            ensemble.shrink(smaller)
+
+
+def take_part(spec: Spec, shard: Shard | None, cut: Plan | None = None) -> Part:
+    """This shard's and this process's blocks, as many at once as fit. `cut`: the plan of a run that goes on.
+
+    Raises RunError if there are fewer blocks than parts, or memory does not suffice.
+    """
+    whole = Ensemble(spec, cut=cut)
+    blocks, cut = range(whole.plan.blocks), whole.plan
+    parts = (shard.count if shard else 1) * processes.count()
+    if parts > len(blocks):
+        raise RunError(
+            f"{parts} shards or processes, but only {len(blocks)} blocks of {cut.block} instances: "
+            f"set engine.block lower (bits depend on it)"
+        )
+    if shard:
+        blocks = processes.share(blocks, shard.index - 1, shard.count)
+    mine = processes.share(blocks, processes.index(), processes.count())
+    ensemble = Ensemble(spec, cut=cut, part=mine, tile=min(spec.engine.tile, len(mine)))
+    part = Part(cut.rows(blocks, spec.instances), ensemble)
+    _fit(part)
+    return part
+
+
+def _fit(part: Part) -> None:
+    """Chooses how many blocks are on the devices at once. Raises RunError if memory does not suffice."""
+    with processes.agreeing():
+        capacity.check_main_memory(part.ensemble, len(part.rows))
+        if not part.ensemble.spec.engine.tile:
+            part.ensemble.shrink(capacity.fitting_tile(part.ensemble))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) or "ut of memory" in str(error)

@@ -1,0 +1,79 @@
+"""What a run tells while it trains, shown as a bar in terminals and notebooks, else as plain lines. No jax."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from tmsjax.spec import Spec
+
+PLAIN_SECONDS = 10.0  # between two plain lines
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run tells between segments."""
+
+    step: int
+    steps: int
+    seconds: float  # of training since this call began
+    models_per_second: float  # whole trainings, at the present speed
+    samples_per_second: float
+    mean_loss: float  # noise-free, over instances that are finite; NaN if none was computed yet
+    models: int  # that this run trains: all of the sweep, or those of its shard
+
+
+Listener = Callable[[Progress], None]
+
+
+@contextmanager
+def progress_bar(spec: Spec, plain: bool = False) -> Iterator[Listener | None]:
+    """A listener that shows time left, speed and mean loss: a bar in terminals and notebooks.
+
+    Elsewhere `plain` asks for a line every ten seconds; without it there is no listener (None).
+    """
+    from rich.console import Console
+
+    notebook = Console().is_jupyter
+    if sys.stdout.isatty() or (notebook and find_spec("ipywidgets") is not None):  # rich draws there by ipywidgets
+        with _bar(spec) as listen:
+            yield listen
+    else:
+        yield _plain_lines(spec) if plain or notebook else None
+
+
+@contextmanager
+def _bar(spec: Spec) -> Iterator[Listener]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    # all of it fits a terminal of 80 columns
+    columns = (BarColumn(10), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
+    with Bar(*columns) as bar:
+        task = bar.add_task("", total=spec.train.steps, text="compiling")
+        yield lambda p: bar.update(task, completed=p.step, text=_words(p, spec))
+
+
+def _plain_lines(spec: Spec) -> Listener:
+    told = 0.0
+
+    def listen(p: Progress) -> None:
+        nonlocal told
+        if p.step == p.steps or p.seconds - told >= PLAIN_SECONDS:
+            told = p.seconds
+            left = p.models * (1 - p.step / p.steps) / p.models_per_second
+            print(f"step {p.step}/{p.steps}  {left:.0f} s left  {_words(p, spec)}", flush=True)
+
+    return listen
+
+
+def _words(p: Progress, spec: Spec) -> str:
+    """Speed and mean loss."""
+    unit = "samples/s" if spec.train.loss == "sampled" else "model-steps/s"
+    loss = f" mean loss {p.mean_loss:.3g}" if math.isfinite(p.mean_loss) else ""
+    models = f"{p.models_per_second:,.0f}" if p.models_per_second >= 10 else f"{p.models_per_second:.2g}"
+    return f"{models} models/s {p.samples_per_second:.1e} {unit}{loss}"
