@@ -274,3 +274,12 @@ def test_two_processes_join_before_files_are_executed_and_need_the_same(folder, 
     done = two_processes("resume", tmp_path / "run")
     assert [code for code, _ in done] == [2, 2], done
     assert "has changed" in done[0][1]
+
+
+def test_an_activity_of_a_file_may_need_no_probability():
+    """Whether it does is known when the file was executed; until then the spec is accepted."""
+    raw = sweep(axes={"extra_importance": {"values": [1.0, 2.0]}}, data={"activity": "of-a-file"})
+    del raw["axes"]["feature_probability"], raw["instance"]["feature_probability"]
+    assert load_spec(raw).data.activity == "of-a-file"
+    with pytest.raises(SpecError, match=r"instance.feature_probability: is missing"):
+        load_spec(raw | {"imports": []})
