@@ -39,8 +39,8 @@ class Plan:
 def plan(spec: Spec, platform: str) -> Plan:
     """The plan for `spec` on `platform`; block and microbatch sizes in `spec.engine` take precedence.
 
-    CPU: blocks whose state stays in cache. Their number is a multiple of the largest power of two, up to 16, that leaves
-    each block enough work to cover its fixed costs. GPU, TPU: as few blocks as memory allows.
+    CPU: blocks whose state stays in cache. Their number is a multiple of the largest power of two, up to 16, that
+    leaves each block enough work to cover its fixed costs. GPU, TPU: as few blocks as memory allows.
     """
     n, m, batch = spec.model.features, spec.model.hidden, spec.train.batch
     cpu = platform == "cpu"
