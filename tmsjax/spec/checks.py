@@ -57,7 +57,7 @@ def _check_axes(spec: Spec, report: Report) -> None:
 
 
 def _quantities(spec: Spec) -> Iterator[tuple[str, str, Any, Mapping]]:
-    """(path, name for `spec.evaluate`, quantity, rule) of each quantity; the rule is empty for an unregistered entry's."""
+    """(path, name for `spec.evaluate`, quantity, rule) of each quantity; an unregistered entry's rule is empty."""
     for table, cls in TABLES.items():
         part = getattr(spec, table)
         for f in fields(cls):

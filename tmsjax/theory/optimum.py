@@ -119,7 +119,7 @@ def exact_optimum(
         shapes = f"importance {importance.shape} and feature_probability {probability.shape}"
         raise ValueError(f"{shapes} must be (k, n), n = 2 or 3")
     if not len(importance) or random_starts < 0:
-        raise ValueError(f"needs cells, and random_starts must be at least 0; got {len(importance)} and {random_starts}")
+        raise ValueError(f"cells must be >= 1 and random_starts >= 0, not {len(importance)} and {random_starts}")
     if not (np.isfinite(importance).all() and (importance >= 0).all()):
         raise ValueError("importance must be finite and at least 0")
     if not ((probability > 0) & (probability <= 1)).all():
