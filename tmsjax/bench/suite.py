@@ -39,6 +39,8 @@ SAME_LOSS = 0.1  # largest relative difference in mean loss after the check's tr
 
 @dataclass(frozen=True)
 class Workload:
+    """Models to train in the benchmark: their sizes, number, batch, loss and activation."""
+
     features: int
     hidden: int
     instances: int

@@ -43,6 +43,8 @@ def _key(default: Any = MISSING, **rule: Any) -> Any:
 
 @dataclass(frozen=True)
 class Model:
+    """[model]: sizes and kind of a model. `options`: keys that its family adds."""
+
     features: int = _key(type="int", low=1, high=2**16)
     hidden: int = _key(type="int", low=1, high=2**16)
     activation: str = _key("relu", type="choice", of=ACTIVATIONS)
@@ -52,6 +54,8 @@ class Model:
 
 @dataclass(frozen=True)
 class InstanceTable:
+    """[instance]: quantities that define an instance. `init_scale`: standard deviation of all but b at init."""
+
     feature_probability: Any = _key(type="quantity", per_feature=True, low=0, low_open=True, high=1)
     importance: Any = _key(1.0, type="quantity", per_feature=True, low=0)
     init_scale: Any = _key(XAVIER, type="quantity", low=0, words=(XAVIER,))
@@ -59,12 +63,16 @@ class InstanceTable:
 
 @dataclass(frozen=True)
 class Init:
+    """[init]: further keys of the init. `bias_scale`: standard deviation of b. `signs`: how to choose the signs of W."""
+
     bias_scale: Any = _key(0.0, type="quantity", low=0)
     signs: str = _key("random", type="choice", of=("random", "stratified"))
 
 
 @dataclass(frozen=True)
 class Data:
+    """[data]: how samples are drawn. `options`: keys that the activity adds."""
+
     activity: str = _key("independent", type="choice", of=ACTIVITIES)
     values: str = _key("uniform", type="choice", of=VALUES)
     masks_per_batch: int = _key(0, type="int", low=0, high=2**20)  # 0: one mask per sample
@@ -77,6 +85,8 @@ class Data:
 
 @dataclass(frozen=True)
 class Train:
+    """[train]: optimizer, loss and random streams of the training."""
+
     steps: int = _key(type="int", low=1, high=2**31 - 1)
     optimizer: str = _key("adam", type="choice", of=OPTIMIZERS)
     learning_rate: Any = _key(1e-3, type="quantity", low=0)
@@ -90,12 +100,16 @@ class Train:
 
 @dataclass(frozen=True)
 class Record:
+    """[record]: measures to record, and the steps after which to record them (None: `Spec.record_steps` decides)."""
+
     measures: tuple[str, ...] = _key(("loss",), type="choices", of=MEASURES)
     steps: tuple[int, ...] | None = _key(None, type="steps")
 
 
 @dataclass(frozen=True)
 class Study:
+    """[study]: kind of figures, axes of the map and the feature that it shows."""
+
     kind: str | None = _key(None, type="choice", of=STUDIES)  # None: chosen from the shape of the sweep
     x: str | None = _key(None, type="axis")
     y: str | None = _key(None, type="axis")
