@@ -30,9 +30,9 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
 
 
 def cells_of(grid: tuple[np.ndarray, np.ndarray], features: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """(importance, feature_probability), each (cells, n), of a grid (extra importance, probability), which varies last.
+    """(importance, feature_probability), each (cells, n), of the cells of a grid (extra importance, probability).
 
-    Only the last feature has the extra importance; the others have 1.
+    The extra importance varies fastest over cells. It is the last feature's importance; the others have 1.
     """
     r, p = (g.reshape(-1) for g in np.meshgrid(*grid))
     return np.stack([*[np.ones_like(r)] * (features - 1), r], 1), np.repeat(p[:, None], features, axis=1)

@@ -63,7 +63,7 @@ class InstanceTable:
 
 @dataclass(frozen=True)
 class Init:
-    """[init]: further keys of the init. `bias_scale`: standard deviation of b. `signs`: how to choose the signs of W."""
+    """[init]: further keys of the init. `bias_scale`: standard deviation of b. `signs`: the rule for the signs of W."""
 
     bias_scale: Any = _key(0.0, type="quantity", low=0)
     signs: str = _key("random", type="choice", of=("random", "stratified"))
