@@ -1,8 +1,8 @@
-"""Aggregate the phase maps of run directories, by one or several selection rules.
+"""Summarize the phase maps of run directories, by one or several selection rules.
 
     python scripts/aggregate_phase_maps.py RUN [RUN ...] [--select best --select paper]
 
-Prints one row a run and rule: cells in each phase, share of inits that succeeded, diverged models.
+Prints one row per run and rule: cells in each phase, share of inits that succeeded, diverged models.
 """
 
 from pathlib import Path

@@ -2,7 +2,7 @@
 
     python scripts/compare_with_theory.py RUN [RUN ...]
 
-Writes nothing but theory.nc, comparison.json and report.md (best of the replicas) in each run's directory.
+Writes only theory.nc, comparison.json and report.md (for the rule "best") into each run's directory.
 """
 
 from pathlib import Path

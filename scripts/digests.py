@@ -1,10 +1,10 @@
-"""Digests of small runs of every kind: what a change of the code alone must leave as it is.
+"""Digests of small runs of every kind, to check that a refactoring leaves all results unchanged.
 
     python scripts/digests.py > before.txt       (about a minute; then change the code)
     python scripts/digests.py | diff before.txt -
 
-Each line is a SHA-256 over the bytes of a run's results, then of its phase map and of its comparison with theory where
-it has them. Only lines from one machine with one version of jax can be compared: bits depend on both.
+Each line has truncated SHA-256 digests of a run's results, phase map, measures and comparison with theory. Compare only
+lines from one machine with one version of jax: bits depend on both.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import xarray as xr
 
 import tmsjax
 
-Spec = dict[str, dict[str, Any]]  # tables
+Spec = dict[str, dict[str, Any]]  # table -> key -> value
 
 ONE_NEURON: Spec = {
     "model": {"features": 2, "hidden": 1},
@@ -104,14 +104,14 @@ RUNS: dict[str, tuple[Spec, Spec]] = {
 
 
 def spec_of(name: str) -> dict:
-    """A run's spec: its base with some keys of its tables changed."""
+    """A run's spec: its base with some keys of the tables changed."""
     base, changes = RUNS[name]
     tables = {table: {**base.get(table, {}), **changes.get(table, {})} for table in {**base, **changes}}
     return {"name": "digest", "seed": 7, **tables}
 
 
 def digest(dataset: xr.Dataset) -> str:
-    """Over names, dimensions, types and bytes of all variables, with their attributes but for the spec's text."""
+    """A hash of the names, dimensions, types, shapes and bytes of all variables."""
     out = hashlib.sha256()
     for name in sorted(map(str, dataset.variables)):
         values = dataset[name].to_numpy()

@@ -1,7 +1,9 @@
-"""The table of everything that a spec can name, made from the registries.
+"""Makes the table of all names that a spec can use from the registries.
 
     python scripts/names.py            prints it
-    python scripts/names.py --write    puts it into README.md, between its two marks
+    python scripts/names.py --write    writes it into README.md
+
+README.md has two marks, and the table goes between them.
 """
 
 import re
@@ -15,7 +17,7 @@ MARKS = "<!-- names: python scripts/names.py --write -->\n", "<!-- end of names 
 
 
 def table() -> str:
-    """A row a key of the spec: its names with their sentences and options."""
+    """One row per key of a spec: its names with their sentences and options."""
     rows = []
     for key, registry in REGISTRIES.items():
         entries = []
@@ -28,11 +30,11 @@ def table() -> str:
 
 
 def written(text: str) -> str:
-    """`text` with the table between the marks."""
+    """`text` with a new table between the marks."""
     first, last = map(re.escape, MARKS)
     new, count = re.subn(f"({first}).*?({last})", lambda found: found[1] + table() + found[2], text, flags=re.DOTALL)
     if count != 1:
-        raise SystemExit(f"{README}: needs the marks {MARKS[0].strip()} and {MARKS[1]} once")
+        raise SystemExit(f"{README}: needs the marks {MARKS[0].strip()} and {MARKS[1]} exactly once")
     return new
 
 

@@ -2,7 +2,7 @@
 # The main job: trains the one-neuron phase diagram, compares it with theory, draws the figures and writes a report.
 #   bash scripts/phase_diagram.sh            1,024,000 models into runs/one-neuron-relu
 #   bash scripts/phase_diagram.sh --quick    100,000 models into runs/one-neuron-relu-quick
-# Other options go to the training command, for example --out DIR or --fresh.
+# Passes other options to the training command, for example --out DIR or --fresh.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 setup

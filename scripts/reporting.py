@@ -1,4 +1,4 @@
-"""Reports: sweeps trained, numbers and figures of each section made from them, a template filled in.
+"""Reports: trains sweeps, makes the numbers and figures of each section from them, fills in a template.
 
 Used by scripts/phase_changes and scripts/gallery.
 """
@@ -31,7 +31,7 @@ Tables = Mapping[str, Callable[[dict], str]]
 
 
 class Report:
-    """Where results go: numbers by section and name, figures by name."""
+    """The output of a report: numbers by section and name, figures by name."""
 
     def __init__(self, name: str, out: Path, quick: bool):
         self.name, self.out, self.quick = name, out, quick
@@ -57,14 +57,14 @@ class Report:
 
 @dataclass(frozen=True)
 class Program:
-    """How a report is made.
+    """How to make a report.
 
-    name:       of docs/NAME.md, its template, numbers and figures
-    runs:       (sweep, changes, changes of --quick) by name
-    sections:   modules with `make(report) -> numbers`, by name
-    needs:      the runs of each section
-    tables:     by name, from the numbers
-    by_request: sections that only --only makes
+    name:       the NAME of docs/NAME.md, its template, numbers and figures
+    runs:       name -> (sweep, changes, further changes for --quick)
+    sections:   name -> module with `make(report) -> numbers`
+    needs:      section -> names of its runs
+    tables:     name -> function from all numbers to Markdown
+    by_request: sections that are made only if --only names them
     """
 
     name: str
@@ -83,37 +83,37 @@ class Program:
         return [name for name in self.sections if name not in self.by_request]
 
     def start(self) -> None:
-        """Reads the command line and makes the report."""
+        """Parses the command line and makes the report."""
 
         def main(
-            out: Annotated[Path, typer.Argument(help="The folder of runs, figures and report.")],
-            quick: Annotated[bool, typer.Option("--quick", help="Coarse grids, short trainings; minutes.")] = False,
-            only: Annotated[str, typer.Option(help="Some sections only, by commas.")] = "",
+            out: Annotated[Path, typer.Argument(help="Folder for runs, figures and report.")],
+            quick: Annotated[bool, typer.Option("--quick", help="Coarse grids, short training; minutes.")] = False,
+            only: Annotated[str, typer.Option(help="Only these sections, comma-separated.")] = "",
             publish: Annotated[bool, typer.Option("--publish", help="Copy the report into docs/.")] = False,
         ) -> None:
             chosen = [part.strip() for part in only.split(",")] if only else self.usual
             unknown = [part for part in chosen if part not in self.sections]
             if unknown:
-                raise typer.BadParameter(f"--only knows {', '.join(self.sections)}, not {', '.join(unknown)}")
+                raise typer.BadParameter(f"--only accepts {', '.join(self.sections)}, not {', '.join(unknown)}")
             report = Report(self.name, out, quick)
             self.make(report, chosen)
             if publish:
                 self.publish(report)
 
-        main.__doc__ = f"Everything in docs/{self.name}.md. A second call goes on where the first stopped."
-        app = typer.Typer(pretty_exceptions_enable=False)  # `guarded` tells the errors
+        main.__doc__ = f"Reproduces docs/{self.name}.md. A second call continues where the first stopped."
+        app = typer.Typer(pretty_exceptions_enable=False)  # `guarded` prints errors
         app.command()(main)
         guarded(app)
 
     def make(self, report: Report, chosen: list[str]) -> None:
-        """Trains what the chosen sections need, makes them, and writes the report."""
+        """Trains the runs that the chosen sections need, makes the sections and writes the report."""
         for name in dict.fromkeys(run for part in chosen for run in self.needs[part]):
             train(report, name, *self.runs[name])
         for part in chosen:
             print(f"{self.sections[part].__doc__}", flush=True)
             start = time.monotonic()
             numbers = self.sections[part].make(report)
-            # what a second call finds done took its time then
+            # keep the time of an earlier call, which did the work that this call finds done
             before = report.numbers.get(part, {}).get("section_seconds", 0)
             report.keep(part, {**numbers, "section_seconds": max(time.monotonic() - start, before)})
         report.keep("all", {**self.time_spent(report), "quick": report.quick})
@@ -122,7 +122,7 @@ class Program:
         print(report.out / f"{self.name}.md")
 
     def publish(self, report: Report) -> None:
-        """Copies numbers, text and the figures that it names into docs/."""
+        """Copies the numbers, the text and the figures that the text shows into docs/."""
         text = report.out / f"{self.name}.md"
         named = re.findall(r"!\[.*?\]\((.+?)\)", text.read_text(encoding="utf-8"))
         for path in (report.path, text, *(report.out / name for name in named)):
@@ -131,8 +131,10 @@ class Program:
             shutil.copyfile(path, goal)
 
     def time_spent(self, report: Report) -> dict:
-        """Seconds of training, of everything but runs, of each `tmsjax run`; minutes of all; and on what. Without the
-        sections by request."""
+        """Seconds of training, of the rest of the sections and of each `tmsjax run`; minutes in total; the device.
+
+        Leaves out the sections by request.
+        """
         known = report.numbers
         runs = known.get("all", {}).get("run_seconds", {})
         usual = {run for part in self.usual for run in self.needs[part]} & runs.keys()
@@ -150,7 +152,7 @@ class Program:
 
 
 def train(report: Report, name: str, sweep: str, changes: list[str], quick: list[str]) -> None:
-    """`tmsjax run` of one sweep; a complete run is left as it is."""
+    """Calls `tmsjax run` on one sweep, which leaves a complete run as it is."""
     command = [sys.executable, "-m", "tmsjax.cli", "run", str(ROOT / "sweeps" / f"{sweep}.toml")]
     command += ["--out", str(report.out / "runs" / name)]
     for change in [*changes, *(quick if report.quick else [])]:
@@ -161,7 +163,7 @@ def train(report: Report, name: str, sweep: str, changes: list[str], quick: list
     done = subprocess.run(command, check=False).returncode
     if done:
         raise SystemExit(done)
-    spent = before.get("run_seconds", {}).get(name, 0) + time.monotonic() - start  # of all calls: one may be stopped
+    spent = before.get("run_seconds", {}).get(name, 0) + time.monotonic() - start  # sum over calls
     report.keep("all", {**before, "run_seconds": {**before.get("run_seconds", {}), name: spent}})
 
 
@@ -175,7 +177,7 @@ def percent(values: Any) -> list[str]:
 
 
 def render(template: str, numbers: dict, tables: Tables) -> str:
-    """The template with {{section.name:format}} and {{table name}} filled in; n/a for a section that was not made."""
+    """Fills {{section.name:format}} and {{table name}} into the template; n/a for a section that was not made."""
 
     def fill(found: re.Match) -> str:
         text = found[1].strip()

@@ -1,5 +1,5 @@
-# Sourced by the other scripts: makes .venv in the repository's root and installs tmsjax into it, once; runs reports.
-# TMSJAX_EXTRAS (for example "dev") adds extras; a CUDA extra is added when nvidia-smi answers.
+# Sourced by the other scripts. Creates .venv in the repository's root, installs tmsjax into it once, and runs reports.
+# TMSJAX_EXTRAS (for example "dev") adds extras; adds a CUDA extra if nvidia-smi works.
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
 is_usable() { # python [oldest minor version]
@@ -11,11 +11,11 @@ usable_python() {
     for name in "${PYTHON:-}" python3.11 python3.12 python3.13 python3.14 python3 python; do
         [ -n "$name" ] && is_usable "$name" && { echo "$name"; return; }
     done
-    echo "tmsjax needs Python 3.11 or newer with venv and pip; set PYTHON to one" >&2
+    echo "tmsjax needs Python 3.11 or newer with venv and pip; set PYTHON to its path" >&2
     return 1
 }
 
-newer_python() { # the first Python of at least 3.12 on PATH or of pyenv; nothing if there is none
+newer_python() { # prints the first Python 3.12 or newer on PATH or in pyenv, or nothing
     local name
     for name in python3.12 python3.13 python3.14 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[2-9]*/bin/python; do
         is_usable "$name" 12 && { echo "$name"; return; }
@@ -56,7 +56,7 @@ setup() { # [folder of the environment] [python]
     export PATH="$venv/bin:$PATH"
 }
 
-read_options() { # "$@" into quick ("-quick" or nothing), out (of --out DIR) and options (all others)
+read_options() { # splits "$@" into quick ("-quick" or empty), out (DIR of --out DIR) and options (the rest)
     quick="" out="" options=()
     while [ $# -gt 0 ]; do
         case "$1" in
@@ -71,7 +71,7 @@ read_options() { # "$@" into quick ("-quick" or nothing), out (of --out DIR) and
     done
 }
 
-reproduce() { # package of scripts/, its options: the report docs/PACKAGE.md into runs/PACKAGE, or --out DIR
+reproduce() { # PACKAGE [option ...]: makes the report of scripts/PACKAGE in runs/PACKAGE or in --out DIR
     local package="$1" quick out options
     shift
     read_options "$@"

@@ -1,8 +1,9 @@
-"""Reload a run's checkpoint and show the models of one cell.
+"""Restore a run's checkpoint and show the models of one cell.
 
     python scripts/show_cell.py RUN feature_probability=0.2 extra_importance=1 [--step 6000] [--figure cell.png]
 
-Prints W, b and the loss of every replica, as restored from the checkpoint, and draws them if asked.
+Prints the parameters of every replica from the checkpoint, and its final noise-free loss. `--figure` draws the final
+models.
 """
 
 from pathlib import Path
@@ -16,10 +17,10 @@ from tmsjax.terminal import guarded
 
 
 def main(
-    run: Annotated[Path, typer.Argument(help="A run's directory.")],
-    cell: Annotated[list[str], typer.Argument(help="axis=value for every axis but replica; the nearest is taken.")],
-    step: Annotated[int | None, typer.Option(help="Which checkpoint; the newest by default.")] = None,
-    figure: Annotated[Path | None, typer.Option(help="Draw the cell's models into this PNG (and SVG).")] = None,
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    cell: Annotated[list[str], typer.Argument(help="axis=value for each axis except replica; takes the nearest.")],
+    step: Annotated[int | None, typer.Option(help="Step of the checkpoint; the newest by default.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw the cell's models to this PNG (and SVG).")] = None,
 ) -> None:
     opened = tmsjax.open_run(run)
     spec, dataset = opened.spec, opened.dataset

@@ -1,10 +1,11 @@
-"""Gradient noise of the three kinds of streams, and the phase maps they lead to at smaller batches.
+"""Gradient noise of the three kinds of streams, and the phase maps that they give at smaller batches.
 
     python scripts/stream_noise.py OUT      (about 2 minutes on two cores; writes OUT/stream_noise.nc, .png, .svg)
 
-Noise: the variance of a batch's gradient over 4000 steps' samples, summed over parameters, at the parameters of models
-trained for 300 steps of 8 independent samples; its ratio to that of independent streams, geometric mean over 64 models
-a probability. Maps: the one-neuron diagram, 64 x 64 cells of 10 models, 6000 steps, beside exact theory.
+Noise: the variance of a batch's gradient over the samples of 4000 steps, summed over parameters, for models trained for
+300 steps of 8 independent samples. The variance ratio is independent streams' variance over the stream's own, as the
+geometric mean over 64 models per probability. Maps: the one-neuron diagram, 64 x 64 cells of 10 models, 6000 steps,
+compared with exact theory.
 """
 
 import sys
@@ -29,7 +30,7 @@ MODELS, DRAWS = 64, 4000
 
 
 def variance(stream: str, batch: int, states: list | None) -> tuple[np.ndarray, float, list]:
-    """Per model, the gradient's variance; the mean correlation with the next model; the states it was taken at."""
+    """The gradient's variance per model, its mean correlation with the next model's, and the states of the models."""
     raw = {
         "name": "noise",
         "model": {"features": 2, "hidden": 1},
@@ -47,7 +48,7 @@ def variance(stream: str, batch: int, states: list | None) -> tuple[np.ndarray, 
 
 
 def maps(stream: str, batch: int) -> tuple[float, float, float]:
-    """Share of cells unlike exact theory, share of inits that succeed, seconds of training."""
+    """Share of cells that differ from exact theory, share of inits that succeed, seconds of training."""
     cells = [f"axes.{name}.count=64" for name in ("feature_probability", "extra_importance")]
     changes = [*cells, f"train.batch={batch}", f"train.streams={stream}", "record.measures=[]"]
     start = time.perf_counter()

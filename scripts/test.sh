@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Lint, types and tests, then a few tests on a newer Python and jax where a Python of at least 3.12 is found.
-#   bash scripts/test.sh            all but the tests marked slow
-#   bash scripts/test.sh --slow     those too
-#   bash scripts/test.sh --newest   all but the slow ones, on the newer Python and the newest jax that it gets
-# Other options go to pytest.
+# Runs lint, types and tests, then a few tests on a newer Python and jax if there is a Python 3.12 or newer.
+#   bash scripts/test.sh            all tests except those marked slow
+#   bash scripts/test.sh --slow     all tests
+#   bash scripts/test.sh --newest   all tests except slow ones, on the newer Python and the newest jax that it supports
+# Passes other options to pytest.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$root"
@@ -18,7 +18,7 @@ newest() {
     local python
     python="$(newer_python)"
     if [ -z "$python" ]; then
-        echo "no Python of at least 3.12 is found: nothing is tested there" >&2
+        echo "found no Python 3.12 or newer: skipping the tests on it" >&2
         return
     fi
     setup .venv-newest "$python"

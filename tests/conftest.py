@@ -1,4 +1,4 @@
-"""Strict jax and one cache of compiled programs for every test; small specs and commands that tests share."""
+"""Strict jax settings and one compilation cache for all tests; small specs and commands that tests share."""
 
 import hashlib
 import os
@@ -33,7 +33,7 @@ POLYTOPES = {  # corners (k, m), and the dimensionality of each
 
 
 def small_spec(**changes) -> dict:
-    """A 2 x 3 x 2 one-neuron sweep as a raw dict; `changes` replace keys of its tables."""
+    """A 2 x 3 x 2 one-neuron sweep as a raw dict; `changes` override keys of its tables."""
     raw = {
         "name": "small",
         "seed": 7,
@@ -56,7 +56,7 @@ def small_spec(**changes) -> dict:
 
 
 def plain_spec(features: int, hidden: int, *, probability=0.3, instances: int = 4, **changes) -> dict:
-    """A sweep of replicas of one model."""
+    """A sweep over replicas of one model, as a raw dict."""
     raw = {
         "name": "plain",
         "model": {"features": features, "hidden": hidden},
@@ -70,7 +70,7 @@ def plain_spec(features: int, hidden: int, *, probability=0.3, instances: int = 
 
 
 def digest(dataset) -> str:
-    """A hash over all variables and coordinates."""
+    """A hash of all variables and coordinates."""
     out = hashlib.sha256()
     for name in sorted(dataset.variables):
         values = dataset[name].to_numpy()
@@ -83,12 +83,12 @@ def command(*arguments) -> list[str]:
 
 
 def run_command(*arguments, cwd=None, **options) -> subprocess.CompletedProcess:
-    """`tmsjax ARGUMENTS` in a process of its own."""
+    """Runs `tmsjax ARGUMENTS` in its own process."""
     return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, cwd=cwd, **options)
 
 
 def reproduce(package: str, *options: str) -> subprocess.CompletedProcess:
-    """A report of scripts/ in a process of its own."""
+    """Runs a report of scripts/ in its own process."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts")}
     command = [sys.executable, "-m", package, *options]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -101,7 +101,7 @@ def write_spec(path, raw: dict) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
-    """Tests and the commands that they start keep compiled programs in folders of the session's own."""
+    """Keeps the compiled programs of tests, and of commands that they start, in folders of this session."""
     folder = str(tmp_path_factory.mktemp("cache"))
     jax.config.update("jax_compilation_cache_dir", f"{folder}/in-process")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -1,4 +1,4 @@
-"""The errors that every room may raise, beneath all of them."""
+"""Exceptions that any room may raise. Imports nothing from the package."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 
 def printable(text: str) -> str:
-    """`text` with what a terminal would obey, such as escape characters, written out."""
+    """`text` with non-printable characters escaped, so that input cannot control the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class SpecError(ValueError):
-    """A spec that cannot run. `problems` lists every (key, what is wrong); the text shows them all."""
+    """An invalid spec. `problems` holds every (key, message) pair; the exception's text lists them all."""
 
     def __init__(self, source: str, problems: Sequence[tuple[str, str]]):
         self.source = source
@@ -22,24 +22,24 @@ class SpecError(ValueError):
 
 
 class RegistryError(ValueError):
-    """Something that cannot be added to a registry: says which, what is wrong with it and what is allowed."""
+    """An entry that cannot be added to a registry. The message names it, the fault and what is allowed."""
 
 
 class RunError(RuntimeError):
-    """A run directory that cannot be used: says which and why."""
+    """A run, or its results, that cannot be used as requested. The message gives the reason."""
 
 
 class RunFailed(RuntimeError):
-    """A run that began and could not go on: says where and why. What was saved before stays good."""
+    """A run that started and could not continue. Everything saved before the failure stays valid."""
 
 
 class CheckpointError(RunFailed):
-    """A checkpoint that is missing or damaged: says which, and what is wrong with it."""
+    """A missing or damaged checkpoint. The message names it and the fault."""
 
 
 class Interrupted(Exception):
-    """Training stopped on request, after the current segment was saved."""
+    """Training stopped on request, after saving the current segment."""
 
 
 class Diverged(UserWarning):
-    """Models of a sweep that is finished have diverged: says how many."""
+    """A finished sweep has diverged models: says how many."""

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used, so that reading a run needs no jax (PEP 562)."""
+"""Lazy imports for the public names of a package (PEP 562), so that reading a run does not import jax."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 
 def attach(package: str, places: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package.
+    """The module-level `__getattr__` of `package`, which imports each name on first use.
 
-    `places`: name -> "module" that has it, "module:other" that has it under another name, or "module:" that is it.
+    `places` maps a name to the module that defines it: "module", "module:other" if it is called `other` there, or
+    "module:" if the name is the module itself.
     """
 
     def load(name: str) -> Any:

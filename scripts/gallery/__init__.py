@@ -1,1 +1,1 @@
-"""What docs/gallery.md says: a section a module. `bash scripts/reproduce_gallery.sh` runs it."""
+"""The report docs/gallery.md, one module per section. `bash scripts/reproduce_gallery.sh` makes it."""

@@ -1,10 +1,11 @@
-"""Everything in docs/gallery.md: trains its sweeps, measures them, draws the figures, writes the report.
+"""Reproduces docs/gallery.md: trains its sweeps, measures them, draws the figures, writes the report.
 
     PYTHONPATH=scripts python -m gallery OUT [--quick] [--only intro,basic] [--publish]
 
-OUT gets runs/, figures/gallery/, gallery.json (all numbers) and gallery.md, which is docs/gallery.template.md with
-numbers. A second call goes on where the first stopped. `--quick`: short trainings, whose numbers are not those of the
-report. `--publish`: copies report, numbers and figures into docs/. The section "large" is made only by `--only large`.
+Writes runs/, figures/gallery/, gallery.json (all numbers) and gallery.md (the numbers filled into
+docs/gallery.template.md) into OUT. A second call continues where the first stopped. `--quick`: short training, so other
+numbers than in docs/. `--publish`: copies report, numbers and figures into docs/. Only `--only large` makes the section
+"large".
 """
 
 from reporting import Program

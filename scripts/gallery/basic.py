@@ -33,8 +33,10 @@ def make(report: Report) -> dict:
 
 
 def projector(run: Any) -> dict:
-    """How far every linear model is from theory: W^T W from the projector on the m most important features, the loss
-    from v(p) times the importances dropped (the largest, over probabilities and seeds)."""
+    """The largest deviation of linear models from theory, over probabilities and seeds.
+
+    In theory W^T W is the projector on the m most important features, and the loss v(p) times the dropped importances.
+    """
     W = run.dataset["W"].to_numpy().astype(float)
     m, n = W.shape[-2:]
     importance, probability = (

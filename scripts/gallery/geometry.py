@@ -9,7 +9,7 @@ from gallery.study import draw, of_run
 from tmsjax import analysis
 from tmsjax.kinds import REPRESENTED, measures
 
-PLATEAU = 0.03  # D* within this of 1 or 1/2 lies on a plateau
+PLATEAU = 0.03  # a D* this close to 1 or 1/2 counts as on a plateau
 
 
 def make(report: Report) -> dict:
@@ -18,7 +18,7 @@ def make(report: Report) -> dict:
 
 
 def of_study(report: Report, name: str) -> dict:
-    """Figures and numbers of one run of the study."""
+    """Draws the figures and returns the numbers of one geometry run."""
     run = report.run(name)
     draw(report, name)
     measured = analysis.measures(run.dataset)
@@ -27,7 +27,7 @@ def of_study(report: Report, name: str) -> dict:
     kinds = np.array([analysis.component_kinds(W)[1] for W in best["W"].to_numpy().astype(float)])
     at = best["dimensions_per_feature"].to_numpy()
     digon = analysis.COMPONENTS.index("digon")
-    paired = np.array([set(row[row > 0]) == {digon} for row in kinds])  # models of antipodal pairs alone
+    paired = np.array([set(row[row > 0]) == {digon} for row in kinds])  # models with antipodal pairs only
     left = np.array([leftover(W) for W in best["W"].to_numpy().astype(float)[paired]]).reshape(-1, 2)
     inverse = 1 / best["feature_probability"].to_numpy()
     return {
@@ -50,8 +50,11 @@ def of_study(report: Report, name: str) -> dict:
 
 
 def leftover(W: np.ndarray) -> tuple[float, float]:
-    """Of the features of a model (m, n) that are not represented: the share that points to one side of the direction in
-    which they lie farthest out, and the length of them all along it (1 for a dimension of their own)."""
+    """Two facts about the features of a model W (m, n) that are not represented; NaN if there are none.
+
+    The share that points to one side along their principal direction, and their joint length along it (their largest
+    singular value, 1 for a dimension of their own).
+    """
     rest = W[:, measures.norms(W) < REPRESENTED]
     if not rest.size:
         return np.nan, np.nan

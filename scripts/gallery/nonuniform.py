@@ -1,4 +1,4 @@
-"""4. Non-uniform sparsity: four cases beside uniform probabilities."""
+"""4. Non-uniform sparsity: four cases and, for comparison, uniform probabilities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZES = ("5_2", "80_20")
 
 
 def make(report: Report) -> dict:
-    """4. Non-uniform sparsity: four cases beside uniform probabilities."""
+    """4. Non-uniform sparsity: four cases and, for comparison, uniform probabilities."""
     out: dict[str, Any] = {}
     for size in SIZES:
         run = report.run(f"nonuniform_{size}")
@@ -31,7 +31,7 @@ def make(report: Report) -> dict:
             "represented": np.nanmean(every, axis=-1),
             "represented_most": np.nanmax(every, axis=-1),
             "all": (every == run.spec.model.features).mean(-1),
-            "all_most": (every == run.spec.model.features).mean(-1)[:-1].max(),  # without uniform
+            "all_most": (every == run.spec.model.features).mean(-1)[:-1].max(),  # without the uniform case
             "best": [
                 None if case == "random" else best["represented"].sel(case=case).to_numpy()
                 for case in measured["case"].to_numpy()  # seeds of "random" are different problems

@@ -1,4 +1,4 @@
-"""The tables of docs/gallery.md, from its numbers."""
+"""Makes the tables of docs/gallery.md from its numbers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def five(numbers: dict) -> str:
 
 
 def _of_cases(numbers: dict, size: str, columns: list[tuple[str, str, str]]) -> str:
-    """A row a case; for each least probability the columns (key, name, format)."""
+    """One row per case, with the columns (key, name, format) for each least probability."""
     found = numbers["nonuniform"][size]
     head = ["case", *(f"p >= {least:g}: {name}" for least in found["least"] for _, name, _ in columns)]
 

@@ -1,4 +1,4 @@
-"""5. Open questions of non-uniform sparsity: what decides, why features are dropped, are all represented."""
+"""5. Open questions on non-uniform sparsity: what decides, why features are dropped, if all are represented."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reporting import Report
 from gallery.study import confusion, inputs_of, of_run, predicted
 from tmsjax import analysis, plots, theory
 
-GROUPS = 10  # of neighbouring probabilities in the figure of shares at n = 80
+GROUPS = 10  # points per curve at n = 80, each the mean over neighbouring probabilities
 MEASURED = (
     "rule_5_2",
     "rule_80_20",
@@ -24,7 +24,7 @@ QUANTITIES = ("I", "p", "I p", "I v(p)")
 
 
 def make(report: Report) -> dict:
-    """5. Open questions of non-uniform sparsity: what decides, why features are dropped, are all represented."""
+    """5. Open questions on non-uniform sparsity: what decides, why features are dropped, if all are represented."""
     measured = {name: analysis.measures(report.run(name).dataset) for name in MEASURED}
     report.figure("dropped", dropped_figure(measured))
     return {
@@ -38,7 +38,7 @@ def make(report: Report) -> dict:
 
 
 def of_map(report: Report) -> dict:
-    """(a) The map of two features over both ratios, beside both theories."""
+    """(a) The phase map of two features over both ratios, compared with both theories."""
     run = report.run("ratios")
     facts = analysis.compare_run(run)
     trained, theories, _ = analysis.plotted(run, "best")
@@ -62,9 +62,10 @@ def of_map(report: Report) -> dict:
 
 
 def of_test(measured: xr.Dataset) -> dict:
-    """How often the classes of features are as candidate theory expects, in the best model of every cell and in all.
+    """How often the classes of features match candidate theory, in the best model of each cell and in all models.
 
-    Without the case "random", whose seeds are different problems, so that the best of them speaks for none."""
+    Leaves out the case "random": its seeds are different problems, so a best model represents none of them.
+    """
     if "case" in measured.dims:
         measured = measured.sel(case=[case for case in measured["case"].to_numpy() if case != "random"])
     best = analysis.best(measured)
@@ -81,7 +82,7 @@ def of_test(measured: xr.Dataset) -> dict:
 
 
 def agreement(expected: np.ndarray, found: np.ndarray) -> dict:
-    """The share of features whose class is right, and of those rightly told represented or absent; no diverged ones."""
+    """The shares of features of the expected class, and of those represented as expected; skips diverged models."""
     usable = found != analysis.MASKED
     expected, found = expected[usable], found[usable]
     return {
@@ -95,8 +96,10 @@ def classes_of(measured: xr.Dataset) -> np.ndarray:
 
 
 def ordered(measured: xr.Dataset, quantity: str) -> float:
-    """Of all pairs of a represented and an absent feature of one model: the share in which the represented one has more
-    of the quantity (ties count half). One half is no order at all."""
+    """The share of pairs in which the represented feature has more of `quantity` than the absent one; ties count half.
+
+    Over all pairs of a represented and an absent feature of one model. One half means no relation.
+    """
     importance, p = inputs_of(measured)
     values = {"I": importance, "p": p, "I p": importance * p, "I v(p)": importance * theory.variance(p)}[quantity]
     classes = classes_of(measured)
@@ -119,7 +122,10 @@ def by_probability(measured: xr.Dataset) -> dict:
 
 
 def shares(measured: xr.Dataset, case: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(probability, share of seeds that represent the feature) (least, feature) of one case, and the least (least,)."""
+    """Of one case: probability and share of seeds that represent a feature, both (least, feature), and least (least,).
+
+    `least` is the axis least_probability.
+    """
     one = measured.sel(case=case).transpose("least_probability", "replica", ...)
     p = one["instance_feature_probability"].transpose("least_probability", "replica", "feature").to_numpy()[:, 0]
     share = (one["class"].transpose("least_probability", "replica", "feature").to_numpy() > 0).mean(1)
@@ -127,7 +133,7 @@ def shares(measured: xr.Dataset, case: str) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def dropped(measured: xr.Dataset) -> dict:
-    """(b), (c) At constant importance: the share of seeds that represent each feature; the best model's classes."""
+    """(b), (c) At constant importance: the share of seeds that represent each feature, and the best model's classes."""
     case = "constant importance"
     p, share, least = shares(measured, case)
     best = analysis.best(measured.sel(case=case)).transpose("least_probability", ...)
@@ -142,7 +148,7 @@ def dropped(measured: xr.Dataset) -> dict:
 
 
 def dropped_figure(measured: dict[str, xr.Dataset]) -> Any:
-    """The share of seeds that represent a feature over its probability, beside v(p)."""
+    """The share of seeds that represent a feature against its probability, with v(p) for comparison."""
     titles = {
         "nonuniform_5_2": "(5, 2), independent",
         "nonuniform_5_2_tied": "(5, 2), active together",
@@ -167,7 +173,7 @@ def dropped_figure(measured: dict[str, xr.Dataset]) -> Any:
 
 
 def of_worth(report: Report) -> dict:
-    """(b) Where every feature costs the same when dropped: how often each is represented, and theory's classes."""
+    """(b) If dropping any feature costs the same: how often each is represented, and the classes in theory."""
     run = report.run("equal_worth")
     measured = analysis.measures(run.dataset).transpose("least_probability", "replica", ...)
     best = analysis.best(measured)

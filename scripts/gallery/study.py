@@ -1,4 +1,4 @@
-"""What the sections share: runs, and what a run cost."""
+"""Shared by the sections: runs, their cost, and what theory predicts for their models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tmsjax import analysis, plots, theory
 
 SHORT = ["train.steps=2000", "train.batch=256"]
 FEW = ["axes.replica.count=2"]
-# name: sweep, changes, changes of --quick
+# name: (sweep, changes, further changes for --quick)
 RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     "intro": ("intro", [], ["axes.replica.count=20", "train.batch=256"]),
     "basic_linear_20_5": ("basic_linear_20_5", [], FEW),
@@ -37,7 +37,7 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
 
 
 def of_run(run: Any) -> dict:
-    """How many models, how long they trained, how many diverged."""
+    """Number of models, seconds of training, number of diverged models."""
     info = run.directory.info()
     return {
         "models": run.spec.instances,
@@ -47,20 +47,20 @@ def of_run(run: Any) -> dict:
 
 
 def draw(report: Report, name: str, **options: Any) -> None:
-    """The study's own figures of a run, as `tmsjax plot` draws them."""
+    """Draws a run's figures as `tmsjax plot` does."""
     for figure_name, figure in plots.figures(report.run(name), **options).items():
         report.figure(f"{name}_{figure_name}", figure)
 
 
 def inputs_of(measured: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Importance and probability (..., feature) of every model."""
+    """(importance, probability) of every model, each (..., feature)."""
     names = ("instance_importance", "instance_feature_probability")
     i, p = (measured[n].transpose(*measured["loss"].dims, "feature").to_numpy().astype(float) for n in names)
     return i, p
 
 
 def predicted(measured: xr.Dataset) -> np.ndarray:
-    """Classes (..., feature) that candidate theory (theory.py) expects for each model of a measured run."""
+    """Classes (..., feature) that candidate theory (theory/pairs.py) predicts for each model of a measured run."""
     data = analysis.spec_of(measured).data
     importance, probability = inputs_of(measured)
     shape, n, hidden = importance.shape, importance.shape[-1], measured.sizes["hidden"]
@@ -73,13 +73,13 @@ def predicted(measured: xr.Dataset) -> np.ndarray:
 
 
 def confusion(expected: np.ndarray, found: np.ndarray) -> list[list[int]]:
-    """How many features of each expected class (rows) have each class (columns); masked ones are left out."""
+    """Number of features by expected class (rows) and found class (columns), without masked ones."""
     names = range(len(analysis.FEATURE_CLASSES))
     return [[int(((expected == a) & (found == b)).sum()) for b in names] for a in names]
 
 
 def arrangement(W: np.ndarray) -> str:
-    """The components of a model W (m, n), such as "2 digons" or "pentagon"."""
+    """The components of a model W (m, n) as text, such as "2 digons" or "pentagon"."""
     parts, kinds = analysis.component_kinds(W)
     names = [analysis.COMPONENTS[kinds[part[0]]] for part in parts]
     counts = {name: names.count(name) for name in dict.fromkeys(names)}

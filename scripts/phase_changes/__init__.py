@@ -1,1 +1,1 @@
-"""What docs/phase_changes.md says: a section a module. `bash scripts/reproduce_phase_changes.sh` runs it."""
+"""The report docs/phase_changes.md, one module per section. `bash scripts/reproduce_phase_changes.sh` makes it."""

@@ -1,10 +1,10 @@
-"""Everything in docs/phase_changes.md: trains its sweeps, computes its tables, draws its figures, writes the report.
+"""Reproduces docs/phase_changes.md: trains its sweeps, computes its tables, draws its figures, writes the report.
 
     PYTHONPATH=scripts python -m phase_changes OUT [--quick] [--only three,budget] [--publish]
 
-OUT gets runs/, figures/phase_changes/, phase_changes.json (all numbers) and phase_changes.md, which is
-docs/phase_changes.template.md with numbers. A second call goes on where the first stopped. `--quick`: coarse grids and
-short trainings, whose numbers are not those of the report. `--publish`: copies report, numbers and figures into docs/.
+Writes runs/, figures/phase_changes/, phase_changes.json (all numbers) and phase_changes.md (the numbers filled into
+docs/phase_changes.template.md) into OUT. A second call continues where the first stopped. `--quick`: coarse grids and
+short training, so other numbers than in docs/. `--publish`: copies report, numbers and figures into docs/.
 """
 
 from reporting import Program

@@ -58,7 +58,7 @@ def make(report: Report) -> dict:
 
 
 def one_budget(report: Report, schedule: str, batch: int, steps: int) -> list[dict]:
-    """Agreement at every learning rate; kept in OUT/budgets by the spec's hash."""
+    """Agreement at every learning rate; cached in OUT/budgets by the spec's hash."""
     changes = [*(COARSE[:2] if report.quick else []), f"train.steps={steps}", f"train.batch={batch}"]
     spec = tmsjax.load_spec(ROOT / "sweeps" / "budget.toml", [*changes, f"train.schedule={schedule}"])
     path = report.out / "budgets" / f"{spec.hash[:16]}.json"

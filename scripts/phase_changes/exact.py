@@ -30,7 +30,7 @@ def make(report: Report) -> dict:
     fine, listed = theory.jump(ratio), theory.jump(np.array(RATIOS))
     at = np.linspace(0.02, 1, 500)
     onset = np.interp(ratio, [theory.onset(p) for p in at], at)
-    first = onset > fine.probability  # where it comes before the jump, for falling probability
+    first = onset > fine.probability  # as probability falls, the onset comes before the jump
     curves = {
         "candidate curve": theory.candidate_boundary(ratio),
         "jump of the exact optimum": fine.probability,

@@ -1,4 +1,4 @@
-"""The tables of docs/phase_changes.md, from its numbers."""
+"""Makes the tables of docs/phase_changes.md from its numbers."""
 
 from __future__ import annotations
 

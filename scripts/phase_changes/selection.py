@@ -58,8 +58,10 @@ def make(report: Report) -> dict:
 
 
 def by_sign(dataset: xr.Dataset, phases: np.ndarray, inside: np.ndarray) -> dict:
-    """Share of inits that succeed, by the sign of w1 w2 at init: in superposition at importances from 1/2 to 2, at
-    others, and elsewhere."""
+    """Share of inits that succeed, by region and by the sign of w1 w2 at init.
+
+    Regions: superposition at importances from 1/2 to 2 ("near") and at others ("far"), no superposition ("elsewhere").
+    """
     good, opposite = analysis.success(dataset), analysis.opposite_at_init(dataset)
     regions = {"near": inside, "far": (phases == 3) & ~inside, "elsewhere": phases != 3}
     out = {}
@@ -74,7 +76,7 @@ def by_sign(dataset: xr.Dataset, phases: np.ndarray, inside: np.ndarray) -> dict
 
 
 def by_scale(run: Any, report: Report) -> dict:
-    """Success by the scale of the init, and its maps."""
+    """Success by init scale; draws maps of the inits that fail."""
     dataset = run.dataset
     good, opposite = analysis.success(dataset), analysis.opposite_at_init(dataset)
     grid = grid_of(dataset)

@@ -1,4 +1,4 @@
-"""What the sections share: runs, grids, what a comparison says."""
+"""Shared by the sections: runs, grids, results of comparisons."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tmsjax import theory
 
 TIED = ["data.activity=tied", "data.masks_per_batch=2"]
 COARSE = ["axes.feature_probability.count=12", "axes.extra_importance.count=12", "train.steps=2000"]
-# name: sweep, changes, changes of --quick
+# name: (sweep, changes, further changes for --quick)
 RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     "no-bias": ("one_neuron_no_bias", [], COARSE),
     "three-features": ("three_features", [], [*COARSE, "axes.replica.count=10"]),
@@ -30,7 +30,10 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
 
 
 def cells_of(grid: tuple[np.ndarray, np.ndarray], features: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """(importance, feature_probability) (cells, n) of a grid of (extra importance, probability), rows probability."""
+    """(importance, feature_probability), each (cells, n), of the cells of a grid (extra importance, probability).
+
+    The extra importance varies fastest over cells. It is the last feature's importance; the others have 1.
+    """
     r, p = (g.reshape(-1) for g in np.meshgrid(*grid))
     return np.stack([*[np.ones_like(r)] * (features - 1), r], 1), np.repeat(p[:, None], features, axis=1)
 
@@ -40,7 +43,7 @@ def grid_of(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def certified(features: int, count: int, random_starts: int, **options: Any) -> dict:
-    """How many cells of a coarse grid the extra random starts improve by more than 1e-9 of the loss."""
+    """In how many cells of a coarse grid extra random starts lower the loss by more than a relative 1e-9."""
     grid = np.geomspace(0.1, 10, count), np.geomspace(1, 0.01, count)
     cells = cells_of(grid, features)
     usual = theory.exact_optimum(*cells, **options)
@@ -50,7 +53,7 @@ def certified(features: int, count: int, random_starts: int, **options: Any) -> 
 
 
 def of_map(run: Any, select: str = "best") -> dict:
-    """What `tmsjax compare` says of a run, and its training time."""
+    """The results of `tmsjax compare` for a run, and its training time."""
     facts = tmsjax.compare(run, select)
     info = run.directory.info()
     kept = {k: facts[k]["agreement"] for k in ("candidate", "exact") if k in facts}

@@ -1,4 +1,4 @@
-"""4. The 1,000,000-model replication, with independent and with its accidental data."""
+"""4. The 1,000,000-model replication, with independent data and with its accidental data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from phase_changes.study import grid_of, of_map
 from tmsjax import analysis, plots, theory
 
 # Losses per sample in the replication's logs: the last epoch of each of its ten ReLU runs, and of the linear one.
-# Each total is of 100,000 models and of two columns for every sample.
+# Each is a total over 100,000 models and over two columns per sample.
 PUBLISHED_RELU = (
     29573.837,
     30166.458,
@@ -29,7 +29,7 @@ COLUMNS = 2 * 100_000
 
 
 def make(report: Report) -> dict:
-    """4. The 1,000,000-model replication, with independent and with its accidental data."""
+    """4. The 1,000,000-model replication, with independent data and with its accidental data."""
     runs = {name: report.run(f"zroe1-{name}") for name in ("relu", "relu-tied", "linear", "linear-tied")}
     out: dict[str, Any] = {
         "published": {"relu": np.mean(PUBLISHED_RELU) / COLUMNS, "linear": PUBLISHED_LINEAR / COLUMNS}
@@ -38,10 +38,10 @@ def make(report: Report) -> dict:
     importance, probability = analysis.cell_inputs(runs["relu"].dataset)
     candidate = theory.candidate_weights(importance, probability)
     expected = zroe1_class(candidate)
-    # his averages include importance 0 and probability 0, where a trained model's loss is 0: 1000 x 100 cells
+    # the replication's averages are over 1000 x 100 cells, with importance 0 and probability 0, where trained loss is 0
     cells = len(grid[0]) * len(grid[1])
     share = cells / ((len(grid[0]) + 1) * (len(grid[1]) + 1))
-    more_important = np.broadcast_to(np.where(grid[0] < 1, 1, -1), expected.shape)  # which linear models keep
+    more_important = np.broadcast_to(np.where(grid[0] < 1, 1, -1), expected.shape)  # linear models keep this one
     maps = {"candidate theory": expected}
     for name, run in runs.items():
         dataset = run.dataset
@@ -111,12 +111,12 @@ def make(report: Report) -> dict:
 
 
 def zroe1_class(W: np.ndarray) -> np.ndarray:
-    """1 where |w1| > 0.8 and |w2| < 0.2, -1 in reverse, else 0: the replication's thresholds."""
+    """1 if |w1| > 0.8 and |w2| < 0.2, -1 for the reverse, else 0: the replication's thresholds."""
     first, second = np.abs(W[..., 0, 0]), np.abs(W[..., 0, 1])
     return ((first > 0.8) & (second < 0.2)).astype(int) - ((first < 0.2) & (second > 0.8))
 
 
 def agreement_of(kind: np.ndarray, expected: np.ndarray, grid: tuple[np.ndarray, np.ndarray]) -> float:
-    """The share of cells of one class, but for importance 1, where linear models' directions tie."""
+    """The share of cells of the expected class, without importance 1, where the directions of linear models tie."""
     there = ~np.isclose(grid[0], 1)
     return float(np.mean(kind[:, there] == expected[:, there]))

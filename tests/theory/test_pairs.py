@@ -73,7 +73,7 @@ def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match="shape"):
         pairs.best_assignment(np.ones((2, 2)), np.ones(2), 1)
     for hidden in (0, 1.5):
-        with pytest.raises(ValueError, match="whole hidden of at least 1"):
+        with pytest.raises(ValueError, match="hidden must be a whole number of at least 1"):
             pairs.best_assignment(np.ones(2), np.ones(2), hidden)
     for importance, probability in (([-1, 1], [0.5, 0.5]), ([1, 1], [0.5, 1.5]), ([np.nan, 1], [0.5, 0.5])):
         with pytest.raises(ValueError, match=r"probability in \[0, 1\]"):

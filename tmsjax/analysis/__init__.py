@@ -1,7 +1,7 @@
-"""Analysis: what came out. Selection among replicas, phases, agreement with theory, polytopes: Dataset -> Dataset.
+"""Analysis: what training found. Selection among replicas, phases, agreement with theory, polytopes.
 
-Works on results alone (numpy, xarray, SciPy), without jax, on any machine. Knows kinds, spec, theory and runs, of which
-it reads datasets and writes comparisons.
+Most functions map a Dataset to a Dataset. They need only results, numpy, xarray and SciPy: no jax, any machine. Imports
+kinds, spec, theory and runs; from a run it reads datasets, and it writes comparisons into it.
 """
 
 from tmsjax.analysis import polytopes

@@ -1,4 +1,4 @@
-"""Comparison of a run with theory: exact maps computed once and stored, agreement as JSON and as a report."""
+"""Compares a run with theory: computes and stores the exact map, reports agreement as JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tmsjax.kinds import ACTIVATIONS, FAMILIES, REPLICA, VALUES
 from tmsjax.runs import Run, open_run, read_dataset, write_dataset, write_json, write_text
 from tmsjax.spec import static
 
-MOST_FEATURES = 3  # of models whose exact optimum is known
+MOST_FEATURES = 3  # of models that theory.exact_optimum supports
 
 
 def theory_phases(dataset: xr.Dataset, exact: xr.Dataset | None) -> dict[str, np.ndarray]:
-    """The theories that apply to a run, by name.
+    """The phases that each applicable theory predicts for a run, by the theory's name.
 
-    "candidate": the best of the paper's solutions, for relu models with m = n - 1. "exact": the exact optimum, where
-    `exact` holds it, and for linear models.
+    "candidate": the best of the paper's candidate solutions, for ReLU models with m = n - 1. "exact": the exact
+    optimum, for linear models and otherwise from `exact`, if given.
     """
     spec = phases.spec_of(dataset)
     independent = spec.data.activity == "independent"
     stored = {} if exact is None else {"exact": exact["phase"].to_numpy()}
-    # None where a stored run names what is not known here
+    # None if a stored run uses an unregistered name
     family, activation, values = (
         FAMILIES.get(spec.model.family),
         ACTIVATIONS.get(spec.model.activation),
@@ -45,8 +45,11 @@ def theory_phases(dataset: xr.Dataset, exact: xr.Dataset | None) -> dict[str, np
 
 
 def exact_map(dataset: xr.Dataset) -> xr.Dataset | None:
-    """The exact optimum of every cell: phase, W, b, loss, gradient, loss of the second-best minimum (NaN where none was
-    found). None where no exact theory is known: relu, 2 or 3 features and uniform values have one."""
+    """The exact optimum of every cell: phase, W, b, loss, gradient norm, and the loss of the second-best minimum.
+
+    The last is NaN if only one minimum was found. None if no exact theory is known; ReLU models with 2 or 3 features
+    and uniform values have one.
+    """
     spec = phases.spec_of(dataset)
     if spec.exact_loss != "relu" or spec.model.features > MOST_FEATURES or not phases.same_inputs(dataset):
         return None
@@ -78,9 +81,9 @@ def exact_map(dataset: xr.Dataset) -> xr.Dataset | None:
 
 
 def compare_run(run: Run | str | Path, select: str = "best") -> dict:
-    """Compares a run with every theory that applies; the result of `phases.compare`, with loss ratios.
+    """Compares a run with every theory that applies. Returns the result of `phases.compare`, with loss ratios.
 
-    In a run directory it also writes theory.nc (kept and reused), comparison.json and report.md.
+    Also writes theory.nc (reused by later calls), comparison.json and report.md into the run's directory, if any.
     """
     run = run if isinstance(run, Run) else open_run(run)
     dataset = run.dataset
@@ -105,16 +108,17 @@ def compare_run(run: Run | str | Path, select: str = "best") -> dict:
 
 
 def plotted(run: Run, select: str) -> tuple[xr.Dataset, dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What the figures show: the map, theory's phases and theory's weights W; the exact ones only if stored.
+    """The data of a run's figures: the phase map, and each theory's phases and weights W.
 
-    Raises RunError where the run is no map over two axes, or over three, one panel for each value of the third.
+    Does not compute exact optima, only reads them from theory.nc. Raises RunError unless the run is a map over two
+    axes, or over three (one panel per value of the third).
     """
     dataset = run.dataset
     trained = phases.phase_map(dataset, select)
     third = phases.other_axes(trained)
     if len(third) > 1 or not phases.is_map(trained.isel({axis: 0 for axis in third})):
         have = ", ".join(map(str, trained["phase"].dims)) or "none"
-        needs = "two axes of numbers in rising or falling order, and at most one more besides replica"
+        needs = "two axes of numbers in monotonic order, and at most one more besides replica"
         raise RunError(f"a phase map needs {needs}; {run.spec.name} has: {have}")
     exact = stored_exact_map(run)
     theories = theory_phases(dataset, exact)
@@ -127,17 +131,17 @@ def plotted(run: Run, select: str) -> tuple[xr.Dataset, dict[str, np.ndarray], d
 
 
 def stored_exact_map(run: Run) -> xr.Dataset | None:
-    """The exact map in theory.nc, if there is one and it is this run's."""
+    """The exact map in theory.nc; None if the file is missing, unreadable or from another spec."""
     path = run.directory.path / "theory.nc" if run.directory else None
     try:
         stored = read_dataset(path) if path and path.exists() else None
-    except RunError:  # it can be computed again
+    except RunError:  # unreadable, but it can be computed again
         stored = None
     return stored if stored is not None and stored.attrs["spec"] == run.dataset.attrs["spec"] else None
 
 
 def report(run: Run, result: dict) -> str:
-    """A short readable report in Markdown."""
+    """A short report of a comparison in Markdown; `result` is from `compare_run`."""
     spec = run.spec
     info = run.directory.info() if run.directory else {}
     axes = " x ".join(f"{len(a)} {a.name}" for a in spec.axes)
@@ -178,9 +182,9 @@ def _theory_lines(result: dict, part: dict) -> list[str]:
         cell = " x ".join(f"{c:.4f}" for c in distance["cell"])
         there, back = distance["theory_to_trained"], distance["trained_to_theory"]
         lines.append(
-            f"Distance between phase boundaries in {distance['units']} (a cell is {cell}): from theory's to the "
-            f"trained mean {there['mean']:.4f}, largest {there['maximum']:.4f}; from the trained to theory's mean "
-            f"{back['mean']:.4f}, largest {back['maximum']:.4f} (a single wrong cell far away counts there)."
+            f"Distance between phase boundaries in {distance['units']} (a cell is {cell}): from theory to "
+            f"trained, mean {there['mean']:.4f}, maximum {there['maximum']:.4f}; from trained to theory, mean "
+            f"{back['mean']:.4f}, maximum {back['maximum']:.4f} (which includes isolated wrong cells)."
         )
     if "loss_ratio_quantiles" in part:
         q = part["loss_ratio_quantiles"]
@@ -190,8 +194,8 @@ def _theory_lines(result: dict, part: dict) -> list[str]:
         )
     if "starts" in part:
         lines.append(
-            f"Exact minima: best of {part['starts']} descents a cell; "
-            f"largest gradient left {part['largest_gradient']:.1e}."
+            f"Exact minima: best of {part['starts']} descents per cell; "
+            f"largest remaining gradient {part['largest_gradient']:.1e}."
         )
     lines += ["", "| theory \\ trained | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     lines += [

@@ -1,4 +1,4 @@
-"""What models do with their features: results -> Dataset of measures, best model of each cell, components. No jax."""
+"""Measures of what models do with their features, the best model per cell, and feature-graph components. No jax."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ COMPONENTS = ("not represented", *polytopes.POLYTOPES, polytopes.OTHER)
 
 
 def measures(results: Any) -> xr.Dataset:
-    """A dataset of results (or a run's), without history, with measures of every model; of a diverged one NaN.
+    """Adds measures of every model to a run's dataset, without its history; NaN where a model diverged.
 
-    Every measure of W in kinds.MEASURES, those that users added included, over its own dimensions: norm, superposition,
-    dimensionality (..., feature), represented, frobenius, dimensions_per_feature (...); and class (..., feature), the
-    index into FEATURE_CLASSES, -1 where the model diverged.
+    Adds every measure of W in kinds.MEASURES, including users' own, over its dimensions: norm, superposition,
+    dimensionality (..., feature); represented, frobenius, dimensions_per_feature (...). Adds class (..., feature), the
+    index into FEATURE_CLASSES, -1 where a model diverged. Raises RunError for a shard and for models without W.
     """
     dataset: xr.Dataset = results if isinstance(results, xr.Dataset) else results.dataset
-    phases.spec_of(dataset)  # no shard
+    phases.spec_of(dataset)  # raises for a shard
     if not dataset.attrs["directions"]:
         raise RunError("these models have no directions W to measure")
     dims = [str(d) for d in dataset["loss"].dims]
@@ -48,10 +48,10 @@ def measures(results: Any) -> xr.Dataset:
 
 
 def best(measured: xr.Dataset) -> xr.Dataset:
-    """`measures` without replica: of every cell the model of lowest noise-free loss that did not diverge.
+    """The best model of each cell: `measures` at the replica of lowest noise-free loss that did not diverge.
 
-    Where the replicas of a cell differ in importances or probabilities (`permute = "replica"`) their losses cannot be
-    compared: of such a cell it is the first that did not diverge.
+    Losses are not comparable if the replicas of a cell differ in importances or probabilities (`permute = "replica"`).
+    For such a cell, takes the first replica that did not diverge.
     """
     if REPLICA not in measured.dims:
         return measured
@@ -64,8 +64,11 @@ def best(measured: xr.Dataset) -> xr.Dataset:
 
 
 def in_one_frame(W: np.ndarray) -> np.ndarray:
-    """W (..., 2, n) turned, and mirrored where needed: the first represented feature points along the first axis, the
-    first one across it upwards. The loss leaves that free."""
+    """W (..., 2, n) in a canonical frame; rotating or reflecting W does not change the loss.
+
+    The first represented feature points along the first axis. The first feature with a large component across that axis
+    points up.
+    """
     first = np.argmax(norms(W) >= REPRESENTED, axis=-1)[..., None, None]
     x, y = np.moveaxis(np.take_along_axis(W, first, axis=-1)[..., 0], -1, 0)
     length = np.maximum(np.hypot(x, y), TINY)
@@ -76,7 +79,7 @@ def in_one_frame(W: np.ndarray) -> np.ndarray:
 
 
 def component_kinds(W: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """One model's feature graph W (m, n): its components, and each feature's index into COMPONENTS (n,)."""
+    """Components of the feature graph of one model W (m, n), and each feature's index into COMPONENTS, shape (n,)."""
     represented = norms(W) >= REPRESENTED
     parts = polytopes.components(W, represented)
     kinds = np.zeros(W.shape[-1], np.int8)

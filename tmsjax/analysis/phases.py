@@ -1,10 +1,10 @@
-"""From results to phase maps, and from maps to agreement with theory: Dataset -> Dataset. No jax.
+"""Phase maps from results, and agreement of maps with theory: Dataset -> Dataset. No jax.
 
-Selection among the replicas of a cell:
+Rules that select among the replicas of a cell:
   best   the replica of lowest noise-free loss
-  paper  drop diverged, drop the worst, average norm and gated superposition, then classify
+  paper  drop diverged replicas and the worst, average norm and gated superposition, then classify
          (paper: "average over the results, discarding the model with the highest loss")
-  vote   each replica's phase counts once; plurality, a tie is "none"
+  vote   each replica's phase counts once; the plurality wins, a tie is "none"
   single the first replica that did not diverge
 """
 
@@ -23,8 +23,8 @@ from tmsjax.errors import RunError
 from tmsjax.kinds import REPLICA, REPRESENTED, measures
 from tmsjax.spec import SELECTIONS, Spec, stored_spec
 
-SUPERPOSED = 0.1  # superposition from which a represented feature counts as sharing (m > 1)
-SUCCESS = 1.01  # an init succeeded when its loss is at most this times the cell's best
+SUPERPOSED = 0.1  # least superposition of a represented feature that counts as sharing (m > 1)
+SUCCESS = 1.01  # an init succeeds if its loss is at most this times the cell's best
 MASKED = -1  # no replica of the cell is usable
 
 FEATURE_CLASSES = ("not represented", "dedicated", "superposition")
@@ -34,7 +34,7 @@ SIGNED_PHASES = ("none", "first only", "second only", "antipodal", "same sign")
 
 @dataclass(frozen=True)
 class Layout:
-    """Which dimensions of a map lie along y and x, which feature it shows, and the names of its phases."""
+    """How to show a phase map: the dimensions along y and x, the feature to map and the names of the phases."""
 
     y: str | None
     x: str | None
@@ -43,13 +43,14 @@ class Layout:
 
 
 def spec_of(dataset: xr.Dataset) -> Spec:
-    """The spec that a dataset of results carries. Raises RunError for a shard's, which has no axes yet."""
+    """The spec stored in a dataset of results. Raises RunError for a shard, which has no axes yet."""
     if "instance" in dataset.dims:
-        raise RunError("this is a shard, a part of a sweep: `tmsjax merge` puts all shards together")
+        raise RunError("this is a shard, one part of a sweep; join all shards with `tmsjax merge`")
     return stored_spec(dataset.attrs["spec"], "dataset")
 
 
 def layout(spec: Spec) -> Layout:
+    """The layout of the spec's phase map, which has phases of its own for n = 2, m = 1."""
     y, x = spec.map_axes
     two = spec.model.hidden == 1 and spec.model.features == 2
     return Layout(y, x, spec.mapped_feature, TWO_FEATURE_PHASES if two else FEATURE_CLASSES)
@@ -58,8 +59,8 @@ def layout(spec: Spec) -> Layout:
 def classify(norm: np.ndarray, superposition: np.ndarray, hidden: int) -> np.ndarray:
     """Index into FEATURE_CLASSES of every feature, shape (..., n) like both arguments.
 
-    hidden = 1: represented features share the one dimension as soon as there are two of them.
-    hidden > 1: a represented feature is in superposition from SUPERPOSED on.
+    hidden = 1: two or more represented features share the one dimension.
+    hidden > 1: a represented feature shares if its superposition is at least SUPERPOSED.
     """
     represented = norm >= REPRESENTED
     shared = represented.sum(-1, keepdims=True) >= 2 if hidden == 1 else superposition >= SUPERPOSED
@@ -67,7 +68,7 @@ def classify(norm: np.ndarray, superposition: np.ndarray, hidden: int) -> np.nda
 
 
 def cell_phases(classes: np.ndarray, shown: Layout) -> np.ndarray:
-    """Index into `shown.phases` from the classes of all features (..., n)."""
+    """Index into `shown.phases`, shape (...), from the classes of all features (..., n)."""
     if shown.phases is FEATURE_CLASSES:
         return classes[..., shown.feature]
     represented = classes > 0
@@ -75,22 +76,23 @@ def cell_phases(classes: np.ndarray, shown: Layout) -> np.ndarray:
 
 
 def phases_of(W: np.ndarray, shown: Layout) -> np.ndarray:
-    """Phases of models W (..., m, n)."""
+    """Index into `shown.phases`, shape (...), for models W (..., m, n)."""
     return cell_phases(classify(measures.norms(W), measures.superposition(W), W.shape[-2]), shown)
 
 
 def signed_phases(W: np.ndarray) -> np.ndarray:
-    """Index into SIGNED_PHASES of models W (..., 1, 2): superposition told apart by the sign of w1 w2."""
+    """Index into SIGNED_PHASES for models W (..., 1, 2); splits superposition by the sign of w1 w2."""
     represented = np.abs(W[..., 0, :]) >= REPRESENTED
     same = represented.all(-1) & (W[..., 0, 0] * W[..., 0, 1] > 0)
     return (represented[..., 0] + 2 * represented[..., 1] + same).astype(np.int8)
 
 
 def phase_map(results: Any, select: str = "best") -> xr.Dataset:
-    """One phase per cell, from a run or its dataset. Variables over the axes other than replica:
+    """One phase per cell, from a run or its dataset, by the rule `select`.
 
-    phase (int8 with flag_meanings; -1 where every replica diverged), norm and superposition (..., feature),
-    loss of the best replica, success (share of inits within 1 % of it), failed (number of diverged replicas).
+    Variables over the axes other than replica: phase (int8 with flag_meanings; -1 where every replica diverged), norm
+    and superposition (..., feature), loss of the best replica, success (share of inits within 1 % of it), failed
+    (number of diverged replicas). Raises ValueError for an unknown rule, RunError for a shard or models without W.
     """
     if select not in SELECTIONS:
         raise ValueError(f"select must be one of {', '.join(SELECTIONS)}, not {select!r}")
@@ -143,7 +145,7 @@ def _flag_words(names: tuple[str, ...]) -> str:
 
 
 def _by_replica(dataset: xr.Dataset, dims: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """W (..., replica, m, n), loss and "is ok" (..., replica), with replica an axis of length 1 if there is none."""
+    """W (..., replica, m, n), loss and "did not diverge" (..., replica); adds a replica axis if there is none."""
     if REPLICA not in dataset.dims:
         dataset = dataset.expand_dims(REPLICA)
     W = dataset["W"].transpose(*dims, REPLICA, "hidden", "feature").to_numpy().astype(np.float64)
@@ -152,12 +154,12 @@ def _by_replica(dataset: xr.Dataset, dims: list[str]) -> tuple[np.ndarray, np.nd
 
 
 def _take(values: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """values (..., replica, feature) at one replica per cell."""
+    """Selects one replica per cell from values (..., replica, feature); `index` has shape (...)."""
     return np.take_along_axis(values, index[..., None, None], axis=-2)[..., 0, :]
 
 
 def _without_worst(ranked: np.ndarray) -> np.ndarray:
-    """Which replicas remain (..., replica): the finite ones but the highest; a single one stays."""
+    """Mask (..., replica) of the finite replicas except the highest; a single finite one stays."""
     finite = np.isfinite(ranked)
     worst = np.argmax(np.where(finite, ranked, -np.inf), axis=-1)
     drop = np.arange(ranked.shape[-1]) == worst[..., None]
@@ -165,12 +167,12 @@ def _without_worst(ranked: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """Mean of values (..., replica, feature) over the replicas to keep; 0 where there are none."""
+    """Mean of values (..., replica, feature) over the kept replicas; 0 if none are kept."""
     return (values * keep[..., None]).sum(-2) / np.maximum(keep.sum(-1), 1)[..., None]
 
 
 def _plurality(votes: np.ndarray, ok: np.ndarray, phases: int) -> tuple[np.ndarray, np.ndarray]:
-    """The phase with most votes (0 on a tie), and which replicas voted for it."""
+    """The phase with the most votes (0 on a tie), and the mask of replicas that voted for it."""
     counts = np.stack([((votes == k) & ok).sum(-1) for k in range(phases)], axis=-1)
     winner = np.argmax(counts, axis=-1)
     tie = (counts == counts.max(-1, keepdims=True)).sum(-1) > 1
@@ -179,7 +181,7 @@ def _plurality(votes: np.ndarray, ok: np.ndarray, phases: int) -> tuple[np.ndarr
 
 
 def same_inputs(dataset: xr.Dataset) -> bool:
-    """Whether all replicas of a cell have the same importances and probabilities, so that theory can speak of cells."""
+    """Whether the replicas of each cell have equal importances and probabilities, as theory per cell requires."""
     if REPLICA not in dataset.dims:
         return True
     names = ("instance_importance", "instance_feature_probability")
@@ -187,7 +189,7 @@ def same_inputs(dataset: xr.Dataset) -> bool:
 
 
 def cell_inputs(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """(importance, feature_probability) of every cell, (..., feature), axes other than replica; float64."""
+    """(importance, feature_probability) of every cell, float64, over the axes other than replica and feature last."""
     first = dataset.isel({REPLICA: 0}) if REPLICA in dataset.dims else dataset
     values = (first[f"instance_{name}"].to_numpy() for name in ("importance", "feature_probability"))
     importance, probability = values
@@ -195,19 +197,19 @@ def cell_inputs(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def candidate_weights(dataset: xr.Dataset) -> np.ndarray:
-    """W (..., m, n) of the candidate of lowest loss in every cell; relu models with m = n - 1."""
+    """W (..., m, n) of the candidate of lowest loss in every cell; for ReLU models with m = n - 1."""
     return theory.candidate_weights(*cell_inputs(dataset), spec_of(dataset).data.values)
 
 
 def candidate_phases(dataset: xr.Dataset) -> np.ndarray:
-    """The phase of the candidate of lowest loss in every cell; relu models with m = n - 1."""
+    """The phase of the candidate of lowest loss in every cell; for ReLU models with m = n - 1."""
     return phases_of(candidate_weights(dataset), layout(spec_of(dataset)))
 
 
 def linear_phases(dataset: xr.Dataset) -> np.ndarray:
-    """The exact phase of a linear model with independent features: the m of largest importance x variance are kept.
+    """The exact phase of a linear model with independent features, which keeps the m of largest importance x variance.
 
-    For features of one probability, or n = 2, m = 1. Where they tie exactly every direction is optimal.
+    Valid if all features have one probability, or for n = 2, m = 1. At an exact tie every direction is optimal.
     """
     spec = spec_of(dataset)
     importance, probability = cell_inputs(dataset)
@@ -218,17 +220,17 @@ def linear_phases(dataset: xr.Dataset) -> np.ndarray:
 
 
 def same_variances(dataset: xr.Dataset) -> bool:
-    """Whether `linear_phases` holds: all features of a cell have one probability, or n = 2 and m = 1."""
+    """Whether `linear_phases` is valid: all features of a cell have one probability, or n = 2 and m = 1."""
     probability = cell_inputs(dataset)[1]
     spec = spec_of(dataset)
     return bool(np.all(probability == probability[..., :1])) or (spec.model.features, spec.model.hidden) == (2, 1)
 
 
 def compare(trained: xr.Dataset, theories: dict[str, np.ndarray]) -> dict:
-    """Agreement of a phase map with each theory's phases (arrays shaped as trained.phase).
+    """Agreement of a phase map with each theory's phases (arrays of the shape of trained.phase).
 
-    For each: the share of usable cells whose phase is the same, the confusion table (rows: theory, columns: trained),
-    and the distance between the phase boundaries, in decades along logarithmic axes.
+    For each theory: the share of unmasked cells with the same phase, the confusion table (rows: theory, columns:
+    trained) and the distance between the phase boundaries, in decades along logarithmic axes.
     """
     shown = layout(spec_of(trained))
     phase = trained["phase"].to_numpy()
@@ -254,10 +256,10 @@ def compare(trained: xr.Dataset, theories: dict[str, np.ndarray]) -> dict:
 
 
 def boundary_distance(trained: xr.Dataset, expected: np.ndarray) -> dict | None:
-    """Distances between the trained map's phase boundaries and the theory's: mean and maximum, each way.
+    """Mean and maximum distance between the trained and the theory's phase boundaries, in both directions.
 
-    A trained cell that is wrong far from any boundary makes a boundary of its own: it counts in trained_to_theory only.
-    None where the map is not two-dimensional or one of the two has no boundary.
+    An isolated wrong cell has a boundary of its own, which counts only in trained_to_theory. None if the map is not
+    two-dimensional or if either side has no boundary.
     """
     shown = layout(spec_of(trained))
     if not is_map(trained) or min(trained["phase"].shape) < 2:
@@ -278,20 +280,20 @@ def boundary_distance(trained: xr.Dataset, expected: np.ndarray) -> dict | None:
 
 
 def other_axes(trained: xr.Dataset) -> list[str]:
-    """The dimensions of a phase map beside its y and x."""
+    """The dimensions of a phase map other than its y and x."""
     shown = layout(spec_of(trained))
     return [str(d) for d in trained["phase"].dims if d not in (shown.y, shown.x)]
 
 
 def is_map(trained: xr.Dataset) -> bool:
-    """Whether a phase map has two dimensions, with numbers that rise or fall along both."""
+    """Whether a phase map has two dimensions with monotonic numeric coordinates."""
     coordinates = [trained[d].to_numpy() for d in trained["phase"].dims]
     numbers = all(np.issubdtype(c.dtype, np.number) for c in coordinates)
     return len(coordinates) == 2 and numbers and all(len(set(np.sign(np.diff(c)))) <= 1 for c in coordinates)
 
 
 def scaled_axes(dataset: xr.Dataset, shown: Layout) -> tuple[np.ndarray, np.ndarray, str]:
-    """(x, y) coordinates, as log10 if both axes are positive and logarithmic in the spec, and their units."""
+    """(x, y, units): log10 of the coordinates in "decades" if the spec gives both axes as log, else as they are."""
     x, y = (dataset[name].to_numpy().astype(np.float64) for name in (shown.x, shown.y))
     if all(is_log(spec_of(dataset), name) for name in (shown.x, shown.y)):
         return np.log10(x), np.log10(y), "decades"
@@ -299,13 +301,16 @@ def scaled_axes(dataset: xr.Dataset, shown: Layout) -> tuple[np.ndarray, np.ndar
 
 
 def is_log(spec: Spec, axis: str | None) -> bool:
+    """Whether the spec gives `axis` as log."""
     return axis is not None and any(key == "log" for key, _ in spec.axis[axis].source)
 
 
 def boundaries(x: np.ndarray, y: np.ndarray, phase: np.ndarray) -> list[np.ndarray]:
-    """Polylines (k, 2) between the phases of a map (y, x), each border once: contours at one half of the indicator of
-    the higher phase, among the cells of that phase and the lower ones. Masked cells have no border, nor has a map one
-    cell wide."""
+    """Polylines (k, 2) along the borders between the phases of a map (y, x), each border once.
+
+    For each phase, contours its indicator at one half among the cells of that phase and lower ones. Masked cells have
+    no border; nor does a map that is one cell wide.
+    """
     lines: list[np.ndarray] = []
     if min(phase.shape) < 2:
         return lines

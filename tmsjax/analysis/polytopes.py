@@ -1,8 +1,8 @@
-"""The feature graph, and its components as polytopes: functions of one model's W (m, n), numpy.
+"""The feature graph of one model W (m, n), and the polytopes that its components form. numpy and SciPy only.
 
-Features are nodes; an edge joins two whose directions are far from orthogonal. Components of the graph are the groups
-of features that share dimensions, and the Gram matrix of its unit directions says which polytope a group forms, however
-it is turned and in whatever order its features stand. Source: the paper, section "The geometry of superposition".
+Features are nodes; an edge joins two features whose directions are far from orthogonal. A component is a group of
+features that share dimensions. The Gram matrix of its unit directions identifies its polytope, regardless of rotation
+and of the order of features. Source: Elhage et al. 2022, section "The geometry of superposition".
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from scipy.sparse.csgraph import connected_components
 
 from tmsjax.kinds import measures
 
-EDGE = 0.25  # |cosine| of two directions from which an edge joins them
-TOLERANCE = 0.2  # how far a component's cosines may lie from the polytope's
+EDGE = 0.25  # least |cosine| of two directions that an edge joins
+TOLERANCE = 0.2  # largest difference between a component's cosines and the polytope's
 OTHER = "other"
 
 
@@ -24,18 +24,18 @@ def _regular(count: int) -> np.ndarray:
 
 
 def _simplex(count: int) -> np.ndarray:
-    """Corners (count, count) of a regular simplex, in the hyperplane where they add to 0."""
+    """Corners (count, count) of a regular simplex, in the hyperplane where coordinates sum to 0."""
     return (np.eye(count) - 1 / count) / np.sqrt(1 - 1 / count)
 
 
 def _antiprism() -> np.ndarray:
-    """Corners (3, 8) of the square antiprism whose corners make a tight frame: both squares at height 1/sqrt(3)."""
+    """Corners (3, 8) of the square antiprism that is a tight frame: its squares lie at heights +-1/sqrt(3)."""
     angle = np.pi / 4 * np.arange(8)
     height = np.where(np.arange(8) % 2, -1, 1) / np.sqrt(3)
     return np.stack([np.sqrt(2 / 3) * np.cos(angle), np.sqrt(2 / 3) * np.sin(angle), height])
 
 
-POLYTOPES = {  # unit directions (m, k), and so Gram matrices; the dimensionality of each corner is m / k
+POLYTOPES = {  # unit directions (m, k) of the corners, each of dimensionality m / k
     "dedicated": np.ones((1, 1)),
     "digon": np.array([[1.0, -1.0]]),
     "triangle": _regular(3),
@@ -43,7 +43,7 @@ POLYTOPES = {  # unit directions (m, k), and so Gram matrices; the dimensionalit
     "pentagon": _regular(5),
     "square antiprism": _antiprism(),
 }
-FRACTIONS = {  # of a dimension that a feature gets
+FRACTIONS = {  # dimensions per feature
     "dedicated": "1",
     "tetrahedron": "3/4",
     "triangle": "2/3",
@@ -54,14 +54,16 @@ FRACTIONS = {  # of a dimension that a feature gets
 
 
 def cosines(W: np.ndarray) -> np.ndarray:
-    """w_i . w_j of unit directions, (n, n); 0 where W_i = 0."""
+    """Cosines (n, n) between the columns of W (m, n); 0 where W_i = 0."""
     unit = W / np.maximum(measures.norms(W), measures.TINY)
     return unit.T @ unit
 
 
 def components(W: np.ndarray, represented: np.ndarray, edge: float = EDGE) -> list[np.ndarray]:
-    """The features of every component of the feature graph, largest component first; `represented` (n,) bool: which
-    features are nodes."""
+    """The features of every component of the feature graph, largest component first.
+
+    `represented` (n,) bool: the features that are nodes. `edge`: least |cosine| of an edge.
+    """
     nodes = np.flatnonzero(represented)
     near = np.abs(cosines(W)[np.ix_(nodes, nodes)]) >= edge
     labels = connected_components(near, directed=False)[1]
@@ -70,7 +72,7 @@ def components(W: np.ndarray, represented: np.ndarray, edge: float = EDGE) -> li
 
 
 def recognise(W: np.ndarray, tolerance: float = TOLERANCE) -> str:
-    """The polytope that all columns of W (m, k) form: a name in POLYTOPES, or "other"."""
+    """The polytope that the columns of W (m, k) form: a name in POLYTOPES, or "other"."""
     gram = cosines(W)
     for name, corners in POLYTOPES.items():
         if corners.shape[1] == W.shape[1] and same_up_to_order(gram, cosines(corners), tolerance):
@@ -79,7 +81,7 @@ def recognise(W: np.ndarray, tolerance: float = TOLERANCE) -> str:
 
 
 def same_up_to_order(gram: np.ndarray, goal: np.ndarray, tolerance: float) -> bool:
-    """Whether some order of rows and columns brings `gram` (k, k) within `tolerance` of `goal` everywhere."""
+    """Whether a permutation of rows and columns brings `gram` (k, k) within `tolerance` of `goal` everywhere."""
 
     def extend(order: list[int]) -> bool:
         done = len(order)

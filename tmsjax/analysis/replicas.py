@@ -1,4 +1,4 @@
-"""What the replicas of a cell decide: agreement with theory by their number, success by the signs at init. No jax."""
+"""Effects of replicas: agreement with theory by their number, and success by the signs at init. No jax."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tmsjax.kinds import REPLICA
 
 
 def agreement_by_count(dataset: xr.Dataset, expected: np.ndarray, select: str, counts: Sequence[int]) -> list[float]:
-    """The share of usable cells whose phase is `expected`'s, if only the first K replicas had been trained.
+    """The share of unmasked cells with their `expected` phase, using only the first K replicas, for each K in `counts`.
 
-    `expected`: phases over the spec's axes but replica, in their order. NaN where no cell is usable. Raises ValueError
-    for counts outside 1 to the number of replicas.
+    `expected`: phases over the spec's axes other than replica, in their order. NaN if all cells are masked. Raises
+    ValueError for counts outside 1 to the number of replicas.
     """
     most = dataset.sizes.get(REPLICA, 0)
     if not all(1 <= count <= most for count in counts):
@@ -30,7 +30,10 @@ def agreement_by_count(dataset: xr.Dataset, expected: np.ndarray, select: str, c
 
 
 def opposite_at_init(dataset: xr.Dataset) -> np.ndarray:
-    """Whether w1 w2 < 0 before step 0, shape of the instances; n = 2, m = 1. RunError if W was not recorded then."""
+    """Whether w1 w2 < 0 before step 0, in the shape of the instances, for n = 2, m = 1.
+
+    Raises RunError if W was not recorded at step 0.
+    """
     if "history_W" not in dataset or 0 not in dataset["step"]:
         raise RunError('the signs at init need [record] measures = ["W"] with step 0 among its steps')
     W = dataset["history_W"].sel(step=0).transpose(*dataset["loss"].dims, "hidden", "feature").to_numpy()
@@ -38,7 +41,7 @@ def opposite_at_init(dataset: xr.Dataset) -> np.ndarray:
 
 
 def success(dataset: xr.Dataset) -> np.ndarray:
-    """Whether each model's loss is within 1 % of the best of its cell, shape of the instances."""
+    """Whether each model's loss is within 1 % of the best in its cell, in the shape of the instances."""
     loss = dataset["loss"].where(dataset["status"] == 0)
     best = loss.min(REPLICA) if REPLICA in dataset.dims else loss
     return (loss <= phases.SUCCESS * best).transpose(*dataset["loss"].dims).to_numpy()

@@ -1,7 +1,7 @@
-"""Bench: how fast the engine is, beside other ways to train the same models and beside the machine's own rates.
+"""Bench: how fast the engine is, compared with other ways to train the same models and with the machine's own rates.
 
-suite.py runs every way of competitors.py in a process of its own, in alternating rounds; bound.py measures the machine
-and counts operations; throughput.py measures the engine over sizes and ways to cut a sweep.
+suite.py runs each way of competitors.py in its own process, in alternating rounds. bound.py measures the machine and
+counts operations. throughput.py measures the engine over sweep sizes and over ways to split a sweep.
 """
 
 from tmsjax.bench import throughput

@@ -1,14 +1,14 @@
-"""What the machine could do: its measured rates, and a bound on training's rate from counted operations.
+"""The machine's measured rates, and an upper bound on the training rate from counted operations.
 
-The bound, for n features and m hidden dimensions, an operation being one addition, product, comparison or conversion
-of a float32 or uint32 word:
-- a sample: 10 n m for W x, W^T h, the gradient of h and that of W (2 n m each, the last twice); 11 n for the draw (5:
-  rotate, convert, multiply, subtract, cut off), bias, activation, error, slope (2) and the bias' gradient
-- a step: 15 (n m + n) for Adam, 55 n for the offsets (half of a Threefry-2x32 a word)
-- a step of the exact loss: the equations of its gradient's jaxpr (the compiler merges some that are equal), and Adam
-The 10 n m of models held as arrays are charged at the rate of a large matrix product, everything else at that of an
-elementwise kernel in registers (multiply-adds of floats beside sums and XORs of words), both measured in the same run
-on all cores. Bytes are not charged: a block's state and the shared bits stay in cache throughout a segment of steps.
+An operation is one addition, product, comparison or conversion of a float32 or uint32 word. For n features and m hidden
+dimensions the bound counts:
+- per sample: 10 n m for W x, W^T h and the gradients of h and W (2 n m each, the last twice); 11 n for the draw (5:
+  rotate, convert, multiply, subtract, cut off), bias, activation, error, slope (2) and the gradient of the bias
+- per step: 15 (n m + n) for Adam, 55 n for the offsets (half of a Threefry-2x32 per word)
+- per step of the exact loss: the equations of its gradient's jaxpr (the compiler merges some equal ones), and Adam
+The 10 n m count at the rate of a large matrix product for models held as arrays. Everything else counts at the rate of
+an elementwise kernel in registers (float multiply-adds next to integer sums and XORs). Both rates are measured in the
+same run on all cores. Bytes do not count: a block's state and the shared bits stay in cache during a segment of steps.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tmsjax.spec import Spec
 
 
 def machine_rates() -> dict[str, float]:
-    """Operations/s of this machine, all cores (or one GPU) at work: a large matrix product, an elementwise kernel."""
+    """Measured operations/s on all cores (or one GPU): a large matrix product, an elementwise kernel."""
     cpu = jax.default_backend() == "cpu"
     size = 2048 if cpu else 8192
     square = jnp.ones((size, size))
@@ -39,7 +39,7 @@ def machine_rates() -> dict[str, float]:
 
 
 def _elementwise_rate(floats: int, words: int, elements: int, length: int = 64, repeats: int = 1000) -> float:
-    """Operations/s of independent chains in registers: products and sums of floats, sums and XORs of words."""
+    """Operations/s of independent chains in registers: products and sums of floats, sums and XORs of uint32 words."""
 
     def kernel(carry: tuple) -> tuple:
         def body(_: Any, carry: tuple) -> tuple:
@@ -69,7 +69,7 @@ def _elementwise_rate(floats: int, words: int, elements: int, length: int = 64, 
 
 
 def _fastest(function: Callable[[], Any], tries: int = 5) -> float:
-    """Seconds of the fastest call after the first."""
+    """Seconds of the fastest of `tries` calls, after one warm-up call."""
     function()
     times = []
     for _ in range(tries):
@@ -80,14 +80,14 @@ def _fastest(function: Callable[[], Any], tries: int = 5) -> float:
 
 
 def bound_of(spec: Spec, machine: dict[str, float]) -> dict[str, Any]:
-    """Operations of one model's step, and the rate (samples/s or model-steps/s) if they ran at the machine's rates."""
+    """Operations in one model's step, and the rate (samples/s or model-steps/s) that the machine's rates allow."""
     n, m = spec.model.features, spec.model.hidden
     optimizer = 15 * (n * m + n)
     if spec.train.loss == "exact":
         samples, products, others = 1, 0, optimizer + _equations_of_exact_loss(spec)
     else:
         samples = spec.train.batch
-        a_feature = 11 if spec.model.activation != "linear" else 9  # no activation, no slope of it
+        a_feature = 11 if spec.model.activation != "linear" else 9  # no activation and no slope of one
         products, others = 10 * n * m * samples, a_feature * n * samples + 55 * n + optimizer
     where = "elementwise" if plan(spec, jax.default_backend()).scalars else "matmul"
     seconds = products / machine[where] + others / machine["elementwise"]
@@ -95,7 +95,7 @@ def bound_of(spec: Spec, machine: dict[str, float]) -> dict[str, Any]:
 
 
 def _equations_of_exact_loss(spec: Spec) -> int:
-    """Scalar operations of one gradient of the exact loss."""
+    """Scalar operations in one gradient of the exact loss."""
     row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), instances(spec, range(1)))
     params = train.init(row, spec).params
     params, row = (jax.tree.map(lambda x: split(x, 0) if x.ndim else x, tree) for tree in (params, row))
@@ -103,7 +103,7 @@ def _equations_of_exact_loss(spec: Spec) -> int:
 
 
 def _equations(jaxpr: Any) -> int:
-    """Equations of a jaxpr of scalars, those of inner jaxprs in place of the call, as often as a loop repeats them."""
+    """Number of equations in a scalar jaxpr. An inner jaxpr replaces its call and counts once per loop iteration."""
     total = 0
     for e in jaxpr.eqns:
         parts = [p for p in e.params.values() if hasattr(p, "eqns") or hasattr(p, "jaxpr")]

@@ -1,11 +1,11 @@
-"""Other ways to train the same models, each written by us in the style of its source, for the benchmark.
+"""Other ways to train the same models, written for the benchmark in the style of their sources.
 
-All of them learn what the engine learns: the same models, importances, feature probabilities, init scale, Adam with
-the same learning rates and cosine schedule, and fresh samples with independent activity for every step, sample and
-feature (tests/test_bench.py compares the losses that they reach). Each draws two uniforms a feature, one for
-activity and one for the value, as its source does.
+All learn what the engine learns: the same models, importances, feature probabilities, init scale, Adam with the same
+learning rates and cosine schedule, and fresh samples with independent activity for every step, sample and feature
+(tests/bench/test_bench.py compares the losses that they reach). Like its source, each draws two uniforms per feature,
+one for activity and one for the value.
 
-- TextbookJax: `vmap` of one model's whole training run, a `lax.scan` over steps with a key per instance; the exact
+- TextbookJax: `vmap` of one model's whole training run, a `lax.scan` over steps with a key per instance. Its exact
   loss is the formula of models/expected.py on arrays.
 - TorchMatmul: batched `torch.matmul` over (batch, instances, ...) tensors, as in the public replication that trained
   1,000,000 models (github zroe1/toy-models-of-superposition), without its broadcasting error.
@@ -30,7 +30,7 @@ from tmsjax.spec import Spec
 
 
 class TextbookJax:
-    """One model's training as a pure function, vmapped; on a CPU a thread a core, each with its share of the models."""
+    """One model's training as a pure function, vmapped. On CPU, one thread per core trains a share of the models."""
 
     def __init__(self, spec: Spec):
         table = instances(spec)
@@ -73,7 +73,7 @@ class TextbookJax:
         self.table = jax.tree.map(jnp.asarray, table)
 
     def run(self, steps: int) -> dict[str, np.ndarray]:
-        """Trains from init for `steps`; W (instances, hidden, features) and b (instances, features)."""
+        """Trains from init for `steps` steps. Returns W (instances, hidden, features), b (instances, features)."""
 
         def share(rows: slice) -> Any:
             mine = jax.tree.map(lambda leaf: leaf[rows], self.table)
@@ -86,7 +86,7 @@ class TextbookJax:
 
 
 class _Torch:
-    """What both PyTorch styles share: parameters, Adam, the schedule and the loop over steps."""
+    """Base of both PyTorch styles: parameters, Adam, the schedule and the loop over steps."""
 
     shape: tuple[str, str]  # dimensions of one model's W
 
@@ -103,7 +103,7 @@ class _Torch:
         self.scale = self._tensor(table.init_scale)[:, None, None]
         rates = set(table.learning_rate.tolist())
         if len(rates) > 1:
-            raise ValueError("the PyTorch styles know one learning rate for all models")
+            raise ValueError("the PyTorch styles support only one learning rate for all models")
         self.rate = rates.pop()
         self.activation = {"relu": torch.relu, "linear": lambda v: v}[spec.model.activation]
 
@@ -118,13 +118,13 @@ class _Torch:
         return W.requires_grad_(), b.requires_grad_()
 
     def _samples(self) -> Any:
-        """(batch, instances, features)."""
+        """Fresh samples, shape (batch, instances, features)."""
         shape = (self.spec.train.batch, self.spec.instances, self.spec.model.features)
         active = self.torch.rand(shape, device=self.device) < self.probability
         return active * self.torch.rand(shape, device=self.device)
 
     def run(self, steps: int) -> dict[str, np.ndarray]:
-        """Trains from init for `steps`; W (instances, hidden, features) and b (instances, features)."""
+        """Trains from init for `steps` steps. Returns W (instances, hidden, features), b (instances, features)."""
         W, b = self._parameters()
         optimizer = self.torch.optim.Adam([W, b], lr=self.rate)
         for k in range(steps):
@@ -153,7 +153,7 @@ class TorchMatmul(_Torch):
 
 
 class TorchEinsum(_Torch):
-    """The notebook's two einsums; its loss sums over instances the means over samples."""
+    """The notebook's two einsums; its loss averages over samples and sums over instances."""
 
     shape = ("features", "hidden")
 

@@ -1,8 +1,8 @@
-"""The benchmark suite: the engine beside other ways to train the same models, and beside the machine's own rates.
+"""The benchmark suite: the engine against other ways to train the same models, and against the machine's own rates.
 
-Every way runs in a process of its own. Rounds alternate between the processes, so that a noisy machine is noisy to
-all; a rate is the median over rounds, per sample. Other ways than the engine get at most as many models as
-`most_models` says.
+Each way runs in its own process. Rounds alternate between the processes, so that machine noise affects all of them
+alike. A rate is the median over rounds, in samples/s or, for the exact loss, in model-steps/s. Ways other than the
+engine may train fewer models (`most_models`).
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ from tmsjax.runs import provenance
 from tmsjax.spec import Spec, load_spec
 
 ENGINE, SHARED = "engine", "engine, shared stream"
-FLOATS = 2**24  # batch x models x features of one tensor: 67 MB; a step holds a few dozen and takes a second or two
-SAME_LOSS = 0.1  # largest relative difference of the mean loss after the check's training
+FLOATS = 2**24  # most batch x models x features in a tensor: 67 MB; a step holds a few dozen and takes 1 to 2 s
+SAME_LOSS = 0.1  # largest relative difference in mean loss after the check's training
 
 
 @dataclass(frozen=True)
 class Workload:
+    """Models to train in the benchmark: their sizes, number, batch, loss and activation."""
+
     features: int
     hidden: int
     instances: int
@@ -53,7 +55,7 @@ class Workload:
         return f"({self.features},{self.hidden}){linear} x {self.instances:,}, {kind}"
 
     def spec(self, instances: int | None = None, streams: str = "independent", **changes: Any) -> Spec:
-        """Models that differ in feature probability, importances that fall from feature to feature."""
+        """A sweep over feature probability of models whose importances fall from feature to feature."""
         training = {"steps": 10**6, "batch": self.batch, "learning_rate": 1e-2, "schedule": "cosine"}
         training |= {"loss": self.loss, "streams": streams} | changes
         return load_spec(
@@ -90,7 +92,7 @@ QUICK = (Workload(2, 1, 20_000),)
 
 
 class Engine:
-    """This package, going on from where the last call stopped."""
+    """This package; each `run` continues where the last one stopped."""
 
     def __init__(self, spec: Spec):
         self.ensemble = Ensemble(spec)
@@ -113,19 +115,19 @@ WAYS: dict[str, Callable[[Spec], Any]] = {
 
 
 def ways(workload: Workload) -> list[str]:
-    """Who can run it: streams and PyTorch know sampled losses only."""
+    """The ways that can run a workload; shared streams and PyTorch need a sampled loss."""
     return [ENGINE, "JAX vmap"] if workload.loss == "exact" else list(WAYS)
 
 
 def most_models(way: str, workload: Workload) -> int:
-    """The workload's models; for others than the engine as many as keep a batch's samples within FLOATS floats."""
+    """How many models a way trains: all for the engine, else as many as keep a batch within FLOATS floats."""
     if way in (ENGINE, SHARED):
         return workload.instances
     return min(workload.instances, max(1, FLOATS // (workload.batch * workload.features)))
 
 
 class Process:
-    """One way in a process of its own."""
+    """One way in its own process."""
 
     def __init__(self, way: str, workload: Workload):
         self.way = way
@@ -139,17 +141,17 @@ class Process:
         self.pool.shutdown()
 
 
-_held: dict[str, Any] = {}  # a process's way and its number of steps a round
+_held: dict[str, Any] = {}  # per process: its trainer and its steps per round
 
 
 def _load(way: str) -> None:
-    """In the process: imports what it needs, at the same time as the others."""
+    """Runs in the process: imports what the way needs, concurrently with the other processes."""
     if way.startswith("PyTorch") and _has_torch():
         import torch  # noqa: F401
 
 
 def _begin(way: str, workload: Workload, models: int, seconds: float) -> dict:
-    """In the process: builds and compiles, finds the number of steps that take about `seconds`."""
+    """Runs in the process: checks, builds and compiles the way; finds how many steps take about `seconds`."""
     if way.startswith("PyTorch") and not _has_torch():
         return {"missing": "PyTorch is not installed (extra `bench`)"}
     streams = "shared" if way == SHARED else "independent"
@@ -170,7 +172,7 @@ def _begin(way: str, workload: Workload, models: int, seconds: float) -> dict:
 
 
 def _round() -> float:
-    """In the process: steps/s of one round."""
+    """Runs in the process: the steps/s of one round."""
     return _held["steps"] / _seconds(_held["trainer"], _held["steps"])
 
 
@@ -190,7 +192,7 @@ def _check_spec(workload: Workload, streams: str) -> Spec:
 
 
 def _loss_after_training(trainer: Any, workload: Workload) -> float:
-    """The mean loss on samples common to all ways, after a short training of a few models. In float64 numpy."""
+    """The mean loss of a few models after a short training, on the same samples for all ways; in float64 numpy."""
     spec = _check_spec(workload, "independent")
     params = trainer.run(spec.train.steps)
     rng = np.random.default_rng(0)
@@ -203,7 +205,7 @@ def _loss_after_training(trainer: Any, workload: Workload) -> float:
 
 
 def run_workload(workload: Workload, rounds: int, seconds: float, machine: dict, say: Callable[[str], None]) -> dict:
-    """One row of the table. Raises RunFailed if a way does not learn what the engine learns."""
+    """Measures one workload, a row of the table. Raises RunFailed if a way does not learn what the engine learns."""
     processes = [Process(way, workload) for way in ways(workload)]
     try:
         list(map(Future.result, [process.pool.submit(_load, process.way) for process in processes]))
@@ -226,7 +228,7 @@ def run_workload(workload: Workload, rounds: int, seconds: float, machine: dict,
         row = rows[way]
         row["rates"] = [r * samples * row["models"] for r in steps_per_second]
         row["rate"] = statistics.median(row["rates"])
-    bound = bound_of(workload.spec(2), machine)  # of one model: their number does not matter
+    bound = bound_of(workload.spec(2), machine)  # per model, whatever their number
     ratios = {way: rows[ENGINE]["rate"] / rows[way]["rate"] for way in rates if way != ENGINE}
     result = {
         "workload": workload.name,
@@ -242,17 +244,17 @@ def run_workload(workload: Workload, rounds: int, seconds: float, machine: dict,
 
 
 def check_same(workload: Workload, rows: dict[str, dict]) -> None:
-    """Raises RunFailed unless all ways reached the engine's loss in their check."""
+    """Raises RunFailed unless every way reached the engine's loss in its check."""
     ours = rows[ENGINE]["check_loss"]
     for way, row in rows.items():
         if "missing" not in row and not abs(row["check_loss"] / ours - 1) <= SAME_LOSS:
             raise RunFailed(
-                f"{workload.name}: {way} learns something else: loss {row['check_loss']:.4g}, ours {ours:.4g}"
+                f"{workload.name}: {way} learns something else: loss {row['check_loss']:.4g}, engine's {ours:.4g}"
             )
 
 
 def lines_of(result: dict) -> list[str]:
-    """A workload's rows as text."""
+    """A workload's result as lines of text."""
     lines = [f"\n{result['workload']}   ({result['unit']})"]
     for way, row in result["ways"].items():
         if "missing" in row:
@@ -269,7 +271,7 @@ def lines_of(result: dict) -> list[str]:
 
 
 def table(result: dict) -> str:
-    """The suite's result in Markdown: the engine's rate, its ratio to the others', the share of the bound."""
+    """The suite's result in Markdown: the engine's rate, its ratio to each other way, its share of the bound."""
     others = [way for way in WAYS if way != ENGINE]
     head = ["models", "engine", *others, "of the bound", "memory", "first call"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -289,8 +291,11 @@ def table(result: dict) -> str:
 
 
 def startup(tries: int = 5) -> dict[str, float]:
-    """Seconds, medians of fresh processes: `tmsjax --help`; importing jax; importing tmsjax beyond that; building
-    and running one step of a (2, 1) sweep with an empty and with a filled compilation cache."""
+    """Start-up times in seconds, in fresh processes.
+
+    Medians of `tries`: `tmsjax --help`, importing jax, importing tmsjax after jax. Once each: building a (2, 1) sweep
+    and running one step, with an empty and with a filled compilation cache.
+    """
     timed = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
 
     def imported(modules: str) -> float:
@@ -330,9 +335,9 @@ def _python(*arguments: str, **environment: str) -> str:
 
 
 def run_suite(quick: bool, rounds: int, say: Callable[[str], None]) -> dict:
-    """The whole suite; what `tmsjax bench` prints and writes."""
+    """Runs the whole suite: prints lines by `say` and returns what `tmsjax bench` writes."""
     began = time.monotonic()
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # processes share a GPU
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # because processes share a GPU
     say(f"device: {device_line(jax.devices())}")
     machine = machine_rates()
     say(f"operations/s: matrix product {machine['matmul']:.2e}, elementwise {machine['elementwise']:.2e}")
@@ -355,6 +360,6 @@ def run_suite(quick: bool, rounds: int, say: Callable[[str], None]) -> dict:
         "startup": starting,
         "workloads": results,
     }
-    say(f"\nthe engine's rate, and its ratio to that of the others (medians of {rounds} rounds)\n\n{table(result)}")
+    say(f"\nrate of the engine, and its ratio to each other way's (medians of {rounds} rounds)\n\n{table(result)}")
     say(f"{result['seconds']:.0f} s")
     return result

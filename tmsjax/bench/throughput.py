@@ -1,4 +1,4 @@
-"""The engine alone: its rate over sizes of a sweep, and over ways to cut one (the only search for block sizes)."""
+"""The engine's rate over sweep sizes, and over ways to split a sweep (the only search for block sizes)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import xarray as xr
 from tmsjax.engine import Ensemble, Plan, plan
 from tmsjax.spec import Engine, Spec
 
-SEGMENT = 0.4  # seconds of one timing
+SEGMENT = 0.4  # seconds per timing
 ROUNDS = 3
 INSTANCES = (100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 4_000_000)
 BATCHES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
 def rate(spec: Spec, cut: Plan | None = None, seconds: float = SEGMENT, rounds: int = ROUNDS) -> float:
-    """Samples/s (model-steps/s with the exact loss): the median over rounds of about `seconds` each."""
+    """Samples/s (model-steps/s with the exact loss): the median of `rounds` timings of about `seconds` each."""
     ensemble = Ensemble(spec, cut=cut)
     states, step, segment, spent = ensemble.init(), 0, 1, 0.0
     timed: list[float] = []
@@ -38,7 +38,7 @@ def rate(spec: Spec, cut: Plan | None = None, seconds: float = SEGMENT, rounds: 
 
 
 def curve(spec_of: Callable[[int, int], Spec], say: Callable[[str], None]) -> xr.Dataset:
-    """Rates over numbers of models at batch 64, and over batches at 10,000 models. `spec_of`: (models, batch)."""
+    """Rates over the number of models at batch 64, and over batch at 10,000 models. `spec_of` takes (models, batch)."""
 
     def along(cases: Iterable[tuple[int, int]]) -> list[float]:
         rates = []
@@ -58,7 +58,7 @@ def curve(spec_of: Callable[[int, int], Spec], say: Callable[[str], None]) -> xr
 
 
 def cuts(spec: Spec, platform: str) -> list[Plan]:
-    """Plans to try: the rule's first, then blocks and microbatches around the rule's."""
+    """Plans to try: first the rule's, then blocks and microbatches around it."""
     rule = plan(replace(spec, engine=Engine()), platform)
     blocks = sorted({max(1, min(spec.instances, round(rule.block * factor))) for factor in (0.25, 0.5, 1, 2, 4)})
     engines = [Engine(block=block) for block in blocks]
@@ -70,7 +70,7 @@ def cuts(spec: Spec, platform: str) -> list[Plan]:
 
 
 def tune(spec: Spec, say: Callable[[str], None]) -> Plan:
-    """The fastest of `cuts` on this machine, each measured and printed; the rule's comes first."""
+    """The fastest of `cuts` on this machine. Measures and prints each, the rule's first."""
     platform = jax.default_backend()
     tried = cuts(spec, platform)
     rule, rates = tried[0], {}

@@ -1,8 +1,8 @@
-"""Engine: many instances at once.
+"""Engine: trains many instances at once.
 
-The one vmap over instances and jit stand in ensemble.py, how the work is cut in plan.py, one instance's state, init and
-step in train.py. Random bits are counted from each instance's identity (threefry.py), so that no instance depends on
-another. machine.py tells what the machine has. Knows kinds, spec and models.
+ensemble.py holds the only vmap over instances and its jit; plan.py splits the work; train.py defines the state, init
+and step of one instance. Random bits come from counters keyed by an instance's identity (threefry.py), so no instance
+depends on another. machine.py describes the hardware. Imports kinds, spec and models.
 """
 
 from tmsjax.engine import threefry, train

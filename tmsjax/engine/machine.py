@@ -1,4 +1,4 @@
-"""The machine: its devices in words, its cores, its memory."""
+"""Facts about the machine: devices, cores, memory."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def device_line(devices: Sequence[Any]) -> str:
-    """The devices in words: "cpu, 2 cores of AMD EPYC, jax 0.10.2"."""
+    """One-line description of the devices, such as "cpu, 2 cores of AMD EPYC, jax 0.10.2"."""
     import jax
 
     if devices[0].platform == "cpu":
@@ -30,7 +30,7 @@ def _cpu_name() -> str:
 
 
 def processor_features() -> str:
-    """What the processor can do: its instruction sets, as Linux tells them; else its name."""
+    """The processor's instruction sets as Linux lists them, else its name."""
     return _of_processor("flags") or _of_processor("Features") or platform.processor()
 
 
@@ -43,7 +43,7 @@ def _of_processor(what: str) -> str | None:
 
 
 def peak_memory() -> int:
-    """Peak resident memory of this process, bytes."""
+    """Peak resident memory of this process in bytes."""
     try:
         return _kilobytes("/proc/self/status", "VmHWM")
     except (OSError, StopIteration):
@@ -52,13 +52,16 @@ def peak_memory() -> int:
 
 
 def forget_peak_memory() -> None:
-    """Lets `peak_memory` begin anew, where the system can (Linux)."""
+    """Resets the peak that `peak_memory` reports, if the system supports it (Linux)."""
     with suppress(OSError), open("/proc/self/clear_refs", "w") as file:
         file.write("5")
 
 
 def available_memory() -> int | None:
-    """Bytes of main memory that this process may still take: what the system has, or its control group allows."""
+    """Bytes of main memory that this process may still allocate; None if unknown.
+
+    The minimum of the system's free memory, the rest of the control group's limit and the rest of RLIMIT_AS.
+    """
     limits = []
     with suppress(OSError, StopIteration):
         limits.append(_kilobytes("/proc/meminfo", "MemAvailable"))
@@ -75,7 +78,7 @@ def available_memory() -> int | None:
 
 
 def _cached(group: str) -> int:
-    """Bytes of files that a control group holds in memory and would give up."""
+    """Bytes of cached files that a control group can reclaim."""
     with suppress(OSError), open(f"{group}/memory.stat") as file:
         lines = dict(line.split() for line in file)
         return int(lines.get("total_inactive_file", lines.get("inactive_file", 0)))
@@ -88,6 +91,6 @@ def _number(path: str) -> int:
 
 
 def _kilobytes(path: str, key: str) -> int:
-    """The value beside `key`, given in kB, in bytes."""
+    """The value of `key` in bytes, from a file that gives it in kB."""
     with open(path) as file:
         return next(1024 * int(line.split()[1]) for line in file if line.startswith(key))

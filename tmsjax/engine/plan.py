@@ -1,4 +1,4 @@
-"""The plan: how the work of a sweep is cut, a pure function of spec and platform."""
+"""The plan: how to split a sweep into blocks and microbatches, a pure function of spec and platform."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from tmsjax.models import elementwise_model, model
 from tmsjax.spec import Spec
 
-# Most weights (n m of tied models) that are held as scalars. Beyond it compile time grows (10 s at 200 on CPU) and
-# matrix products win.
+# Largest number of weights (n m for tied models) to hold as separate scalars. Beyond it, compile time grows (10 s at
+# 200 weights on CPU) and matrix products are faster.
 SCALAR_LIMIT = {"cpu": 128}
 SCALAR_LIMIT_ELSEWHERE = 16
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How the work is cut, a pure function of spec and platform; recorded with a run, since bits depend on it.
+    """How to split the work. Recorded with a run, because the bits of its results depend on it.
 
-    scalars:    parameters as separate [block] vectors (small models) instead of arrays (batched matmuls)
-    block:      instances in a block
-    blocks:     number of blocks that the sweep fills
-    microbatch: samples in one kernel
-    unroll:     samples written out in the kernel's body, which runs microbatch / unroll times
+    scalars:    whether parameters are separate [block] vectors (small models) or arrays (batched matmuls)
+    block:      instances per block
+    blocks:     number of blocks in the sweep
+    microbatch: samples per kernel
+    unroll:     samples unrolled in the kernel's body, which runs microbatch / unroll times
     """
 
     scalars: bool
@@ -32,13 +32,16 @@ class Plan:
     unroll: int = 1
 
     def rows(self, part: range, instances: int) -> range:
-        """The instances in the blocks of `part`."""
+        """The instances in the blocks `part` of a sweep of `instances` instances."""
         return range(part.start * self.block, min(part.stop * self.block, instances))
 
 
 def plan(spec: Spec, platform: str) -> Plan:
-    """The rule. CPU: blocks whose state stays in cache, as many as 16 if that leaves each enough work to cover
-    its fixed costs, a power of two. GPU, TPU: as few as memory allows."""
+    """The plan for `spec` on `platform`; block and microbatch sizes in `spec.engine` take precedence.
+
+    CPU: blocks whose state stays in cache. Their number is a multiple of the largest power of two, up to 16, that
+    leaves each block enough work to cover its fixed costs. GPU, TPU: as few blocks as memory allows.
+    """
     n, m, batch = spec.model.features, spec.model.hidden, spec.train.batch
     cpu = platform == "cpu"
     limit = SCALAR_LIMIT.get(platform, SCALAR_LIMIT_ELSEWHERE)
@@ -47,10 +50,10 @@ def plan(spec: Spec, platform: str) -> Plan:
     microbatch, unroll = batch, 1
     if scalars and cpu:
         largest, enough = 2**16 // (n * m), 2**16 // batch
-    elif scalars:  # SIMD lanes are instances there, on CPU they are samples
+    elif scalars:  # GPU, TPU: SIMD lanes hold instances; on CPU they hold samples
         largest, enough = 2**20, 2**20
         microbatch = unroll = math.gcd(batch, 16 if n * m <= 4 else 8)
-    else:  # activations of a block: 4 MB, 1 GB
+    else:  # activations of a block: 4 MB on CPU, 1 GB elsewhere
         largest = enough = max(1, (2**20 if cpu else 2**28) // (batch * n))
     fewest = 2 if cpu else 1  # blocks
     while cpu and fewest < 16 and spec.instances >= 2 * fewest * enough:

@@ -1,8 +1,8 @@
-"""Counter-based random bits: Threefry-2x32 with 20 rounds, from identities instead of positions.
+"""Counter-based random bits: Threefry-2x32 with 20 rounds, keyed by identity instead of position.
 
-What an instance draws depends on the seed, the purpose, the step and its own identity only, so that no other
-instance can change it (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). Same bits as
-`jax.extend.random.threefry_2x32`; written out because jax's own lowers to a loop that XLA cannot fuse on CPU.
+An instance's bits depend only on the seed, the purpose, the step and its own identity, so no other instance can
+change them (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). The bits equal those of
+`jax.extend.random.threefry_2x32`; reimplemented because jax's version lowers to a loop that XLA cannot fuse on CPU.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PARITY = np.uint32(0x1BD11BDA)
 
 
 def threefry(key: Pair, counter: Pair) -> Pair:
-    """64 random bits, as two uint32, for each broadcast element of (key, counter)."""
+    """64 random bits, as two uint32, for each element of the broadcast key and counter."""
     keys = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
     x, y = counter[0] + keys[0], counter[1] + keys[1]
     for group in range(5):
@@ -36,32 +36,32 @@ def threefry(key: Pair, counter: Pair) -> Pair:
 
 
 def purpose_key(seed: int, purpose: int, step: Any) -> Pair:
-    """The key of all draws for one purpose at one step. `step` may be traced (int32)."""
+    """The key for all draws of one purpose at one step. `step` may be traced (int32)."""
     root = jnp.uint32(seed & 0xFFFFFFFF), jnp.uint32(seed >> 32)
     return threefry(root, (jnp.uint32(purpose), jnp.asarray(step).astype(jnp.uint32)))
 
 
 def shared_bits(key: Pair, samples: int, columns: int) -> jax.Array:
-    """uint32 bits (samples, columns), drawn by position: the same for every instance."""
+    """uint32 bits (samples, columns), drawn by position and therefore equal for every instance."""
     return jnp.concatenate(_pairs_of_columns(key, samples, columns, axis=1), axis=1)[:, :columns]
 
 
 def shared_columns(key: Pair, samples: int, columns: int) -> tuple:
-    """The columns of `shared_bits`, each a vector (samples,)."""
+    """The columns of `shared_bits` as separate vectors (samples,)."""
     return tuple(jnp.concatenate(_pairs_of_columns(key, samples, columns, axis=0)))[:columns]
 
 
 def _pairs_of_columns(key: Pair, samples: int, columns: int, axis: int) -> Pair:
-    """The first and the second half of the columns, which stand along `axis`."""
+    """The first and the second half of the columns, which lie along `axis`."""
     pair = jnp.arange((columns + 1) // 2, dtype=jnp.uint32)
     sample = jnp.arange(samples, dtype=jnp.uint32)
     return _looped(key, (jnp.expand_dims(pair, 1 - axis), jnp.expand_dims(sample, axis)))
 
 
 def own_bits(key: Pair, identity: Any, count: int) -> Any:
-    """`count` uint32 words that only this `identity` (two uint32 words) draws.
+    """`count` uint32 words that belong to one `identity` (two uint32 words).
 
-    An identity held as scalars (an object array, see scalars.py) gives words held as scalars.
+    If the identity is held as scalars (an object array, see models/scalars.py), so are the words.
     """
     pairs = (count + 1) // 2
     if isinstance(identity, np.ndarray) and identity.dtype == object:
@@ -76,13 +76,13 @@ def own_bits(key: Pair, identity: Any, count: int) -> Any:
 
 
 def _looped(key: Pair, counter: Pair) -> Pair:
-    """`threefry` as jax lowers it on CPU, a loop: XLA would fuse the written-out rounds into every use of the bits
+    """`threefry` as jax lowers it on CPU, as a loop. XLA would fuse the unrolled rounds into every use of the bits
     and repeat them for each instance and sample (measured: 80 times slower at n = 20, m = 5)."""
     shape = jnp.broadcast_shapes(*(jnp.shape(word) for word in (*key, *counter)))
     return tuple(threefry2x32_p.bind(*(jnp.broadcast_to(word, shape) for word in (*key, *counter))))
 
 
 def normal(bits: jax.Array) -> jax.Array:
-    """Standard normal values, float32, from uint32 bits: the quantile of the middle of one of 2**23 cells."""
+    """Standard normal float32 values from uint32 bits: quantiles of the midpoints of 2**23 equal cells of [0, 1]."""
     uniform = ((bits >> 9).astype(jnp.float32) + 0.5) * np.float32(2.0**-23)
     return np.float32(np.sqrt(2)) * jax.lax.erf_inv(2 * uniform - 1)

@@ -1,4 +1,4 @@
-"""Training of one instance: state, init, step. Vmapped over instances in ensemble.py only."""
+"""Training of one instance: state, init and step. Only ensemble.py vmaps them over instances."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVALUATION_CHUNK = 2**10
 
 
 class Cut(Protocol):
-    """How a batch is cut (see engine/plan.py)."""
+    """How to split a batch (see engine/plan.py)."""
 
     @property
     def microbatch(self) -> int: ...
@@ -31,15 +31,15 @@ class Cut(Protocol):
 
 @struct.dataclass
 class TrainState:
-    """One instance's state. Leaves without an instance axis (step, optimizer's counts) are shared by all."""
+    """State of one instance. All instances share the leaves without an instance axis (step, optimizer counts)."""
 
     step: Any  # () int32, steps done
     params: Any  # {name: array}, see kinds.Family.parameters
-    opt_state: Any  # of optax
+    opt_state: Any  # optax state
 
 
 def optimizer(train: Train, instance: Instance) -> optax.GradientTransformation:
-    """Optax's optimizer with this instance's learning rate and weight decay."""
+    """The optax optimizer with this instance's learning rate and weight decay."""
     factor = SCHEDULES[train.schedule].factor(train.steps)
 
     def rate(count: Any) -> Any:
@@ -49,7 +49,7 @@ def optimizer(train: Train, instance: Instance) -> optax.GradientTransformation:
 
 
 def init(instance: Instance, spec: Spec) -> TrainState:
-    """The state before step 0, from the seed and the instance's identity."""
+    """The state before step 0. Random numbers depend only on the seed and the instance's identity."""
     shapes = model.shapes(spec.model)
     sizes = [int(np.prod(shape)) for shape in shapes.values()]
     key = threefry.purpose_key(spec.seed, threefry.INIT, 0)
@@ -63,10 +63,10 @@ def init(instance: Instance, spec: Spec) -> TrainState:
 
 
 def _stratified(W: jax.Array, instance: Instance) -> jax.Array:
-    """W (1, n) with the signs of features 2, 3, ... relative to the first given by the bits of the replica's number.
+    """W (1, n) with the signs of features 2, 3, ... relative to the first set by the bits of the replica's number.
 
-    A bit of 0 is the opposite sign. From the second bit on they are flipped by random bits of the cell, so that few
-    replicas of many features favour no sign. 2^(n - 1) consecutive replicas of a cell go through every pattern once.
+    A 0 bit gives the opposite sign. Random bits of the cell flip all bits but the first, so that a few replicas of many
+    features favour no sign. Any 2^(n - 1) consecutive replicas of a cell cover every pattern once.
     """
     code = instance.replica ^ (instance.cell[0] & ~np.uint32(1))
     features = min(W.shape[1] - 1, 32)
@@ -78,7 +78,7 @@ def _stratified(W: jax.Array, instance: Instance) -> jax.Array:
 def stream(step: Any, spec: Spec, scalars: bool = False) -> Any:
     """The bits that all instances share at `step`: (batch, columns) uint32, or Scalars of (batch,) columns.
 
-    Drawn anew at every step, or with streams = "sobol" the same net at every step.
+    New bits at every step; with streams = "sobol", the same net at every step.
     """
     if spec.train.streams == "sobol":
         points = sampling.sobol(spec.train.batch, sampling.columns(spec.data, spec.model.features))
@@ -96,11 +96,11 @@ def _words(key: threefry.Pair, samples: int, spec: Spec, scalars: bool) -> Any:
 
 
 def offset(step: Any, instance: Instance, spec: Spec) -> Any:
-    """What moves the shared bits for this instance, (columns,) uint32 words, held as the instance is held.
+    """Random offset that decorrelates this instance's samples from the shared stream: (columns,) uint32 words.
 
-    Added modulo 2^32 (Cranley-Patterson rotation): samples of one instance stay independent and uniform, and those
-    of any two instances become independent of each other. Shared streams add 0. Points of a Sobol' net are XORed
-    with it instead: each sample is uniform, but those of one batch are not independent of each other.
+    Held as scalars if the instance is. Added modulo 2^32 (Cranley-Patterson rotation): samples of one instance stay
+    independent and uniform, and samples of any two instances are independent of each other. Shared streams add 0.
+    Sobol' streams XOR their points with it instead: each sample is uniform, but samples of one batch are dependent.
     """
     if spec.train.streams == "shared":
         nothing = jnp.zeros(sampling.columns(spec.data, spec.model.features), jnp.uint32)
@@ -116,7 +116,10 @@ def _own(key: threefry.Pair, identity: Any, spec: Spec) -> Any:
 
 
 def gradient(params: Any, instance: Instance, bits: jax.Array, shift: Any, spec: Spec, cut: Cut) -> Any:
-    """The gradient of the loss at `params`, for a step's `stream` (read in chunks of `cut.microbatch`) and `offset`."""
+    """The gradient of the loss at `params`, on samples from a step's `stream` (`bits`) and `offset` (`shift`).
+
+    Reads the stream in chunks of `cut.microbatch` samples.
+    """
     if spec.train.loss == "exact":
         return jax.grad(loss.exact)(params, instance, spec)
     batch = spec.train.batch
@@ -134,17 +137,17 @@ def gradient(params: Any, instance: Instance, bits: jax.Array, shift: Any, spec:
 
 
 def step(state: TrainState, instance: Instance, bits: jax.Array, shift: Any, spec: Spec, cut: Cut) -> TrainState:
-    """One optimizer step, on the samples of `stream(state.step)` and `offset(state.step)`."""
+    """One optimizer step on samples from `stream(state.step)` (`bits`) and `offset(state.step)` (`shift`)."""
     grads = gradient(state.params, instance, bits, shift, spec, cut)
     updates, opt_state = optimizer(spec.train, instance).update(grads, state.opt_state, state.params)
     return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
 
 
 def noise_free_loss(params: Any, instance: Instance, spec: Spec, chunk: int = EVALUATION_CHUNK) -> Any:
-    """The exact loss where there is one, else the mean over an evaluation batch of 65,536 samples, without penalty.
+    """The exact loss if one is known, else the mean over an evaluation batch of 65,536 samples, without penalty.
 
-    The batch is drawn from the seed and rotated by the cell's identity: all replicas of a cell meet the same samples.
-    `chunk`: how many of them are held at once, a divisor of EVALUATION_CHUNK.
+    The batch depends on the seed and the cell's identity, so all replicas of a cell share it. `chunk`: samples held at
+    once, a divisor of EVALUATION_CHUNK.
     """
     if spec.exact_loss is not None:
         return loss.exact(params, instance, spec)

@@ -1,7 +1,7 @@
-"""Spec: what a sweep is. TOML, or a dict, to frozen dataclasses that are checked as a whole; back to TOML; their hash.
+"""Spec: what a sweep is. Parses TOML or a dict into frozen dataclasses, checks them, hashes them, writes them back.
 
-Quantities are numbers over axes and features (quantity.py), tables and keys are dataclass fields (tables.py), and the
-loader reports every mistake at once. No jax. Knows the kinds, whose names a spec uses.
+A quantity is a number that may vary over axes and features (quantity.py). Tables are dataclasses and their keys fields
+(tables.py). The loader reports every mistake at once. Imports kinds, for the names that a spec may use, and no jax.
 """
 
 from tmsjax.errors import SpecError

@@ -1,4 +1,4 @@
-"""The [axes] table of a spec: names and values of the dimensions that a sweep spans."""
+"""Reads the [axes] table of a spec: names and coordinates of the dimensions that a sweep spans."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tmsjax.spec.tables import LONGEST_AXIS, XAVIER
 
 FORMS = "{ log = [a, b], count = k }, { linear = [a, b], count = k }, { values = [...] } or { count = k }"
 KEYS = ({"log", "count"}, {"linear", "count"}, {"values"}, {"count"})
-# dimensions and variables of results, of maps and of measures
+# dimensions and variables of results, maps and measures, which an axis must not shadow
 OTHER_NAMES = ("feature", "hidden", "instance", "step", "b", "status", "phase", "success", "failed", "gradient")
 RESERVED = frozenset({XAVIER, *OTHER_NAMES, "second_loss", "class"})
 
 
 def read_axes(raw: Any, report: Report) -> dict[str, Axis]:
-    """The axes that can be read; what cannot goes to `report`."""
+    """The valid axes by name; problems go to `report`."""
     if not isinstance(raw, dict):
         report("axes", f"needs a table of axes, not {shown(raw)}")
         return {}
@@ -55,7 +55,7 @@ def _values(body: Any, path: str, report: Report) -> tuple | None:
 
 
 def _spaced(kind: str, body: dict, path: str, report: Report) -> tuple | None:
-    """`count` values from end to end, both included."""
+    """`count` values between two ends, both included."""
     ends, count = body[kind], body["count"]
     ok = isinstance(ends, list) and len(ends) == 2 and all(map(_is_finite, ends))
     if not ok or (kind == "log" and min(ends) <= 0):
@@ -73,9 +73,9 @@ def _listed(values: Any, path: str, report: Report) -> tuple | None:
     if not isinstance(values, list) or not values:
         report(path, f"needs a list of at least one value, not {shown(values)}")
     elif not (all(map(_is_finite, values)) or all(isinstance(v, str) and v.isprintable() for v in values)):
-        report(path, f"needs finite numbers only or names only, not {shown(values)}")
+        report(path, f"needs only finite numbers or only names, not {shown(values)}")
     elif len({v if isinstance(v, str) else float(v) for v in values}) < len(values):
-        report(path, f"a value stands there twice: {shown(values)}")
+        report(path, f"contains a value twice: {shown(values)}")
     else:
         return tuple(v if isinstance(v, str) else float(v) for v in values)
     return None

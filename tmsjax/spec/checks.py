@@ -1,4 +1,4 @@
-"""Rules of a spec that need more than one key. A key that could not be read is None here, and told already."""
+"""Checks that involve more than one key of a spec. A key that could not be read is None and was reported before."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from tmsjax.spec.quantity import Curve, Report, Select, axes_used, shown
 from tmsjax.spec.tables import MOST_WEIGHTS, TABLES, Spec, declared_options
 
 KNOWN_EXACT = (
-    "linear models; ReLU models with uniform values and few features (3, or 4 of 'groups' and 'exclusive', any number "
-    "of 'one-hot')"
+    "linear models; ReLU models with uniform values and at most 3 features (4 with 'groups' or 'exclusive', any number "
+    "with 'one-hot')"
 )
 
 
 def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
-    """All rules. `sound`: whether every key could be read and is in range; `stored`: whether the spec is that of a run,
-    which may name what is not known here, and need only be opened."""
+    """Runs all checks; problems go to `report`.
+
+    `sound`: whether every single key was read and is in range. `stored`: whether the spec belongs to a stored run,
+    which may use unregistered names and only needs to open.
+    """
     _check_axes(spec, report)
     weights = spec.instances * (spec.model.features or 0) * (spec.model.hidden or 0)
     if weights > MOST_WEIGHTS:
@@ -50,11 +53,11 @@ def _check_axes(spec: Spec, report: Report) -> None:
     if any(map(_unread, quantities)):
         return
     for name in sorted(spec.axis.keys() - used - {REPLICA}):
-        report(f"axes.{name}", "no quantity names this axis; use it, or drop it (repeats go by 'replica')")
+        report(f"axes.{name}", "no quantity names this axis; use it or drop it (for repeats, use 'replica')")
 
 
 def _quantities(spec: Spec) -> Iterator[tuple[str, str, Any, Mapping]]:
-    """(path, name for `spec.evaluate`, quantity, rule) of all; the rule of an unknown entry's option is empty."""
+    """(path, name for `spec.evaluate`, quantity, rule) of each quantity; an unregistered entry's rule is empty."""
     for table, cls in TABLES.items():
         part = getattr(spec, table)
         for f in fields(cls):
@@ -83,16 +86,16 @@ def _check_train(spec: Spec, report: Report) -> None:
 
 
 def _check_sobol(spec: Spec, report: Report) -> None:
-    """A batch is a net; with more columns than a quarter of its points, columns repeat each other's activity."""
+    """A batch is one Sobol' net. If its columns exceed a quarter of its points, some repeat the activity of others."""
     if spec.data.masks_per_batch:
-        report("data.masks_per_batch", "needs streams 'independent' or 'shared': a net has no masks to repeat")
+        report("data.masks_per_batch", "needs streams = 'independent' or 'shared'; 'sobol' supports no masks")
     activity, batch = ACTIVITIES.get(spec.data.activity), spec.train.batch
     if batch & (batch - 1):
-        report("train.batch", f"is {batch}; streams = 'sobol' needs a power of two")
+        report("train.batch", f"streams = 'sobol' needs a power of two, not {batch}")
     elif activity is not None and None not in dict(spec.data.options).values() and spec.drawn.misfit() is None:
         columns = spec.model.features + (0 if activity.own else spec.drawn.columns())
         if columns > max(2, batch // 4):
-            report("train.streams", f"'sobol' needs a batch of at least 4 x {columns} features; it is {batch}")
+            report("train.streams", f"'sobol' needs a batch of at least 4 x {columns} (columns of bits), not {batch}")
 
 
 def _check_batches(spec: Spec, report: Report) -> None:
@@ -104,7 +107,7 @@ def _check_batches(spec: Spec, report: Report) -> None:
     if spec.engine.microbatch and train.batch and train.batch % spec.engine.microbatch:
         report("engine.microbatch", f"needs a divisor of train.batch = {train.batch}")
     if spec.record.steps and train.steps and max(spec.record.steps) > train.steps:
-        report("record.steps", f"step {max(spec.record.steps)} lies beyond train.steps = {train.steps}")
+        report("record.steps", f"step {max(spec.record.steps)} is beyond train.steps = {train.steps}")
 
 
 def _check_signs(spec: Spec, report: Report) -> None:
@@ -119,12 +122,12 @@ def _check_signs(spec: Spec, report: Report) -> None:
 
 
 def _check_features(spec: Spec, report: Report) -> None:
-    """Rules that need the number of features."""
+    """Checks that need the number of features."""
     for path, name, value, rule in _quantities(spec):
         if rule and not _unread(value):
             _check_quantity(spec, path, name, rule, report)
     if spec.study.feature is not None and spec.study.feature >= spec.model.features:
-        report("study.feature", f"features count from 0 to {spec.model.features - 1}")
+        report("study.feature", f"needs a feature from 0 to {spec.model.features - 1}")
     activity = ACTIVITIES.get(spec.data.activity)
     if activity is None or None in dict(spec.data.options).values():
         return
@@ -135,7 +138,7 @@ def _check_features(spec: Spec, report: Report) -> None:
     if activity.equal_only and readable:
         values = spec.evaluate("feature_probability")
         if (values != values[..., :1]).any():
-            what = f"{spec.data.activity!r} draws all features alike: it needs one number for all, or none"
+            what = f"{spec.data.activity!r} needs one probability for all features, or none"
             report("instance.feature_probability", what)
 
 
@@ -147,7 +150,7 @@ def _check_quantity(spec: Spec, path: str, name: str, rule: Mapping, report: Rep
     if "words" in rule and spec.model.hidden is None:
         return
     with np.errstate(all="ignore"):
-        values = spec.evaluate(name).astype(np.float32)  # as they are trained with
+        values = spec.evaluate(name).astype(np.float32)  # as in training
     bad = ~(np.isfinite(values) & (values < np.finfo(np.float32).max) & within(values, rule))
     if bad.any():
         first = tuple(np.argwhere(bad)[0])
@@ -169,7 +172,7 @@ def _check_study(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
 
 
 def _unread(quantity: Any) -> bool:
-    """Whether any part of a quantity could not be read."""
+    """Whether any part of a quantity could not be parsed."""
     if isinstance(quantity, Curve):
         return _unread((quantity.first, quantity.second))
     if isinstance(quantity, Select):
@@ -178,7 +181,7 @@ def _unread(quantity: Any) -> bool:
 
 
 def _list_lengths(value: Any) -> list[int]:
-    """Lengths of the lists over features in a quantity."""
+    """Lengths of the per-feature lists in a quantity."""
     if isinstance(value, Select):
         return [n for option in value.of for n in _list_lengths(option)]
     return [len(value)] if isinstance(value, tuple) else []

@@ -1,6 +1,6 @@
-"""Single keys of a spec: the value that TOML gives, by the rule of the key.
+"""Reads single keys of a spec: checks the TOML value against the key's rule.
 
-A rule is the metadata of a dataclass field in tables.py or `Option.rule`: its type, the choices or the range.
+A rule is the metadata of a dataclass field in tables.py, or `Option.rule`. It gives the type and the choices or range.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from tmsjax.spec.quantity import Axis, Report, is_number, parse, shown, suggest
 
 
 def read_value(value: Any, path: str, rule: Mapping, axes: Mapping[str, Axis], report: Report, open_: bool) -> Any:
-    """The value of one key; None where it cannot be read, which goes to `report`.
+    """The value of one key, or None if it is invalid; the problem goes to `report`.
 
-    `open_`: whether a name that no registry knows is accepted, since a file that may add it was not executed.
+    `open_`: whether to accept unregistered names, because a file that may register them was not executed.
     """
     kind = rule["type"]
     if kind == "quantity":
@@ -78,14 +78,14 @@ def _number(value: Any, path: str, rule: Mapping, report: Report) -> Any:
 
 
 def within(values: np.ndarray, rule: Mapping) -> np.ndarray:
-    """Which values lie in the rule's range."""
+    """Elementwise mask of the values in the rule's range."""
     low, high = rule.get("low", -math.inf), rule.get("high", math.inf)
     above = values > low if rule.get("low_open") else values >= low
     return above & (values < high if rule.get("high_open") else values <= high)
 
 
 def range_words(rule: Mapping) -> str:
-    """The allowed range in words: "in (0, 1]", "of at least 1"."""
+    """The allowed range as text, such as "in (0, 1]" or "of at least 1"."""
     if "low" not in rule:
         return f"of at most {rule['high']}" if "high" in rule else "that is finite"
     if "high" not in rule:

@@ -1,6 +1,6 @@
-"""From a TOML file, or a dict of the same form, to a checked Spec: every problem at once, each with its place.
+"""Loads a TOML file, or an equivalent dict, into a checked `Spec` and reports all problems at once, each with its key.
 
-No jax: a spec is read, checked and refused before anything heavy is imported, unless files that it imports do so.
+Does not import jax: an invalid spec fails before any heavy import, unless a file that the spec imports needs one.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Problems = list[tuple[str, str]]
 
 
 def load_spec(source: Spec | Mapping | str | PathLike, overrides: Sequence[str] = (), *, imports: bool = False) -> Spec:
-    """The spec in a TOML file, or in a dict of the same form, with `overrides` such as "train.steps=2000".
+    """Loads a spec from a TOML file, an equivalent dict or a `Spec`, with `overrides` such as "train.steps=2000".
 
-    `imports`: whether to execute the files and modules that the spec's `imports` name. Without, names that they may add
-    are accepted, and checked when the spec is run. Relative paths are relative to the file, of a dict to the working
-    directory. Raises SpecError, which lists every problem with its key, what was given and what is allowed.
+    `imports`: whether to execute the files and modules that the spec imports. If False, names that they may register
+    are accepted now and checked when the spec is run. Relative paths start at the file's folder, or at the working
+    directory for a dict. Raises SpecError, which lists every problem with its key, the value given and what is allowed.
     """
     overrides = [overrides] if isinstance(overrides, str) else overrides
     name, raw, folder = _raw(source)
@@ -51,9 +51,9 @@ def load_spec(source: Spec | Mapping | str | PathLike, overrides: Sequence[str] 
 
 
 def stored_spec(text: Any, source: str, folder: str = "") -> Spec:
-    """The spec in TOML that a run keeps. What its `imports` or a notebook added may be unknown here: it is accepted.
+    """Parses the TOML text of a stored run's spec. Accepts unknown names, which imports or a notebook may have added.
 
-    `folder`: where the files that it imports stood. Raises SpecError.
+    `source`: the name to use in messages. `folder`: where relative imports start. Raises SpecError.
     """
     try:
         raw = tomllib.loads(text)
@@ -68,7 +68,7 @@ def stored_spec(text: Any, source: str, folder: str = "") -> Spec:
 
 
 def json_copy(value: Any) -> Any:
-    """A deep copy with plain dicts, lists and Python numbers, so that numpy values may stand in a dict."""
+    """A deep copy of `value` as plain dicts, lists and Python numbers; converts numpy arrays and scalars."""
     if isinstance(value, Mapping):
         return {str(k): json_copy(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -79,7 +79,7 @@ def json_copy(value: Any) -> Any:
 
 
 def _raw(source: Any) -> tuple[str, dict, str]:
-    """(name for messages, the spec as a dict, folder of its imports)."""
+    """(name for messages, spec as a dict, folder where relative imports start)."""
     if isinstance(source, Spec):
         return "spec", json_copy(to_dict(source)), source.folder or str(Path.cwd())
     if isinstance(source, Mapping):
@@ -122,18 +122,18 @@ def _apply_override(raw: dict, override: str, problems: Problems) -> None:
 
 
 def _import_names(raw: Mapping, problems: Problems) -> list[str]:
-    """The files and modules in `imports`."""
+    """The files and modules that the spec imports."""
     names = raw.get("imports", [])
     if not isinstance(names, list) or not all(isinstance(n, str) and n and n.isprintable() for n in names):
         problems.append(("imports", f"needs a list of files (ending in .py) or modules, not {shown(names)}"))
         return []
     if len(set(names)) < len(names):
-        problems.append(("imports", f"an entry stands there twice: {shown(names)}"))
+        problems.append(("imports", f"contains an entry twice: {shown(names)}"))
     return names
 
 
 class _Reader:
-    """Turns a raw dict into a Spec, adding each problem to a list; None stands for what could not be read."""
+    """Converts a raw dict into a Spec and collects problems in a list; a key that cannot be read becomes None."""
 
     def __init__(self, problems: Problems, open_: bool, stored: bool = False):
         self.problems, self.open, self.stored = problems, open_, stored
@@ -162,8 +162,8 @@ class _Reader:
         return spec
 
     def add_defaults(self, tables: dict[str, Any], raw: Mapping) -> None:
-        """Defaults that depend on what was chosen in another key."""
-        train, instance, data = (tables[name] for name in ("train", "instance", "data"))  # None: no table
+        """Fills in defaults that depend on the value of another key."""
+        train, instance, data = (tables[name] for name in ("train", "instance", "data"))  # None: not a table
         if train is not None and train.optimizer in OPTIMIZERS:
             defaults = OPTIMIZERS[train.optimizer].defaults.items()
             tables["train"] = replace(train, **{k: v for k, v in defaults if k not in raw.get("train", {})})
@@ -183,7 +183,7 @@ class _Reader:
         for key, spec_field in known.items():
             if key in raw:
                 values[key] = self.value(raw[key], f"{name}.{key}", spec_field.metadata, axes)
-            elif spec_field.default is MISSING and key != "feature_probability":  # of that see add_defaults
+            elif spec_field.default is MISSING and key != "feature_probability":  # see add_defaults
                 self.report(f"{name}.{key}", "is missing")
         defaults = {f: None for f in known if known[f].default is MISSING}
         if len(known) < len(fields(cls)):
@@ -195,7 +195,7 @@ class _Reader:
         return cls(**(defaults | values))
 
     def options(self, name: str, raw: dict, known: Mapping, chosen: Mapping, axes: Mapping[str, Axis]) -> tuple:
-        """Keys that the entries chosen in the table add to it."""
+        """Reads the keys that the registry entries chosen in a table add to it."""
         declared = declared_options(name, chosen)
         values = {}
         for key, option in declared.items():
@@ -213,7 +213,7 @@ class _Reader:
         return tuple(sorted(values.items()))
 
     def unknown_option(self, value: Any, path: str, axes: Mapping[str, Axis]) -> Any:
-        """A key that an entry which is not known here may have added: a whole number, or a quantity."""
+        """Reads a key that an unregistered entry may have added: a whole number or a quantity."""
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
             return value
         return parse(value, path, axes, self.report, per_feature=False)

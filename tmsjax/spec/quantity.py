@@ -1,7 +1,7 @@
-"""Quantities: numbers per instance, written as a number, a list, a curve over features, or the name of an axis.
+"""Quantities: numbers per instance, given as a number, a list, a curve over features, or the name of an axis.
 
-A quantity is kept as plain frozen data (`float`, axis name, tuple, `Curve`, `Select`) and evaluated by
-broadcasting: axis k of K lies along dimension k, and features along the last dimension.
+A quantity is stored as plain frozen data (`float`, axis name, tuple, `Curve`, `Select`) and evaluated by
+broadcasting: axis k of K lies along dimension k, features along the last dimension.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 Report = Callable[[str, str], None]  # (path of the key, what is wrong)
 
-CURVES = ("geometric", "linear")  # by their two ends
+CURVES = ("geometric", "linear")  # given by their first and last value
 KEYED_CURVES = {"ratio": ("first", "ratio"), "mean": ("mean", "last_over_first")}
 
 
@@ -37,8 +37,8 @@ class Curve:
     """A quantity that varies over features i = 0 .. n-1.
 
     geometric: first * (last/first)**(i/(n-1));  linear: first + (last-first)*i/(n-1);  ratio: first * ratio**i;
-    mean: the geometric curve of geometric mean `first` whose last value is `second` times its first.
-    `permute` names an axis; each of its values puts the features in another random order.
+    mean: a geometric curve with geometric mean `first` and last/first = `second`.
+    `permute` names an axis; each of its values gets its own random order of features.
     """
 
     kind: str
@@ -56,18 +56,18 @@ class Select:
 
 
 def shown(value: Any) -> str:
-    """A value as it was written, cut short, for a message."""
+    """`repr(value)` for a message, cut to 80 characters."""
     try:
         text = repr(value)
-    except ValueError:  # Python does not write whole numbers of thousands of digits
+    except ValueError:  # Python refuses to print integers of thousands of digits
         return "a number of thousands of digits"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def hash64(*parts: object) -> int:
-    """A 64-bit hash of the text of `parts`; the same on every machine and Python.
+    """A 64-bit hash of the text of `parts`, the same on every machine and Python version.
 
-    Numbers count to 12 digits, so that neither 0 and 0.0 nor another machine's rounding make a difference.
+    Rounds numbers to 12 significant digits: 0 and 0.0 hash alike, and rounding errors of a machine do not matter.
     """
     texts = (f"{float(p):.12g}" if isinstance(p, (int, float)) else str(p) for p in parts)
     digest = hashlib.blake2b("\x1f".join(texts).encode(), digest_size=8).digest()
@@ -75,13 +75,14 @@ def hash64(*parts: object) -> int:
 
 
 def suggest(name: str, allowed: list[str]) -> str:
-    """', did you mean X?' where a close match exists, then what is allowed."""
+    """The end of a message: "; did you mean X?" if there is a close match, then the allowed names."""
     close = get_close_matches(str(name), allowed, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"{hint} (allowed: {', '.join(map(repr, allowed)) or 'none'})"
 
 
 def is_number(value: Any) -> bool:
+    """Whether `value` is an int or a float; a bool is not a number here."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -94,9 +95,9 @@ def parse(
     per_feature: bool,
     words: tuple[str, ...] = (),
 ) -> Any:
-    """The quantity that TOML `value` stands for; problems go to `report` and give None.
+    """Parses a TOML value into a quantity; problems go to `report` and give None.
 
-    `per_feature`: lists and curves over features are allowed. `words`: names that stand for themselves.
+    `per_feature`: whether lists and curves over features are allowed. `words`: names that are values, such as "xavier".
     """
 
     def inner(v: Any, where: str, per_feature: bool = False) -> Any:
@@ -201,7 +202,7 @@ def evaluate(
 ) -> np.ndarray:
     """Values of `quantity`, float64, shape (1 or length of each axis ..., 1 or features).
 
-    Dimensions it does not depend on have length 1. `words` gives the numbers that names stand for.
+    A dimension that the quantity does not depend on has length 1. `words` maps names such as "xavier" to numbers.
     """
     words = words or {}
     names = list(axes)

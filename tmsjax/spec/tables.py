@@ -1,4 +1,4 @@
-"""The spec of a sweep: frozen dataclasses, one for each table, and what they derive. No jax."""
+"""The spec of a sweep: one frozen dataclass per TOML table, and the properties derived from them. No jax."""
 
 from __future__ import annotations
 
@@ -27,23 +27,25 @@ from tmsjax.kinds import (
 from tmsjax.spec import html
 from tmsjax.spec.quantity import KEYED_CURVES, Axis, Curve, Select, evaluate
 
-SELECTIONS = ("best", "paper", "vote", "single")  # among the replicas of a cell; see analysis/phases.py
+SELECTIONS = ("best", "paper", "vote", "single")  # rules that choose among a cell's replicas; see analysis/phases.py
 XAVIER = "xavier"
 LONGEST_AXIS = 2**24
 RECORD_POINTS = 16
 MOST_WEIGHTS = 2**33
-DEFAULT_STUDY = "phase-map"  # what format 2 wrote where a spec named no study: such specs keep their hash
+DEFAULT_STUDY = "phase-map"  # format 2 stored this if a spec named no study; keeps the hash of those
 
-Options = tuple[tuple[str, Any], ...]  # (key, value) of options that chosen entries add to a table
+Options = tuple[tuple[str, Any], ...]  # (key, value) pairs that the chosen registry entries add to a table
 
 
 def _key(default: Any = MISSING, **rule: Any) -> Any:
-    """A spec key: its default, and the rule that its value must meet (see keys.py)."""
+    """A spec key: its default and the rule that its value must satisfy (see keys.py)."""
     return field(default=default, metadata=rule) if default is not MISSING else field(metadata=rule)
 
 
 @dataclass(frozen=True)
 class Model:
+    """[model]: sizes and kind of a model. `options`: keys that its family adds."""
+
     features: int = _key(type="int", low=1, high=2**16)
     hidden: int = _key(type="int", low=1, high=2**16)
     activation: str = _key("relu", type="choice", of=ACTIVATIONS)
@@ -53,6 +55,8 @@ class Model:
 
 @dataclass(frozen=True)
 class InstanceTable:
+    """[instance]: quantities that define an instance. `init_scale`: standard deviation of all but b at init."""
+
     feature_probability: Any = _key(type="quantity", per_feature=True, low=0, low_open=True, high=1)
     importance: Any = _key(1.0, type="quantity", per_feature=True, low=0)
     init_scale: Any = _key(XAVIER, type="quantity", low=0, words=(XAVIER,))
@@ -60,24 +64,30 @@ class InstanceTable:
 
 @dataclass(frozen=True)
 class Init:
+    """[init]: further keys of the init. `bias_scale`: standard deviation of b. `signs`: the rule for the signs of W."""
+
     bias_scale: Any = _key(0.0, type="quantity", low=0)
     signs: str = _key("random", type="choice", of=("random", "stratified"))
 
 
 @dataclass(frozen=True)
 class Data:
+    """[data]: how samples are drawn. `options`: keys that the activity adds."""
+
     activity: str = _key("independent", type="choice", of=ACTIVITIES)
     values: str = _key("uniform", type="choice", of=VALUES)
-    masks_per_batch: int = _key(0, type="int", low=0, high=2**20)  # 0: every sample has its own
+    masks_per_batch: int = _key(0, type="int", low=0, high=2**20)  # 0: one mask per sample
     options: Options = ()
 
     def drawn(self, features: int) -> Drawn:
-        """The activity with its options, for so many features."""
+        """The activity with its options, for models of `features` features."""
         return Drawn(ACTIVITIES[self.activity], features, static(self.options))
 
 
 @dataclass(frozen=True)
 class Train:
+    """[train]: optimizer, loss and random streams of the training."""
+
     steps: int = _key(type="int", low=1, high=2**31 - 1)
     optimizer: str = _key("adam", type="choice", of=OPTIMIZERS)
     learning_rate: Any = _key(1e-3, type="quantity", low=0)
@@ -91,13 +101,17 @@ class Train:
 
 @dataclass(frozen=True)
 class Record:
+    """[record]: measures to record, and the steps after which to record them (None: `Spec.record_steps` decides)."""
+
     measures: tuple[str, ...] = _key(("loss",), type="choices", of=MEASURES)
     steps: tuple[int, ...] | None = _key(None, type="steps")
 
 
 @dataclass(frozen=True)
 class Study:
-    kind: str | None = _key(None, type="choice", of=STUDIES)  # None: chosen by the shape of the sweep
+    """[study]: kind of figures, axes of the map and the feature that it shows."""
+
+    kind: str | None = _key(None, type="choice", of=STUDIES)  # None: chosen from the shape of the sweep
     x: str | None = _key(None, type="axis")
     y: str | None = _key(None, type="axis")
     feature: int | None = _key(None, type="int", low=0)
@@ -105,16 +119,16 @@ class Study:
 
 @dataclass(frozen=True)
 class Engine:
-    """How the work is cut (bits depend on it). 0 leaves the choice to the rule in engine/plan.py."""
+    """How to split the work, which changes results at the level of bits. 0: the rule in engine/plan.py decides."""
 
     block: int = _key(0, type="int", low=0, high=2**24)
     microbatch: int = _key(0, type="int", low=0, high=2**20)
-    tile: int = _key(0, type="int", low=0, high=2**31 - 1)  # blocks on the devices at once; no bit depends on it
+    tile: int = _key(0, type="int", low=0, high=2**31 - 1)  # blocks on the devices at once; changes no bit
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """When to save; no result depends on it."""
+    """When to save checkpoints. Does not affect results."""
 
     every_seconds: float = _key(60.0, type="float", low=0, high=1e9)
     segment_seconds: float = _key(2.0, type="float", low=0, high=3600)
@@ -123,10 +137,10 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Spec:
-    """A sweep: `axes` span the table of instances; everything else says what one instance is and does.
+    """A sweep: `axes` span the table of instances, the other fields define one instance and its training.
 
-    `imports`: files and modules that add what the spec names; `folder`: where relative ones stand, no part of the
-    sweep.
+    `imports`: files and modules that register names which the spec uses. `folder`: where relative imports start; two
+    specs that differ only in it are equal.
     """
 
     name: str
@@ -161,7 +175,7 @@ class Spec:
 
     @property
     def hash(self) -> str:
-        """sha256 over everything that results depend on, and the study."""
+        """SHA-256 of the study and of every key that affects results."""
         content = {k: v for k, v in to_dict(self).items() if k != "checkpoint"}
         content["engine"].pop("tile")
         content["study"].setdefault("kind", DEFAULT_STUDY)
@@ -170,7 +184,7 @@ class Spec:
 
     @property
     def map_axes(self) -> tuple[str | None, str | None]:
-        """(y, x) of the map: as the study says, else the first two axes that are not replica."""
+        """(y, x) of the map: the study's choice, else the first two axes other than replica."""
         free = [a.name for a in self.axes if a.name != REPLICA and a.name not in (self.study.x, self.study.y)]
         y = self.study.y or (free.pop(0) if free else None)
         x = self.study.x or (free.pop(0) if free else None)
@@ -182,12 +196,12 @@ class Spec:
 
     @property
     def drawn(self) -> Drawn:
-        """How the features of a sample are drawn. Raises KeyError where a stored run's activity is not known here."""
+        """The activity that draws a sample's features. Raises KeyError if a stored run's activity is unregistered."""
         return self.data.drawn(self.model.features)
 
     @property
     def exact_loss(self) -> str | None:
-        """Which exact loss gives the noise-free loss: "relu" (expected.py), "linear" (loss.py), or None."""
+        """The exact loss of these models: "relu" (models/expected.py), "linear" (models/loss.py), or None."""
         family, activation = FAMILIES.get(self.model.family), ACTIVATIONS.get(self.model.activation)
         known = self.data.values in VALUES and self.data.activity in ACTIVITIES
         if family is None or activation is None or not known or not family.gram_only or family.penalty:
@@ -198,9 +212,9 @@ class Spec:
 
     @property
     def record_steps(self) -> tuple[int, ...]:
-        """Steps after which measures are recorded: as asked, else log-spaced and always the last.
+        """Steps after which to record measures: as given, else up to 16 log-spaced steps including the last.
 
-        Where the noise-free loss must be sampled, fewer of them, so that it stays a tenth of the training.
+        Uses fewer if the noise-free loss must be sampled, to keep its cost near a tenth of training's.
         """
         if self.record.steps is not None:
             return self.record.steps
@@ -211,16 +225,16 @@ class Spec:
         return tuple(sorted({round(p) for p in points}))
 
     def quantity(self, name: str) -> Any:
-        """The quantity `name`, not evaluated: a key of a table, or "table.option"."""
+        """The unevaluated quantity `name`: a key such as "importance", or "table.option"."""
         table, _, option = name.partition(".")
         if option:
             return dict(getattr(self, table).options)[option]
         return getattr(next(t for t in (self.instance, self.init, self.train) if hasattr(t, name)), name)
 
     def evaluate(self, name: str) -> np.ndarray:
-        """Values of a quantity, broadcast over axes and features; see `quantity.evaluate`.
+        """Values of the quantity `name`, broadcastable over axes and features; see `quantity.evaluate`.
 
-        `name`: a key such as "importance", or "table.option" of an option that an entry adds.
+        `name`: a key such as "importance", or "table.option" for an option that a registry entry adds.
         """
         fan = self.model.features + (self.model.hidden or 0)  # hidden is None only while a spec is checked
         return evaluate(
@@ -249,13 +263,15 @@ QUANTITIES = tuple(
 
 
 def static(options: Options) -> Options:
-    """The options that are whole numbers: sizes and counts, the same for all instances."""
+    """The integer options: sizes and counts, equal for all instances."""
     return tuple((key, value) for key, value in options if isinstance(value, int))
 
 
 def declared_options(table: str, chosen: Mapping[str, Any]) -> Mapping[str, Option]:
-    """Options that the entries chosen in a table add to it, by key; `chosen`: the table's values. Unknown entries add
-    none."""
+    """Options that the chosen registry entries add to `table`, by key; none for unregistered entries.
+
+    `chosen`: the table's values by key.
+    """
     if table == "model" and chosen["family"] in FAMILIES:
         return FAMILIES[chosen["family"]].options
     if table == "data" and chosen["activity"] in ACTIVITIES:
@@ -264,7 +280,7 @@ def declared_options(table: str, chosen: Mapping[str, Any]) -> Mapping[str, Opti
 
 
 def option_quantities(spec: Spec) -> dict[str, Any]:
-    """Quantities among the options of a spec, by "table.option"."""
+    """The options of a spec that are quantities, by "table.option"."""
     return {
         f"{table}.{key}": value
         for table in ("model", "data")
@@ -274,7 +290,7 @@ def option_quantities(spec: Spec) -> dict[str, Any]:
 
 
 def to_dict(spec: Spec) -> dict:
-    """The spec as the plain dict that `load_spec` takes, defaults written out."""
+    """The spec as the plain dict that `load_spec` accepts, with defaults written out."""
     out: dict[str, Any] = {"name": spec.name, "seed": spec.seed}
     if spec.imports:
         out["imports"] = list(spec.imports)

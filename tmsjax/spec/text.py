@@ -1,4 +1,4 @@
-"""A spec as TOML, and how two specs differ. No jax."""
+"""Writes a spec as TOML and compares two specs. No jax."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tmsjax.spec.tables import DEFAULT_STUDY, Spec, to_dict
 
 
 def to_toml(spec: Spec) -> str:
-    """The spec as TOML text; `load_spec` of it gives an equal spec."""
+    """The spec as TOML text. Loading the text gives an equal spec."""
     raw = to_dict(spec)
     lines = [f"{key} = {_toml(raw.pop(key))}" for key in ("name", "seed", "imports") if key in raw]
     for table, body in raw.items():
@@ -30,7 +30,7 @@ def _toml(value: Any) -> str:
 
 
 def difference(old: Spec, new: Spec) -> list[str]:
-    """Lines 'key: old -> new' for every key that results depend on in which two specs differ."""
+    """A line 'key: old -> new' for each key that affects results and differs between two specs."""
 
     def flat(value: Any, path: str) -> dict[str, Any]:
         if isinstance(value, dict) and path.count(".") < 1:
@@ -44,9 +44,9 @@ def difference(old: Spec, new: Spec) -> list[str]:
 
 
 def grows(old: Spec, new: Spec) -> bool:
-    """Whether `new` only trains for more steps than `old`, so that its run goes on where that one ended.
+    """Whether `new` differs from `old` only in training for more steps, so that it can continue the old run.
 
-    That needs a constant schedule; steps to record may be added beyond the old end.
+    Requires a schedule that does not depend on the number of steps. `new` may record more steps beyond the old end.
     """
     schedule = SCHEDULES.get(old.train.schedule)
     if schedule is None or not schedule.endless or new.train.steps <= old.train.steps:

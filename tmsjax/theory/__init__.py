@@ -1,8 +1,8 @@
-"""Theory: what should come out.
+"""Theory: the solutions that training should find.
 
-The paper's candidate solutions (candidates.py) and their generalisation to any n and m (pairs.py) need numpy and SciPy
-alone; exact optima (optimum.py) and where they jump (boundary.py) are found by jax in float64. Knows kinds, models and
-engine, and nothing of runs.
+The paper's candidate solutions (candidates.py) and their generalisation to any n and m (pairs.py) need only numpy and
+SciPy. Exact optima (optimum.py) and the points where they jump (boundary.py) need jax, in float64. Imports kinds,
+models and engine; does not know about runs.
 """
 
 from typing import TYPE_CHECKING

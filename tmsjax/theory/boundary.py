@@ -9,18 +9,18 @@ import numpy as np
 from tmsjax.theory.candidates import candidate_boundary
 from tmsjax.theory.optimum import Optimum, exact_optimum
 
-SCAN = 96  # probabilities at which the largest gap is looked for
-BELOW_CANDIDATE = 0.7  # times the candidate curve's probability, where they begin
-FINEST = 1e-9
+SCAN = 96  # probabilities to scan for the largest gap
+BELOW_CANDIDATE = 0.7  # the scan starts at this times the candidate boundary's probability
+FINEST = 1e-9  # least precision
 
 
 @dataclass(frozen=True)
 class Jump:
-    """The jump for k ratios of importances; just inside is the side of more superposition, towards small probabilities.
+    """The jump for k importance ratios. Inside is the side with more superposition, at smaller probabilities.
 
-    ratio, probability (k,): importance of the minor feature over that of the major one; where the losses of the two
-    branches cross. inside, outside: (w_major, w_minor, b_major, b_minor) (k, 4), w_major > 0, on either side of it, at
-    most `precision` apart in probability.
+    ratio (k,): importance of the minor feature over the major one's. probability (k,): where the losses of the two
+    branches cross. inside, outside (k, 4): (w_major, w_minor, b_major, b_minor) on either side, w_major > 0, at most
+    `precision` apart in probability.
     """
 
     ratio: np.ndarray
@@ -31,11 +31,11 @@ class Jump:
 
 
 def jump(ratio: np.ndarray, precision: float = 1e-4) -> Jump:
-    """Bisects, for ratios in (0, 1], the probability at which the global minimum passes from one branch to the other.
+    """Bisects for the probability at which the global minimum switches branches, for ratios (k,) in (0, 1].
 
-    The global minima come from `optimum.exact_optimum`. A scan from below the candidate curve to 1 finds the largest
-    gap of |w_minor / w_major|; then each midpoint joins the side that it is nearer to. Raises ValueError for ratios
-    outside (0, 1] and a precision below FINEST.
+    `exact_optimum` gives the global minima. A scan from below the candidate boundary to 1 finds the largest gap in
+    |w_minor / w_major|; bisection then assigns each midpoint to the nearer side. Raises ValueError for ratios outside
+    (0, 1] and for a precision below 1e-9.
     """
     ratio = np.atleast_1d(np.asarray(ratio, np.float64))
     if not ((ratio > 0) & (ratio <= 1)).all():
@@ -59,13 +59,13 @@ def jump(ratio: np.ndarray, precision: float = 1e-4) -> Jump:
 
 
 def _models(ratio: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """(w_major, w_minor, b_major, b_minor) of the global minimum, (k, 4), w_major > 0."""
+    """(w_major, w_minor, b_major, b_minor) of the global minima, shape (k, 4), w_major > 0."""
     best = exact_optimum(np.stack([np.ones_like(ratio), ratio], 1), np.stack([probability, probability], 1))
     return _ordered(best)
 
 
 def _ordered(best: Optimum) -> np.ndarray:
-    """At ratio 1 either feature may be the major one: the larger weight is put first, positive."""
+    """Puts the larger weight first and makes it positive; at ratio 1 either feature may be the major one."""
     W = best.W[:, 0]
     order = np.argsort(-np.abs(W), axis=1, kind="stable")
     W, b = np.take_along_axis(W, order, 1), np.take_along_axis(best.b, order, 1)

@@ -1,7 +1,7 @@
-"""Exact optima of small ReLU models: many descents on the exact loss, then Newton's method; all in float64.
+"""Exact optima of small ReLU models: many descents on the exact loss, then Newton's method, all in float64.
 
-A cell is one row of importances and feature probabilities. The solutions of all cells and starts advance together, as
-one vector for each parameter.
+A cell is one row of importances and feature probabilities. The solutions of all cells and starts advance together,
+with one vector per parameter.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tmsjax.models import expected
 
 DESCENT_STEPS = 800
 DESCENT_RATE = 2e-2
-CHUNK = {2: 8192, 3: 2048}  # solutions that a kernel works on, by number of features
+CHUNK = {2: 8192, 3: 2048}  # solutions per kernel, by number of features
 NEWTON_STEPS = 60
-TOLERANCE = 1e-10  # of the gradient's norm, where Newton's method stops
-SAME = 0.02  # two solutions whose W^T W and b differ by less everywhere are one
+TOLERANCE = 1e-10  # gradient norm at which Newton's method stops
+SAME = 0.02  # solutions are equal if no entry of W^T W and b differs by more
 SIGNED_STARTS = (
     (1.0, 0.1),
     (0.1, 1.0),
@@ -44,9 +44,9 @@ SIGNED_STARTS = (
 class Optimum:
     """Global minima of the exact loss for k cells, as found: the best of `starts` descents each.
 
-    W (k, m, n), b (k, n), loss (k,), gradient (k,): the norm of the gradient that is left, starts: their number;
-    second_loss (k,): of another local minimum, that of the next best descent which Newton's method takes to one; NaN
-    where all descents led to the same.
+    W (k, m, n), b (k, n), loss (k,). gradient (k,): the norm of the remaining gradient. second_loss (k,): the loss of
+    another local minimum, from the next-best descent that Newton's method takes to one; NaN if all descents lead to the
+    same minimum. starts: descents per cell.
     """
 
     W: np.ndarray
@@ -59,7 +59,7 @@ class Optimum:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is minimised: the exact loss of models of this shape as a function of theta = (W row by row, b)."""
+    """The objective: the exact loss of models of one shape as a function of theta = (W row by row, b)."""
 
     features: int
     hidden: int
@@ -76,7 +76,7 @@ class Problem:
         return drawn_by(self.activity, self.features, **dict(self.options))
 
     def unpack(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(W (..., m, n), b (..., n)) of theta (..., size); b = 0 without bias."""
+        """(W (..., m, n), b (..., n)) from theta (..., size); b = 0 without bias."""
         weights = self.features * self.hidden
         W = theta[..., :weights].reshape(*theta.shape[:-1], self.hidden, self.features)
         return W, theta[..., weights:] if self.bias else np.zeros((*theta.shape[:-1], self.features))
@@ -86,7 +86,7 @@ class Problem:
         return np.concatenate([flat, b], axis=-1) if self.bias else flat
 
     def total(self, theta: list, importance: list, probability: list) -> Any:
-        """The losses of all solutions; every list holds one vector (k,) for each entry."""
+        """The losses (k,) of all solutions; each list holds one vector (k,) per entry."""
         n, m = self.features, self.hidden
         W = [theta[row * n : (row + 1) * n] for row in range(m)]
         gram = [[sum(row[i] * row[j] for row in W) for j in range(n)] for i in range(n)]
@@ -105,11 +105,12 @@ def exact_optimum(
     seed: int = 0,
     **options: int,
 ) -> Optimum:
-    """The optimum for every row of `importance`, `feature_probability` (k, n), n = 2 or 3, with `hidden` = n - 1 unless
-    given; float64. `activity`: how features are active together, with its options; `bias`: False keeps b = 0.
+    """The global minimum of the exact loss for every row of `importance`, `feature_probability` (k, n), n = 2 or 3.
 
-    Starts: those of `structured_starts`, then `random_starts` normal ones from `seed`. Raises ValueError for other
-    shapes, importances below 0 and probabilities outside (0, 1].
+    `hidden`: dimensions, n - 1 by default. `activity`: how features are active together, a name in kinds.ACTIVITIES,
+    its options as keywords. `bias`: False keeps b = 0. Descents start from `structured_starts` and `random_starts`
+    normal samples drawn with `seed`. Computes in float64. Raises ValueError for other shapes, importances below 0,
+    probabilities outside (0, 1] and activities without an exact loss.
     """
     importance = np.atleast_2d(np.asarray(importance, np.float64))
     probability = np.atleast_2d(np.asarray(feature_probability, np.float64))
@@ -118,9 +119,9 @@ def exact_optimum(
         shapes = f"importance {importance.shape} and feature_probability {probability.shape}"
         raise ValueError(f"{shapes} must be (k, n), n = 2 or 3")
     if not len(importance) or random_starts < 0:
-        raise ValueError(f"{len(importance)} cells and {random_starts} random starts; both must be at least 1 and 0")
+        raise ValueError(f"cells must be >= 1 and random_starts >= 0, not {len(importance)} and {random_starts}")
     if not (np.isfinite(importance).all() and (importance >= 0).all()):
-        raise ValueError("importance must be finite and not negative")
+        raise ValueError("importance must be finite and at least 0")
     if not ((probability > 0) & (probability <= 1)).all():
         raise ValueError("feature_probability must be in (0, 1]")
     if hidden is not None and (not isinstance(hidden, int) or hidden < 1):
@@ -141,11 +142,11 @@ def exact_optimum(
 
 
 def structured_starts(features: int, hidden: int) -> np.ndarray:
-    """W (s, m, n) from which the descents of a cell set out.
+    """The fixed starts W (s, m, n) of a cell's descents.
 
-    n = 2: SIGNED_STARTS, for m > 1 W_2 also has a part between 1 and 0.1 in the second dimension. n = 3, m = 2: each
-    feature nearly dropped, leaning against the other two or with them; each pair antipodal; the triangle, also with one
-    feature small. n = 3 otherwise: normal numbers of one fixed seed.
+    n = 2: SIGNED_STARTS; for m > 1, W_2 also has a component between 1 and 0.1 in the second dimension. n = 3, m = 2:
+    each feature nearly dropped, leaning against the other two or with them; each pair antipodal; the triangle, also
+    with one feature shrunk. n = 3, other m: normal samples with a fixed seed.
     """
     if features == 2:
         W = np.zeros((len(SIGNED_STARTS), hidden, 2))
@@ -172,7 +173,7 @@ def structured_starts(features: int, hidden: int) -> np.ndarray:
 
 
 def _starts(problem: Problem, probability: np.ndarray, random: int, seed: int) -> np.ndarray:
-    """theta (k, starts, size); a feature's bias is p/2 where it starts small and else 0."""
+    """theta (k, starts, size) at the start. A feature's bias is p/2 if its weight is small, else 0."""
     W = structured_starts(problem.features, problem.hidden)
     extra = np.random.default_rng(seed).normal(size=(random, *W.shape[1:])) * 0.8
     W = np.concatenate([W, extra])
@@ -182,10 +183,10 @@ def _starts(problem: Problem, probability: np.ndarray, random: int, seed: int) -
 
 
 def _best_two(problem: Problem, theta: np.ndarray, loss: np.ndarray, *inputs: np.ndarray) -> tuple:
-    """W, b, loss, gradient of the best of each cell's solutions theta (k, s, size), and the second-best's loss.
+    """W, b, loss, gradient norm of each cell's best solution in theta (k, s, size), and the loss of its second best.
 
-    A descent that is not yet at its end looks like another solution: those that Newton's method takes to the same
-    minimum, or to a saddle, are passed over.
+    An unconverged descent looks like a distinct solution. So a solution that Newton's method takes to the same minimum,
+    or to a saddle, does not count as second best.
     """
     rows = np.arange(len(theta))
     left = np.isfinite(loss)
@@ -214,7 +215,7 @@ def _best_two(problem: Problem, theta: np.ndarray, loss: np.ndarray, *inputs: np
 
 
 def _distance(problem: Problem, theta: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The largest difference in W^T W and b, shape (...): no rotation or reflection of W counts."""
+    """The largest difference in W^T W and b, shape (...). Invariant to rotations and reflections of W."""
     (V, c), (W, b) = problem.unpack(theta), problem.unpack(other)
     of_gram = np.abs(np.swapaxes(V, -1, -2) @ V - np.swapaxes(W, -1, -2) @ W).max((-1, -2))
     return np.maximum(of_gram, np.abs(c - b).max(-1))
@@ -229,7 +230,7 @@ def descend(
     steps: int,
     rate: float = DESCENT_RATE,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Adam with a cosine schedule from `rate`: theta (k, size) and the loss (k,) after it."""
+    """Runs Adam with a cosine schedule from `rate`. Returns theta (k, size) and its loss (k,)."""
     return _in_chunks(problem, _descent(problem, steps, rate), theta, importance, probability)
 
 
@@ -267,9 +268,9 @@ def _descent(problem: Problem, steps: int, rate: float) -> Callable:
 
 
 def _in_chunks(problem: Problem, function: Callable, *arrays: np.ndarray) -> tuple:
-    """`function` of the columns of `arrays` (k, ...) in float64 on CPU, a chunk of rows at a time, all cores at work.
+    """Applies `function` to the columns of `arrays` (k, ...) in float64 on CPU, in chunks of rows on all cores.
 
-    Lists of columns come back as arrays (k, columns).
+    Stacks the lists of columns that it returns into arrays (k, columns).
     """
     size, count = CHUNK[problem.features], len(arrays[0])
     cpu = jax.devices("cpu")[0]
@@ -281,7 +282,7 @@ def _in_chunks(problem: Problem, function: Callable, *arrays: np.ndarray) -> tup
             return tuple(np.stack(v, axis=-1) if isinstance(v, list) else np.asarray(v) for v in done)
 
     starts = range(0, count, size)
-    first = [call(starts[0])]  # alone, so that threads do not compile the same
+    first = [call(starts[0])]  # alone, so that threads do not compile the same program
     with ThreadPoolExecutor(cores()) as pool:
         parts = first + list(pool.map(call, starts[1:]))
     return tuple(np.concatenate(v)[:count] for v in zip(*parts, strict=True))
@@ -290,7 +291,7 @@ def _in_chunks(problem: Problem, function: Callable, *arrays: np.ndarray) -> tup
 def hessian(
     problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray, step: float = 1e-5
 ) -> np.ndarray:
-    """Central differences of the gradient at every row of theta (k, size): (k, size, size), symmetric."""
+    """Symmetric Hessians (k, size, size) at the rows of theta (k, size), by central differences of the gradient."""
     size = problem.size
     shifts = step * np.concatenate([np.eye(size), -np.eye(size)])
     moved = (theta[:, None] + shifts).reshape(-1, size)
@@ -303,9 +304,9 @@ def hessian(
 def refine(
     problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Newton's method with Levenberg's damping from theta (k, size): theta, loss (k,), the gradient's norm (k,).
+    """Newton's method with Levenberg damping from theta (k, size). Returns theta, loss (k,) and gradient norm (k,).
 
-    The loss never rises. A row stops at a gradient below TOLERANCE or after NEWTON_STEPS.
+    The loss never rises. A row stops at a gradient norm below TOLERANCE or after NEWTON_STEPS steps.
     """
     theta = np.array(theta, np.float64)
     value, slope = loss_and_gradient(problem, theta, importance, probability)

@@ -1,9 +1,9 @@
 """Candidate theory for any number of features and dimensions: every dimension holds one feature or an antipodal pair.
 
-A feature that is dropped costs its variance, I v(p); a pair costs what it gets wrong when both are active,
-(I_i + I_j) P(both) E min(x, y)^2; a feature alone costs nothing. The assignment of lowest total cost says which
-features are absent, dedicated or shared. For m = n - 1 it is the candidate theory of candidates.py (the paper, section
-"The phase change"); configurations that are no products of pairs (triangle, pentagon, ...) are left out.
+A dropped feature costs its weighted variance, I v(p). A pair costs its error when both features are active,
+(I_i + I_j) P(both) E min(x, y)^2. A feature alone costs nothing. The assignment of lowest total cost decides which
+features are absent, dedicated or shared. For m = n - 1 this is the theory of candidates.py (Elhage et al. 2022, section
+"The phase change"). Configurations that are not products of pairs (triangle, pentagon, ...) are left out.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from scipy import optimize, sparse
 from tmsjax.kinds import VALUES, drawn_by
 from tmsjax.theory.candidates import least_square, variance
 
-INTERFERENCE = ("absent", "dedicated", "shared")  # what features.measures calls a class; analysis.FEATURE_CLASSES
+INTERFERENCE = ("absent", "dedicated", "shared")  # same indices as analysis.FEATURE_CLASSES
 ABSENT, DEDICATED, SHARED = range(3)
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """classes (n,): ABSENT, DEDICATED or SHARED; the pairs (k, 2); the loss."""
+    """classes (n,): ABSENT, DEDICATED or SHARED. pairs (k, 2): indices of the features that share. loss: total cost."""
 
     classes: np.ndarray
     pairs: np.ndarray
@@ -37,7 +37,11 @@ def pair_costs(
     values: str = "uniform",
     **options: int,
 ) -> np.ndarray:
-    """(I_i + I_j) P(both active) E min(x, y)^2, (n, n). `activity`, with its options: in kinds.ACTIVITIES."""
+    """Costs (n, n) of all pairs, (I_i + I_j) P(both active) E min(x, y)^2, for `importance`, `probability` (n,).
+
+    `activity`: a name in kinds.ACTIVITIES, its options as keywords. `values`: a name in kinds.VALUES. Raises ValueError
+    for values that may be negative.
+    """
     joint = drawn_by(activity, len(probability), **options).joint(probability)
     return (importance[:, None] + importance[None, :]) * joint * least_square(values)
 
@@ -53,20 +57,21 @@ def best_assignment(
 ) -> Assignment:
     """The assignment of lowest cost for `importance`, `probability` (n,) in `hidden` dimensions.
 
-    A matching with at most `hidden` edges (pairs, and loops for features alone) of greatest saving, as an integer
-    program. Raises ValueError for arguments of other shapes or out of range.
+    Solves an integer program: the matching of greatest saving with at most `hidden` edges (pairs, and loops for
+    features alone). Raises ValueError for other shapes, importance below 0, probability outside [0, 1], and values that
+    are unknown or may be negative.
     """
     importance, probability = np.asarray(importance, np.float64), np.asarray(probability, np.float64)
     n = importance.size
     if importance.shape != (n,) or probability.shape != (n,):
         raise ValueError(f"importance and probability need shape (n,), not {importance.shape}, {probability.shape}")
     if not (np.isfinite(importance) & (importance >= 0) & (probability >= 0) & (probability <= 1)).all():
-        raise ValueError("needs importance of at least 0 and probability in [0, 1]")
+        raise ValueError("importance must be finite and at least 0, and probability in [0, 1]")
     if hidden != int(hidden) or hidden < 1 or values not in VALUES:
-        raise ValueError(f"needs a whole hidden of at least 1, and values of {', '.join(VALUES)}")
+        raise ValueError(f"hidden must be a whole number of at least 1, and values one of {', '.join(VALUES)}")
     dropped = importance * variance(drawn_by(activity, n, **options).marginal(probability), values)
     every_pair = pair_costs(importance, probability, activity=activity, values=values, **options)
-    first, second = np.triu_indices(n)  # a feature with itself: alone
+    first, second = np.triu_indices(n)  # (i, i) is feature i alone
     saving = dropped[first] + dropped[second] - every_pair[first, second]
     alone = first == second
     saving[alone] = dropped
@@ -79,7 +84,7 @@ def best_assignment(
     uses += sparse.coo_array((1.0 * ~alone, (second, edges)), shape=(n, len(edges)))
     rows = sparse.vstack([uses, np.ones((1, len(edges)))], format="csr")
     limits = optimize.LinearConstraint(rows, ub=np.append(np.ones(n), hidden))
-    goal = -saving / saving.max()  # the solver's tolerances are absolute
+    goal = -saving / saving.max()  # scaled, because the solver's tolerances are absolute
     solved = optimize.milp(goal, integrality=np.ones(len(edges)), bounds=(0, 1), constraints=limits)
     chosen = solved.x > 0.5
     classes = np.zeros(n, np.int8)
