@@ -47,8 +47,8 @@ def relu_loss(
     if n > MOST_FEATURES:
         raise ValueError(f"the exact loss is known for at most {MOST_FEATURES} features, not {n}")
     lists = [[(W[..., i] * W[..., j]).sum(-1) for j in range(n)] for i in range(n)]
-    rest = ([v[..., i] for i in range(n)] for v in (b, importance, probability))
-    return relu_loss_elementwise(lists, *rest, drawn)
+    b, importance, probability = ([v[..., i] for i in range(n)] for v in (b, importance, probability))
+    return relu_loss_elementwise(lists, b, importance, probability, drawn)
 
 
 def relu_loss_elementwise(gram: Any, b: Any, importance: Any, probability: Any, drawn: Drawn) -> Any:
@@ -78,7 +78,7 @@ def relu_loss_of_single_features(gram: Any, b: Any, importance: Any, marginal: A
     """
     xp = gram.__array_namespace__()
     n = gram.shape[-1]
-    eye = xp.eye(n, dtype=gram.dtype)
+    eye = xp.broadcast_to(xp.eye(n, dtype=gram.dtype), gram.shape)
     own = (gram * eye).sum(-1)
     column = xp.broadcast_to(b[..., :, None], gram.shape)
     of_others = _means(xp.broadcast_to(own[..., :, None], gram.shape), [gram], column)[0]

@@ -81,8 +81,8 @@ def exact(params: Any, instance: Instance, spec: Spec) -> Any:
         W, features = params["W"], range(spec.model.features)
         gram = [[(W[:, i] * W[:, j]).sum() for j in features] for i in features]
         b = params.get("b", [jnp.zeros_like(gram[0][0])] * len(features))
-        lists = ([v[i] for i in features] for v in (b, instance.importance, instance.feature_probability))
-        return expected.relu_loss_elementwise(gram, *lists, spec.drawn)
+        b, importance, p = ([v[i] for i in features] for v in (b, instance.importance, instance.feature_probability))
+        return expected.relu_loss_elementwise(gram, b, importance, p, spec.drawn)
     raise ValueError("no exact loss is known for this model")
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+import jax
+import numpy as np
 
 from tmsjax.kinds import ACTIVATIONS, FAMILIES, Params, called, elementwise
 from tmsjax.models.instances import Instance
@@ -46,11 +50,21 @@ def penalty(params: Params, x: Any, instance: Instance, model: Model) -> Any:
 
 
 def directions(params: Params, model: Model) -> Any:
-    """W (..., m, n), features as columns, of parameters with any leading axes; None where features have no direction."""
+    """W (m, n), features as columns; None where features have no direction."""
     family = FAMILIES[model.family]
     if family.directions is None:
         return None
     return called(family.directions, params, options=dict(static(model.options)))
+
+
+def all_directions(params: Params, model: Model) -> Any:
+    """W (instances, m, n) of parameters with a leading axis instance, as a numpy array; None as above."""
+    family = FAMILIES[model.family]
+    if family.directions is None:
+        return None
+    if "W" in family.parameters:
+        return params["W"]  # checked before a run; large, and on the host
+    return np.asarray(jax.vmap(partial(directions, model=model))(params))
 
 
 def _activation(model: Model) -> Callable[[Any], Any]:

@@ -17,7 +17,7 @@ import xarray as xr
 from tmsjax.engine import Ensemble, Plan, TrainState, device_line, peak_memory
 from tmsjax.errors import CheckpointError, Interrupted, RunError, RunFailed
 from tmsjax.kinds import FAMILIES, MEASURES
-from tmsjax.models import inputs, model, of_zero_model
+from tmsjax.models import check_spec, inputs, model, of_zero_model
 from tmsjax.runs import capacity, checkpoint, processes
 from tmsjax.runs.checkpoint import Checkpoints
 from tmsjax.runs.files import check_space, is_disk_full, megabytes, space_line
@@ -65,6 +65,7 @@ def run_sweep(
     Interrupted, RunFailed.
     """
     spec = _within_record_limit(load_spec(source, overrides))
+    check_spec(spec)
     shard = Shard.parse(shard)
     if out is None:
         return Run(spec, None, _Sweep(spec, shard, listen, should_stop).in_memory())
@@ -324,7 +325,7 @@ class _Sweep:
         if not self.history:
             return
         params = self._gather([state.params for state in self.states])
-        W = model.directions(params, self.spec.model)
+        W = model.all_directions(params, self.spec.model)
         self.recorded.append(self.step)
         for name in self.history:
             if name == "loss":
@@ -332,7 +333,8 @@ class _Sweep:
             elif W is not None:
                 measure = MEASURES[name].function
                 assert measure is not None
-                self.history[name].append(np.asarray(measure(W), np.float32))
+                with np.errstate(divide="ignore", invalid="ignore"):  # of W = 0, or diverged
+                    self.history[name].append(np.asarray(measure(W), np.float32))
 
     def _tell(self, speed: float, seconds: float) -> None:
         if self.listen is None:
@@ -371,9 +373,9 @@ class _Sweep:
         status = _status(params, losses, of_zero_model(given["importance"], given["feature_probability"], spec))
         history = {name: np.stack(records, axis=1) for name, records in self.history.items() if records}
         dims = dict(FAMILIES[spec.model.family].parameters)
-        W = model.directions(params, spec.model)
+        W = model.all_directions(params, spec.model)
         if W is not None and "W" not in params:
-            params, dims = params | {"W": np.asarray(W)}, dims | {"W": ("hidden", "feature")}
+            params, dims = params | {"W": W}, dims | {"W": ("hidden", "feature")}
         return results_dataset(
             spec, self.rows, dims, params, given, losses, status, history, self.recorded, W is not None
         )
