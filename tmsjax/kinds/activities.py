@@ -376,7 +376,7 @@ def add_activity(
 
     Raises RegistryError if the name is taken or an argument does not fit.
     """
-    given = {"columns": columns, "active": active, "joint": joint, "exactly": exactly}
+    given: dict[str, Any] = {"columns": columns, "active": active, "joint": joint, "exactly": exactly}
     functions = {what: function for what, function in given.items() if what != "exactly" or function is not None}
     checked_callables(ACTIVITIES, name, **functions)
     used, table = functions.values(), ("activity", "values", "masks_per_batch")
