@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-
 OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor")
 COMPARISONS = {
     "lt": np.less,
@@ -78,5 +77,5 @@ def elementwise(function: Callable, *arrays: Any) -> Any:
     Usable by extensions: `elementwise(jnp.tanh, h)`, `elementwise(jnp.maximum, a, b)`.
     """
     if any(map(is_elements, arrays)):
-        return np.frompyfunc(function, len(arrays), 1)(*arrays)
+        return np.frompyfunc(function, len(arrays), 1)(*map(_operand, arrays))
     return function(*arrays)

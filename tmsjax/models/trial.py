@@ -221,7 +221,7 @@ def _stated_joint(spec: Spec, p: np.ndarray, report: Report) -> np.ndarray | Non
     def joint(p: np.ndarray) -> Any:
         return _attempt(lambda: np.asarray(spec.drawn.joint(p), np.float64), f"{named}joint", key, report)
 
-    for leading in ((), (3,)):
+    for leading in ((), (n + 1,)):  # another length than n, which would hide p[:, None]
         stated = joint(np.broadcast_to(p, (*leading, n)).copy())
         if stated is _Failed:
             return None
