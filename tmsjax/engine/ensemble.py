@@ -22,7 +22,8 @@ from tmsjax.engine import train
 from tmsjax.engine.machine import cores
 from tmsjax.engine.plan import Plan, plan
 from tmsjax.engine.train import TrainState
-from tmsjax.models import instances, joined, split
+from tmsjax.kinds import FAMILIES
+from tmsjax.models import instances, joined, model, split
 from tmsjax.spec import Spec
 
 WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}  # XLA's default is 256
@@ -177,6 +178,16 @@ class Ensemble:
         state = jax.eval_shape(self._init, table)
         state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), state)
         return self._advance.lower(state, table, np.int32(0)).compile()
+
+
+def directions(params: dict, spec: Spec) -> np.ndarray | None:
+    """W (instances, m, n), features as columns, of gathered parameters; None where features have no direction."""
+    family = FAMILIES[spec.model.family]
+    if family.directions is None:
+        return None
+    if "W" in family.parameters:
+        return params["W"]  # a parameter of that name is W
+    return np.asarray(jax.vmap(partial(model.directions, model=spec.model))(params))
 
 
 def _axes(tree: Any) -> Any:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
-
-import jax
-import numpy as np
 
 from tmsjax.kinds import ACTIVATIONS, FAMILIES, Params, called, elementwise
 from tmsjax.models.instances import Instance
@@ -55,16 +51,6 @@ def directions(params: Params, model: Model) -> Any:
     if family.directions is None:
         return None
     return called(family.directions, params, options=dict(static(model.options)))
-
-
-def all_directions(params: Params, model: Model) -> Any:
-    """W (instances, m, n) of parameters with a leading axis instance, as a numpy array; None as above."""
-    family = FAMILIES[model.family]
-    if family.directions is None:
-        return None
-    if "W" in family.parameters:
-        return params["W"]  # checked before a run; large, and on the host
-    return np.asarray(jax.vmap(partial(directions, model=model))(params))
 
 
 def _activation(model: Model) -> Callable[[Any], Any]:

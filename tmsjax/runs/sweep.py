@@ -14,10 +14,10 @@ import jax
 import numpy as np
 import xarray as xr
 
-from tmsjax.engine import Ensemble, Plan, TrainState, device_line, peak_memory
+from tmsjax.engine import Ensemble, Plan, TrainState, device_line, directions, peak_memory
 from tmsjax.errors import CheckpointError, Interrupted, RunError, RunFailed
 from tmsjax.kinds import FAMILIES, MEASURES
-from tmsjax.models import check_spec, inputs, model, of_zero_model
+from tmsjax.models import check_spec, inputs, of_zero_model
 from tmsjax.runs import capacity, checkpoint, processes
 from tmsjax.runs.checkpoint import Checkpoints
 from tmsjax.runs.files import check_space, is_disk_full, megabytes, space_line
@@ -325,7 +325,7 @@ class _Sweep:
         if not self.history:
             return
         params = self._gather([state.params for state in self.states])
-        W = model.all_directions(params, self.spec.model)
+        W = directions(params, self.spec)
         self.recorded.append(self.step)
         for name in self.history:
             if name == "loss":
@@ -373,7 +373,7 @@ class _Sweep:
         status = _status(params, losses, of_zero_model(given["importance"], given["feature_probability"], spec))
         history = {name: np.stack(records, axis=1) for name, records in self.history.items() if records}
         dims = dict(FAMILIES[spec.model.family].parameters)
-        W = model.all_directions(params, spec.model)
+        W = directions(params, spec)
         if W is not None and "W" not in params:
             params, dims = params | {"W": W}, dims | {"W": ("hidden", "feature")}
         return results_dataset(
