@@ -59,7 +59,7 @@ def relu_loss_elementwise(gram: Any, b: Any, importance: Any, probability: Any, 
         others = [j for j in range(n) if j != i]
         for size in range(min(n, drawn.most_active() + 1)):
             for active in combinations(others, size):
-                off, on = active, (i, *active)
+                off, on = active, tuple(sorted((i, *active)))
                 if not (drawn.possible(off) or drawn.possible(on)):
                     continue
                 overlaps = [gram[i][j] for j in active]
