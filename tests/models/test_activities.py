@@ -337,3 +337,12 @@ def test_options_that_do_not_fit_are_refused():
         with pytest.raises(ValueError, match=why):
             drawn_by(activity, 6, **options)
     assert set(ACTIVITIES) >= {"independent", "tied", "groups", "exclusive", "one-hot", "exactly-k"}
+
+
+def test_one_hot_takes_what_rounding_leaves():
+    """The float32 sum of all shares may stay below 1, and the uniform lie above it."""
+    p = np.random.default_rng(0).uniform(0.01, 1, (300, 50)).astype(np.float32)
+    sums = [(q / q.sum()).cumsum()[-1] for q in p]
+    assert min(sums) <= 1 - 2.0**-24
+    last = np.float32([1 - 2.0**-24])
+    assert all(drawn_by("one-hot", 50).active(last, q).sum() == 1 for q in p)

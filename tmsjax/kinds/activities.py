@@ -371,8 +371,8 @@ def add_activity(
              indexing work on the engine's fast path; other functions of jax make models run on arrays
     joint:   p (..., n) -> (..., n, n), the probability that features i and j are both active (i = j: that i is), by
              operators and the functions of `p.__array_namespace__()`. Checked by simulation before a run
-    exactly: (p: list over features, subset: tuple of features in rising order) -> the probability that just those are active, for the
-             exact loss of ReLU models of up to `exact_up_to` features; None: samples only
+    exactly: (p: list over features, subset: features in rising order) -> the probability that just those are active,
+             for the exact loss of ReLU models of up to `exact_up_to` features; None: samples only
 
     Raises RegistryError if the name is taken or an argument does not fit.
     """
