@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from tmsjax.kinds import REGISTRIES
 from tmsjax.spec import load_spec, to_toml
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -108,6 +109,15 @@ def compilation_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", folder)
         yield
+
+
+@pytest.fixture
+def registries():
+    """Everything that the test adds to registries is removed after it."""
+    kept = [(r, dict(r._entries), dict(r._sources)) for r in REGISTRIES.values()]
+    yield REGISTRIES
+    for registry, entries, sources in kept:
+        registry._entries, registry._sources = entries, sources
 
 
 @pytest.fixture

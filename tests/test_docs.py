@@ -17,7 +17,7 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def test_the_code_of_extending_runs(restored_registries):
+def test_the_code_of_extending_runs(registries):
     import tmsjax
 
     made: dict = {}

@@ -9,7 +9,7 @@ from tmsjax import theory
 from tmsjax.analysis import phase_map
 from tmsjax.engine import Ensemble, Plan, ensemble
 from tmsjax.errors import RunError
-from tmsjax.models import model
+from tmsjax.kinds import add_family
 from tmsjax.runs import run_sweep
 from tmsjax.spec import load_spec
 
@@ -194,20 +194,14 @@ def test_every_optimizer_and_schedule_reaches_the_antipodal_minimum(train, sched
     assert best == pytest.approx(2 * 0.2**2 / 6, rel=0.05)
 
 
-def test_families_to_come_need_only_model_and_spec(monkeypatch):
-    """An untied decoder with a hidden activation and absolute value as target, registered from outside."""
-    untied = model.Family(
-        dims={"W": ("hidden", "feature"), "V": ("feature", "hidden"), "b": ("feature",)},
-        init=lambda normals, instance: {k: instance.init_scale * v for k, v in normals.items()},
-        apply=lambda p, x, f: model.elementwise(f, p["V"] @ model.elementwise(f, p["W"] @ x) + p["b"]),
+def test_families_to_come_need_only_model_and_spec(registries):
+    """An untied decoder with a hidden activation and absolute value as target, added from outside."""
+    add_family(
+        "untied-abs",
+        parameters={"E": ("hidden", "feature"), "V": ("feature", "hidden"), "b": ("feature",)},
+        apply=lambda p, x, f: f(p["V"] @ f(p["E"] @ x) + p["b"]),
         target=lambda x: abs(x),
-        directions=None,
-        elementwise=True,
     )
-    monkeypatch.setitem(model.FAMILIES, "untied-abs", untied)
-    monkeypatch.setattr(spec, "FAMILIES", (*spec.FAMILIES, "untied-abs"))
-    rule = dict(spec.Model.__dataclass_fields__["family"].metadata, of=spec.FAMILIES)
-    monkeypatch.setattr(spec.Model.__dataclass_fields__["family"], "metadata", rule)
     raw = plain_spec(3, 3, model={"family": "untied-abs"}, train={"steps": 800, "batch": 64, "learning_rate": 1e-2})
     run = run_sweep(raw | {"record": {"measures": ["loss", "norm"], "steps": [1, 800]}})
     assert run.dataset["V"].dims == ("replica", "feature", "hidden")

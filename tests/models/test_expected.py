@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from scipy import integrate, optimize
 
+from tmsjax.kinds import drawn_by
 from tmsjax.models import expected
 
-loss = jax.jit(expected.relu_loss, static_argnums=4)
-slopes_of = jax.jit(jax.grad(expected.relu_loss, argnums=(0, 1)), static_argnums=4)
+OPTIONS = ("activity", "size", "active")
+loss = jax.jit(expected.relu_loss, static_argnames=OPTIONS)
+slopes_of = jax.jit(jax.grad(expected.relu_loss, argnums=(0, 1)), static_argnames=OPTIONS)
 RNG = np.random.default_rng(5)  # cases are drawn as tests run; every tolerance holds for any draw
 
 
@@ -35,7 +37,7 @@ def pieces(function, kinks) -> float:
 
 
 @np.errstate(divide="ignore", invalid="ignore")
-def by_quadrature(W, b, importance, probability, tied=False) -> float:
+def by_quadrature(W, b, importance, probability, activity="independent") -> float:
     """The loss by Gauss-Legendre on every smooth piece (exact for these polynomials), one integral inside another."""
     total = 0.0
     gram = W.T @ W
@@ -54,32 +56,32 @@ def by_quadrature(W, b, importance, probability, tied=False) -> float:
         kinks = [np.divide(-bias, c), np.divide(-(a + bias), c)]
         only_j = pieces(lambda y, c=c, bias=bias: np.maximum(c * y + bias, 0) ** 2, kinks)
         together = pieces(over_y, kinks)
-        both = min(p, q) if tied else p * q
+        both = min(p, q) if activity == "tied" else p * q
         parts = (1 - p - q + both) * max(bias, 0) ** 2 + (p - both) * own(bias) + (q - both) * only_j + both * together
         total += importance[i] * parts
     return total
 
 
 @pytest.mark.parametrize("hidden", [1, 2])
-@pytest.mark.parametrize("tied", [False, True])
-def test_exact_loss_is_the_integral(hidden, tied):
+@pytest.mark.parametrize("activity", ["independent", "tied"])
+def test_exact_loss_is_the_integral(hidden, activity):
     for case in random_cases(30, hidden):
-        value = by_quadrature(*case, tied=tied)
-        assert expected.relu_loss(*case, tied) == pytest.approx(value, rel=1e-10)
+        value = by_quadrature(*case, activity=activity)
+        assert expected.relu_loss(*case, activity=activity) == pytest.approx(value, rel=1e-10)
         single = [jnp.asarray(v, jnp.float32) for v in case]
-        rounded = by_quadrature(*[np.asarray(v, np.float64) for v in single], tied=tied)
-        assert float(loss(*single, tied)) == pytest.approx(rounded, rel=2e-6)
+        rounded = by_quadrature(*[np.asarray(v, np.float64) for v in single], activity=activity)
+        assert float(loss(*single, activity=activity)) == pytest.approx(rounded, rel=2e-6)
 
 
 @pytest.mark.parametrize("features", [2, 3, 4, 5])
-@pytest.mark.parametrize("tied", [False, True])
-def test_exact_loss_is_the_mean_over_samples(features, tied):
+@pytest.mark.parametrize("activity", ["independent", "tied"])
+def test_exact_loss_is_the_mean_over_samples(features, activity):
     count = 500_000
     for W, b, importance, probability in random_cases(3, 2, features):
-        uniform = RNG.uniform(size=(count, 1 if tied else features))
+        uniform = RNG.uniform(size=(count, 1 if activity == "tied" else features))
         x = (uniform < probability) * RNG.uniform(size=(count, features))
         losses = ((x - np.maximum(x @ W.T @ W + b, 0)) ** 2 * importance).sum(1)
-        exact = expected.relu_loss(W, b, importance, probability, tied)
+        exact = expected.relu_loss(W, b, importance, probability, activity=activity)
         assert abs(losses.mean() - exact) < 5 * losses.std() / np.sqrt(count)
 
 
@@ -102,29 +104,29 @@ def test_exact_loss_and_gradient_at_the_edges(name):
     value = by_quadrature(W, b, importance, probability)
     case = [jnp.asarray(v, jnp.float32) for v in (W, b, importance, probability)]
     assert expected.relu_loss(W, b, importance, probability) == pytest.approx(value, rel=1e-10, abs=1e-15)
-    assert float(loss(*case, False)) == pytest.approx(value, rel=2e-6, abs=1e-9)
-    slopes = slopes_of(*case, False)
+    assert float(loss(*case)) == pytest.approx(value, rel=2e-6, abs=1e-9)
+    slopes = slopes_of(*case)
     with jax.enable_x64(True):
-        double = slopes_of(*(jnp.asarray(v) for v in (W, b, importance, probability)), False)
+        double = slopes_of(*(jnp.asarray(v) for v in (W, b, importance, probability)))
     for slope, reference in zip(slopes, double, strict=True):
         assert np.isfinite(reference).all()
         np.testing.assert_allclose(slope, reference, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("features", "tied"), [(2, False), (2, True), (3, False)])
-def test_gradients_are_finite_differences(features, tied):
+@pytest.mark.parametrize(("features", "activity"), [(2, "independent"), (2, "tied"), (3, "independent")])
+def test_gradients_are_finite_differences(features, activity):
     for W, b, importance, probability in random_cases(6, 2, features):
         theta = np.concatenate([W.reshape(-1), b])
 
         def value(t, importance=importance, probability=probability):
             W, b = t[: 2 * features].reshape(2, features), t[2 * features :]
-            return expected.relu_loss(W, b, importance, probability, tied)
+            return expected.relu_loss(W, b, importance, probability, activity=activity)
 
         numeric = optimize.approx_fprime(theta, value, 1e-7)
         with jax.enable_x64(True):
-            double = slopes_of(*(jnp.asarray(v) for v in (W, b, importance, probability)), tied)
+            double = slopes_of(*(jnp.asarray(v) for v in (W, b, importance, probability)), activity=activity)
         np.testing.assert_allclose(np.concatenate([np.ravel(v) for v in double]), numeric, atol=3e-6)
-        single = slopes_of(*(jnp.asarray(v, jnp.float32) for v in (W, b, importance, probability)), tied)
+        single = slopes_of(*(jnp.asarray(v, jnp.float32) for v in (W, b, importance, probability)), activity=activity)
         for slope, reference in zip(single, double, strict=True):
             np.testing.assert_allclose(slope, reference, atol=1e-5)
 
@@ -163,8 +165,9 @@ def test_a_feature_that_is_never_seen_changes_nothing():
 def test_probabilities_of_active_sets_sum_to_one():
     probability = list(RNG.uniform(size=4))
     subsets = [s for k in range(5) for s in itertools.combinations(range(4), k)]
-    for tied in (False, True):
-        shares = {s: float(expected.set_probability(probability, s, tied)) for s in subsets}
+    for activity in ("independent", "tied"):
+        drawn = drawn_by(activity, 4)
+        shares = {s: float(drawn.exactly(probability, s)) for s in subsets}
         assert sum(shares.values()) == pytest.approx(1)
         for i in range(4):
             assert sum(v for s, v in shares.items() if i in s) == pytest.approx(probability[i])

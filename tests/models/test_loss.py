@@ -98,7 +98,7 @@ def test_exact_loss_is_the_mean_of_the_sampled_one(name):
 
     def one(word):
         x = sampling.sample(word, table, spec.data)
-        return jnp.sum(table.importance * (x - model.apply(params, x, spec.model)) ** 2)
+        return jnp.sum(table.importance * (x - model.apply(params, x, table, spec.model)) ** 2)
 
     losses = np.asarray(jax.vmap(one)(bits), np.float64)
     exact = float(loss.exact(params, table, spec))

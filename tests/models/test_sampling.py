@@ -10,6 +10,7 @@ from conftest import small_spec
 from scipy import stats
 
 from tmsjax.engine import train
+from tmsjax.kinds import VALUES
 from tmsjax.models import instances, sampling
 from tmsjax.spec import load_spec
 
@@ -103,11 +104,11 @@ def sampled(p: float, values: str, count: int = 400_000) -> np.ndarray:
     return np.asarray(jax.vmap(lambda w: sampling.sample(w, instance, spec.data))(bits))[:, 0]
 
 
-@pytest.mark.parametrize("values", sampling.VALUES)
+@pytest.mark.parametrize("values", [v for v in VALUES if v != "signed"])
 @pytest.mark.parametrize("p", [1.0, 0.3, 0.01])
 def test_moments_are_those_of_the_closed_form(p, values):
     x = sampled(p, values).astype(np.float64)
-    law = sampling.VALUES[values].moments
+    law = VALUES[values]
     error = np.sqrt(law.square * p / len(x))
     assert abs(x.mean() - sampling.mean(np.array(p), load_spec(small_spec(data={"values": values})).data)) < 5 * error
     spread = np.sqrt(np.mean(x**4) / len(x)) + 1e-12
@@ -175,7 +176,7 @@ def test_least_of_two_values_has_the_moment_that_candidates_use():
     rng = np.random.default_rng(1)
     drawn = {"uniform": rng.uniform(size=(2, 10**6)), "half-normal": np.abs(rng.normal(size=(2, 10**6)))}
     for values, pair in drawn.items():
-        law = sampling.VALUES[values].moments
+        law = VALUES[values]
         assert (pair.min(0) ** 2).mean() == pytest.approx(law.least, rel=0.01)
         assert (pair.mean(), (pair**2).mean()) == (
             pytest.approx(law.mean, rel=0.01),

@@ -14,15 +14,10 @@ import numpy as np
 import pytest
 from conftest import command, digest, plain_spec, run_command, small_spec, write_spec
 
-from tmsjax.runs import capacity
-from tmsjax.engine import Ensemble
-from tmsjax.engine import Plan
-from tmsjax.errors import RunError
+from tmsjax.engine import Ensemble, Plan
+from tmsjax.errors import RunError, SpecError
+from tmsjax.runs import capacity, merge_shards, open_run, run_sweep
 from tmsjax.spec import load_spec
-from tmsjax.runs import merge_shards
-from tmsjax.runs import open_run
-from tmsjax.errors import SpecError
-from tmsjax.runs import run_sweep
 
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter", "send(", "recv(")
 ON_DEVICES = """

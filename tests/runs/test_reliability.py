@@ -19,16 +19,9 @@ import pytest
 from conftest import ROOT, digest, plain_spec, run_command, small_spec, write_spec
 
 import tmsjax
-from tmsjax.runs import files
-from tmsjax.runs import Checkpoints
-from tmsjax.errors import CheckpointError
-from tmsjax.errors import RunError
-from tmsjax.errors import RunFailed
+from tmsjax.errors import CheckpointError, Interrupted, RunError, RunFailed
+from tmsjax.runs import Checkpoints, RunDirectory, files, open_run, run_sweep
 from tmsjax.runs.files import write_whole
-from tmsjax.runs import open_run
-from tmsjax.runs import RunDirectory
-from tmsjax.errors import Interrupted
-from tmsjax.runs import run_sweep
 
 # A read of damaged data leaves tasks in orbax whose event loop is closed already; Python reports them when it collects
 # them, so they are collected within the test that caused them.

@@ -2,7 +2,6 @@
 
 import json
 import tomllib
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,13 +9,9 @@ import pytest
 from conftest import ROOT, digest, plain_spec, small_spec
 
 import tmsjax
-from tmsjax.runs import checkpoint
-from tmsjax.errors import CheckpointError
-from tmsjax.errors import RunError
-from tmsjax.spec import load_spec
-from tmsjax.spec import to_toml
-from tmsjax.errors import Interrupted
-from tmsjax.runs import run_sweep
+from tmsjax.errors import CheckpointError, Interrupted, RunError
+from tmsjax.runs import checkpoint, run_sweep
+from tmsjax.spec import load_spec, to_toml
 
 SWEEPS = ROOT / "sweeps"
 

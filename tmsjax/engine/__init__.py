@@ -6,7 +6,7 @@ depends on another. machine.py describes the hardware. Imports kinds, spec and m
 """
 
 from tmsjax.engine import threefry, train
-from tmsjax.engine.ensemble import WIDE_VECTORS, Ensemble
+from tmsjax.engine.ensemble import WIDE_VECTORS, Ensemble, directions
 from tmsjax.engine.machine import (
     available_memory,
     cores,
@@ -26,6 +26,7 @@ __all__ = [
     "available_memory",
     "cores",
     "device_line",
+    "directions",
     "forget_peak_memory",
     "peak_memory",
     "plan",

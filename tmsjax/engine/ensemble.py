@@ -22,7 +22,8 @@ from tmsjax.engine import train
 from tmsjax.engine.machine import cores
 from tmsjax.engine.plan import Plan, plan
 from tmsjax.engine.train import TrainState
-from tmsjax.models import instances, joined, split
+from tmsjax.kinds import FAMILIES
+from tmsjax.models import inputs, instances, joined, model, of_zero_model, split
 from tmsjax.spec import Spec
 
 WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}  # XLA's default is 256
@@ -155,6 +156,14 @@ class Ensemble:
         """The noise-free loss of every instance (see train.noise_free_loss), (instances,) float32."""
         return self.gather(self._on_blocks(self._loss, [state.params for state in states], self.table))
 
+    def zero_model_loss(self) -> np.ndarray:
+        """The loss of a model whose output is 0, for every instance, (instances,): exact where the target is x."""
+        if FAMILIES[self.spec.model.family].reproduces:
+            given = inputs(self.spec, self.rows)
+            return of_zero_model(given["importance"], given["feature_probability"], self.spec)
+        zero = self._compiled(partial(_zero_block, spec=self.spec, cut=self.plan))
+        return self.gather(self._on_blocks(zero, self.table))
+
     def gradient_noise(self, states: list[TrainState], draws: int) -> tuple[Any, Any]:
         """Variance of the gradient over `draws` steps' samples at fixed parameters, and its covariance with the
         gradient of the next instance of the block; trees like the parameters."""
@@ -180,6 +189,16 @@ class Ensemble:
             state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), state)
             self._program = self._advance.lower(state, table, np.int32(0)).compile()
         return self._program
+
+
+def directions(params: dict, spec: Spec) -> np.ndarray | None:
+    """W (instances, m, n), features as columns, of gathered parameters; None where features have no direction."""
+    family = FAMILIES[spec.model.family]
+    if family.directions is None:
+        return None
+    if "W" in family.parameters:
+        return params["W"]  # a parameter of that name is W
+    return np.asarray(jax.vmap(partial(model.directions, model=spec.model))(params))
 
 
 def _axes(tree: Any) -> Any:
@@ -243,9 +262,19 @@ def _noise_block(params: Any, table: Any, *, spec: Spec, cut: Plan, draws: int) 
     return variance, jax.tree.map(lambda s, a: s / draws - a * jnp.roll(a, -1, axis=0), product, mean)
 
 
+def _evaluation_chunk(cut: Plan) -> int:
+    """Samples held at once: on arrays no more than in training, which the block's size was chosen for."""
+    most = train.EVALUATION_CHUNK if cut.scalars else min(cut.microbatch, train.EVALUATION_CHUNK)
+    return 2 ** int(math.log2(most))
+
+
+def _zero_block(table: Any, *, spec: Spec, cut: Plan) -> jax.Array:
+    table = _divide(table, cut)
+    one = partial(train.zero_model_loss, spec=spec, chunk=_evaluation_chunk(cut))
+    return jax.vmap(one, in_axes=(_axes(table),))(table)
+
+
 def _loss_block(params: Any, table: Any, *, spec: Spec, cut: Plan) -> jax.Array:
     params, table = _divide(params, cut), _divide(table, cut)
-    # arrays: no more samples at once than in training, which the block's size was chosen for
-    most = train.EVALUATION_CHUNK if cut.scalars else min(cut.microbatch, train.EVALUATION_CHUNK)
-    one = partial(train.noise_free_loss, spec=spec, chunk=2 ** int(math.log2(most)))
+    one = partial(train.noise_free_loss, spec=spec, chunk=_evaluation_chunk(cut))
     return jax.vmap(one, in_axes=(_axes(params), _axes(table)))(params, table)

@@ -45,14 +45,14 @@ def plan(spec: Spec, platform: str) -> Plan:
     n, m, batch = spec.model.features, spec.model.hidden, spec.train.batch
     cpu = platform == "cpu"
     limit = SCALAR_LIMIT.get(platform, SCALAR_LIMIT_ELSEWHERE)
-    weights = sum(math.prod(shape) for shape in model.shapes(spec.model).values() if len(shape) > 1)
+    weights = max(n * m, sum(math.prod(shape) for shape in model.shapes(spec.model).values() if len(shape) > 1))
     scalars = weights <= limit and elementwise_model(spec)
     microbatch, unroll = batch, 1
     if scalars and cpu:
-        largest, enough = 2**16 // (n * m), 2**16 // batch
+        largest, enough = max(1, 2**16 // weights), 2**16 // batch
     elif scalars:  # GPU, TPU: SIMD lanes hold instances; on CPU they hold samples
         largest, enough = 2**20, 2**20
-        microbatch = unroll = math.gcd(batch, 16 if n * m <= 4 else 8)
+        microbatch = unroll = math.gcd(batch, 16 if weights <= 4 else 8)
     else:  # activations of a block: 4 MB on CPU, 1 GB elsewhere
         largest = enough = max(1, (2**20 if cpu else 2**28) // (batch * n))
     fewest = 2 if cpu else 1  # blocks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -151,6 +152,16 @@ def noise_free_loss(params: Any, instance: Instance, spec: Spec, chunk: int = EV
     """
     if spec.exact_loss is not None:
         return loss.exact(params, instance, spec)
+    return _evaluated(lambda words, shift: loss.total(params, instance, words, shift, spec), instance, spec, chunk)
+
+
+def zero_model_loss(instance: Instance, spec: Spec, chunk: int = EVALUATION_CHUNK) -> Any:
+    """The loss of a model whose output is 0: the mean over the evaluation batch of sum_i I_i target_i^2."""
+    return _evaluated(lambda words, shift: loss.zero_total(instance, words, shift, spec), instance, spec, chunk)
+
+
+def _evaluated(total: Callable[[Any, Any], Any], instance: Instance, spec: Spec, chunk: int) -> Any:
+    """The mean of a loss over the evaluation batch; `total`: (words, shift) -> its sum over samples."""
     scalars = held_as_scalars(instance)
     key = threefry.purpose_key(spec.seed, threefry.EVALUATION_OFFSET, 0)
     shift = _own(key, instance.cell, spec)
@@ -161,7 +172,7 @@ def noise_free_loss(params: Any, instance: Instance, spec: Spec, chunk: int = EV
 
         def add_part(j: Any, so_far: Any) -> Any:
             part = jax.tree.map(lambda w: jax.lax.dynamic_slice_in_dim(w, j * chunk, chunk), words)
-            return so_far + loss.total(params, instance, part, shift, spec)
+            return so_far + total(part, shift)
 
         return jax.lax.fori_loop(0, EVALUATION_CHUNK // chunk, add_part, so_far)
 

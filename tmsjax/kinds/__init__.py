@@ -14,7 +14,7 @@ from tmsjax.kinds.families import FAMILIES, Family, Params, add_family
 from tmsjax.kinds.imports import Imported, execute, located
 from tmsjax.kinds.measures import MEASURES, REPRESENTED, Measure, add_measure
 from tmsjax.kinds.optimizers import OPTIMIZERS, Optimizer
-from tmsjax.kinds.registry import Option, Registry, called
+from tmsjax.kinds.registry import RESERVED, RESERVED_PREFIXES, Option, Registry, called
 from tmsjax.kinds.schedules import SCHEDULES, Schedule
 from tmsjax.kinds.studies import (
     DIRECTIONS,
@@ -53,6 +53,8 @@ __all__ = [
     "REGISTRIES",
     "REPLICA",
     "REPRESENTED",
+    "RESERVED",
+    "RESERVED_PREFIXES",
     "SCHEDULES",
     "STUDIES",
     "VALUES",

@@ -28,8 +28,7 @@ class Activity:
     active:      (u (k,) uniform on [0, 1), p (n,)) -> (n,) booleans
     joint:       p (..., n) -> (..., n, n), the probability that i and j are both active; the diagonal: that i is
     marginal:    p (..., n) -> (..., n), the probability that each is active
-    own:         whether each feature's activity depends on a uniform of its own alone, so that one uniform can decide
-                 both activity and value
+    own:         whether each feature's activity needs but one uniform of its own, which can then give its value too
     exactly:     (p: list over features, subset) -> the probability that just the features of `subset` are active;
                  None: not known, and so no exact loss of ReLU models
     possible:    (subset, n) -> whether `subset` may be active
@@ -38,6 +37,7 @@ class Activity:
     misfit:      (n) -> why it cannot draw n features, or None
     needs_probability: whether a spec must give feature_probability; else 1 is its default
     equal_only:  whether feature_probability must be the same for all features of a model
+    scalars_up_to: features up to which `active` is cheap on arrays of scalars (see elements.py)
     """
 
     columns: Callable[..., int]
@@ -53,7 +53,7 @@ class Activity:
     misfit: Callable[..., str | None] = lambda n: None
     needs_probability: bool = True
     equal_only: bool = False
-    elementwise: bool = True
+    scalars_up_to: int = ANY_NUMBER
     options: Mapping[str, Option] = field(default_factory=dict)
 
 
@@ -68,9 +68,8 @@ class Drawn:
     def columns(self) -> int:
         return called(self.activity.columns, self.n, options=dict(self.options))
 
-    def active(self, u: Any, p: Any, own: Mapping[str, Any] | None = None) -> Any:
-        """`own`: this instance's values of options that are quantities."""
-        return called(self.activity.active, u, p, options=dict(self.options) | dict(own or {}))
+    def active(self, u: Any, p: Any) -> Any:
+        return called(self.activity.active, u, p, options=dict(self.options))
 
     def joint(self, p: Any) -> Any:
         return called(self.activity.joint, p, options=dict(self.options))
@@ -109,14 +108,14 @@ def _outer(p: Any) -> Any:
 
 
 def _with_diagonal(joint: Any, marginal: Any) -> Any:
-    xp = joint.__array_namespace__()
-    return xp.where(xp.eye(marginal.shape[-1], dtype=bool), marginal[..., :, None], joint)
+    diagonal = np.broadcast_to(np.eye(marginal.shape[-1], dtype=bool), joint.shape)
+    return joint.__array_namespace__().where(diagonal, marginal[..., :, None], joint)
 
 
-def _same_set(n: int, size: int) -> np.ndarray:
-    """(n, n) booleans: whether two features stand in the same set."""
-    number = np.arange(n) // size
-    return number[:, None] == number[None, :]
+def _same_set(pairs: Any, size: int) -> np.ndarray:
+    """Booleans of the shape of `pairs` (..., n, n): whether two features stand in the same set."""
+    number = np.arange(pairs.shape[-1]) // size
+    return np.broadcast_to(number[:, None] == number[None, :], pairs.shape)
 
 
 def _sizes_misfit(n: int, size: int) -> str | None:
@@ -141,7 +140,7 @@ def _groups_active(u: Any, p: Any, *, size: int) -> Any:
 def _groups_joint(p: Any, *, size: int) -> Any:
     xp = p.__array_namespace__()
     together = xp.minimum(p[..., :, None], p[..., None, :])
-    return _with_diagonal(xp.where(_same_set(p.shape[-1], size), together, _outer(p)), p)
+    return _with_diagonal(xp.where(_same_set(together, size), together, _outer(p)), p)
 
 
 def _groups_exactly(p: list, subset: Subset, *, size: int) -> Any:
@@ -191,7 +190,7 @@ def _exclusive_marginal(p: Any, *, size: int) -> Any:
 def _exclusive_joint(p: Any, *, size: int) -> Any:
     xp, q = p.__array_namespace__(), p / size
     pairs = _outer(q)
-    return _with_diagonal(xp.where(_same_set(p.shape[-1], size), xp.zeros_like(pairs), pairs), q)
+    return _with_diagonal(xp.where(_same_set(pairs, size), xp.zeros_like(pairs), pairs), q)
 
 
 def _exclusive_exactly(p: list, subset: Subset, *, size: int) -> Any:
@@ -323,10 +322,11 @@ ACTIVITIES: Registry[Activity] = Registry(
             exactly=_exactly_k_exactly,
             possible=lambda subset, n, active: len(subset) == active,
             most_active=lambda n, active: active,
-            exact_up_to=lambda active: ANY_NUMBER if active == 1 else 4,
+            exact_up_to=lambda active: {1: ANY_NUMBER, 2: 4}.get(active, 3),
             misfit=_too_many,
             needs_probability=False,
             equal_only=True,
+            scalars_up_to=32,  # it compares all pairs
             options={"active": Option("int", default=1, low=1, sentence="how many features are active")},
             sentence="a random set of `active` features, all sets alike",
         ),
@@ -364,26 +364,28 @@ def add_activity(
     options: Mapping[str, Option] | None = None,
     sentence: str = "",
 ) -> None:
-    """Adds a way to draw which of the n features of a sample are active. Options of the spec come as keywords.
+    """Adds a way to draw which of n features of a sample are active. Options, whole numbers, come as keywords.
 
     columns: n -> k, how many uniforms a sample needs
     active:  (u (k,) uniform on [0, 1), p (n,) the feature probabilities) -> (n,) booleans. Comparisons, arithmetic and
              indexing work on the engine's fast path; other functions of jax make models run on arrays
-    joint:   p (..., n) -> (..., n, n), the probability that features i and j are both active, by operators and the
-             functions of `p.__array_namespace__()`. Checked by simulation before a run
-    exactly: (p: list over features, subset: tuple of features) -> the probability that just those are active, for the
-             exact loss of ReLU models of up to `exact_up_to` features; None: samples only
+    joint:   p (..., n) -> (..., n, n), the probability that features i and j are both active (i = j: that i is), by
+             operators and the functions of `p.__array_namespace__()`. Checked by simulation before a run
+    exactly: (p: list over features, subset: features in rising order) -> the probability that just those are active,
+             for the exact loss of ReLU models of up to `exact_up_to` features; None: samples only
 
     Raises RegistryError if the name is taken or an argument does not fit.
     """
-    functions = {"columns": columns, "active": active, "joint": joint}
-    checked_callables(ACTIVITIES, name, **functions, **({} if exactly is None else {"exactly": exactly}))
+    given: dict[str, Any] = {"columns": columns, "active": active, "joint": joint, "exactly": exactly}
+    functions = {what: function for what, function in given.items() if what != "exactly" or function is not None}
+    checked_callables(ACTIVITIES, name, **functions)
+    used, table = functions.values(), ("activity", "values", "masks_per_batch")
+    options = checked_options(ACTIVITIES, name, options, table=table, used=used, types=("int",))
     if not isinstance(exact_up_to, int) or not 1 <= exact_up_to <= 5:
         raise ACTIVITIES.refuse(name, f"exact_up_to must be a whole number from 1 to 5, not {exact_up_to!r}")
 
     def marginal(p: Any, **given: Any) -> Any:
-        xp, both = p.__array_namespace__(), called(joint, p, options=given)
-        return xp.sum(both * xp.eye(p.shape[-1], dtype=both.dtype), axis=-1)
+        return p.__array_namespace__().diagonal(called(joint, p, options=given), axis1=-2, axis2=-1)
 
     activity = Activity(
         columns=columns,
@@ -392,7 +394,7 @@ def add_activity(
         marginal=marginal,
         exactly=exactly,
         exact_up_to=lambda: exact_up_to,
-        options=checked_options(ACTIVITIES, name, options),
+        options=options,
         sentence=sentence,
     )
     ACTIVITIES.add(name, activity)

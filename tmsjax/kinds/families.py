@@ -11,10 +11,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tmsjax.kinds.registry import Option, Registry, checked_callables, checked_options
+from tmsjax.kinds.registry import (
+    DIMENSIONS,
+    RESERVED,
+    RESERVED_PREFIXES,
+    Option,
+    Registry,
+    checked_callables,
+    checked_options,
+)
 
 Params = dict[str, Any]
-DIMENSIONS = ("feature", "hidden")  # of parameters; an option of type "int" names another
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,8 @@ class Family:
     init:       (standard normals by parameter name, instance) -> parameters
     apply:      (parameters, x, f) -> output (n,); f is the activation, elementwise
     target:     x -> what the output should be, (n,)
-    directions: parameters -> W (m, n), features as columns; None where features have no direction
+    directions: parameters -> W (m, n), features as columns; None where features have no direction. A parameter of the
+                name W is W
     penalty:    (parameters, x, f) -> a number that training adds to the loss of each sample, or None
     gram_only:  whether the output is f(W^T W x + b) or f(W^T W x), for which exact losses are known
     """
@@ -39,6 +47,11 @@ class Family:
     penalty: Callable[..., Any] | None = None
     gram_only: bool = False
     options: Mapping[str, Option] = field(default_factory=dict)
+
+    @property
+    def reproduces(self) -> bool:
+        """Whether the target is x itself."""
+        return self.target is _same
 
     @property
     def bias(self) -> bool:
@@ -114,7 +127,8 @@ def add_family(
     init:       (standard normals by parameter name, instance) -> parameters; by default `b` has the standard deviation
                 instance.bias_scale and everything else instance.init_scale
     target:     x (n,) -> what the output should be, (n,); by default x
-    directions: parameters -> W (m, n), features as columns, for measures and maps; None: no directions
+    directions: parameters -> W (m, n), features as columns, for measures and maps; None: no directions. Options that
+                are quantities are not given to it
     penalty:    (parameters, x, f) -> a number that training adds to the loss of each sample; the noise-free loss, by
                 which models are compared, leaves it out
 
@@ -125,15 +139,19 @@ def add_family(
     checked_callables(FAMILIES, name, apply=apply, init=init, target=target)
     optional = {"directions": directions, "penalty": penalty}
     checked_callables(FAMILIES, name, **{k: v for k, v in optional.items() if v is not None})
-    options = checked_options(FAMILIES, name, options)
-    sizes = [*DIMENSIONS, *(key for key, option in options.items() if option.type == "int")]
     if not isinstance(parameters, Mapping) or not parameters:
         raise FAMILIES.refuse(name, f"parameters must map names to dimensions, not {parameters!r}")
+    named = [d for dims in parameters.values() if isinstance(dims, tuple) for d in dims if isinstance(d, str)]
+    functions = [f for f in (apply, init, target, directions, penalty) if f is not None]
+    table = ("features", "hidden", "activation", "family")
+    options = checked_options(FAMILIES, name, options, table=table, used=[*functions, *named])
+    sizes = [*DIMENSIONS, *(key for key, option in options.items() if option.type == "int")]
     for parameter, dims in parameters.items():
         if not isinstance(parameter, str) or not parameter.isidentifier():
             raise FAMILIES.refuse(name, f"parameter {parameter!r} needs a name of letters, digits and '_'")
-        if parameter in ("loss", "status") or parameter.startswith(("instance_", "history_")):
+        if parameter in (RESERVED | set(sizes)) - {"W", "b"} or parameter.startswith(RESERVED_PREFIXES):
             raise FAMILIES.refuse(name, f"parameter {parameter!r}: the name is reserved for results")
-        if not isinstance(dims, tuple) or not dims or not set(dims) <= set(sizes):
-            raise FAMILIES.refuse(name, f"the dimensions of {parameter!r} are of {', '.join(sizes)}, not {dims!r}")
+        if not isinstance(dims, tuple) or not dims or not all(d in sizes for d in dims) or len(set(dims)) < len(dims):
+            allowed = f"a tuple of {', '.join(map(repr, sizes))}, each once at most"
+            raise FAMILIES.refuse(name, f"the dimensions of {parameter!r} must be {allowed}, not {dims!r}")
     FAMILIES.add(name, Family(dict(parameters), init, apply, target, directions, sentence, penalty, options=options))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tmsjax.kinds.registry import Registry, checked_callables
+from tmsjax.kinds.registry import RESERVED, RESERVED_PREFIXES, Registry, checked_callables
 from tmsjax.kinds.trial import first_line
 
 TINY = 1e-30  # below any norm that float32 training leaves; keeps 0/0 out
@@ -113,14 +113,19 @@ def add_measure(
     checked_callables(MEASURES, name, function=function)
     if not name.isidentifier():
         raise MEASURES.refuse(name, "a measure's name is a-z, then a-z, 0-9 and '_': results have a variable of it")
-    if not isinstance(dims, tuple) or not set(dims) <= {"hidden", "feature"} or len(set(dims)) < len(dims):
+    if name in RESERVED or name.startswith(RESERVED_PREFIXES):
+        raise MEASURES.refuse(name, "the name is reserved for results")
+    if not isinstance(dims, tuple) or not all(d in ("hidden", "feature") for d in dims) or len(set(dims)) < len(dims):
         raise MEASURES.refuse(name, f"dims are of 'hidden' and 'feature', each once, as a tuple; got {dims!r}")
     size = {"hidden": 2, "feature": 3}
     expected = (4, 5, *(size[d] for d in dims))
     try:
-        found = np.shape(function(np.linspace(-1, 1, 120).reshape(4, 5, 2, 3)))
+        with np.errstate(all="ignore"):
+            found = np.asarray(function(np.linspace(-1, 1, 120).reshape(4, 5, 2, 3)))
     except Exception as error:  # a user's function may raise anything
         raise MEASURES.refuse(name, f"the function fails on W of shape (4, 5, 2, 3) ({first_line(error)})") from error
-    if found != expected:
-        raise MEASURES.refuse(name, f"of W of shape (4, 5, 2, 3) the function must give {expected}, not {found}")
+    if found.shape != expected:
+        raise MEASURES.refuse(name, f"of W of shape (4, 5, 2, 3) the function must give {expected}, not {found.shape}")
+    if found.dtype.kind not in "fiub":
+        raise MEASURES.refuse(name, f"the function must give real numbers, not {found.dtype}")
     MEASURES.add(name, Measure(function, dims, sentence, label or name.replace("_", " ")))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from tmsjax.errors import RegistryError
@@ -22,6 +24,13 @@ class Entry(Protocol):
 
 
 T = TypeVar("T", bound=Entry)
+
+# Names of dimensions and variables in datasets of results, of maps and of measures: nothing else may bear them.
+DIMENSIONS = ("feature", "hidden")
+OF_RESULTS = frozenset({*DIMENSIONS, "instance", "step", "replica", "W", "b", "loss", "status"})
+OF_MAPS = frozenset({"phase", "success", "failed", "gradient", "second_loss", "class"})
+RESERVED = OF_RESULTS | OF_MAPS
+RESERVED_PREFIXES = ("instance_", "history_")
 
 _importing: ContextVar[str | None] = ContextVar("_importing", default=None)  # the file of `imports` being executed
 
@@ -51,6 +60,20 @@ class Option:
             limits = {"low": 1 if self.low is None else self.low, "high": 2**16 if self.high is None else self.high}
         return {"type": self.type} | {k: v for k, v in limits.items() if v is not None}
 
+    def misfit(self) -> str | None:
+        """What is wrong with its default or its limits, or None."""
+        given = {"default": self.default, "low": self.low, "high": self.high}
+        kind: tuple[type, ...] = (int,) if self.type == "int" else (int, float)
+        for what, value in given.items():
+            if value is not None and (not isinstance(value, kind) or isinstance(value, bool) or value != value):
+                return f"{what} must be a {'whole ' * (self.type == 'int')}number or None, not {value!r}"
+        low, high = (self.rule.get(end, infinite) for end, infinite in (("low", -math.inf), ("high", math.inf)))
+        if low > high:
+            return f"low = {low} is above high = {high}"
+        if self.default is not None and not low <= self.default <= high:
+            return f"the default {self.default} is not in [{low}, {high}]"
+        return None
+
 
 class Registry(Mapping[str, T], Generic[T]):
     """The entries of one kind by name. Built-in ones stand in the kind's own file; `add` is for everybody else's."""
@@ -77,13 +100,17 @@ class Registry(Mapping[str, T], Generic[T]):
         """The error that says why an entry cannot be added."""
         return RegistryError(f"{self.kind} {name!r}: {why}")
 
+    def check_name(self, name: Any) -> None:
+        """Raises RegistryError for a name that a spec could not hold."""
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", name):
+            raise self.refuse(name, "a name is a-z, then up to 62 of a-z, 0-9, '-' and '_'")
+
     def add(self, name: str, entry: T) -> None:
         """Adds an entry. Raises RegistryError for a bad name, and for one that is taken.
 
         A module that adds the same name again replaces its entry, so that a notebook's cell can be run twice.
         """
-        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", name):
-            raise self.refuse(name, "a name is a-z, then up to 62 of a-z, 0-9, '-' and '_'")
+        self.check_name(name)
         importing = _importing.get()
         source = importing or _calling_module()
         if name in self._entries:
@@ -111,35 +138,67 @@ def importing(source: str) -> Iterator[None]:
 
 
 def _calling_module() -> str:
-    """The module outside this package that called `add_...`."""
+    """The file outside this package that called `add_...`, or its module's name where it has no file (a notebook)."""
     frame = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").startswith("tmsjax."):
         frame = frame.f_back  # type: ignore[assignment]
-    return frame.f_globals.get("__name__", "?") if frame is not None else "?"
+    if frame is None:
+        return "?"
+    file = frame.f_globals.get("__file__")
+    return str(Path(file).resolve()) if file else frame.f_globals.get("__name__", "?")
 
 
 def called(function: Callable, *arguments: Any, options: Mapping[str, Any]) -> Any:
     """`function(*arguments)` with those of `options` as keywords that it names."""
     if not options:
         return function(*arguments)
-    parameters = inspect.signature(function).parameters.values()
-    every = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return function(*arguments, **{k: v for k, v in options.items() if _takes(function, k)})
+
+
+def _takes(function: Callable, keyword: str) -> bool:
+    """Whether a function names `keyword`, or takes any."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # some functions in C do not say
+        return False
     named = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-    return function(*arguments, **{k: v for k, v in options.items() if every or k in named})
+    return keyword in named or any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def checked_options(registry: Registry, name: str, options: Mapping[str, Option] | None) -> dict[str, Option]:
-    """The options as a dict. Raises RegistryError if one is no Option or has no name that a spec could hold."""
+def checked_options(
+    registry: Registry,
+    name: str,
+    options: Mapping[str, Option] | None,
+    *,
+    table: tuple[str, ...],
+    used: Iterable[Callable | str],
+    types: tuple[str, ...] = ("int", "quantity"),
+) -> dict[str, Option]:
+    """The options as a dict. Raises RegistryError if one has a bad name, type, range or default, or nothing uses it.
+
+    `table`: keys that the spec's table has already; `used`: the entry's functions, and names that it uses itself.
+    """
+    if not isinstance(options, Mapping | None):
+        raise registry.refuse(name, f"options must map names to tmsjax.Option, not {options!r}")
+    taken, used = RESERVED | {*table, "options"}, list(used)
     for key, option in (options or {}).items():
-        if not isinstance(option, Option) or option.type not in ("int", "quantity"):
-            raise registry.refuse(name, f"option {key!r} must be a tmsjax.Option of type 'int' or 'quantity'")
+        if not isinstance(option, Option) or option.type not in types:
+            kinds = " or ".join(map(repr, types))
+            raise registry.refuse(name, f"option {key!r} must be a tmsjax.Option of type {kinds}, not {option!r}")
         if not isinstance(key, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", key):
             raise registry.refuse(name, f"option {key!r}: a name is a-z, then a-z, 0-9 and '_'")
+        if key in taken or key.startswith(RESERVED_PREFIXES):
+            raise registry.refuse(name, f"option {key!r}: the name is taken by another key of the spec or by results")
+        if problem := option.misfit():
+            raise registry.refuse(name, f"option {key!r}: {problem}")
+        if not any(key == u if isinstance(u, str) else _takes(u, key) for u in used):
+            raise registry.refuse(name, f"option {key!r}: none of its functions has an argument of that name")
     return dict(options or {})
 
 
 def checked_callables(registry: Registry, name: str, **functions: Any) -> None:
-    """Raises RegistryError for the first that cannot be called."""
+    """Raises RegistryError for a bad name of the entry, and for the first function that cannot be called."""
+    registry.check_name(name)
     for what, function in functions.items():
         if not callable(function):
             raise registry.refuse(name, f"{what} must be a function, not {function!r}")

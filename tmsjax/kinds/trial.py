@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -38,8 +39,16 @@ def floats(*shape: int) -> Any:
     return jax.ShapeDtypeStruct(shape, np.float32)
 
 
-def _check_same_shape(function: Callable, what: str, refuse: Refuse) -> None:
-    for shape in ((), (4,), (2, 3)):
+def evaluated(function: Callable, what: str, refuse: Refuse, *arguments: Any) -> np.ndarray:
+    """`function(*arguments)` as a numpy array; raises `refuse(...)` if that fails."""
+    try:
+        return np.asarray(function(*arguments))
+    except Exception as error:  # a user's function may raise anything
+        raise refuse(f"{what} fails ({first_line(error)})") from error
+
+
+def _check_same_shape(function: Callable, what: str, refuse: Refuse, *shapes: tuple[int, ...]) -> None:
+    for shape in shapes:
         out = traced(function, what, refuse, floats(*shape))
         if getattr(out, "shape", None) != shape or out.dtype != np.float32:
             got = f"{out.dtype}{list(out.shape)}" if hasattr(out, "shape") else type(out).__name__
@@ -50,34 +59,40 @@ def trial_activation(function: Callable, refuse: Refuse) -> bool:
     """Whether an activation treats each element alone. Raises `refuse(...)` if it does not fit."""
     import jax.numpy as jnp
 
-    _check_same_shape(function, "the function", refuse)
+    _check_same_shape(function, "the function", refuse, (4,), (1,))
     points = jnp.asarray([-3.0, -1.0, -0.25, 0.125, 0.5, 2.0])
-    together = np.asarray(function(points))
-    alone = np.asarray([function(point) for point in points])
+    together = evaluated(function, "the function", refuse, points)
     if not np.isfinite(together).all():
         raise refuse(f"the function gives {together.tolist()} at {points.tolist()}; all must be finite")
+    try:  # a function of whole vectors may refuse a number, or give something else for it
+        _check_same_shape(function, "the function", ValueError, ())
+        alone = np.asarray([function(point) for point in points])
+    except Exception:
+        return False
     return bool(np.allclose(together, alone, rtol=1e-5, atol=1e-6))
 
 
-def trial_values(quantile: Callable, mean: Any, square: Any, refuse: Refuse) -> tuple[float | None, bool]:
-    """(E min(x, y)^2 or None, whether quantile(0) is 0). Raises `refuse(...)` if quantile or moments do not fit."""
+def trial_values(quantile: Callable, mean: Any, square: Any, refuse: Refuse) -> float | None:
+    """E min(x, y)^2 of two independent values, or None if they may be negative.
+
+    Raises `refuse(...)` if quantile or moments do not fit.
+    """
     import jax.numpy as jnp
 
     for name, moment in (("mean", mean), ("square", square)):
-        if not isinstance(moment, (int, float)) or isinstance(moment, bool) or not math.isfinite(moment):
+        if not isinstance(moment, numbers.Real) or isinstance(moment, bool) or not math.isfinite(moment):
             raise refuse(f"{name} must be a finite number, not {moment!r}")
-    _check_same_shape(quantile, "the quantile", refuse)
+    _check_same_shape(quantile, "the quantile", refuse, (), (4,), (2, 3))
     middles = (np.arange(POINTS) + 0.5) / POINTS
-    x = np.asarray(quantile(jnp.asarray(middles, jnp.float32)), np.float64)
-    ends = np.asarray([quantile(jnp.float32(end)) for end in (0, 1)], np.float64)
-    some = np.asarray([quantile(jnp.float32(u)) for u in middles[:: POINTS // 4]])
+    x = evaluated(quantile, "the quantile", refuse, jnp.asarray(middles, jnp.float32)).astype(np.float64)
+    last = evaluated(quantile, "the quantile", refuse, jnp.float32(1))
+    some = [evaluated(quantile, "the quantile", refuse, jnp.float32(u)) for u in middles[:: POINTS // 4]]
     if not np.allclose(some, x[:: POINTS // 4], rtol=1e-5, atol=1e-6):
         raise refuse("the quantile must treat each element alone")
-    if not (np.isfinite(x).all() and np.isfinite(ends[1])):
+    if not (np.isfinite(x).all() and np.isfinite(last)):
         raise refuse("the quantile must be finite for every u in (0, 1], 1 included")
     for name, given, found in (("mean", mean, x.mean()), ("square", square, (x**2).mean())):
         if abs(given - found) > NEAR * max(1, abs(found)):
             raise refuse(f"{name} = {given:.6g} does not fit the quantile: by quadrature it is {found:.6g}")
     ordered = x.min() >= 0 and bool((np.diff(x) >= -1e-6).all())
-    least = float((x**2 * 2 * (1 - middles)).mean()) if ordered else None  # the lesser of two u has density 2 (1 - u)
-    return least, bool(ends[0] == 0)
+    return float((x**2 * 2 * (1 - middles)).mean()) if ordered else None  # the lesser of two u has density 2 (1 - u)

@@ -27,7 +27,6 @@ class Values:
     least: float | None
     sentence: str
     zero_at_zero: bool = True
-    elementwise: bool = True
 
 
 def _half_normal(v: Any) -> Any:
@@ -64,5 +63,6 @@ def add_values(name: str, quantile: Callable[[Any], Any], *, mean: float, square
     (checked by quadrature).
     """
     checked_callables(VALUES, name, quantile=quantile)
-    least, zero = trial_values(quantile, mean, square, lambda why: VALUES.refuse(name, why))
-    VALUES.add(name, Values(quantile, float(mean), float(square), least, sentence, zero))
+    least = trial_values(quantile, mean, square, lambda why: VALUES.refuse(name, why))
+    # always masked: compiled code may round quantile(0) to another number than 0
+    VALUES.add(name, Values(quantile, float(mean), float(square), least, sentence, zero_at_zero=False))

@@ -54,21 +54,41 @@ def relu_loss(
 def relu_loss_elementwise(gram: Any, b: Any, importance: Any, probability: Any, drawn: Drawn) -> Any:
     """`relu_loss` from gram[i][j] = W_i . W_j; all arrays are (nested) lists over features."""
     n, total = len(b), 0
+    looped: dict[int, list] = {}  # by size of the active set
     for i in range(n):
         others = [j for j in range(n) if j != i]
         for size in range(min(n, drawn.most_active() + 1)):
             for active in combinations(others, size):
-                off, on = active, (i, *active)
+                off, on = active, tuple(sorted((i, *active)))
                 if not (drawn.possible(off) or drawn.possible(on)):
                     continue
-                square, error = _means(gram[i][i], [gram[i][j] for j in active], b[i])
-                losses = [
-                    drawn.exactly(probability, subset) * mean
-                    for subset, mean in ((off, square), (on, error))
-                    if drawn.possible(subset)
-                ]
+                overlaps = [gram[i][j] for j in active]
+                shares = [drawn.exactly(probability, s) if drawn.possible(s) else None for s in (off, on)]
+                if n > 3 and size and not isinstance(b[i], (np.ndarray, np.generic)):
+                    weights = [b[i] * 0 if share is None else importance[i] * share for share in shares]
+                    looped.setdefault(size, []).append((gram[i][i], overlaps, b[i], weights))
+                    continue
+                means = _means(gram[i][i], overlaps, b[i])
+                losses = [share * mean for share, mean in zip(shares, means, strict=True) if share is not None]
                 total = total + importance[i] * sum(losses[1:], losses[0])
-    return total
+    return total + sum(map(_looped_sum, looped.values()))
+
+
+def _looped_sum(terms: list) -> Any:
+    """The sum over terms (a, overlaps, z, weights) of weights x `_means`, by a loop of jax.
+
+    One body is compiled for all active sets of a size: written out, 4 features would take 3 times as long to compile.
+    """
+    import jax
+
+    @jax.checkpoint
+    def add(total: Any, term: Any) -> tuple:
+        a, overlaps, z, weights = term
+        square, error = _means(a, overlaps, z)
+        return total + weights[0] * square + weights[1] * error, None
+
+    stacked = jax.tree.map(lambda *parts: jax.numpy.stack(parts), *terms)
+    return jax.lax.scan(add, jax.numpy.zeros_like(terms[0][2]), stacked)[0]
 
 
 def relu_loss_of_single_features(gram: Any, b: Any, importance: Any, marginal: Any) -> Any:
@@ -78,7 +98,7 @@ def relu_loss_of_single_features(gram: Any, b: Any, importance: Any, marginal: A
     """
     xp = gram.__array_namespace__()
     n = gram.shape[-1]
-    eye = xp.eye(n, dtype=gram.dtype)
+    eye = xp.broadcast_to(xp.eye(n, dtype=gram.dtype), gram.shape)
     own = (gram * eye).sum(-1)
     column = xp.broadcast_to(b[..., :, None], gram.shape)
     of_others = _means(xp.broadcast_to(own[..., :, None], gram.shape), [gram], column)[0]

@@ -37,6 +37,18 @@ def total(params: Any, instance: Instance, words: Any, offset: Any, spec: Spec, 
     return jnp.sum(jax.vmap(lambda word: one(params, instance, word, offset, spec, penalised))(words))
 
 
+def zero_total(instance: Instance, words: Any, offset: Any, spec: Spec) -> jax.Array:
+    """`total` of a model whose output is 0."""
+
+    def one_sample(word: Any) -> Any:
+        row, own, shift = as_arrays((instance, word, offset))
+        x = sampling.sample(sampling.rotate(own, shift, spec.train.streams), row, spec.data)
+        target = model.target(x, row, spec.model)
+        return (row.importance * (target * target)).sum()
+
+    return jnp.sum(jax.vmap(one_sample)(words))
+
+
 def gradient(params: Any, instance: Instance, words: Any, offset: Any, spec: Spec, unroll: int) -> Any:
     """The gradient of `total`, penalised.
 
@@ -81,10 +93,8 @@ def exact(params: Any, instance: Instance, spec: Spec) -> Any:
         W, features = params["W"], range(spec.model.features)
         gram = [[(W[:, i] * W[:, j]).sum() for j in features] for i in features]
         b = params.get("b", [jnp.zeros_like(gram[0][0])] * len(features))
-        b, importance, probability = (
-            [v[i] for i in features] for v in (b, instance.importance, instance.feature_probability)
-        )
-        return expected.relu_loss_elementwise(gram, b, importance, probability, spec.drawn)
+        b, importance, p = ([v[i] for i in features] for v in (b, instance.importance, instance.feature_probability))
+        return expected.relu_loss_elementwise(gram, b, importance, p, spec.drawn)
     raise ValueError("no exact loss is known for this model")
 
 

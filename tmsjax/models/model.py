@@ -46,7 +46,7 @@ def penalty(params: Params, x: Any, instance: Instance, model: Model) -> Any:
 
 
 def directions(params: Params, model: Model) -> Any:
-    """W (..., m, n), features as columns; None where features have no direction. Parameters may have leading axes."""
+    """W (m, n), features as columns; None where features have no direction."""
     family = FAMILIES[model.family]
     if family.directions is None:
         return None

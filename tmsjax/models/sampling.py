@@ -83,7 +83,7 @@ def sample(bits: Any, instance: Instance, data: Data) -> Any:
     if not activity_columns(data, n):
         v = elementwise(active_uniform, bits, p)
     else:
-        active = data.drawn(n).active(elementwise(_uniform, bits[n:]), p, instance.own("data"))
+        active = data.drawn(n).active(elementwise(_uniform, bits[n:]), p)
         own = elementwise(lambda b: active_uniform(b, np.float32(1)), bits[:n])
         v = elementwise(lambda a, u: jnp.where(a, u, np.float32(0)), active, own)
     x = elementwise(values.quantile, v)
@@ -91,7 +91,9 @@ def sample(bits: Any, instance: Instance, data: Data) -> Any:
 
 
 def _uniform(bits: Any) -> Any:
-    return bits.astype(jnp.float32) * np.float32(2.0**-32)
+    """Uniform on [0, 1): words that float32 rounds up to 2^32 give the largest float32 below 1."""
+    u = bits.astype(jnp.float32) * np.float32(2.0**-32)
+    return jnp.where(u < 1, u, np.float32(1 - 2.0**-24))
 
 
 def mean(probability: Any, data: Data) -> Any:
@@ -108,10 +110,10 @@ def covariance(probability: Any, data: Data) -> Any:
     """
     values, drawn = VALUES[data.values], data.drawn(probability.shape[-1])
     xp = probability.__array_namespace__()
-    eye = xp.eye(probability.shape[-1], dtype=probability.dtype)
     marginal = drawn.marginal(probability)
     p, q = marginal[..., :, None], marginal[..., None, :]
     between = xp.zeros_like(p * q)
+    eye = xp.broadcast_to(xp.eye(probability.shape[-1], dtype=probability.dtype), between.shape)
     if not drawn.activity.own:
         between = values.mean**2 * (drawn.joint(probability) - p * q) * (1 - eye)
     variance = values.square * p - values.mean**2 * p**2

@@ -5,7 +5,9 @@ Built-in entries are tested with this package, and are not tried again at every 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -14,23 +16,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from tmsjax.errors import SpecError
-from tmsjax.kinds import ACTIVATIONS, ACTIVITIES, FAMILIES, VALUES, first_line, floats
+from tmsjax.kinds import ACTIVATIONS, ACTIVITIES, FAMILIES, MEASURES, VALUES, Registry, first_line, floats
 from tmsjax.models import loss, model, sampling
 from tmsjax.models.instances import Instance, instances
 from tmsjax.models.scalars import split
 from tmsjax.spec import Spec
 
 SIMULATED = 2**15  # samples of an activity's simulation
-NEAR = 0.02  # largest difference of a stated probability from its share of them: more than 5 standard errors
+CHANCE = 6  # standard errors that a share of them may lie from the stated probability
 MOST_SUBSETS_OF = 5  # features up to which every subset's probability is checked
 WORDS = 6  # samples on which both paths are compared
+LIVELY = 0.7  # feature probability of these samples
 
 Report = Callable[[str, str], None]
 
 
 def added(spec: Spec) -> list[str]:
     """The keys of the spec whose entries users added, of those that make a model."""
-    chosen = {
+    chosen: dict[str, tuple[Registry, str]] = {
         "model.family": (FAMILIES, spec.model.family),
         "model.activation": (ACTIVATIONS, spec.model.activation),
         "data.activity": (ACTIVITIES, spec.data.activity),
@@ -44,37 +47,67 @@ def check_spec(spec: Spec) -> None:
     keys, problems = added(spec), []
 
     def report(key: str, message: str) -> None:
-        problems.append((key, message))
+        if (key, message) not in problems:
+            problems.append((key, message))
 
     if not keys:
         return
-    row = _row(spec)
+    _check_names(spec, report)
+    rows = _rows(spec)
     with jax.numpy_rank_promotion("raise"):
-        if "data.activity" in keys:
-            _check_activity(spec, row, report)
+        for row in rows if "data.activity" in keys else ():
+            if not problems:
+                _check_activity(spec, row, report)
         if "model.family" in keys and not problems:
-            _check_family(spec, row, report)
+            _check_family(spec, rows[0], report)
         if not problems:
-            _attempt(lambda: jax.eval_shape(_gradient(spec), *_example(spec, row)), "the loss", keys[0], report)
+            _attempt(lambda: jax.eval_shape(_gradient(spec), *_example(spec, rows[0])), "the loss", keys[0], report)
+        if not problems and spec.exact_loss is not None:
+            params, row, *_ = _example(spec, rows[0])
+            exact = jax.grad(lambda params, row: loss.exact(params, row, spec))
+            _attempt(lambda: jax.eval_shape(exact, params, row), "the exact loss", keys[0], report)
     if problems:
         raise SpecError(spec.name, problems)
 
 
+def _check_names(spec: Spec, report: Report) -> None:
+    """Names of parameters and of sizes, which results bear, beside those of axes and measures."""
+    family = FAMILIES[spec.model.family]
+    sizes = {key for key, option in family.options.items() if option.type == "int"}
+    for name in sorted((family.parameters.keys() | sizes) & spec.axis.keys()):
+        report(
+            f"axes.{name}", f"the family {spec.model.family!r} has a parameter or a size of this name; rename the axis"
+        )
+    for name in sorted((family.parameters.keys() - {"W"}) & MEASURES.keys()):
+        report("model.family", f"{spec.model.family!r}: a measure has the name of its parameter {name!r}")
+
+
 def elementwise_model(spec: Spec) -> bool:
-    """Whether the model may be held as scalars: whether it gives the same loss on them as on arrays."""
-    if not (ACTIVATIONS[spec.model.activation].elementwise and ACTIVITIES[spec.data.activity].elementwise):
+    """Whether the model may be held as scalars: jax can trace it so, and it gives the same loss as on arrays."""
+    activity = ACTIVITIES[spec.data.activity]
+    if not ACTIVATIONS[spec.model.activation].elementwise or spec.model.features > activity.scalars_up_to:
         return False
     if not added(spec):
         return True
-    row = _row(spec)
-    params, _, words, offset = _example(spec, row)
     try:
         with jax.numpy_rank_promotion("raise"):
-            on_arrays = [float(loss.one(params, row, word, offset, spec, True)) for word in words]
-            held = [_as_scalars(tree) for tree in (params, row, offset)]
-            on_scalars = [float(loss.one(*held[:2], _as_scalars(word), held[2], spec, True)) for word in words]
+            return all(_same_on_both_paths(spec, row) for row in _rows(spec))
     except Exception:  # a user's function may use operations that arrays of scalars do not have
         return False
+
+
+def _same_on_both_paths(spec: Spec, row: Instance) -> bool:
+    importance, p = jnp.ones_like(row.importance), jnp.full_like(row.feature_probability, LIVELY)
+    lively = dataclasses.replace(row, importance=importance, feature_probability=p)
+    params, row, words, offset = _example(spec, lively)
+
+    def one(params: Any, row: Any, word: Any, offset: Any) -> Any:
+        return loss.one(params, row, word, offset, spec, True)
+
+    held = [tuple(map(_as_scalars, (params, row, word, offset))) for word in words]
+    jax.eval_shape(jax.grad(one), *held[0])  # functions such as max() take numbers, but nothing that is traced
+    on_arrays = [float(one(params, row, word, offset)) for word in words]
+    on_scalars = [float(one(*arguments)) for arguments in held]
     return bool(np.allclose(on_arrays, on_scalars, rtol=1e-4, atol=1e-6))
 
 
@@ -82,8 +115,10 @@ def _as_scalars(tree: Any) -> Any:
     return jax.tree.map(lambda x: split(x, batch_dims=0) if jnp.ndim(x) else x, tree)
 
 
-def _row(spec: Spec) -> Instance:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), instances(spec, range(1)))
+def _rows(spec: Spec) -> list[Instance]:
+    """The first instance and the last."""
+    places = sorted({0, spec.instances - 1})
+    return [jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), instances(spec, range(k, k + 1))) for k in places]
 
 
 def _example(spec: Spec, row: Instance) -> tuple:
@@ -100,40 +135,53 @@ def _gradient(spec: Spec) -> Callable:
     return jax.grad(lambda params, row, words, offset: loss.total(params, row, words, offset, spec, penalised=True))
 
 
+class _Failed:
+    """What `_attempt` gives where the work raises."""
+
+
 def _attempt(work: Callable[[], Any], what: str, key: str, report: Report) -> Any:
-    """What `work()` gives; None and a report if it raises."""
+    """What `work()` gives; _Failed and a report if it raises."""
     try:
         return work()
     except Exception as error:  # a user's function may raise anything
         report(key, f"{what} fails ({first_line(error)})")
-        return None
+        return _Failed
+
+
+def _described(found: Any) -> str:
+    """Types and shapes of a traced result: float32[2, 3]."""
+    if isinstance(found, dict):
+        return "{" + ", ".join(f"{name}: {_described(v)}" for name, v in found.items()) + "}"
+    if hasattr(found, "dtype"):
+        return f"{found.dtype}{list(found.shape)}"
+    return type(found).__name__
 
 
 def _check_family(spec: Spec, row: Instance, report: Report) -> None:
     key, named = "model.family", f"{spec.model.family!r}: "
     n, m, shapes = spec.model.features, spec.model.hidden, model.shapes(spec.model)
-    params = {name: floats(*shape) for name, shape in shapes.items()}
+    family, params = FAMILIES[spec.model.family], {name: floats(*shape) for name, shape in shapes.items()}
     x = floats(n)
-    results: Iterator[tuple[str, Callable, tuple, Any]] = iter(
-        (
-            ("init", lambda p: model.init(p, row, spec.model), (params,), shapes),
-            ("apply", lambda p, x: model.apply(p, x, row, spec.model), (params, x), (n,)),
-            ("target", lambda x: model.target(x, row, spec.model), (x,), (n,)),
-            ("penalty", lambda p, x: model.penalty(p, x, row, spec.model), (params, x), ()),
-            ("directions", lambda p: model.directions(p, spec.model), (params,), (m, n)),
-        )
+    results: tuple[tuple[str, Callable, tuple, Any], ...] = (
+        ("init", lambda p: model.init(p, row, spec.model), (params,), params),
+        ("apply", lambda p, x: model.apply(p, x, row, spec.model), (params, x), floats(n)),
+        ("target", lambda x: model.target(x, row, spec.model), (x,), floats(n)),
+        ("penalty", lambda p, x: model.penalty(p, x, row, spec.model), (params, x), floats()),
+        ("directions", lambda p: model.directions(p, spec.model), (params,), floats(m, n)),
     )
     for what, function, arguments, expected in results:
-        if getattr(FAMILIES[spec.model.family], what) is None:
+        if getattr(family, what) is None:
             continue
-        found = _attempt(lambda f=function, a=arguments: jax.eval_shape(f, *a), named + what, key, report)
-        if found is None:
-            continue
-        shape = {k: v.shape for k, v in found.items()} if isinstance(found, dict) else getattr(found, "shape", found)
-        if shape != expected:
-            report(key, f"{named}{what} gives shape {shape}, not {expected}")
-    if "W" in shapes and FAMILIES[spec.model.family].directions is not None and shapes["W"] != (m, n):
-        report(key, f"{named}with directions, a parameter W must be they, (hidden, feature), not {shapes['W']}")
+        found = _attempt(partial(jax.eval_shape, function, *arguments), named + what, key, report)
+        shape_alone = what == "target" and getattr(found, "shape", None) == (n,)  # of any type: x_i > 0
+        if found is not _Failed and not shape_alone and _described(found) != _described(expected):
+            report(key, f"{named}{what} gives {_described(found)}, not {_described(expected)}")
+            return
+    if family.directions is not None and "W" in shapes:
+        example = _example(spec, row)[0]
+        W = _attempt(lambda: np.asarray(model.directions(example, spec.model)), f"{named}directions", key, report)
+        if W is not _Failed and not np.array_equal(W, example["W"]):
+            report(key, f"{named}a parameter W must be the directions W (hidden, feature); give it another name")
 
 
 def _check_activity(spec: Spec, row: Instance, report: Report) -> None:
@@ -141,48 +189,78 @@ def _check_activity(spec: Spec, row: Instance, report: Report) -> None:
     key, named, drawn = "data.activity", f"{spec.data.activity!r}: ", spec.drawn
     n, p = spec.model.features, row.feature_probability
     k = _attempt(drawn.columns, f"{named}columns", key, report)
-    if k is None:
+    if k is _Failed:
         return
     if not isinstance(k, int) or not 1 <= k <= 2**16:
         report(key, f"{named}columns gives {k!r}, not a whole number from 1 to {2**16}")
         return
-
-    def active(u: Any) -> Any:
-        return drawn.active(u, p, row.own("data"))
-
-    shape = _attempt(lambda: jax.eval_shape(active, floats(k)), f"{named}active", key, report)
-    stated = _attempt(lambda: np.asarray(drawn.joint(np.asarray(p, np.float64))), f"{named}joint", key, report)
-    if shape is None or stated is None:
+    shape = _attempt(lambda: jax.eval_shape(drawn.active, floats(k), floats(n)), f"{named}active", key, report)
+    if shape is _Failed:
         return
-    if getattr(shape, "shape", None) != (n,) or shape.dtype != bool:
-        report(key, f"{named}active gives {getattr(shape, 'dtype', '')}{list(shape.shape)}, not bool[{n}]")
-    elif stated.shape != (n, n):
-        report(key, f"{named}joint gives shape {stated.shape}, not {(n, n)}")
-    else:
-        u = jnp.asarray(np.random.default_rng(0).random((SIMULATED, k)), jnp.float32)
-        found = np.asarray(jax.vmap(active)(u), np.float64)
-        _check_joint(named, stated, found, report)
-        if drawn.activity.exactly is not None and n <= MOST_SUBSETS_OF:
-            _check_subsets(named, spec, p, found, report)
+    if _described(shape) != f"bool[{n}]":
+        report(key, f"{named}active gives {_described(shape)}, not bool[{n}]")
+        return
+    stated = _stated_joint(spec, np.asarray(p, np.float64), report)
+    if stated is None:
+        return
+    samples = min(SIMULATED, max(2**10, 2**22 // n))
+    u = jnp.asarray(np.random.default_rng(0).random((samples, k)), jnp.float32)
+    simulated = _attempt(lambda: jax.vmap(lambda u: drawn.active(u, p))(u), f"{named}active", key, report)
+    if simulated is _Failed:
+        return
+    found = np.asarray(simulated, np.float64)
+    _check_joint(named, stated, found, report)
+    if drawn.activity.exactly is not None and n <= MOST_SUBSETS_OF:
+        _check_subsets(named, spec, p, found, report)
+
+
+def _stated_joint(spec: Spec, p: np.ndarray, report: Report) -> np.ndarray | None:
+    """`joint` of one instance, which must be the same where p has leading axes, as it has in tables of instances."""
+    key, named, n = "data.activity", f"{spec.data.activity!r}: ", len(p)
+
+    def joint(p: np.ndarray) -> Any:
+        return _attempt(lambda: np.asarray(spec.drawn.joint(p), np.float64), f"{named}joint", key, report)
+
+    for leading in ((), (n + 1,)):  # another length than n, which would hide p[:, None]
+        stated = joint(np.broadcast_to(p, (*leading, n)).copy())
+        if stated is _Failed:
+            return None
+        if stated.shape != (*leading, n, n):
+            report(key, f"{named}joint of p {[*leading, n]} gives shape {list(stated.shape)}, not {[*leading, n, n]}")
+            return None
+    return stated[0]
+
+
+def _far(stated: Any, share: Any, samples: int) -> Any:
+    """Whether a stated probability cannot be that of which samples show a share; true for NaN."""
+    larger = np.clip(np.maximum(stated, share), 1 / samples, 1)
+    error = np.sqrt(larger * (1 - larger) / samples) + 1 / samples
+    return ~(np.abs(stated - share) <= CHANCE * error)
 
 
 def _check_joint(named: str, stated: np.ndarray, found: np.ndarray, report: Report) -> None:
-    difference = np.abs(stated - found.T @ found / len(found))
-    if not difference.max() <= NEAR:
-        i, j = np.unravel_index(np.nanargmax(difference), difference.shape)
-        share = (found[:, i] * found[:, j]).mean()
+    shares = found.T @ found / len(found)
+    far = np.argwhere(_far(stated, shares, len(found)))
+    if len(far):
+        i, j = far[0]
         what = f"feature {i} is active" if i == j else f"features {i} and {j} are both active"
-        report("data.activity", f"{named}joint says that {what} with probability {stated[i, j]:.4g}; it is {share:.4g}")
+        given = f"joint says that {what} with probability {stated[i, j]:.4g}"
+        report("data.activity", f"{named}{given}; in a simulation it is {shares[i, j]:.4g}")
 
 
 def _check_subsets(named: str, spec: Spec, p: Any, found: np.ndarray, report: Report) -> None:
-    n = spec.model.features
+    n, given = spec.model.features, [np.float64(q) for q in p]
     for size in range(n + 1):
         for subset in combinations(range(n), size):
-            given = [np.float64(q) for q in p]
-            stated = float(spec.drawn.exactly(given, subset)) if spec.drawn.possible(subset) else 0.0
+
+            def exactly(subset: tuple = subset) -> float:
+                return float(spec.drawn.exactly(given, subset)) if spec.drawn.possible(subset) else 0.0
+
+            stated = _attempt(exactly, f"{named}exactly", "data.activity", report)
+            if stated is _Failed:
+                return
             share = (found == np.isin(np.arange(n), subset)).all(1).mean()
-            if not abs(stated - share) <= NEAR:
-                what = f"exactly says {stated:.4g} for the subset {subset}; it is {share:.4g}"
+            if _far(stated, share, len(found)):
+                what = f"exactly says {stated:.4g} for the subset {subset}; in a simulation it is {share:.4g}"
                 report("data.activity", f"{named}{what}")
                 return

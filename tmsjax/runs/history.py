@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tmsjax.engine import TrainState
+from tmsjax.engine import TrainState, directions
 from tmsjax.kinds import MEASURES
-from tmsjax.models import model
 from tmsjax.runs.part import Part
 from tmsjax.spec import Spec
 
@@ -53,12 +52,13 @@ def measured(part: Part, states: list[TrainState]) -> dict[str, np.ndarray]:
     if not spec.record.measures:
         return {}
     params = part.gather([state.params for state in states])
-    W = model.directions(params, spec.model)
+    W = directions(params, spec)
     values = {}
     for name in spec.record.measures:
         function = MEASURES[name].function
         if name == "loss":
             values[name] = part.losses(states)
         elif W is not None and function is not None:
-            values[name] = np.asarray(function(W), np.float32)
+            with np.errstate(divide="ignore", invalid="ignore"):  # of W = 0, or of models that diverged
+                values[name] = np.asarray(function(W), np.float32)
     return values

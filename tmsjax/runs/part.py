@@ -18,7 +18,7 @@ from tmsjax.spec import Spec
 
 @dataclass(frozen=True)
 class Part:
-    """What is trained here. `gather` and `losses` are collective: all processes call them in the same order.
+    """What is trained here. `gather` and the losses are collective: all processes call them in the same order.
 
     rows:     the instances of this run: all of the sweep, or those of its shard
     ensemble: of them the blocks of this process
@@ -34,6 +34,10 @@ class Part:
     def losses(self, states: list[TrainState]) -> np.ndarray:
         """The noise-free loss of every instance of the run, (rows,)."""
         return processes.gathered(self.ensemble.noise_free_loss(states))
+
+    def zero_model_losses(self) -> np.ndarray:
+        """The loss of a model whose output is 0, for every instance of the run, (rows,)."""
+        return processes.gathered(np.asarray(self.ensemble.zero_model_loss(), np.float32))
 
     def begin(self, state: TrainState | None, step: int) -> list[TrainState]:
         """Puts the states after `step` on the devices and compiles; `state` of all rows, None before step 0.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from tmsjax.engine import TrainState
+from tmsjax.engine import TrainState, directions
 from tmsjax.kinds import FAMILIES
-from tmsjax.models import inputs, model, of_zero_model
+from tmsjax.models import inputs
 from tmsjax.runs.history import History
 from tmsjax.runs.part import Part
 from tmsjax.runs.store import STATUS, results_dataset
@@ -21,11 +21,11 @@ def results(part: Part, states: list[TrainState], history: History) -> xr.Datase
     params = part.gather([state.params for state in states])
     losses = part.losses(states)
     given = inputs(spec, part.rows)
-    status = _status(params, losses, of_zero_model(given["importance"], given["feature_probability"], spec))
+    status = _status(params, losses, part.zero_model_losses())
     dims = dict(FAMILIES[spec.model.family].parameters)
-    W = model.directions(params, spec.model)
+    W = directions(params, spec)
     if W is not None and "W" not in params:
-        params, dims = params | {"W": np.asarray(W)}, dims | {"W": ("hidden", "feature")}
+        params, dims = params | {"W": W}, dims | {"W": ("hidden", "feature")}
     return results_dataset(
         spec, part.rows, dims, params, given, losses, status, history.variables(), history.steps, W is not None
     )

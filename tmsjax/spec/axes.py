@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from tmsjax.kinds import MEASURES
+from tmsjax.kinds import MEASURES, REPLICA, RESERVED, RESERVED_PREFIXES
 from tmsjax.spec.quantity import Axis, Report, is_number, shown
 from tmsjax.spec.tables import LONGEST_AXIS, XAVIER
 
 FORMS = "{ log = [a, b], count = k }, { linear = [a, b], count = k }, { values = [...] } or { count = k }"
 KEYS = ({"log", "count"}, {"linear", "count"}, {"values"}, {"count"})
-# dimensions and variables of results, maps and measures, which an axis must not shadow
-OTHER_NAMES = ("feature", "hidden", "instance", "step", "b", "status", "phase", "success", "failed", "gradient")
-RESERVED = frozenset({XAVIER, *OTHER_NAMES, "second_loss", "class"})
+TAKEN = RESERVED - {REPLICA} | {XAVIER}
 
 
 def read_axes(raw: Any, report: Report) -> dict[str, Axis]:
@@ -27,7 +25,7 @@ def read_axes(raw: Any, report: Report) -> dict[str, Axis]:
     axes = {}
     for name, body in raw.items():
         path = f"axes.{name}"
-        taken = name in RESERVED or name in MEASURES or name.startswith(("instance_", "history_"))
+        taken = name in TAKEN or name in MEASURES or name.startswith(RESERVED_PREFIXES)
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or taken:
             what = "is reserved" if taken else "needs a-z, then a-z, 0-9 and '_'"
             report(path, f"the axis name {shown(name)} {what}")

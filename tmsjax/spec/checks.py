@@ -93,7 +93,10 @@ def _check_sobol(spec: Spec, report: Report) -> None:
     if batch & (batch - 1):
         report("train.batch", f"streams = 'sobol' needs a power of two, not {batch}")
     elif activity is not None and None not in dict(spec.data.options).values() and spec.drawn.misfit() is None:
-        columns = spec.model.features + (0 if activity.own else spec.drawn.columns())
+        try:
+            columns = spec.model.features + (0 if activity.own else spec.drawn.columns())
+        except Exception:  # a user's function; trials before a run tell it (see models/trial.py)
+            return
         if columns > max(2, batch // 4):
             report("train.streams", f"'sobol' needs a batch of at least 4 x {columns} (columns of bits), not {batch}")
 
@@ -117,7 +120,7 @@ def _check_signs(spec: Spec, report: Report) -> None:
         needs = "replica = { count = K } with K of at least 2, model.hidden = 1 and at least 2 features"
         report("init.signs", f"'stratified' needs {needs}")
     family = FAMILIES.get(spec.model.family)
-    if family is not None and "W" not in family.parameters:
+    if family is not None and family.parameters.get("W") != ("hidden", "feature"):
         report("init.signs", f"'stratified' sets the signs of W; the family {spec.model.family!r} has none")
 
 
