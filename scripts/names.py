@@ -22,6 +22,8 @@ def table() -> str:
     for key, registry in REGISTRIES.items():
         entries = []
         for name, entry in registry.items():
+            if registry.source(name) is not None:  # not built in
+                continue
             options = "".join(f", `{option}`" for option in getattr(entry, "options", {}))
             text = f"{entry.sentence}{' (' + options[2:] + ')' if options else ''}"
             entries.append(f"**{name}** {text}".replace("|", "\\|"))

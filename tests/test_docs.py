@@ -54,7 +54,8 @@ def test_the_spec_in_the_readme_is_one_and_its_table_of_names_is_the_registries(
     assert names.written(readme) == readme, "run `python scripts/names.py --write`"
     for registry in REGISTRIES.values():
         for name, entry in registry.items():
-            assert f"**{name}** {entry.sentence[:20]}".replace("|", "\\|") in readme
+            if registry.source(name) is None:
+                assert f"**{name}** {entry.sentence[:20]}".replace("|", "\\|") in readme
     assert len(readme.splitlines()) <= 200
 
 

@@ -23,14 +23,6 @@ def trained(raw: dict, stops: list[int] | None = None, **options) -> dict[str, n
     return {**sweep.gather(states).params, "loss": sweep.noise_free_loss(states)}
 
 
-def assert_same(a: dict, b: dict) -> None:
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
-
-
-CUT = Plan(scalars=True, block=3, blocks=4, microbatch=8)
-
-
 @pytest.mark.parametrize("scalars", [True, False])
 def test_an_instance_does_not_depend_on_the_others(scalars):
     raw = small_spec()

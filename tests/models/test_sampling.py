@@ -110,7 +110,9 @@ def test_moments_are_those_of_the_closed_form(p, values):
     x = sampled(p, values).astype(np.float64)
     law = VALUES[values]
     error = np.sqrt(law.square * p / len(x))
-    assert abs(x.mean() - sampling.mean(np.array(p), load_spec(small_spec(data={"values": values})).data)) < 5 * error
+    assert (
+        abs(x.mean() - sampling.mean(np.array([p]), load_spec(small_spec(data={"values": values})).data)[0]) < 5 * error
+    )
     spread = np.sqrt(np.mean(x**4) / len(x)) + 1e-12
     assert abs(np.mean(x**2) - law.square * p) < 5 * spread
     assert abs((x > 0).mean() - p) < 5 * np.sqrt(p / len(x))

@@ -232,7 +232,7 @@ def test_what_does_not_fit_the_spec_is_refused_before_any_work(folder, tmp_path)
     done = run_command("run", folder / "sweep.toml", "--out", tmp_path / "run")
     assert done.returncode == 2
     assert "model.family" in done.stderr
-    assert "directions gives shape (2, 1), not (1, 2)" in done.stderr
+    assert "directions gives float32[2, 1], not float32[1, 2]" in done.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -151,7 +151,7 @@ def _attempt(work: Callable[[], Any], what: str, key: str, report: Report) -> An
 def _described(found: Any) -> str:
     """Types and shapes of a traced result: float32[2, 3]."""
     if isinstance(found, dict):
-        return "{" + ", ".join(f"{name}: {_described(v)}" for name, v in found.items()) + "}"
+        return "{" + ", ".join(f"{name}: {_described(found[name])}" for name in sorted(found)) + "}"
     if hasattr(found, "dtype"):
         return f"{found.dtype}{list(found.shape)}"
     return type(found).__name__
