@@ -11,7 +11,7 @@ import tmsjax
 from tmsjax import plots, theory
 from tmsjax.analysis import comparison, phases
 from tmsjax.errors import RunError, SpecError
-from tmsjax.kinds import measures
+from tmsjax.kinds import VALUES, measures
 from tmsjax.plots import style
 from tmsjax.runs import Run
 from tmsjax.runs.store import results_dataset
@@ -355,3 +355,18 @@ def test_no_axis_can_take_the_name_of_a_result():
             raw = small_spec(axes={name: {"count": 2}})
             with pytest.raises(SpecError, match=r"is reserved|needs a-z"):
                 load_spec(raw)
+
+
+@pytest.mark.parametrize("values", ["constant", "half-normal"])
+def test_linear_phases_weigh_importance_with_the_variance_of_the_values(values):
+    """Feature 1 has half the importance and p = 0.5; beyond equal variances the other is kept."""
+    raw = small_spec(model={"activation": "linear"}, data={"values": values}, train={"steps": 2, "loss": "exact"})
+    raw["axes"] = {"p": {"values": [0.02, 0.2, 0.5, 0.9, 1.0]}}
+    raw["instance"] = {"importance": [1.0, 0.5], "feature_probability": ["p", 0.5], "init_scale": 0.8}
+    dataset = tmsjax.run_sweep(raw).dataset
+    p = np.array([0.02, 0.2, 0.5, 0.9, 1.0])
+    law = VALUES[values]
+    variance = [q * law.square - q**2 * law.mean**2 for q in (p, 0.5)]
+    expected = np.where(variance[0] >= 0.5 * variance[1], 1, 2)
+    assert len(set(expected)) == 2
+    assert comparison.theory_phases(dataset, None)["exact"].tolist() == expected.tolist()

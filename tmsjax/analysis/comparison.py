@@ -9,7 +9,7 @@ import xarray as xr
 
 from tmsjax.analysis import phases
 from tmsjax.errors import RunError
-from tmsjax.kinds import ACTIVATIONS, FAMILIES, REPLICA, VALUES
+from tmsjax.kinds import ACTIVATIONS, ACTIVITIES, FAMILIES, REPLICA, VALUES
 from tmsjax.runs import Run, open_run, read_dataset, write_dataset, write_json, write_text
 from tmsjax.spec import static
 
@@ -23,25 +23,18 @@ def theory_phases(dataset: xr.Dataset, exact: xr.Dataset | None) -> dict[str, np
     optimum, for linear models and otherwise from `exact`, if given.
     """
     spec = phases.spec_of(dataset)
-    independent = spec.data.activity == "independent"
     stored = {} if exact is None else {"exact": exact["phase"].to_numpy()}
-    # None if a stored run uses an unregistered name
-    family, activation, values = (
-        FAMILIES.get(spec.model.family),
-        ACTIVATIONS.get(spec.model.activation),
-        VALUES.get(spec.data.values),
-    )
-    if family is None or activation is None or values is None or not phases.same_inputs(dataset):
+    family, activation = FAMILIES.get(spec.model.family), ACTIVATIONS.get(spec.model.activation)
+    values, activity = VALUES.get(spec.data.values), ACTIVITIES.get(spec.data.activity)
+    if family is None or activation is None or values is None or activity is None:  # of a stored run, unknown here
         return stored
-    if not (family.gram_only and family.bias):
+    if not (family.gram_only and family.bias and activity.own and phases.same_inputs(dataset)):
         return stored
-    if spec.exact_loss == "linear" and independent and spec.data.values == "uniform":
+    if spec.exact_loss == "linear":
         return {"exact": phases.linear_phases(dataset)} if phases.same_variances(dataset) else {}
-    out = {}
-    square = 1 <= spec.model.hidden == spec.model.features - 1
-    if activation.exact == "relu" and independent and square and values.least is not None:
-        out["candidate"] = phases.candidate_phases(dataset)
-    return out | stored
+    if activation.exact == "relu" and values.least is not None and 1 <= spec.model.hidden == spec.model.features - 1:
+        return {"candidate": phases.candidate_phases(dataset)} | stored
+    return stored
 
 
 def exact_map(dataset: xr.Dataset) -> xr.Dataset | None:

@@ -213,7 +213,7 @@ def linear_phases(dataset: xr.Dataset) -> np.ndarray:
     """
     spec = spec_of(dataset)
     importance, probability = cell_inputs(dataset)
-    worth = importance * theory.variance(probability)
+    worth = importance * theory.variance(probability, spec.data.values)
     rank = np.argsort(np.argsort(-worth, axis=-1, kind="stable"), axis=-1)
     kept = rank < spec.model.hidden
     return cell_phases(kept.astype(np.int8), layout(spec))

@@ -8,7 +8,7 @@ without. Knows no other room.
 
 from tmsjax.kinds import measures
 from tmsjax.kinds.activations import ACTIVATIONS, Activation, add_activation
-from tmsjax.kinds.activities import ACTIVITIES, Activity, Drawn, add_activity, drawn_by
+from tmsjax.kinds.activities import ACTIVITIES, ANY_NUMBER, Activity, Drawn, add_activity, drawn_by
 from tmsjax.kinds.elements import Elements, elementwise, is_elements, objects
 from tmsjax.kinds.families import FAMILIES, Family, Params, add_family
 from tmsjax.kinds.imports import Imported, execute, located
@@ -45,6 +45,7 @@ REGISTRIES: dict[str, Registry] = {
 __all__ = [
     "ACTIVATIONS",
     "ACTIVITIES",
+    "ANY_NUMBER",
     "DIRECTIONS",
     "FAMILIES",
     "HISTORY",

@@ -19,6 +19,7 @@ class Values:
 
     least:        E min(x, y)^2 of two independent values that are not negative; None if they may be
     zero_at_zero: whether quantile(0) is 0, so that a feature that is not active (v = 0) needs no mask
+    exact_relu:   whether models/expected.py knows the exact loss of ReLU models
     """
 
     quantile: Callable[[Any], Any]
@@ -27,6 +28,7 @@ class Values:
     least: float | None
     sentence: str
     zero_at_zero: bool = True
+    exact_relu: bool = False
 
 
 def _half_normal(v: Any) -> Any:
@@ -43,7 +45,7 @@ def _one(v: Any) -> Any:
 VALUES: Registry[Values] = Registry(
     "values",
     {
-        "uniform": Values(lambda v: v, 1 / 2, 1 / 3, 1 / 6, "uniform on (0, 1]"),
+        "uniform": Values(lambda v: v, 1 / 2, 1 / 3, 1 / 6, "uniform on (0, 1]", exact_relu=True),
         "constant": Values(_one, 1.0, 1.0, 1.0, "always 1"),
         "half-normal": Values(
             _half_normal, math.sqrt(2 / math.pi), 1.0, 1 - 2 / math.pi, "the absolute value of a standard normal"

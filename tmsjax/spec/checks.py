@@ -8,15 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tmsjax.kinds import ACTIVITIES, FAMILIES, OPTIMIZERS, REPLICA, STUDIES, misfit
+from tmsjax.kinds import ACTIVITIES, ANY_NUMBER, FAMILIES, OPTIMIZERS, REPLICA, STUDIES, VALUES, drawn_by, misfit
 from tmsjax.spec.keys import range_words, within
 from tmsjax.spec.quantity import Curve, Report, Select, axes_used, shown
 from tmsjax.spec.tables import MOST_WEIGHTS, TABLES, Spec, declared_options
-
-KNOWN_EXACT = (
-    "linear models; ReLU models with uniform values and at most 3 features (4 with 'groups' or 'exclusive', any number "
-    "with 'one-hot')"
-)
 
 
 def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
@@ -31,7 +26,7 @@ def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
         report("model", f"{weights:,} weights in all instances; at most {MOST_WEIGHTS:,}")
     _check_train(spec, report)
     if sound and not stored and spec.train.loss == "exact" and spec.exact_loss is None and _all_known(spec):
-        report("train.loss", f"no exact loss is known for this model (known: {KNOWN_EXACT}); use 'sampled'")
+        report("train.loss", f"no exact loss is known for this model (known: {_known_exact()}); use 'sampled'")
     if spec.init.signs == "stratified":
         _check_signs(spec, report)
     family = FAMILIES.get(spec.model.family)
@@ -41,6 +36,20 @@ def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
         _check_features(spec, report)
     _check_batches(spec, report)
     _check_study(spec, report, sound, stored)
+
+
+def _known_exact() -> str:
+    """The built-in models with an exact loss, in words."""
+    features: dict[int, list[str]] = {}
+    for name in ACTIVITIES:
+        if ACTIVITIES.source(name) is None:
+            features.setdefault(drawn_by(name, ANY_NUMBER).exact_up_to(), []).append(repr(name))
+    limits = [
+        f"{'any number' if most >= ANY_NUMBER else f'at most {most}'} with {', '.join(names)}"
+        for most, names in features.items()
+    ]
+    values = ", ".join(name for name, entry in VALUES.items() if entry.exact_relu)
+    return f"linear models; ReLU models with {values} values and a number of features: {'; '.join(limits)}"
 
 
 def _all_known(spec: Spec) -> bool:

@@ -203,12 +203,15 @@ class Spec:
     def exact_loss(self) -> str | None:
         """The exact loss of these models: "relu" (models/expected.py), "linear" (models/loss.py), or None."""
         family, activation = FAMILIES.get(self.model.family), ACTIVATIONS.get(self.model.activation)
-        known = self.data.values in VALUES and self.data.activity in ACTIVITIES
-        if family is None or activation is None or not known or not family.gram_only or family.penalty:
+        values = VALUES.get(self.data.values)
+        if family is None or activation is None or values is None or self.data.activity not in ACTIVITIES:
             return None
-        if activation.exact != "relu" or self.data.values != "uniform":
-            return "linear" if activation.exact == "linear" else None
-        return "relu" if 2 <= self.model.features <= self.drawn.exact_up_to() else None
+        if not family.gram_only:
+            return None
+        if activation.exact == "relu":
+            small = 2 <= self.model.features <= self.drawn.exact_up_to()
+            return "relu" if small and values.exact_relu else None
+        return activation.exact
 
     @property
     def record_steps(self) -> tuple[int, ...]:
