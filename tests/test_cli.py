@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 from conftest import run_command, small_spec, write_spec
 
 import tmsjax
+from tmsjax.kinds import REGISTRIES
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +171,12 @@ def test_maps_of_other_dimensions_are_refused_clearly(tmp_path):
     done = run_command("plot", tmp_path / "run", "--kind", "phase-map")
     assert done.returncode == 2
     assert "needs two axes of numbers" in done.stderr
+
+
+def test_kinds_lists_every_name_with_its_options():
+    said = run_command("kinds").stdout
+    for key, registry in REGISTRIES.items():
+        assert f"\n{key}\n" in f"\n{said}"
+        for name in (n for n in registry if registry.source(n) is None):
+            assert re.search(rf"^  {re.escape(name)} +\S", said, re.MULTILINE), name
+    assert "data.size: features in a set, a divisor of model.features (default 2)" in said

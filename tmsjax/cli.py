@@ -192,6 +192,20 @@ def info(
 
 
 @app.command()
+def kinds() -> None:
+    """List what a spec can name: activations, values, activities, families, measures, studies and more."""
+    from tmsjax.kinds import REGISTRIES
+
+    for key, registry in REGISTRIES.items():
+        typer.echo(key)
+        for name, entry in registry.items():
+            typer.echo(f"  {name:24s} {entry.sentence}")
+            for option, rule in getattr(entry, "options", {}).items():
+                default = "" if rule.default is None else f" (default {rule.default:g})"
+                typer.echo(f"  {'':24s} {key.partition('.')[0]}.{option}: {rule.sentence}{default}")
+
+
+@app.command()
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="One small workload, in a minute.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Alternating rounds.")] = 5,
