@@ -60,7 +60,16 @@ def test_the_spec_in_the_readme_is_one_and_its_table_of_names_is_the_registries(
 
 
 def test_the_example_of_own_models_runs_from_the_command_line(tmp_path):
-    sizes = ["--set", "axes.l1.count=2", "--set", "axes.feature_probability.count=2", "--set", "train.steps=20"]
+    sizes = [
+        "--set",
+        "axes.l1.count=2",
+        "--set",
+        "axes.feature_probability.count=2",
+        "--set",
+        "train.steps=20",
+        "--set",
+        "record.steps=[20]",
+    ]
     done = run_command("run", ROOT / "sweeps" / "own_models.toml", "--out", tmp_path / "run", *sizes)
     assert done.returncode == 0, done.stderr
     assert "own_models.py" in done.stdout

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import multiprocessing
 import shutil
 from pathlib import Path
 
@@ -283,3 +284,14 @@ def test_an_activity_of_a_file_may_need_no_probability():
     assert load_spec(raw).data.activity == "of-a-file"
     with pytest.raises(SpecError, match=r"instance.feature_probability: is missing"):
         load_spec(raw | {"imports": []})
+
+
+def weights(spec) -> np.ndarray:
+    return run_sweep(spec).dataset["W"].to_numpy()
+
+
+def test_a_spec_that_is_sent_to_a_worker_process_imports_there(folder):
+    spec = load_spec(folder / "sweep.toml")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        np.testing.assert_array_equal(pool.apply(weights, (spec,)), weights(spec))
+    assert executions(folder) == 2, "once in each process"
