@@ -70,7 +70,7 @@ BAD = {
     "measure's dims": (lambda: tmsjax.add_measure("mine", np.sum, dims=("replica",)), "each at most once"),
     "measure's dims unhashable": (lambda: tmsjax.add_measure("mine", np.sum, dims=(["hidden"],)), "must be a tuple"),
     "measure of results": (lambda: tmsjax.add_measure("status", np.sum), "reserved"),
-    "measure with a dash": (lambda: tmsjax.add_measure("my-norm", np.sum), "variable of it"),
+    "measure with a dash": (lambda: tmsjax.add_measure("my-norm", np.sum), "names a variable of the results"),
     "study": (lambda: tmsjax.add_study("mine", "module:function"), "draw must be a function"),
     "study's axes": (lambda: tmsjax.add_study("mine", print, most_axes=1.5), "most_axes must be a whole number"),
     "no parameters": (lambda: family(parameters={}), "must map names to dimensions"),

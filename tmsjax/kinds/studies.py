@@ -74,7 +74,7 @@ def _cells(spec: Any) -> int:
     return math.prod(len(a) for a in _axes(spec))
 
 
-def maps(spec: Any) -> bool:
+def mappable(spec: Any) -> bool:
     """Whether a phase map can show the sweep: two monotonic numeric axes, and at most one further axis."""
     y, x = spec.map_axes
     if x is None or y is None or REPLICA in (x, y):
@@ -92,7 +92,7 @@ def _is_scale(values: tuple) -> bool:
 
 
 def _suits_map(spec: Any) -> bool:
-    return maps(spec) and _cells(spec) <= MOST_PANELS * math.prod(len(spec.axis[a]) for a in spec.map_axes)
+    return mappable(spec) and _cells(spec) <= MOST_PANELS * math.prod(len(spec.axis[a]) for a in spec.map_axes)
 
 
 def _suits_curves(spec: Any) -> bool:
@@ -116,7 +116,7 @@ def _suits_norms(spec: Any) -> bool:
     """Two axes that a map cannot show, such as named cases."""
     return (
         len(_axes(spec)) == 2
-        and not maps(spec)
+        and not mappable(spec)
         and _cells(spec) <= 24
         and spec.instances * spec.model.features**2 <= 2e7
     )
@@ -211,12 +211,11 @@ def misfit(spec: Any, kind: str) -> str | None:
     """Why figures of this kind cannot show the spec's sweep; None if they can."""
     study = STUDIES[kind]
     axes = [a for a in spec.axes if a.name != REPLICA]
-    cells = math.prod(len(a) for a in axes)
     if study.most_axes is not None and len(axes) > study.most_axes:
         few = f"at most {study.most_axes} {'axes' if study.most_axes > 1 else 'axis'} besides replica"
         return f"{kind!r} shows {few}, not {', '.join(a.name for a in axes)}"
-    if study.most_cells is not None and cells > study.most_cells:
-        return f"{kind!r} shows at most {study.most_cells} cells, not {cells:,}"
+    if study.most_cells is not None and _cells(spec) > study.most_cells:
+        return f"{kind!r} shows at most {study.most_cells} cells, not {_cells(spec):,}"
     return study.misfit(spec)
 
 
