@@ -1,4 +1,4 @@
-"""Strict jax settings and one compilation cache for all tests; small specs and commands that tests share."""
+"""Strict jax settings, one compilation cache for all tests, and shared small specs and commands."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""The command: exit codes, messages, nothing written on bad input; the whole chain on a small sweep."""
+"""The command line: exit codes, messages, no files written on bad input, and all subcommands on a small sweep."""
 
 import json
 import os

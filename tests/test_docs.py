@@ -1,4 +1,4 @@
-"""Code in the documentation runs as it stands; tables of names are those of the registries."""
+"""Code in the documentation runs; tables of names match the registries."""
 
 import re
 import tomllib

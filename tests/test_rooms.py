@@ -1,4 +1,4 @@
-"""The house: rooms import only from rooms before them, through their faces; heavy libraries stay where they belong."""
+"""Rooms import only from rooms before them, through their faces; heavy libraries are imported only where allowed."""
 
 import ast
 import importlib

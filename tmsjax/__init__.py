@@ -1,10 +1,10 @@
-"""tmsjax: sweeps over millions of toy models of superposition in JAX, beside exact theory.
+"""tmsjax: sweeps over millions of toy models of superposition in JAX, compared with exact theory.
 
-Notebook: `run = tmsjax.run_sweep("sweeps/one_neuron_relu.toml")`, `tmsjax.phase_map(run)`, `tmsjax.compare(run)`,
-`tmsjax.figures(run)`. Names are imported when they are first used, so that reading a run needs no jax.
+In a notebook: `run = tmsjax.run_sweep("sweeps/one_neuron_relu.toml")`, `tmsjax.phase_map(run)`, `tmsjax.compare(run)`,
+`tmsjax.figures(run)`. Names are imported on first use, so that reading a run does not import jax.
 
-The rooms, each of which imports only from those before it: kinds, spec, models, engine, theory, runs, analysis, plots,
-bench. The command (cli.py) and this face stand on top.
+The packages ("rooms"), each of which imports only from those before it: kinds, spec, models, engine, theory, runs,
+analysis, plots, bench. The command line (cli.py) and this module import from all of them.
 """
 
 from typing import TYPE_CHECKING

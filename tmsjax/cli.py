@@ -1,4 +1,4 @@
-"""The command `tmsjax` and its verbs. Everything heavy is imported inside the verb that needs it."""
+"""The `tmsjax` command line. Subcommands import heavy modules when they run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tmsjax.spec import Spec
 
 app = typer.Typer(
-    help="Sweeps over millions of toy models of superposition, beside exact theory.",
+    help="Train sweeps of millions of toy models of superposition and compare them with exact theory.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,15 +32,17 @@ app = typer.Typer(
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's TOML file.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.")]
 Out = Annotated[Path | None, typer.Option(help="The run's directory [default: runs/NAME-HASH].")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key: train.steps=2000.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as train.steps=2000.")
+]
 Distributed = Annotated[
     str | None,
-    typer.Option(metavar="HOST:PORT", help="Several processes at one run; the first listens here. Needs --process."),
+    typer.Option(metavar="HOST:PORT", help="Train with several processes; address of the first. Needs --process."),
 ]
 Process = Annotated[
-    str | None, typer.Option(metavar="I/K", help="Which of the K processes this is; all see the run's directory.")
+    str | None, typer.Option(metavar="I/K", help="This is process I of K. All need access to the run's directory.")
 ]
-Select = Annotated[str, typer.Option(help=f"Which replica speaks for a cell: {', '.join(SELECTIONS)}.")]
+Select = Annotated[str, typer.Option(help=f"How to select among the replicas of a cell: {', '.join(SELECTIONS)}.")]
 KINDS = ". ".join(f"{name}: {study.sentence}" for name, study in STUDIES.items())
 
 
@@ -49,12 +51,12 @@ def run(
     spec: SpecFile,
     out: Out = None,
     set_: Set = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Set an existing run aside and start again.")] = False,
-    shard: Annotated[str | None, typer.Option(metavar="I/K", help="Train the I-th of K parts; see merge.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Rename an existing run and start a new one.")] = False,
+    shard: Annotated[str | None, typer.Option(metavar="I/K", help="Train part I of K; see `tmsjax merge`.")] = None,
     distributed: Distributed = None,
     process: Process = None,
 ) -> None:
-    """Train every model of a sweep. A second call resumes, or says that the run is complete."""
+    """Train every model of a sweep. Resumes an unfinished run; does nothing if the run is complete."""
     from tmsjax.runs import RunDirectory, Shard
     from tmsjax.spec import load_spec
 
@@ -74,7 +76,7 @@ def run(
 
 @app.command()
 def resume(run: RunPath, set_: Set = None, distributed: Distributed = None, process: Process = None) -> None:
-    """Continue a run from its newest checkpoint; with --set train.steps=N for longer, under a constant schedule."""
+    """Resume a run from its newest checkpoint. Under a constant schedule, --set train.steps=N extends it."""
     from tmsjax.runs import RunDirectory, processes, with_imports
 
     directory = RunDirectory(run)
@@ -93,10 +95,10 @@ def resume(run: RunPath, set_: Set = None, distributed: Distributed = None, proc
 
 @app.command()
 def merge(
-    shards: Annotated[list[Path], typer.Argument(metavar="RUN...", help="The runs of all shards of a sweep.")],
-    out: Annotated[Path, typer.Option(help="The directory of the whole run.")],
+    shards: Annotated[list[Path], typer.Argument(metavar="RUN...", help="The runs of all shards of one sweep.")],
+    out: Annotated[Path, typer.Option(help="The directory of the merged run.")],
 ) -> None:
-    """Put the finished shards of a sweep together to one run."""
+    """Merge the finished shards of a sweep into one run."""
     from tmsjax.runs import merge_shards
 
     merged = merge_shards(shards, out)
@@ -106,7 +108,7 @@ def merge(
 
 @app.command("map")
 def map_(run: RunPath, select: Select = "best") -> None:
-    """Aggregate the replicas into a phase map: RUN/phase_map-SELECT.nc and a table of phases."""
+    """Aggregate replicas into a phase map: writes RUN/phase_map-SELECT.nc and prints a table of phases."""
     from tmsjax import analysis
     from tmsjax.runs import open_run, write_dataset
 
@@ -126,7 +128,7 @@ def map_(run: RunPath, select: Select = "best") -> None:
 
 @app.command()
 def compare(run: RunPath, select: Select = "best") -> None:
-    """Compare a run with candidate and exact theory: RUN/comparison.json and RUN/report.md."""
+    """Compare a run with candidate and exact theory: writes RUN/comparison.json and RUN/report.md."""
     _check_select(select)
     from tmsjax.analysis import compare_run
 
@@ -139,14 +141,16 @@ def plot(
     run: RunPath,
     select: Select = "best",
     kind: Annotated[
-        str | None, typer.Option(help=f"{KINDS}. Default: the spec's, or those that suit the sweep.")
+        str | None, typer.Option(help=f"{KINDS}. Default: the spec's kind, otherwise all kinds that suit the sweep.")
     ] = None,
-    beside: Annotated[Path | None, typer.Option(help="gram only: a run whose first model stands before.")] = None,
+    beside: Annotated[
+        Path | None, typer.Option(help="gram only: a run whose first model is drawn before the others.")
+    ] = None,
     imports: Annotated[
         list[str] | None, typer.Option("--import", metavar="FILE", help="Execute a file that adds kinds of figures.")
     ] = None,
 ) -> None:
-    """Draw the study's figures into RUN/figures, from what is stored; theory's lines need `compare` first."""
+    """Draw the figures of a run into RUN/figures. Run `tmsjax compare` first to include theory's boundaries."""
     _check_select(select)
     from tmsjax import plots
     from tmsjax.kinds import REGISTRIES, execute, located
@@ -166,7 +170,7 @@ def info(
     set_: Set = None,
     imports: Annotated[bool, typer.Option("--imports", help="Execute the files that the spec imports.")] = False,
 ) -> None:
-    """Say what a sweep is, its size and memory, and how long it would take here; or what a run is."""
+    """Describe a sweep, with its memory and training time on this machine, or describe a run."""
     from tmsjax.spec import load_spec
 
     if path.is_dir():
@@ -207,13 +211,15 @@ def kinds() -> None:
 
 @app.command()
 def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="One small workload, in a minute.")] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="Alternating rounds.")] = 5,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the result here.")] = None,
-    tune: Annotated[Path | None, typer.Option(help="Instead: search block and microbatch for this SPEC.")] = None,
-    curve: Annotated[Path | None, typer.Option(help="Instead: the engine's rate over sizes, into this folder.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="One small workload; takes a minute.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of alternating rounds.")] = 5,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.")] = None,
+    tune: Annotated[Path | None, typer.Option(help="Instead: try blocks and microbatches for this SPEC.")] = None,
+    curve: Annotated[
+        Path | None, typer.Option(help="Instead: measure the engine's rate for many sizes, into this folder.")
+    ] = None,
 ) -> None:
-    """Time the engine beside PyTorch and a plain vmap, a process each, alternating, and beside the machine's limits."""
+    """Time the engine against PyTorch, a plain vmap and the machine's limits, each in its own process."""
     from tmsjax.bench import WORKLOADS, run_suite, throughput
     from tmsjax.spec import SpecError, load_spec
 
@@ -251,7 +257,7 @@ def _make_folder(path: Path) -> None:
 
 
 def _join(address: str | None, process: str | None) -> bool:
-    """Joins the other processes, if there are any. Whether this is the first, which writes."""
+    """Connects to the other processes, if there are any. Returns whether this is the first, which writes."""
     from tmsjax.runs import Shard
     from tmsjax.spec import SpecError
 
@@ -270,7 +276,7 @@ def _join(address: str | None, process: str | None) -> bool:
 
 
 def _tell_import(file: Imported) -> None:
-    """A line for a file that is executed next."""
+    """Prints a line about a file before it is executed."""
     typer.echo(f"imports {file.path} (sha256 {file.sha256[:8]})")
 
 
@@ -293,8 +299,8 @@ def _train(spec: Spec, directory: Path, shard: str | None = None) -> None:
             stop = lambda: bool(stopped)  # noqa: E731
             run_sweep(spec, directory, progress=False, listen=heard, should_stop=stop, shard=shard)
         except Interrupted as reason:
-            typer.echo(f"{reason}; to go on: tmsjax resume {directory}", err=True)
-            raise typer.Exit(128 + (stopped or [signal.SIGTERM])[0]) from None  # or another process was told to stop
+            typer.echo(f"{reason}; to continue: tmsjax resume {directory}", err=True)
+            raise typer.Exit(128 + (stopped or [signal.SIGTERM])[0]) from None  # SIGTERM: another process stopped
     if jax.process_index() > 0:
         return
     if complete:
@@ -314,9 +320,9 @@ def _train(spec: Spec, directory: Path, shard: str | None = None) -> None:
 
 
 def _keep_programs() -> None:
-    """Compiled programs stay in the user's cache for the next start, unless jax was told where to keep them.
+    """Stores compiled programs in the user's cache directory, unless jax is configured with another one.
 
-    One folder for each kind of device and processor: a program for one may not run on another.
+    Each kind of device and processor has its own folder, since programs for one may not run on another.
     """
     import hashlib
     import os
@@ -330,7 +336,7 @@ def _keep_programs() -> None:
     kind = hashlib.sha256(f"{device_line(jax.devices())} {processor_features()}".encode()).hexdigest()[:12]
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # no home
+    except RuntimeError:  # no home directory
         return
     jax.config.update("jax_compilation_cache_dir", str(home / "tmsjax" / kind))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -346,7 +352,7 @@ def _describe(spec: Spec) -> None:
 
 
 def _set_aside(directory: Path) -> None:
-    """Renames the run in `directory`, if there is one and nobody writes it, to a name that is free."""
+    """Renames the run in `directory`, if there is one, to an unused name. Raises RunError if it is being written."""
     from tmsjax.runs import RunDirectory, free_name
 
     run = RunDirectory(directory.absolute())
@@ -370,7 +376,7 @@ def _check_known(option: str, given: str, allowed: Iterable[str]) -> None:
 
 
 def _warn_of_unused_gpu(backend: str) -> None:
-    """Warns when the machine has an NVIDIA GPU that jax does not use."""
+    """Warns if the machine has an NVIDIA GPU that jax does not use."""
     import shutil
     import subprocess
 
@@ -384,7 +390,7 @@ def _warn_of_unused_gpu(backend: str) -> None:
 def main() -> None:
     """The command's entry point."""
     warnings.showwarning = show_warning
-    warnings.simplefilter("ignore", Diverged)  # `run` and `resume` print a line
+    warnings.simplefilter("ignore", Diverged)  # `run` and `resume` print the count
     guarded(app)
 
 

@@ -1,6 +1,6 @@
-"""The terminal: signals, warnings, and errors as one message with an exit code.
+"""Terminal handling: signals, warnings, and errors as one message with an exit code.
 
-Exit codes: 0 done, 1 a run or a check failed, 2 bad input (nothing was started), 130 and 143 stopped by a signal.
+Exit codes: 0 success, 1 a run or a check failed, 2 bad input (nothing was started), 130 and 143 stopped by a signal.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tmsjax.errors import RegistryError, RunError, RunFailed, SpecError
 
 @contextmanager
 def stop_on_signal() -> Iterator[list[int]]:
-    """A list that receives the first SIGINT or SIGTERM; the second one acts at once."""
+    """Yields a list that receives the first SIGINT or SIGTERM. A second signal has its default effect."""
     received: list[int] = []
 
     def note(number: int, frame: Any) -> None:
@@ -39,7 +39,7 @@ def show_warning(message: Any, category: Any, filename: str, lineno: int, file: 
 
 
 def guarded(program: Callable[[], Any]) -> None:
-    """Calls `program`; errors of ours become one message and an exit code."""
+    """Calls `program`; tmsjax errors are printed as one message and give an exit code."""
     try:
         program()
     except Exception as error:
@@ -51,7 +51,7 @@ def guarded(program: Callable[[], Any]) -> None:
 
 
 def _exit_code(error: Exception) -> int | None:
-    """2 for bad input, 1 for a failed run, None for what we did not foresee."""
+    """2 for bad input, 1 for a failed run, None for unexpected errors."""
     if isinstance(error, (SpecError, RegistryError, RunError)):
         return 2
     return 1 if isinstance(error, (RunFailed, OSError)) else None

@@ -1,4 +1,4 @@
-"""Measures of models, the best of a cell, the plane's frame, and the kinds of components, on models made by hand."""
+"""Measures, the best model of a cell, the common frame of a plane, and kinds of components, on handmade models."""
 
 import numpy as np
 import pytest

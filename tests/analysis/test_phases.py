@@ -1,4 +1,4 @@
-"""Selection, phases, comparison and figures on results made by hand."""
+"""Selection, phases, comparison and figures on handmade results."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The benchmark: its competitors learn the same thing, its arithmetic is right, incomparable ways are refused."""
+"""The benchmark: competitors learn the same models, arithmetic is correct, incomparable results are refused."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Many instances: independence of each other, of devices and of segments; generality; one compilation."""
+"""Many instances: bits do not depend on other instances, devices or segments; all options train; one compilation."""
 
 import jax
 import numpy as np

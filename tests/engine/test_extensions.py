@@ -1,4 +1,4 @@
-"""What users add, from a dict to results: on the fast path where it can run there, with the same numbers on both."""
+"""User-added entries, from a dict to results: on the fast path if possible, with the same numbers on both paths."""
 
 import jax
 import jax.numpy as jnp

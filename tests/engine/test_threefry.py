@@ -1,4 +1,4 @@
-"""Counter-based numbers and the identities that feed them."""
+"""Counter-based random numbers and the identities that they are computed from."""
 
 import jax
 import jax.numpy as jnp

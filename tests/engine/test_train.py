@@ -1,4 +1,4 @@
-"""One instance's step: schedules and optimizers against their formulas."""
+"""The training step of one instance: schedules and optimizers against their formulas."""
 
 import jax
 import jax.numpy as jnp

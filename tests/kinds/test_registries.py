@@ -1,4 +1,4 @@
-"""What cannot be added is refused at once, with the entry, what was given and what is allowed."""
+"""Registries refuse invalid entries immediately, naming the entry, the value given and what is allowed."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -63,14 +63,14 @@ BAD = {
     "sorted": (lambda: values(lambda u: jnp.sort(u) if u.ndim else u * 0), "each element alone"),
     "measure's shape": (
         lambda: tmsjax.add_measure("mine", lambda W: W.sum(-1)),
-        r"must give \(4, 5\), not \(4, 5, 2\)",
+        r"must return shape \(4, 5\), not \(4, 5, 2\)",
     ),
     "measure fails": (lambda: tmsjax.add_measure("mine", raises(Odd())), "Odd: first line"),
     "measure's type": (lambda: tmsjax.add_measure("mine", lambda W: (W + 1j).sum((-1, -2))), "real numbers"),
-    "measure's dims": (lambda: tmsjax.add_measure("mine", np.sum, dims=("replica",)), "each once, as a tuple"),
-    "measure's dims unhashable": (lambda: tmsjax.add_measure("mine", np.sum, dims=(["hidden"],)), "as a tuple"),
+    "measure's dims": (lambda: tmsjax.add_measure("mine", np.sum, dims=("replica",)), "each at most once"),
+    "measure's dims unhashable": (lambda: tmsjax.add_measure("mine", np.sum, dims=(["hidden"],)), "must be a tuple"),
     "measure of results": (lambda: tmsjax.add_measure("status", np.sum), "reserved"),
-    "measure with a dash": (lambda: tmsjax.add_measure("my-norm", np.sum), "variable of it"),
+    "measure with a dash": (lambda: tmsjax.add_measure("my-norm", np.sum), "names a variable of the results"),
     "study": (lambda: tmsjax.add_study("mine", "module:function"), "draw must be a function"),
     "study's axes": (lambda: tmsjax.add_study("mine", print, most_axes=1.5), "most_axes must be a whole number"),
     "no parameters": (lambda: family(parameters={}), "must map names to dimensions"),

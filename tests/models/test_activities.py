@@ -1,4 +1,4 @@
-"""Activities: what they draw, on both paths, beside the probabilities that they state; their exact losses."""
+"""Activities: draws on both paths against the stated probabilities; exact losses."""
 
 import itertools
 

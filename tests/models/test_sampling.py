@@ -1,4 +1,4 @@
-"""Features: independence of activity everywhere, moments, distributions."""
+"""Samples: independent activity, moments and distributions of features."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Trials before a run: what users added is refused with the key and the reason, before anything is trained."""
+"""Checks before a run refuse invalid user-added entries, with key and reason, before any training."""
 
 import jax.numpy as jnp
 import numpy as np

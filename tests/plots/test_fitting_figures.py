@@ -1,4 +1,4 @@
-"""Without a kind the shape of a run chooses its figures; curves show the dataset's own medians and best models."""
+"""If no kind is named, a run's shape determines its figures; curves show the dataset's medians and best models."""
 
 import time
 import warnings
@@ -286,7 +286,7 @@ def test_studies_that_users_add_are_drawn_and_what_they_return_is_checked(added)
         ("none", None, "must return a dict of figures by file name, not None"),
         ("empty", {}, "must return a dict"),
         ("path", {"../x": figure}, "no file name"),
-        ("axes", {"x": figure.subplots()}, "'x' is no matplotlib Figure but Axes"),
+        ("axes", {"x": figure.subplots()}, "'x' is not a matplotlib Figure but Axes"),
     ):
         added(name, lambda run, result=result: result)
         with pytest.raises(RunError, match=message):

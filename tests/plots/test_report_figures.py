@@ -1,4 +1,4 @@
-"""Figures of the studies: every panel shows its own values where its axes say."""
+"""Figures of the studies: every panel shows its own values at the positions that its axes indicate."""
 
 import numpy as np
 

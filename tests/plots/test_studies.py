@@ -1,4 +1,4 @@
-"""Each kind of study draws its figures, from the run's directory alone, and refuses runs that it cannot show."""
+"""Each kind of study draws its figures from a run's directory and refuses runs that it cannot show."""
 
 import subprocess
 import sys
@@ -242,7 +242,7 @@ def test_runs_that_a_study_cannot_show_are_refused(runs):
     raw = study("geometry")
     raw["axes"] = {"decay": {"values": [0.5, 1.0]}}
     raw["instance"] |= {"feature_probability": 0.3, "importance": {"first": 1.0, "ratio": "decay"}}
-    with pytest.raises(SpecError, match="at least 2 probabilities, none twice; got 1 along decay"):
+    with pytest.raises(SpecError, match="at least 2 distinct probabilities; got 1 along decay"):
         load_spec(raw)
     mixed = study("norms")
     mixed["instance"]["feature_probability"] = {"geometric": [1.0, "feature_probability"]}

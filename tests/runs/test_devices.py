@@ -1,4 +1,4 @@
-"""The same bytes on any number of devices, processes, shards and tiles; what memory does not hold; no collectives."""
+"""The same bytes on any number of devices, processes, shards and tiles; limited memory; no collectives."""
 
 import json
 import os
@@ -183,13 +183,13 @@ def test_missing_overlapping_and_foreign_shards_are_refused_by_name(tmp_path, sh
         merge_shards([paths[0], paths[2]], out)
     with pytest.raises(RunError, match=r"shard 2/3 is given twice: .*part2 and .*part2"):
         merge_shards([*paths, paths[1]], out)
-    with pytest.raises(RunError, match="whole is no shard"):
+    with pytest.raises(RunError, match="whole is not a shard"):
         merge_shards([*paths, whole.directory.path], out)
     run_sweep(raw | {"seed": 99}, tmp_path / "foreign", shard="2/3")
-    with pytest.raises(RunError, match=r"foreign is no shard of the same sweep as .*part1(?s:.)*seed: 7 -> 99"):
+    with pytest.raises(RunError, match=r"foreign is not a shard of the same sweep as .*part1(?s:.)*seed: 7 -> 99"):
         merge_shards([paths[0], tmp_path / "foreign", paths[2]], out)
     run_sweep(raw, tmp_path / "halves", shard="2/2")
-    with pytest.raises(RunError, match=r"halves is no shard(?s:.)*shards: 3 -> 2"):
+    with pytest.raises(RunError, match=r"halves is not a shard(?s:.)*shards: 3 -> 2"):
         merge_shards([*paths, tmp_path / "halves"], out)
     (out).mkdir()
     (out / "thesis.tex").write_text("precious")

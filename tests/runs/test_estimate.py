@@ -1,4 +1,4 @@
-"""Estimates before a run: sizes are computed, not built."""
+"""Estimates before a run: sizes are computed without allocating arrays."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Notebooks show runs and specs as HTML: all texts escaped, a thumbnail of complete runs, and never an exception."""
+"""HTML of runs and specs for notebooks: all text is escaped, complete runs have a thumbnail, nothing raises."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Files that a spec imports: executed by run and resume alone, recorded, refused when they changed or are gone."""
+"""Files that a spec imports: only run and resume execute them; runs record them and refuse changed or missing files."""
 
 import hashlib
 import json
@@ -162,7 +162,7 @@ def test_a_file_that_is_not_what_it_was_is_refused_before_it_is_executed(folder,
         assert what in done.stderr
         assert "another --out or --fresh" in done.stderr
         assert "Traceback" not in done.stderr
-    with pytest.raises(RunError, match="its imports are not what they were"):
+    with pytest.raises(RunError, match="its imports have changed"):
         run_sweep(open_run(out).spec, out)
     assert executions(folder) == before
     if change == "changed":
@@ -248,7 +248,7 @@ def test_shards_of_other_files_are_not_merged(folder, tmp_path):
         "run", second / "sweep.toml", "--out", tmp_path / "two", "--shard", "2/2", "--set", "engine.block=6"
     )
     assert done.returncode == 0, done.stderr
-    with pytest.raises(RunError, match=r"two is no shard of the same sweep(?s:.)*imports, mymodels.py: sha256 "):
+    with pytest.raises(RunError, match=r"two is not a shard of the same sweep(?s:.)*imports, mymodels.py: sha256 "):
         merge_shards([tmp_path / "one", tmp_path / "two"], tmp_path / "whole")
 
 

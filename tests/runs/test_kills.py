@@ -1,4 +1,4 @@
-"""Nothing is lost when a run is killed, signalled or written by two; docs/reliability.md says what is promised."""
+"""Kills, signals and second writers lose no data; docs/reliability.md lists the guarantees."""
 
 import signal
 import subprocess
@@ -123,7 +123,7 @@ def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_not_in_the_way(tmp_p
         third.send_signal(signal.SIGTERM)
         _, errors = third.communicate(timeout=60)
     assert third.returncode == 143
-    assert f"to go on: tmsjax resume {out}" in errors
+    assert f"to continue: tmsjax resume {out}" in errors
     assert len(open_run(out).steps()) == 1
 
 
@@ -133,7 +133,7 @@ def test_a_first_interrupt_saves_and_a_second_stops_at_once(tmp_path):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"to go on: tmsjax resume {out}" in errors
+    assert f"to continue: tmsjax resume {out}" in errors
     saved = open_run(out).steps()
     endless = {"every_seconds": 1e9, "segment_seconds": 3600.0}  # segments that quadruple without end
     spec = write_spec(tmp_path / "sweep.toml", small_spec(train={"steps": 200_000_000}, checkpoint=endless))

@@ -1,4 +1,4 @@
-"""What a run tells: a bar in terminals, lines for the command, nothing else; diverged models; a shard's own number."""
+"""Progress: a bar in terminals, lines from the command, otherwise nothing; diverged models; models of a shard."""
 
 import re
 import warnings

@@ -1,6 +1,6 @@
-"""Nothing is lost and nothing wrong looks right: damage, full disks, changed specs, diverging models, formats.
+"""No data is lost and no damage goes undetected: damaged files, full disks, changed specs, diverging models, formats.
 
-docs/reliability.md says what each test promises. Kills, signals and two writers: test_kills.py.
+docs/reliability.md lists the guarantee of each test. test_kills.py tests kills, signals and two writers.
 """
 
 import ctypes
@@ -283,7 +283,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, small_disk):
     text = str(failure.value)
     assert "failed after step 9: needs " in text
     assert " MB are free: " in text
-    assert "what was saved up to step 8 is intact; to go on: tmsjax resume" in text
+    assert "what was saved up to step 8 is intact; to continue: tmsjax resume" in text
     empty()
     assert open_run(folder / "run").steps() == [7, 8]
     assert digest(run_sweep(raw, folder / "run").dataset) == reference

@@ -1,4 +1,4 @@
-"""The words and tables of docs/gallery.md hold, and small trainings show the same."""
+"""Statements and tables in docs/gallery.md are correct, and small training runs reproduce them."""
 
 import json
 from pathlib import Path

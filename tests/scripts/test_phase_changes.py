@@ -1,4 +1,4 @@
-"""The tables of docs/phase_changes.md hold what independent computations give, and its words are true."""
+"""Tables in docs/phase_changes.md match independent computations, and its statements are correct."""
 
 import json
 

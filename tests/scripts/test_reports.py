@@ -1,4 +1,4 @@
-"""Reports are their templates with their numbers; bad input is told before any work."""
+"""Reports are their templates with numbers filled in; bad input is reported before any work."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Mangled specs and run files: one clear error that names the place, never a traceback, never a file elsewhere."""
+"""Corrupted specs and run files give one error that names the location, no traceback, and no files elsewhere."""
 
 import shutil
 import tomllib

@@ -1,4 +1,4 @@
-"""Specs: what they mean, that they survive TOML, and that bad ones name every problem."""
+"""Specs: meaning, TOML round trips, and errors that list every problem."""
 
 import math
 import tomllib

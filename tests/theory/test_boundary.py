@@ -1,4 +1,4 @@
-"""The jump of the exact optimum against branches that SciPy follows."""
+"""The jump of the exact optimum against solution branches traced with SciPy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Exact optima against SciPy's best of many starts, random starts and closed forms."""
+"""Exact optima against the best of many SciPy runs, random starts and closed forms."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The best assignment of features to dimensions, against all assignments and against the candidates of theory.py."""
+"""The best assignment of features to dimensions, against all assignments and against theory's candidates."""
 
 import numpy as np
 import pytest

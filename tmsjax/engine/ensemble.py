@@ -1,9 +1,10 @@
 """Many instances at once: the only vmap over instances, jit, donation and placement on devices.
 
-Instances are cut into blocks of one fixed size. One compiled program takes a block through a segment of steps, all its
-instances together under vmap. Blocks never meet: they are dealt out to the devices, and one thread a device (on CPU one
-a core) calls the program for block after block. So bits depend on the block's size and the microbatch alone. (With one
-program over several blocks they depend on how many it holds: XLA fuses multiply and add otherwise for other shapes.)
+Instances are split into blocks of one fixed size. One compiled program advances a block by a segment of steps, with all
+its instances under vmap. Blocks never communicate: they are distributed over the devices, and one thread per device (on
+CPU, per core) calls the program for one block after another. Bits therefore depend only on the block size and the
+microbatch. In one program over several blocks they would also depend on the number of blocks, since XLA contracts
+multiply and add differently for other shapes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tmsjax.models import inputs, instances, joined, model, of_zero_model, split
 from tmsjax.spec import Spec
 
 WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}  # XLA's default is 256
-# Sums over samples in SIMD lanes need leave to add in another order; NaN, infinity and division stay IEEE's.
+# Sums over samples in SIMD lanes need permission to reorder additions; NaN, infinity and division stay IEEE.
 REASSOCIATE = {"xla_cpu_enable_fast_math": True} | {
     f"xla_cpu_fast_math_honor_{what}": True for what in ("nans", "infs", "division", "functions")
 }
@@ -36,12 +37,12 @@ REASSOCIATE = {"xla_cpu_enable_fast_math": True} | {
 class Ensemble:
     """All instances of one spec, or the blocks in `part`, on some devices.
 
-    A value per instance (a TrainState, a loss) is held as a list of blocks, each a tree of arrays with a leading axis
-    instance; `gather` gives numpy arrays of all instances, `place` makes blocks of them. The last block is padded
-    with copies of the last instance.
+    A value per instance (a TrainState, a loss) is a list of blocks, each a tree of arrays with a leading instance axis.
+    `gather` converts blocks to numpy arrays of all instances, `place` does the reverse. The last block is padded with
+    copies of the last instance.
 
-    `tile`: how many blocks are on the devices at once; 0 for all. With fewer than all, blocks wait in main memory, and
-    each goes to its device for a segment of steps and comes back. No bit depends on it.
+    `tile`: the number of blocks on the devices at once; 0 for all. If it is less than all, blocks are kept in main
+    memory and transferred to their device and back for each segment of steps. Does not affect bits.
     """
 
     def __init__(
@@ -69,16 +70,16 @@ class Ensemble:
 
     @property
     def threads(self) -> int:
-        """Threads that may call programs: one a device, on CPU one a core."""
+        """The number of threads that call programs: one per device, on CPU one per core."""
         return max(len(self.devices), cores()) if self.platform == "cpu" else len(self.devices)
 
     @property
     def tiled(self) -> bool:
-        """Whether blocks wait in main memory."""
+        """Whether blocks are kept in main memory between segments."""
         return self.tile < len(self.part)
 
     def shrink(self, tile: int) -> None:
-        """From now on `tile` blocks at once. States that were made before must be placed again."""
+        """Sets `tile`. States that were placed before must be placed again."""
         self.tile = tile
         self.__dict__.pop("table", None)
 
@@ -97,9 +98,9 @@ class Ensemble:
         return jax.jit(strict, **options)
 
     def _on_blocks(self, function: Callable, *blocks: list, extra: tuple = (), consume: bool = False) -> list:
-        """`function(*block, *extra)` for every block, the devices and cores at work together.
+        """`function(*block, *extra)` for every block, in parallel over devices and cores.
 
-        `consume`: frees each block of the first list as soon as its successor exists, so that peak memory is one copy.
+        `consume`: frees each block of the first list as soon as its output exists, so that peak memory is one copy.
         """
 
         def call(k: int) -> Any:
@@ -112,7 +113,7 @@ class Ensemble:
             return jax.tree.map(np.asarray, done) if self.tiled else done
 
         work = range(len(self.part))
-        alone = 0 if function in self._compiled_already else 1  # so that threads do not trace and compile the same
+        alone = 0 if function in self._compiled_already else 1  # the first call compiles; in threads, each would
         first = [call(k) for k in work[:alone]]
         self._compiled_already.add(function)
         with ThreadPoolExecutor(min(self.threads, self.tile)) as pool:
@@ -122,7 +123,7 @@ class Ensemble:
         return jax.device_put(tree, self.devices[k % len(self.devices)])
 
     def place(self, tree: Any) -> list:
-        """Numpy arrays with a leading axis instance as blocks; scalars go to every block."""
+        """Splits numpy arrays with a leading instance axis into blocks; scalars are copied to every block."""
         size = self.plan.block
 
         def part(leaf: Any, k: int) -> Any:
@@ -135,7 +136,7 @@ class Ensemble:
         return trees if self.tiled else [self._on_device(t, k) for k, t in enumerate(trees)]
 
     def gather(self, blocks: list) -> Any:
-        """Blocks as one tree of numpy arrays, without padding."""
+        """Joins blocks to one tree of numpy arrays, without padding."""
 
         def join_blocks(*leaves: Any) -> np.ndarray:
             if not np.ndim(leaves[0]):
@@ -157,7 +158,7 @@ class Ensemble:
         return self.gather(self._on_blocks(self._loss, [state.params for state in states], self.table))
 
     def zero_model_loss(self) -> np.ndarray:
-        """The loss of a model whose output is 0, for every instance, (instances,): exact where the target is x."""
+        """The loss of a model whose output is 0, for every instance, (instances,). Exact if the target is x."""
         if FAMILIES[self.spec.model.family].reproduces:
             given = inputs(self.spec, self.rows)
             return of_zero_model(given["importance"], given["feature_probability"], self.spec)
@@ -165,13 +166,13 @@ class Ensemble:
         return self.gather(self._on_blocks(zero, self.table))
 
     def gradient_noise(self, states: list[TrainState], draws: int) -> tuple[Any, Any]:
-        """Variance of the gradient over `draws` steps' samples at fixed parameters, and its covariance with the
-        gradient of the next instance of the block; trees like the parameters."""
+        """Variance of the gradient over the samples of `draws` steps at fixed parameters, and its covariance with the
+        gradient of the next instance in the block. Both are trees like the parameters."""
         noise = self._compiled(partial(_noise_block, spec=self.spec, cut=self.plan, draws=draws))
         return self.gather(self._on_blocks(noise, [state.params for state in states], self.table))
 
     def abstract_state(self, rows: int) -> TrainState:
-        """Shapes and types of the gathered state of so many instances."""
+        """Shapes and dtypes of the gathered state of `rows` instances."""
         state = jax.eval_shape(self._init, self._abstract_table())
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]) if x.ndim else (), x.dtype), state)
 
@@ -181,7 +182,7 @@ class Ensemble:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype, sharding=where), row)
 
     def compile(self) -> Any:
-        """The compiled program of a block's segment: for its memory analysis and its HLO. Compiles once."""
+        """The compiled program that advances a block, for its memory analysis and HLO. Compiles once."""
         if self._program is None:
             table = self._abstract_table()
             where = jax.sharding.SingleDeviceSharding(self.devices[0])
@@ -192,12 +193,12 @@ class Ensemble:
 
 
 def directions(params: dict, spec: Spec) -> np.ndarray | None:
-    """W (instances, m, n), features as columns, of gathered parameters; None where features have no direction."""
+    """W (instances, m, n), features as columns, from gathered parameters; None if features have no directions."""
     family = FAMILIES[spec.model.family]
     if family.directions is None:
         return None
     if "W" in family.parameters:
-        return params["W"]  # a parameter of that name is W
+        return params["W"]  # equals the directions, see kinds.Family
     return np.asarray(jax.vmap(partial(model.directions, model=spec.model))(params))
 
 
@@ -207,7 +208,7 @@ def _axes(tree: Any) -> Any:
 
 
 def _divide(tree: Any, cut: Plan) -> Any:
-    """Arrays (block, ...) as Scalars of [block] vectors, if the plan says so."""
+    """Converts arrays (block, ...) to Scalars of (block,) vectors, if the plan holds models as scalars."""
     return jax.tree.map(lambda x: split(x) if x.ndim > 1 else x, tree) if cut.scalars else tree
 
 
@@ -246,7 +247,9 @@ def _noise_block(params: Any, table: Any, *, spec: Spec, cut: Plan, draws: int) 
 
     def add(k: Any, sums: tuple) -> tuple:
         first, square, product = sums
-        g = jax.tree.map(lambda a, b: a - b, gradients(k), start)  # about a draw, so that float32 sums lose little
+        g = jax.tree.map(
+            lambda a, b: a - b, gradients(k), start
+        )  # relative to one draw, to limit rounding in float32 sums
         next_ = jax.tree.map(lambda leaf: jnp.roll(leaf, -1, axis=0), g)
         return (
             jax.tree.map(lambda s, a: s + a, first, g),
@@ -263,7 +266,7 @@ def _noise_block(params: Any, table: Any, *, spec: Spec, cut: Plan, draws: int) 
 
 
 def _evaluation_chunk(cut: Plan) -> int:
-    """Samples held at once: on arrays no more than in training, which the block's size was chosen for."""
+    """The number of samples held at once; on arrays at most the microbatch, for which the block size was chosen."""
     most = train.EVALUATION_CHUNK if cut.scalars else min(cut.microbatch, train.EVALUATION_CHUNK)
     return 2 ** int(math.log2(most))
 

@@ -1,15 +1,15 @@
-"""Kinds: everything that a spec chooses by name, one file and one registry a kind.
+"""Kinds: everything that a spec chooses by name, with one file and one registry per kind.
 
-Activations, values, activities, families, measures, optimizers, schedules, studies: each entry is its functions, what
-is known about them, the options that it adds to a spec, and a sentence. Users add their own by `add_...`, from a
-notebook or a file that a spec imports. Nothing here imports jax before it is needed: names, help and stored runs do
-without. Knows no other room.
+Activations, values, activities, families, measures, optimizers, schedules and studies. An entry holds functions, known
+facts about them, the options that it adds to a spec, and a sentence for help and documentation. Users add entries with
+`add_...`, from a notebook or from a file that a spec imports. jax is imported only inside functions that need it, so
+names, help and stored runs work without it. Imports no other room.
 """
 
 from tmsjax.kinds import measures
 from tmsjax.kinds.activations import ACTIVATIONS, Activation, add_activation
 from tmsjax.kinds.activities import ACTIVITIES, ANY_NUMBER, Activity, Drawn, add_activity, drawn_by
-from tmsjax.kinds.elements import Elements, elementwise, is_elements, objects
+from tmsjax.kinds.elements import Elements, elementwise, objects
 from tmsjax.kinds.families import FAMILIES, Family, Params, add_family
 from tmsjax.kinds.imports import Imported, execute, located
 from tmsjax.kinds.measures import MEASURES, REPRESENTED, Measure, add_measure
@@ -23,7 +23,7 @@ from tmsjax.kinds.studies import (
     STUDIES,
     Study,
     add_study,
-    maps,
+    mappable,
     misfit,
     suited,
     thumbnail,
@@ -40,7 +40,7 @@ REGISTRIES: dict[str, Registry] = {
     "train.schedule": SCHEDULES,
     "record.measures": MEASURES,
     "study.kind": STUDIES,
-}  # by the key of a spec that names an entry
+}  # registries by the spec key that names an entry
 
 __all__ = [
     "ACTIVATIONS",
@@ -85,9 +85,8 @@ __all__ = [
     "execute",
     "first_line",
     "floats",
-    "is_elements",
     "located",
-    "maps",
+    "mappable",
     "measures",
     "misfit",
     "objects",

@@ -1,4 +1,4 @@
-"""Activations: functions of a pre-activation, elementwise."""
+"""Activations: functions applied to pre-activations, elementwise unless registered otherwise."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from tmsjax.kinds.trial import trial_activation
 
 @dataclass(frozen=True)
 class Activation:
-    """function: array -> array of the same shape, by jax.numpy; elementwise: whether it treats each element alone.
+    """A function applied to pre-activations.
 
-    exact: the exact loss that tied models with it have, "relu" or "linear", or None.
+    function:    float32 array -> array of the same shape, traceable by jax
+    exact:       which exact loss tied models with this activation have: "relu", "linear" or None
+    elementwise: whether each output element depends only on the input element at the same position
     """
 
     function: Callable[[Any], Any]
@@ -26,7 +28,7 @@ class Activation:
 
 
 def _relu(v: Any) -> Any:
-    # Not maximum: the branch and its gradient share one mask, and XLA:CPU's maximum that passes on NaN is slow.
+    # `where` instead of `maximum`: value and gradient share one mask, and XLA:CPU's NaN-propagating maximum is slow.
     return v.__array_namespace__().where(v > 0, v, np.float32(0))
 
 
@@ -40,8 +42,8 @@ ACTIVATIONS: Registry[Activation] = Registry(
     "activation",
     {
         "relu": Activation(_relu, "max(v, 0)", exact="relu"),
-        "linear": Activation(lambda v: v, "v itself", exact="linear"),
-        "gelu": Activation(_gelu, "the Gaussian error linear unit, v times the standard normal probability below v"),
+        "linear": Activation(lambda v: v, "the identity, v", exact="linear"),
+        "gelu": Activation(_gelu, "the Gaussian error linear unit, v times the standard normal CDF at v"),
     },
 )
 
@@ -49,10 +51,10 @@ ACTIVATIONS: Registry[Activation] = Registry(
 def add_activation(name: str, function: Callable[[Any], Any], *, sentence: str = "") -> None:
     """Adds an activation that specs can name: `tmsjax.add_activation("softplus", lambda v: jnp.logaddexp(v, 0.0))`.
 
-    `function` maps a float32 array to one of the same shape, by operations that jax can trace. One that treats each
-    element alone runs on the engine's fast path; one that does not (a softmax) makes models run on arrays.
+    `function` maps a float32 array to an array of the same shape, with operations that jax can trace. Models with an
+    elementwise function can run on the engine's fast path; other functions, such as softmax, run on arrays.
     Raises RegistryError if the name is taken or the function does not fit.
     """
     checked_callables(ACTIVATIONS, name, function=function)
-    alone = trial_activation(function, lambda why: ACTIVATIONS.refuse(name, why))
-    ACTIVATIONS.add(name, Activation(function, sentence, elementwise=alone))
+    elementwise = trial_activation(function, lambda why: ACTIVATIONS.refuse(name, why))
+    ACTIVATIONS.add(name, Activation(function, sentence, elementwise=elementwise))

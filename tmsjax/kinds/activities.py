@@ -1,8 +1,8 @@
 """Activities: which features of a sample are active together.
 
-An activity turns a few uniforms of a sample into the set of its active features, and states the probabilities of what
-it draws, from which moments and exact losses follow. Sets of features are consecutive ones: with `size = 2` features 0
-and 1, 2 and 3, and so on (the paper, section "Correlated and anticorrelated features").
+An activity maps a sample's uniforms to the set of active features and states the probabilities of these sets, from
+which moments and exact losses follow. Activities with a `size` split the features into sets of consecutive ones: with
+`size = 2`, features 0 and 1, 2 and 3, and so on (the paper, section "Correlated and anticorrelated features").
 """
 
 from __future__ import annotations
@@ -22,22 +22,21 @@ ANY_NUMBER = 2**16  # of features
 
 @dataclass(frozen=True)
 class Activity:
-    """How active features are drawn. n features, k uniforms a sample; options of the spec come as keywords.
+    """How active features are drawn: n features, k uniforms per sample. The spec's options are passed as keywords.
 
     columns:     (n) -> k
     active:      (u (k,) uniform on [0, 1), p (n,)) -> (n,) booleans
     joint:       p (..., n) -> (..., n, n), the probability that i and j are both active; the diagonal: that i is
     marginal:    p (..., n) -> (..., n), the probability that each is active
-    own:         whether each feature's activity needs but one uniform of its own, which can then give its value too
-    exactly:     (p: list over features, subset) -> the probability that just the features of `subset` are active;
-                 None: not known, and so no exact loss of ReLU models
-    possible:    (subset, n) -> whether `subset` may be active
-    most_active: (n) -> the largest number of features that may be active together
-    exact_up_to: () -> features up to which training uses the exact loss of ReLU models; beyond, samples are cheaper
+    own:         whether each feature is decided by one uniform of its own, which can then also give its value
+    exactly:     (p: list over features, subset) -> the probability that exactly these are active; None: no exact loss
+    possible:    (subset, n) -> whether the active set can be `subset`
+    most_active: (n) -> the largest number of features that can be active together
+    exact_up_to: () -> the largest n for which ReLU models train on the exact loss; above it, samples are cheaper
     misfit:      (n) -> why it cannot draw n features, or None
-    needs_probability: whether a spec must give feature_probability; else 1 is its default
+    needs_probability: whether a spec must give feature_probability; if not, it defaults to 1
     equal_only:  whether feature_probability must be the same for all features of a model
-    scalars_up_to: features up to which `active` is cheap on arrays of scalars (see elements.py)
+    scalars_up_to: the largest n for which `active` is cheap on arrays of scalars (see elements.py)
     """
 
     columns: Callable[..., int]
@@ -59,44 +58,46 @@ class Activity:
 
 @dataclass(frozen=True)
 class Drawn:
-    """An activity with the values of its options: the same functions without keywords. `n` features."""
+    """An activity with its options bound, for `n` features: the functions of `Activity` without keywords."""
 
     activity: Activity
     n: int
     options: tuple[tuple[str, Any], ...] = ()
 
+    def _call(self, function: Any, *arguments: Any) -> Any:
+        return called(function, *arguments, options=dict(self.options))
+
     def columns(self) -> int:
-        return called(self.activity.columns, self.n, options=dict(self.options))
+        return self._call(self.activity.columns, self.n)
 
     def active(self, u: Any, p: Any) -> Any:
-        return called(self.activity.active, u, p, options=dict(self.options))
+        return self._call(self.activity.active, u, p)
 
     def joint(self, p: Any) -> Any:
-        return called(self.activity.joint, p, options=dict(self.options))
+        return self._call(self.activity.joint, p)
 
     def marginal(self, p: Any) -> Any:
-        return called(self.activity.marginal, p, options=dict(self.options))
+        return self._call(self.activity.marginal, p)
 
     def exactly(self, p: list, subset: Subset) -> Any:
-        assert self.activity.exactly is not None
-        return called(self.activity.exactly, p, subset, options=dict(self.options))
+        return self._call(self.activity.exactly, p, subset)
 
     def possible(self, subset: Subset) -> bool:
-        return called(self.activity.possible, subset, self.n, options=dict(self.options))
+        return self._call(self.activity.possible, subset, self.n)
 
     def most_active(self) -> int:
-        return called(self.activity.most_active, self.n, options=dict(self.options))
+        return self._call(self.activity.most_active, self.n)
 
     def exact_up_to(self) -> int:
-        return called(self.activity.exact_up_to, options=dict(self.options)) if self.activity.exactly else 0
+        return self._call(self.activity.exact_up_to) if self.activity.exactly else 0
 
     def misfit(self) -> str | None:
-        return called(self.activity.misfit, self.n, options=dict(self.options))
+        return self._call(self.activity.misfit, self.n)
 
 
 def below(u: Any, p: Any) -> Any:
     """Whether u < p, elementwise, for u in [0, 1) and p in (0, 1]."""
-    return 1 - u * (np.float32(1) / p) > 0  # as sampling.active_uniform rounds it
+    return 1 - u * (np.float32(1) / p) > 0  # with the rounding of sampling.active_uniform
 
 
 def _each(p: Any) -> Any:
@@ -113,7 +114,7 @@ def _with_diagonal(joint: Any, marginal: Any) -> Any:
 
 
 def _same_set(pairs: Any, size: int) -> np.ndarray:
-    """Booleans of the shape of `pairs` (..., n, n): whether two features stand in the same set."""
+    """Booleans shaped like `pairs` (..., n, n): whether two features belong to the same set."""
     number = np.arange(pairs.shape[-1]) // size
     return np.broadcast_to(number[:, None] == number[None, :], pairs.shape)
 
@@ -122,7 +123,7 @@ def _sizes_misfit(n: int, size: int) -> str | None:
     return f"size = {size} does not divide model.features = {n}" if n % size else None
 
 
-# independent: every feature on its own
+# independent: each feature has its own uniform
 
 
 def _independent_exactly(p: list, subset: Subset) -> Any:
@@ -130,7 +131,7 @@ def _independent_exactly(p: list, subset: Subset) -> Any:
     return math.prod([p[k] for k in subset]) * math.prod(1 - q for q in rest)
 
 
-# groups: the features of a set are active together, where their probabilities allow it
+# groups: the features of a set share one uniform, so with equal probabilities they are active together
 
 
 def _groups_active(u: Any, p: Any, *, size: int) -> Any:
@@ -149,7 +150,7 @@ def _groups_exactly(p: list, subset: Subset, *, size: int) -> Any:
 
 
 def _one_group_exactly(p: list, chosen: list[bool]) -> Any:
-    """One uniform u decides: the chosen ones have u < p, the others do not."""
+    """The probability that one uniform u has u < p for the chosen features and u >= p for the others."""
     inside = [q for q, yes in zip(p, chosen, strict=True) if yes]
     outside = [q for q, yes in zip(p, chosen, strict=True) if not yes]
     least = _extreme(inside, low=True) if inside else 1
@@ -161,15 +162,14 @@ def _one_group_exactly(p: list, chosen: list[bool]) -> Any:
 
 
 def _extreme(values: list, low: bool) -> Any:
-    """The least, or the largest, of some arrays."""
+    """The elementwise minimum (`low`) or maximum of a list of arrays."""
     out = values[0]
     for v in values[1:]:
-        xp = out.__array_namespace__()
-        out = xp.where((v < out) if low else (v > out), v, out)
+        out = out.__array_namespace__().where((v < out) if low else (v > out), v, out)
     return out
 
 
-# exclusive: of a set one feature is active, or none
+# exclusive: at most one feature of each set is active
 
 
 def _exclusive_active(u: Any, p: Any, *, size: int) -> Any:
@@ -178,7 +178,7 @@ def _exclusive_active(u: Any, p: Any, *, size: int) -> Any:
 
 
 def _first(reached: Any) -> Any:
-    """Of booleans (rows, k) that turn from False to True along each row: only the first True."""
+    """Keeps only the first True of each row of booleans (rows, k), which are sorted: False before True."""
     k = reached.shape[1]
     return reached & ~(reached[:, np.arange(k) - 1] & (np.arange(k) > 0)[None])
 
@@ -205,12 +205,12 @@ def _exclusive_possible(subset: Subset, n: int, *, size: int) -> bool:
     return len({k // size for k in subset}) == len(subset)
 
 
-# one-hot: exactly one feature
+# one-hot: exactly one feature is active
 
 
 def _one_hot_active(u: Any, p: Any) -> Any:
     n = p.shape[0]
-    reached = (u < (p / p.sum()).cumsum()) | (np.arange(n) == n - 1)  # the last feature takes what rounding leaves
+    reached = (u < (p / p.sum()).cumsum()) | (np.arange(n) == n - 1)  # rounding may leave the last sum below 1
     return _first(reached.reshape(1, n)).reshape(n)
 
 
@@ -227,7 +227,7 @@ def _one_hot_exactly(p: list, subset: Subset) -> Any:
     return p[subset[0]] / sum(p)
 
 
-# exactly-k: a random set of k features
+# exactly-k: a random subset of k features is active
 
 
 def _exactly_k_active(u: Any, p: Any, *, active: int) -> Any:
@@ -256,7 +256,7 @@ def _too_many(n: int, active: int) -> str | None:
     return f"active = {active} of model.features = {n}" if active > n else None
 
 
-_SIZE = Option("int", default=2, low=1, sentence="features in a set, a divisor of model.features")
+_SIZE = Option("int", default=2, low=1, sentence="features per set, a divisor of model.features")
 
 ACTIVITIES: Registry[Activity] = Registry(
     "activity",
@@ -268,7 +268,7 @@ ACTIVITIES: Registry[Activity] = Registry(
             marginal=_each,
             own=True,
             exactly=_independent_exactly,
-            sentence="every feature on its own",
+            sentence="each feature is active independently of the others",
         ),
         "tied": Activity(
             columns=lambda n: 1,
@@ -276,7 +276,7 @@ ACTIVITIES: Registry[Activity] = Registry(
             joint=lambda p: _groups_joint(p, size=p.shape[-1]),
             marginal=_each,
             exactly=lambda p, subset: _groups_exactly(p, subset, size=len(p)),
-            sentence="all features together, where their probabilities allow it",
+            sentence="one uniform decides for all features; with equal probabilities all are active or none",
         ),
         "groups": Activity(
             columns=lambda n, size: n // size,
@@ -287,7 +287,7 @@ ACTIVITIES: Registry[Activity] = Registry(
             exact_up_to=lambda: 4,
             misfit=_sizes_misfit,
             options={"size": _SIZE},
-            sentence="the features of a set together; sets on their own",
+            sentence="'tied' within each set of features, independent between sets",
         ),
         "exclusive": Activity(
             columns=lambda n, size: n // size,
@@ -300,7 +300,7 @@ ACTIVITIES: Registry[Activity] = Registry(
             exact_up_to=lambda: 4,
             misfit=_sizes_misfit,
             options={"size": _SIZE},
-            sentence="of a set at most one feature, each with probability p / size; sets on their own",
+            sentence="at most one feature per set, each with probability p / size; sets are independent",
         ),
         "one-hot": Activity(
             columns=lambda n: 1,
@@ -312,7 +312,7 @@ ACTIVITIES: Registry[Activity] = Registry(
             most_active=lambda n: 1,
             exact_up_to=lambda: ANY_NUMBER,
             needs_probability=False,
-            sentence="exactly one feature of all, i with probability p_i / sum p",
+            sentence="exactly one feature, feature i with probability p_i / sum p",
         ),
         "exactly-k": Activity(
             columns=lambda n: n,
@@ -326,18 +326,18 @@ ACTIVITIES: Registry[Activity] = Registry(
             misfit=_too_many,
             needs_probability=False,
             equal_only=True,
-            scalars_up_to=32,  # it compares all pairs
-            options={"active": Option("int", default=1, low=1, sentence="how many features are active")},
-            sentence="a random set of `active` features, all sets alike",
+            scalars_up_to=32,  # `active` compares all pairs
+            options={"active": Option("int", default=1, low=1, sentence="number of active features")},
+            sentence="a random subset of `active` features, all subsets equally likely",
         ),
     },
 )
 
 
 def drawn_by(activity: str, n: int, **options: int) -> Drawn:
-    """The activity of that name for n features, with defaults of options that are not given.
+    """The activity named `activity` for n features; options that are not given have their defaults.
 
-    Raises ValueError for an unknown activity or option, and for values that do not fit n.
+    Raises ValueError for an unknown activity or option, and for option values that n features do not allow.
     """
     if activity not in ACTIVITIES:
         raise ValueError(f"activity must be one of {', '.join(ACTIVITIES)}, not {activity!r}")
@@ -364,15 +364,15 @@ def add_activity(
     options: Mapping[str, Option] | None = None,
     sentence: str = "",
 ) -> None:
-    """Adds a way to draw which of n features of a sample are active. Options, whole numbers, come as keywords.
+    """Adds a rule for which of the n features of a sample are active. Options (integers) are passed as keywords.
 
-    columns: n -> k, how many uniforms a sample needs
-    active:  (u (k,) uniform on [0, 1), p (n,) the feature probabilities) -> (n,) booleans. Comparisons, arithmetic and
-             indexing work on the engine's fast path; other functions of jax make models run on arrays
-    joint:   p (..., n) -> (..., n, n), the probability that features i and j are both active (i = j: that i is), by
-             operators and the functions of `p.__array_namespace__()`. Checked by simulation before a run
-    exactly: (p: list over features, subset: features in rising order) -> the probability that just those are active,
-             for the exact loss of ReLU models of up to `exact_up_to` features; None: samples only
+    columns: n -> k, the number of uniforms per sample
+    active:  (u (k,) uniform on [0, 1), p (n,) the feature probabilities) -> (n,) booleans. With comparisons, arithmetic
+             and indexing alone, models can run on the engine's fast path; with other jax functions they run on arrays
+    joint:   p (..., n) -> (..., n, n), the probability that features i and j are both active (diagonal: that i is
+             active), by operators and functions of `p.__array_namespace__()`. Checked by simulation before a run
+    exactly: (p: list over features, subset: features in ascending order) -> the probability that exactly these are
+             active, for the exact loss of ReLU models with up to `exact_up_to` features; None: no exact loss
 
     Raises RegistryError if the name is taken or an argument does not fit.
     """
@@ -387,7 +387,7 @@ def add_activity(
     def marginal(p: Any, **given: Any) -> Any:
         return p.__array_namespace__().diagonal(called(joint, p, options=given), axis1=-2, axis2=-1)
 
-    activity = Activity(
+    entry = Activity(
         columns=columns,
         active=active,
         joint=joint,
@@ -397,4 +397,4 @@ def add_activity(
         options=options,
         sentence=sentence,
     )
-    ACTIVITIES.add(name, activity)
+    ACTIVITIES.add(name, entry)

@@ -1,8 +1,8 @@
-"""Small arrays of traced scalars: numpy object arrays that elementwise code handles as it handles arrays.
+"""Small arrays of traced scalars: numpy object arrays that model code uses like ordinary arrays.
 
 The engine holds the parameters and features of small models as separate scalars (see models/scalars.py). Functions of
-families, activations, values and activities then meet an `Elements` array: operators, comparisons, indexing, `sum`,
-`reshape`, `cumsum` and `@` work as on arrays; functions of jax.numpy do not, unless through `elementwise`.
+families, activations, values and activities then receive `Elements` arrays. Operators, comparisons, indexing, `sum`,
+`reshape`, `cumsum` and `@` work as on arrays; functions of jax.numpy work only through `elementwise`.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ COMPARISONS = {
 
 
 class Elements(np.ndarray):
-    """A numpy object array that also takes jax's arrays as operands, and whose comparisons give object arrays.
+    """A numpy object array that accepts jax arrays as operands and whose comparisons return object arrays.
 
-    (numpy's own comparisons would ask each element for a bool.)
+    numpy's own comparisons would convert each result to bool, which a traced scalar does not allow.
     """
 
     def __jax_array__(self) -> Any:
-        """No array of jax: so a jax scalar on the left of an operator leaves the operator to this class."""
+        """Makes `jax_scalar + elements` fall back to this class's reflected operator."""
         return NotImplemented
 
     def __array_wrap__(self, out: np.ndarray, context: Any = None, return_scalar: bool = False) -> Any:
-        """A result without dimensions as its element: numpy would give a subclass's sum as an array of no dimension."""
+        """Returns the element itself for a 0-d result; numpy would return a 0-d array of the subclass."""
         return out[()] if out.ndim == 0 else out.view(Elements)
 
     __hash__ = None
 
 
 def _operand(x: Any) -> Any:
-    """`x`, but arrays of jax as `Elements`."""
+    """`x`, with jax arrays converted to `Elements`."""
     of_jax = not isinstance(x, (np.ndarray, np.generic)) and hasattr(x, "shape")
     return objects([x[place] for place in np.ndindex(x.shape)], x.shape) if of_jax else x
 
@@ -59,7 +59,7 @@ for _name, _compare in COMPARISONS.items():
 
 
 def objects(parts: Any, shape: tuple[int, ...]) -> Elements:
-    """An `Elements` array of `shape` whose elements are `parts`, untouched."""
+    """An `Elements` array of `shape` that holds `parts` as they are."""
     out = np.empty(len(parts), object)
     for i, part in enumerate(parts):
         out[i] = part
@@ -72,9 +72,9 @@ def is_elements(x: Any) -> bool:
 
 
 def elementwise(function: Callable, *arrays: Any) -> Any:
-    """`function` of corresponding elements, whether `arrays` are arrays or arrays of traced scalars.
+    """Applies `function` elementwise, to ordinary arrays or to arrays of traced scalars.
 
-    Usable by extensions: `elementwise(jnp.tanh, h)`, `elementwise(jnp.maximum, a, b)`.
+    For use in extensions: `elementwise(jnp.tanh, h)`, `elementwise(jnp.maximum, a, b)`.
     """
     if any(map(is_elements, arrays)):
         return np.frompyfunc(function, len(arrays), 1)(*map(_operand, arrays))

@@ -1,8 +1,8 @@
-"""Families: what a model is, as a named set of pure functions of one instance and one sample.
+"""Families: model architectures, each a set of pure functions of one instance and one sample.
 
-W has shape (m, n) = (hidden, feature); column W_i in R^m is the direction of feature i. Functions are written for one
-sample x of shape (n,), with operators and `elementwise`: so they run on arrays and, on the engine's fast path, on
-arrays of scalars (see elements.py).
+W has shape (m, n) = (hidden, feature); column W_i in R^m is the direction of feature i. Functions take one sample x of
+shape (n,) and use operators and `elementwise`, so that they run on arrays and, on the engine's fast path, on arrays of
+scalars (see elements.py).
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class Family:
-    """A named set of pure functions of one instance. Options of the spec come as keywords.
+    """Pure functions of one instance. The spec's options are passed as keywords.
 
     parameters: name -> names of its dimensions: "feature", "hidden" or an option of type "int"
     init:       (standard normals by parameter name, instance) -> parameters
     apply:      (parameters, x, f) -> output (n,); f is the activation, elementwise
-    target:     x -> what the output should be, (n,)
-    directions: parameters -> W (m, n), features as columns; None where features have no direction. A parameter of the
-                name W is W
-    penalty:    (parameters, x, f) -> a number that training adds to the loss of each sample, or None
-    gram_only:  whether the output is f(W^T W x + b) or f(W^T W x), for which exact losses are known
+    target:     x -> the desired output (n,)
+    directions: parameters -> W (m, n), features as columns; None if features have no directions. A parameter named W
+                must equal this W
+    penalty:    (parameters, x, f) -> a scalar that training adds to the loss of each sample; None: no penalty
+    gram_only:  whether the output is f(W^T W x + b) or f(W^T W x); only these have exact losses
     """
 
     parameters: Mapping[str, tuple[str, ...]]
@@ -55,12 +55,12 @@ class Family:
 
     @property
     def bias(self) -> bool:
-        """Whether it has a bias b."""
+        """Whether there is a parameter b."""
         return "b" in self.parameters
 
 
 def scaled_normals(normals: Params, instance: Any) -> Params:
-    """The usual init: b has standard deviation bias_scale, every other parameter init_scale."""
+    """The default init: standard deviation bias_scale for b, init_scale for every other parameter."""
     return {k: (instance.bias_scale if k == "b" else instance.init_scale) * v for k, v in normals.items()}
 
 
@@ -120,20 +120,20 @@ def add_family(
     options: Mapping[str, Option] | None = None,
     sentence: str = "",
 ) -> None:
-    """Adds a model family. n features, m hidden dimensions; options of the spec come as keywords.
+    """Adds a model family with n features and m hidden dimensions. The spec's options are passed as keywords.
 
     parameters: name -> names of its dimensions: "feature" (n), "hidden" (m), or an option of type "int"
     apply:      (parameters, x (n,), f) -> output (n,); f is the spec's activation
-    init:       (standard normals by parameter name, instance) -> parameters; by default `b` has the standard deviation
-                instance.bias_scale and everything else instance.init_scale
-    target:     x (n,) -> what the output should be, (n,); by default x
-    directions: parameters -> W (m, n), features as columns, for measures and maps; None: no directions. Options that
-                are quantities are not given to it
-    penalty:    (parameters, x, f) -> a number that training adds to the loss of each sample; the noise-free loss, by
-                which models are compared, leaves it out
+    init:       (standard normals by parameter name, instance) -> parameters; by default `b` has standard deviation
+                instance.bias_scale and every other parameter instance.init_scale
+    target:     x (n,) -> the desired output (n,); by default x
+    directions: parameters -> W (m, n), features as columns, for measures and maps; None: no directions. It does not
+                receive options of type "quantity"
+    penalty:    (parameters, x, f) -> a scalar that training adds to the loss of each sample. The noise-free loss, which
+                ranks models, excludes it
 
-    Written with operators and `tmsjax.elementwise` a family of small models runs on the engine's fast path; with other
-    functions of jax.numpy it runs on arrays. Shapes are checked before a run.
+    Small models run on the engine's fast path if these functions use only operators and `tmsjax.elementwise`; with
+    other functions of jax.numpy they run on arrays. Shapes are checked before a run.
     Raises RegistryError if the name is taken or an argument does not fit.
     """
     checked_callables(FAMILIES, name, apply=apply, init=init, target=target)

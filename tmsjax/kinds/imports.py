@@ -1,6 +1,6 @@
-"""The files and modules that a spec's `imports` name: executed once, by what they add, known by SHA-256.
+"""Locates and executes the files and modules in a spec's `imports`, identified by SHA-256.
 
-Executing is for `run` and `resume` alone: opening, mapping or plotting a run never imports what it names.
+`run` and `resume` execute them, other commands only on request. Opening a run never does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _executed: dict[str, str] = {}  # SHA-256 by path
 
 @dataclass(frozen=True)
 class Imported:
-    """One entry of `imports`: as it was written, the file it stands for, and the file's SHA-256."""
+    """One entry of `imports`: the name as written, the resolved path, and the SHA-256 of the file."""
 
     name: str
     path: str
@@ -31,9 +31,9 @@ class Imported:
 
 
 def located(names: Sequence[str], folder: str) -> list[Imported]:
-    """The files that `names` stand for; paths are relative to `folder`. Nothing is executed but parent packages.
+    """Resolves `names` to files; paths are relative to `folder`. Executes nothing except parent packages of modules.
 
-    Raises SpecError with all that are missing.
+    Raises SpecError, which lists every missing file.
     """
     found, problems = [], []
     for k, name in enumerate(names):
@@ -63,16 +63,16 @@ def _file_of(name: str, folder: str) -> Path | None:
 
 
 def execute(found: Sequence[Imported], registries: Mapping[str, Registry]) -> None:
-    """Executes what has not been executed in this process; a file that changed takes the place of what it was.
+    """Executes the files that this process has not executed yet; a changed file replaces the entries that it added.
 
-    Raises SpecError where a file fails: which line, and why.
+    Raises SpecError if a file fails, with the line and the reason.
     """
     for k, one in enumerate(found):
         if _executed.get(one.path) == one.sha256:
             continue
         for registry in registries.values():
             registry.remove_source(one.path)
-            registry.remove_source(one.name)  # a module that was imported before
+            registry.remove_source(one.name)  # entries that the module added when it was imported before
         try:
             with importing(one.path):
                 _run(one)
@@ -99,7 +99,7 @@ def _run(one: Imported) -> ModuleType:
 
 
 def _where(one: Imported, error: BaseException) -> str:
-    """What failed, with the last line of the imported file that was reached."""
+    """The error's message, with the last line that was reached in the imported file."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == one.path]
     line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else lines[-1] if lines else None
     place = f"{one.path}, line {line}" if line else one.path

@@ -15,8 +15,8 @@ import numpy as np
 from tmsjax.kinds.registry import RESERVED, RESERVED_PREFIXES, Registry, checked_callables
 from tmsjax.kinds.trial import first_line
 
-TINY = 1e-30  # below any norm that float32 training leaves; keeps 0/0 out
-REPRESENTED = 0.3  # |W_i| from which a feature counts as represented
+TINY = 1e-30  # avoids 0/0; smaller than any norm after float32 training
+REPRESENTED = 0.3  # a feature is represented if |W_i| is at least this
 
 
 def norms(W: Any) -> Any:
@@ -33,7 +33,7 @@ def overlaps(W: Any) -> Any:
 
 
 def superposition(W: Any) -> Any:
-    """sum_{j != i} (w_i . W_j)^2, shape (..., n): 0 orthogonal to all others, >= 1 as strong as itself."""
+    """sum_{j != i} (w_i . W_j)^2, shape (..., n): 0 if orthogonal to all others, >= 1 if they cover it."""
     xp = W.__array_namespace__()
     squared = overlaps(W)
     others = xp.broadcast_to(1 - xp.eye(W.shape[-1], dtype=W.dtype), squared.shape)
@@ -59,16 +59,17 @@ def frobenius(W: Any) -> Any:
 
 
 def represented(W: Any) -> Any:
-    """How many features have |W_i| >= REPRESENTED, shape (...)."""
+    """The number of features with |W_i| >= REPRESENTED, shape (...)."""
     return (norms(W) >= REPRESENTED).sum(-1)
 
 
 @dataclass(frozen=True)
 class Measure:
-    """function: W (..., hidden, feature) -> (..., *dims); None for the noise-free loss, which the engine computes.
+    """A quantity computed from W, for records and figures.
 
-    dims: names of the dimensions that a model's value has: "hidden", "feature"
-    label: what a figure's axis is called
+    function: W (..., hidden, feature) -> (..., *dims); None for the noise-free loss, which the engine computes
+    dims:     dimensions of one model's value, from "hidden" and "feature"
+    label:    axis label in figures
     """
 
     function: Callable[[Any], Any] | None
@@ -80,7 +81,7 @@ class Measure:
 MEASURES: Registry[Measure] = Registry(
     "measure",
     {
-        "loss": Measure(None, (), "the noise-free loss, sum over features", "noise-free loss"),
+        "loss": Measure(None, (), "the noise-free loss, summed over features", "noise-free loss"),
         "norm": Measure(norms, ("feature",), "|W_i|", r"norm $|W_i|$"),
         "superposition": Measure(
             superposition, ("feature",), "sum over j != i of (w_i . W_j)^2", r"$\sum_{j\neq i}(\hat w_i\cdot W_j)^2$"
@@ -89,13 +90,13 @@ MEASURES: Registry[Measure] = Registry(
             dimensionality, ("feature",), "D_i = |W_i|^2 / sum over j of (w_i . W_j)^2", r"dimensionality $D_i$"
         ),
         "represented": Measure(
-            represented, (), f"how many features have |W_i| >= {REPRESENTED}", "features represented"
+            represented, (), f"number of features with |W_i| >= {REPRESENTED}", "features represented"
         ),
         "frobenius": Measure(frobenius, (), "the Frobenius norm of W", r"Frobenius norm $\|W\|_F$"),
         "dimensions_per_feature": Measure(
             dimensions_per_feature, (), "D* = m / |W|_F^2", r"dimensions per feature $D^*$"
         ),
-        "W": Measure(lambda W: W, ("hidden", "feature"), "W itself"),
+        "W": Measure(lambda W: W, ("hidden", "feature"), "the weights W"),
     },
 )
 
@@ -107,16 +108,18 @@ def add_measure(
 
         tmsjax.add_measure("participation", lambda W: (W**2).sum(-2) ** 2 / (W**4).sum(-2), dims=("feature",))
 
-    `function` maps W (..., hidden, feature), numpy arrays with any leading axes, to (..., *dims); `dims` are of
-    "hidden" and "feature". Raises RegistryError if the name is taken or the function does not fit.
+    `function` maps W (..., hidden, feature), a numpy array with any leading axes, to (..., *dims). `dims` is a tuple
+    of "hidden" and "feature", each at most once. Raises RegistryError if the name is taken or the function is invalid.
     """
     checked_callables(MEASURES, name, function=function)
     if not name.isidentifier():
-        raise MEASURES.refuse(name, "a measure's name is a-z, then a-z, 0-9 and '_': results have a variable of it")
+        raise MEASURES.refuse(
+            name, "a measure's name is a-z, then a-z, 0-9 and '_', since it names a variable of the results"
+        )
     if name in RESERVED or name.startswith(RESERVED_PREFIXES):
         raise MEASURES.refuse(name, "the name is reserved for results")
     if not isinstance(dims, tuple) or not all(d in ("hidden", "feature") for d in dims) or len(set(dims)) < len(dims):
-        raise MEASURES.refuse(name, f"dims are of 'hidden' and 'feature', each once, as a tuple; got {dims!r}")
+        raise MEASURES.refuse(name, f"dims must be a tuple of 'hidden' and 'feature', each at most once; got {dims!r}")
     size = {"hidden": 2, "feature": 3}
     expected = (4, 5, *(size[d] for d in dims))
     try:
@@ -125,7 +128,9 @@ def add_measure(
     except Exception as error:  # a user's function may raise anything
         raise MEASURES.refuse(name, f"the function fails on W of shape (4, 5, 2, 3) ({first_line(error)})") from error
     if found.shape != expected:
-        raise MEASURES.refuse(name, f"of W of shape (4, 5, 2, 3) the function must give {expected}, not {found.shape}")
+        raise MEASURES.refuse(
+            name, f"for W of shape (4, 5, 2, 3) the function must return shape {expected}, not {found.shape}"
+        )
     if found.dtype.kind not in "fiub":
-        raise MEASURES.refuse(name, f"the function must give real numbers, not {found.dtype}")
+        raise MEASURES.refuse(name, f"the function must return real numbers, not {found.dtype}")
     MEASURES.add(name, Measure(function, dims, sentence, label or name.replace("_", " ")))

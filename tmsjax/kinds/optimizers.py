@@ -1,4 +1,4 @@
-"""Optimizers: optax's, with one instance's learning rate and weight decay."""
+"""Optimizers: optax's, with the learning rate and weight decay of one instance."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from tmsjax.kinds.registry import Registry
 
 @dataclass(frozen=True)
 class Optimizer:
-    """make: (learning rate as a function of the step, the [train] table, instance) -> optax.GradientTransformation.
+    """An optax optimizer.
 
-    uses:     keys of [train] that only some optimizers use, and this one does
-    defaults: values of such keys where the spec gives none
+    make:     (learning rate as a function of the step, the [train] table, instance) -> optax.GradientTransformation
+    uses:     optimizer-specific keys of [train] that it uses
+    defaults: values of these keys if the spec gives none
     """
 
     make: Callable[[Callable, Any, Any], Any]
@@ -53,7 +54,7 @@ OPTIMIZERS: Registry[Optimizer] = Registry(
         "adam": Optimizer(_adam, "Adam"),
         "adamw": Optimizer(
             _adamw,
-            "AdamW; weight_decay is 0.01 unless given, as in the paper's notebook",
+            "AdamW; weight_decay defaults to 0.01, as in the paper's notebook",
             uses=("weight_decay",),
             defaults={"weight_decay": 0.01},
         ),

@@ -1,4 +1,4 @@
-"""What all kinds share: a registry of named entries, and options that an entry adds to its table of a spec."""
+"""Shared by all kinds: the registry of named entries, and options that an entry adds to its table of a spec."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tmsjax.errors import RegistryError
 
 
 class Entry(Protocol):
-    """What every registered entry has: the sentence that describes it in help and documentation."""
+    """A registered entry has a sentence that describes it in help and documentation."""
 
     @property
     def sentence(self) -> str: ...
@@ -25,7 +25,7 @@ class Entry(Protocol):
 
 T = TypeVar("T", bound=Entry)
 
-# Names of dimensions and variables in datasets of results, of maps and of measures: nothing else may bear them.
+# Names of dimensions and variables in datasets of results, maps and measures. Nothing else may use them.
 DIMENSIONS = ("feature", "hidden")
 OF_RESULTS = frozenset({*DIMENSIONS, "instance", "step", "replica", "W", "b", "loss", "status"})
 OF_MAPS = frozenset({"phase", "success", "failed", "gradient", "second_loss", "class"})
@@ -39,11 +39,11 @@ _importing: ContextVar[str | None] = ContextVar("_importing", default=None)  # t
 class Option:
     """A key that an entry adds to its table of the spec.
 
-    type:     "int": a size or a count, the same for all instances; "quantity": a number per instance, so that it may
-              name an axis
-    default:  its value where the key is absent; None: the key must be given
+    type:      "int": a size or a count, the same for all instances; "quantity": one number per instance, which can name
+               an axis
+    default:   the value if the key is absent; None: the key is required
     low, high: the allowed range, both ends included; None: no limit
-    sentence: what it means
+    sentence:  what it means
     """
 
     type: Literal["int", "quantity"]
@@ -54,7 +54,7 @@ class Option:
 
     @property
     def rule(self) -> dict[str, Any]:
-        """The rule that its value must meet, in the form of the spec's own keys (see spec/keys.py)."""
+        """The rule for its value, in the form that the spec's own keys use (see spec/keys.py)."""
         limits = {"low": self.low, "high": self.high}
         if self.type == "int":
             limits = {"low": 1 if self.low is None else self.low, "high": 2**16 if self.high is None else self.high}
@@ -76,7 +76,7 @@ class Option:
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """The entries of one kind by name. Built-in ones stand in the kind's own file; `add` is for everybody else's."""
+    """The entries of one kind by name. Built-in entries are given at construction, all others come from `add`."""
 
     def __init__(self, kind: str, built_in: Mapping[str, T]):
         self.kind = kind
@@ -93,7 +93,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(self._entries)
 
     def source(self, name: str) -> str | None:
-        """The file or module that added the entry; None for built-in ones."""
+        """The file or module that added the entry; None if it is built in."""
         return self._sources[name]
 
     def refuse(self, name: Any, why: str) -> RegistryError:
@@ -101,14 +101,14 @@ class Registry(Mapping[str, T], Generic[T]):
         return RegistryError(f"{self.kind} {name!r}: {why}")
 
     def check_name(self, name: Any) -> None:
-        """Raises RegistryError for a name that a spec could not hold."""
+        """Raises RegistryError if a spec could not contain `name`."""
         if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", name):
             raise self.refuse(name, "a name is a-z, then up to 62 of a-z, 0-9, '-' and '_'")
 
     def add(self, name: str, entry: T) -> None:
-        """Adds an entry. Raises RegistryError for a bad name, and for one that is taken.
+        """Adds an entry. Raises RegistryError if the name is invalid or taken.
 
-        A module that adds the same name again replaces its entry, so that a notebook's cell can be run twice.
+        A module may add the same name again, which replaces its entry, so that a notebook cell can be run twice.
         """
         self.check_name(name)
         importing = _importing.get()
@@ -122,14 +122,14 @@ class Registry(Mapping[str, T], Generic[T]):
         self._entries[name], self._sources[name] = entry, source
 
     def remove_source(self, source: str) -> None:
-        """Removes what a file or module added."""
+        """Removes all entries that a file or module added."""
         for name in [name for name, holder in self._sources.items() if holder == source]:
             del self._entries[name], self._sources[name]
 
 
 @contextmanager
 def importing(source: str) -> Iterator[None]:
-    """While inside, everything that is added comes from the file `source`."""
+    """Records `source` as the source of all entries that are added inside."""
     token = _importing.set(source)
     try:
         yield
@@ -138,7 +138,7 @@ def importing(source: str) -> Iterator[None]:
 
 
 def _calling_module() -> str:
-    """The file outside this package that called `add_...`, or its module's name where it has no file (a notebook)."""
+    """The file outside this package that called `add_...`, or its module name if it has no file (a notebook)."""
     frame = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").startswith("tmsjax."):
         frame = frame.f_back  # type: ignore[assignment]
@@ -149,17 +149,17 @@ def _calling_module() -> str:
 
 
 def called(function: Callable, *arguments: Any, options: Mapping[str, Any]) -> Any:
-    """`function(*arguments)` with those of `options` as keywords that it names."""
+    """`function(*arguments)`, with the options that its signature names as keywords."""
     if not options:
         return function(*arguments)
     return function(*arguments, **{k: v for k, v in options.items() if _takes(function, k)})
 
 
 def _takes(function: Callable, keyword: str) -> bool:
-    """Whether a function names `keyword`, or takes any."""
+    """Whether a function accepts `keyword`, by name or by `**`."""
     try:
         parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # some functions in C do not say
+    except ValueError:  # some C functions have no signature
         return False
     named = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
     return keyword in named or any(p.kind is p.VAR_KEYWORD for p in parameters)
@@ -174,9 +174,9 @@ def checked_options(
     used: Iterable[Callable | str],
     types: tuple[str, ...] = ("int", "quantity"),
 ) -> dict[str, Option]:
-    """The options as a dict. Raises RegistryError if one has a bad name, type, range or default, or nothing uses it.
+    """The options as a dict. Raises RegistryError if one has a bad name, type, range or default, or is unused.
 
-    `table`: keys that the spec's table has already; `used`: the entry's functions, and names that it uses itself.
+    `table`: keys that the spec's table already has. `used`: the entry's functions, and names that it uses itself.
     """
     if not isinstance(options, Mapping | None):
         raise registry.refuse(name, f"options must map names to tmsjax.Option, not {options!r}")
@@ -197,7 +197,7 @@ def checked_options(
 
 
 def checked_callables(registry: Registry, name: str, **functions: Any) -> None:
-    """Raises RegistryError for a bad name of the entry, and for the first function that cannot be called."""
+    """Raises RegistryError if the entry's name is invalid or one of `functions` is not callable."""
     registry.check_name(name)
     for what, function in functions.items():
         if not callable(function):

@@ -1,4 +1,4 @@
-"""Schedules: the factor on the learning rate at each step, 1 at step 0."""
+"""Schedules: the factor by which each step multiplies the learning rate, 1 at step 0."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from tmsjax.kinds.registry import Registry
 
 @dataclass(frozen=True)
 class Schedule:
-    """factor: steps of the training -> optax.Schedule; endless: whether it does not depend on the number of steps, so
-    that a run may go on for longer."""
+    """A learning-rate schedule.
+
+    factor:  number of training steps -> optax.Schedule
+    endless: whether the factor is independent of the number of steps, so that a run can be extended
+    """
 
     factor: Callable[[int], Any]
     sentence: str
@@ -40,8 +43,8 @@ def _cosine(steps: int) -> Any:
 SCHEDULES: Registry[Schedule] = Registry(
     "schedule",
     {
-        "constant": Schedule(_constant, "always 1; such a run can be resumed for more steps", endless=True),
-        "linear": Schedule(_linear, "falls to 0 along a line"),
-        "cosine": Schedule(_cosine, "falls to 0 along half a cosine"),
+        "constant": Schedule(_constant, "always 1; a run can be resumed with more steps", endless=True),
+        "linear": Schedule(_linear, "decays linearly to 0"),
+        "cosine": Schedule(_cosine, "decays to 0 along half a cosine"),
     },
 )

@@ -1,7 +1,7 @@
-"""Studies: which figures show a sweep, which sweeps they can show, and which they suit.
+"""Studies: kinds of figures, with the sweeps that each can show and those that it suits.
 
-A spec or `--kind` names a study, and `misfit` and `unequal` say why it cannot show a sweep. Where nobody names one,
-`suited` chooses by the shape of the sweep alone: the number of axes, cells, features and hidden dimensions.
+A spec or `--kind` names a study; `misfit` and `unequal` give the reason if it cannot show a sweep. If no study is
+named, `suited` chooses by the shape of the sweep: its numbers of axes, cells, features and hidden dimensions.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 
 from tmsjax.kinds.registry import Registry, checked_callables
 
-REPLICA = "replica"  # the axis that repeats a cell; the one axis that no quantity need name
-DIRECTIONS, HISTORY = "directions", "history"  # what results may have: W's columns as directions; recorded measures
-MOST_PANELS = 30  # of a phase map with a third axis that nobody asked for
+REPLICA = "replica"  # the axis that repeats a cell; the only axis that no quantity has to name
+DIRECTIONS, HISTORY = "directions", "history"  # what a study may need: W's columns as directions; recorded measures
+MOST_PANELS = 30  # of a phase map with a third axis, if no study is named
 THUMBNAIL = "tmsjax.plots.studies:thumbnail"
 
 
@@ -33,14 +33,15 @@ def _never(spec: Any) -> bool:
 
 @dataclass(frozen=True)
 class Study:
-    """draw: run -> figures by file name; a built-in one is "module:function", imported when it is first used.
+    """A kind of figures.
 
-    most_axes:  besides replica; None: any number
-    most_cells: None: any number
-    misfit:     (spec) -> why its figures cannot show models of this shape, or None
+    draw:       run -> figures by file name; for built-in studies "module:function", imported on first use
+    most_axes:  the largest number of axes besides replica; None: any
+    most_cells: the largest number of cells; None: any
+    misfit:     (spec) -> why the figures cannot show a sweep of this shape, or None
     unequal:    (spec) -> why they cannot show these importances and probabilities, or None
-    suits:      (spec) -> whether they show a sweep of this shape well; such figures are drawn where no kind is named
-    needs:      what the results must have: DIRECTIONS, HISTORY
+    suits:      (spec) -> whether they suit a sweep of this shape; if no kind is named, suitable figures are drawn
+    needs:      what the results must contain: DIRECTIONS, HISTORY
     """
 
     draw: str | Callable[[Any], dict[str, Any]]
@@ -65,7 +66,7 @@ def _imported(place: str) -> Callable[..., Any]:
 
 
 def _axes(spec: Any) -> list[Any]:
-    """The axes that tell cells apart."""
+    """The axes that distinguish cells: all but replica with more than one value."""
     return [a for a in spec.axes if a.name != REPLICA and len(a) > 1]
 
 
@@ -73,8 +74,8 @@ def _cells(spec: Any) -> int:
     return math.prod(len(a) for a in _axes(spec))
 
 
-def maps(spec: Any) -> bool:
-    """Whether a phase map can show the sweep: two axes of numbers that rise or fall, and at most one more."""
+def mappable(spec: Any) -> bool:
+    """Whether a phase map can show the sweep: two monotonic numeric axes, and at most one further axis."""
     y, x = spec.map_axes
     if x is None or y is None or REPLICA in (x, y):
         return False
@@ -83,7 +84,7 @@ def maps(spec: Any) -> bool:
 
 
 def _is_scale(values: tuple) -> bool:
-    """Whether an axis holds at least two numbers that rise or fall."""
+    """Whether an axis holds at least two numbers in ascending or descending order."""
     if len(values) < 2 or any(isinstance(v, str) for v in values):
         return False
     steps = [b - a for a, b in itertools.pairwise(values)]
@@ -91,17 +92,17 @@ def _is_scale(values: tuple) -> bool:
 
 
 def _suits_map(spec: Any) -> bool:
-    return maps(spec) and _cells(spec) <= MOST_PANELS * math.prod(len(spec.axis[a]) for a in spec.map_axes)
+    return mappable(spec) and _cells(spec) <= MOST_PANELS * math.prod(len(spec.axis[a]) for a in spec.map_axes)
 
 
 def _suits_curves(spec: Any) -> bool:
-    """One axis; several replicas of one cell; or axes that no map can show."""
+    """One axis, one cell with several replicas, or axes that a map cannot show."""
     axes = _axes(spec)
     return len(axes) == 1 or (not axes and spec.instances > 1) or (len(axes) > 1 and not _suits_map(spec))
 
 
 def _suits_vectors(spec: Any) -> bool:
-    """Models in a plane (see `_plane`), in few cells."""
+    """Few cells. (`_plane` checks that there are two hidden dimensions.)"""
     cells = _cells(spec)
     return cells <= 20 and cells * spec.model.features <= 1000
 
@@ -112,17 +113,17 @@ def _suits_gram(spec: Any) -> bool:
 
 
 def _suits_norms(spec: Any) -> bool:
-    """Two axes that no map can show, such as named cases."""
+    """Two axes that a map cannot show, such as named cases."""
     return (
         len(_axes(spec)) == 2
-        and not maps(spec)
+        and not mappable(spec)
         and _cells(spec) <= 24
         and spec.instances * spec.model.features**2 <= 2e7
     )
 
 
 def _plane(spec: Any) -> str | None:
-    if spec.model.hidden in (2, None):  # None: could not be read, and is told already
+    if spec.model.hidden in (2, None):  # None: could not be read, which is reported elsewhere
         return None
     return f"'vectors' draws a plane: it needs model.hidden = 2, not {spec.model.hidden}"
 
@@ -135,7 +136,7 @@ def _one_probability_a_cell(spec: Any) -> str | None:
     different = len(np.unique(values))
     if different < 2 or different != math.prod(axes.values()):
         named = ", ".join(axes) or "no axis"
-        return f"'geometry' needs an axis of at least 2 probabilities, none twice; got {different} along {named}"
+        return f"'geometry' needs an axis of at least 2 distinct probabilities; got {different} along {named}"
     return None
 
 
@@ -144,18 +145,18 @@ STUDIES: Registry[Study] = Registry(
     {
         "phase-map": Study(
             "tmsjax.plots.studies:phase_map",
-            "norm and superposition of one feature over two axes; a third axis gives a panel a value",
+            "norm and superposition of one feature over two axes, with one panel per value of a third axis",
             suits=_suits_map,
             needs=(DIRECTIONS,),
         ),
         "curves": Study(
             "tmsjax.plots.studies:curves",
-            "noise-free loss, features represented and D* along one axis: every model, and the best of each cell",
+            "noise-free loss, features represented and D* along one axis, for every model and the best of each cell",
             suits=_suits_curves,
         ),
         "vectors": Study(
             "tmsjax.plots.studies:vectors",
-            "W's columns in the plane (m = 2)",
+            "the columns of W in the plane (m = 2)",
             most_axes=2,
             most_cells=100,
             misfit=_plane,
@@ -164,7 +165,7 @@ STUDIES: Registry[Study] = Registry(
         ),
         "gram": Study(
             "tmsjax.plots.studies:gram",
-            "W^T W, bias and norms of the best models",
+            "W^T W, biases and norms of the best models",
             most_axes=1,
             most_cells=40,
             suits=_suits_gram,
@@ -172,14 +173,14 @@ STUDIES: Registry[Study] = Registry(
         ),
         "geometry": Study(
             "tmsjax.plots.studies:geometry",
-            "D*, dimensionalities and feature graphs over 1/p",
+            "D*, dimensionalities and feature graphs against 1/p",
             most_axes=1,
             unequal=_one_probability_a_cell,
             needs=(DIRECTIONS,),
         ),
         "norms": Study(
             "tmsjax.plots.studies:norms",
-            "norms by interference, number represented, Frobenius norms",
+            "norms coloured by interference, number of features represented, Frobenius norms",
             most_axes=2,
             most_cells=100,
             suits=_suits_norms,
@@ -187,7 +188,7 @@ STUDIES: Registry[Study] = Registry(
         ),
         "learning": Study(
             "tmsjax.plots.studies:learning",
-            "every recorded measure over the steps of training: medians, and where most models lie",
+            "every recorded measure during training: median, and 10 to 90 % quantiles",
             suits=lambda spec: True,
             needs=(HISTORY,),
         ),
@@ -196,26 +197,25 @@ STUDIES: Registry[Study] = Registry(
 
 
 def suited(spec: Any, has: Collection[str]) -> list[str]:
-    """The kinds whose figures show a sweep of this shape well. `has`: which of DIRECTIONS, HISTORY its results have."""
+    """The kinds whose figures suit a sweep of this shape. `has`: which of DIRECTIONS, HISTORY its results contain."""
     able = {name: study for name, study in STUDIES.items() if set(study.needs) <= set(has)}
     return [name for name, study in able.items() if study.suits(spec) and misfit(spec, name) is None]
 
 
 def thumbnail(run: Any) -> bytes:
-    """A small PNG of the first of a finished run's figures."""
+    """The first figure of a finished run as a small PNG."""
     return _imported(THUMBNAIL)(run)
 
 
 def misfit(spec: Any, kind: str) -> str | None:
-    """Why the figures of a study of this kind cannot show the spec's models; None if they can."""
+    """Why figures of this kind cannot show the spec's sweep; None if they can."""
     study = STUDIES[kind]
     axes = [a for a in spec.axes if a.name != REPLICA]
-    cells = math.prod(len(a) for a in axes)
     if study.most_axes is not None and len(axes) > study.most_axes:
         few = f"at most {study.most_axes} {'axes' if study.most_axes > 1 else 'axis'} besides replica"
         return f"{kind!r} shows {few}, not {', '.join(a.name for a in axes)}"
-    if study.most_cells is not None and cells > study.most_cells:
-        return f"{kind!r} shows at most {study.most_cells} cells, not {cells:,}"
+    if study.most_cells is not None and _cells(spec) > study.most_cells:
+        return f"{kind!r} shows at most {study.most_cells} cells, not {_cells(spec):,}"
     return study.misfit(spec)
 
 
@@ -229,9 +229,9 @@ def add_study(
 ) -> None:
     """Adds a kind of figures that `[study] kind` and `tmsjax plot --kind` can name.
 
-    `draw` maps a run (see `tmsjax.open_run`) to matplotlib figures by file name; `most_axes` (besides replica) and
-    `most_cells` limit the sweeps that it can show. Raises RegistryError if the name is taken or an argument does not
-    fit.
+    `draw` maps a run (see `tmsjax.open_run`) to a dict of matplotlib figures by file name. `most_axes` (besides
+    replica) and `most_cells` limit the sweeps that it can show. Raises RegistryError if the name is taken or an
+    argument is invalid.
     """
     checked_callables(STUDIES, name, draw=draw)
     for what, most in (("most_axes", most_axes), ("most_cells", most_cells)):

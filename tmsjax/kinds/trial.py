@@ -1,4 +1,4 @@
-"""Trials of what users add: functions of a few numbers are called once, by jax, before anything is registered."""
+"""Checks of user functions before they are registered: traces them with jax and evaluates them on a few inputs."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 
-Refuse = Callable[[str], Exception]  # what is wrong -> the error to raise
+Refuse = Callable[[str], Exception]  # reason -> the error to raise
 
-POINTS = 2**16  # of the quadrature
-NEAR = 2e-3  # largest difference from a stated moment, relative to the larger of 1 and the quadrature's value
+POINTS = 2**16  # quadrature points
+NEAR = 2e-3  # largest error of a stated moment, relative to the larger of 1 and the quadrature's value
 
 
 def first_line(error: BaseException) -> str:
-    """Kind and first line of an error, for a message."""
+    """The type and first line of an error, for a message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 def traced(function: Callable, what: str, refuse: Refuse, *arguments: Any) -> Any:
-    """Shape and type of `function(*arguments)`, traced by jax; raises `refuse(...)` if that fails."""
+    """Shape and dtype of `function(*arguments)`, traced by jax. Raises `refuse(...)` if tracing fails."""
     import jax
 
     try:
@@ -33,14 +33,14 @@ def traced(function: Callable, what: str, refuse: Refuse, *arguments: Any) -> An
 
 
 def floats(*shape: int) -> Any:
-    """A float32 array of `shape`, to be traced."""
+    """An abstract float32 array of `shape`, for tracing."""
     import jax
 
     return jax.ShapeDtypeStruct(shape, np.float32)
 
 
 def evaluated(function: Callable, what: str, refuse: Refuse, *arguments: Any) -> np.ndarray:
-    """`function(*arguments)` as a numpy array; raises `refuse(...)` if that fails."""
+    """`function(*arguments)` as a numpy array. Raises `refuse(...)` if it fails."""
     try:
         return np.asarray(function(*arguments))
     except Exception as error:  # a user's function may raise anything
@@ -56,7 +56,7 @@ def _check_same_shape(function: Callable, what: str, refuse: Refuse, *shapes: tu
 
 
 def trial_activation(function: Callable, refuse: Refuse) -> bool:
-    """Whether an activation treats each element alone. Raises `refuse(...)` if it does not fit."""
+    """Whether an activation is elementwise. Raises `refuse(...)` if it is not a valid activation."""
     import jax.numpy as jnp
 
     _check_same_shape(function, "the function", refuse, (4,), (1,))
@@ -64,7 +64,7 @@ def trial_activation(function: Callable, refuse: Refuse) -> bool:
     together = evaluated(function, "the function", refuse, points)
     if not np.isfinite(together).all():
         raise refuse(f"the function gives {together.tolist()} at {points.tolist()}; all must be finite")
-    try:  # a function of whole vectors may refuse a number, or give something else for it
+    try:  # a function of whole vectors may reject a scalar, or return another value for it
         _check_same_shape(function, "the function", ValueError, ())
         alone = np.asarray([function(point) for point in points])
     except Exception:
@@ -73,9 +73,9 @@ def trial_activation(function: Callable, refuse: Refuse) -> bool:
 
 
 def trial_values(quantile: Callable, mean: Any, square: Any, refuse: Refuse) -> float | None:
-    """E min(x, y)^2 of two independent values, or None if they may be negative.
+    """E min(x, y)^2 of two independent values; None if they can be negative or the quantile decreases.
 
-    Raises `refuse(...)` if quantile or moments do not fit.
+    Raises `refuse(...)` if the quantile is invalid or the moments do not match it.
     """
     import jax.numpy as jnp
 
@@ -90,9 +90,11 @@ def trial_values(quantile: Callable, mean: Any, square: Any, refuse: Refuse) -> 
     if not np.allclose(some, x[:: POINTS // 4], rtol=1e-5, atol=1e-6):
         raise refuse("the quantile must treat each element alone")
     if not (np.isfinite(x).all() and np.isfinite(last)):
-        raise refuse("the quantile must be finite for every u in (0, 1], 1 included")
+        raise refuse("the quantile must be finite for every u in (0, 1], including 1")
     for name, given, found in (("mean", mean, x.mean()), ("square", square, (x**2).mean())):
         if abs(given - found) > NEAR * max(1, abs(found)):
             raise refuse(f"{name} = {given:.6g} does not fit the quantile: by quadrature it is {found:.6g}")
     ordered = x.min() >= 0 and bool((np.diff(x) >= -1e-6).all())
-    return float((x**2 * 2 * (1 - middles)).mean()) if ordered else None  # the lesser of two u has density 2 (1 - u)
+    return (
+        float((x**2 * 2 * (1 - middles)).mean()) if ordered else None
+    )  # the smaller of two uniforms has density 2 (1 - u)

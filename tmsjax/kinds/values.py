@@ -1,4 +1,4 @@
-"""Values: the distribution that an active feature's value follows, as a quantile function with its moments."""
+"""Values: the distribution of an active feature's value, as a quantile function with its moments."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from tmsjax.kinds.trial import trial_values
 
 @dataclass(frozen=True)
 class Values:
-    """quantile(v) for v in (0, 1], elementwise, by jax.numpy; mean E x and square E x^2 of an active feature's x.
+    """The distribution of an active feature's value x.
 
-    least:        E min(x, y)^2 of two independent values that are not negative; None if they may be
-    zero_at_zero: whether quantile(0) is 0, so that a feature that is not active (v = 0) needs no mask
-    exact_relu:   whether models/expected.py knows the exact loss of ReLU models
+    quantile:     v in (0, 1] -> x, elementwise, traceable by jax
+    mean, square: E x and E x^2
+    least:        E min(x, y)^2 of two independent nonnegative values; None if values can be negative
+    zero_at_zero: whether quantile(0) is 0, so that inactive features (v = 0) need no mask
+    exact_relu:   whether models/expected.py has the exact loss of ReLU models for these values
     """
 
     quantile: Callable[[Any], Any]
@@ -56,15 +58,15 @@ VALUES: Registry[Values] = Registry(
 
 
 def add_values(name: str, quantile: Callable[[Any], Any], *, mean: float, square: float, sentence: str = "") -> None:
-    """Adds a distribution of an active feature's value x.
+    """Adds a distribution for the value x of an active feature.
 
         tmsjax.add_values("triangular", quantile=lambda u: 1 - jnp.sqrt(1 - u), mean=1 / 3, square=1 / 6)
 
     `quantile` maps uniform u in (0, 1] (float32, any shape) to x, elementwise; `mean` is E x, `square` E x^2.
-    Raises RegistryError if the name is taken, the function does not fit, or the moments are not those of the quantile
+    Raises RegistryError if the name is taken, the function is invalid, or the moments do not match the quantile
     (checked by quadrature).
     """
     checked_callables(VALUES, name, quantile=quantile)
     least = trial_values(quantile, mean, square, lambda why: VALUES.refuse(name, why))
-    # always masked: compiled code may round quantile(0) to another number than 0
+    # zero_at_zero=False: compiled code may round quantile(0) to a nonzero number
     VALUES.add(name, Values(quantile, float(mean), float(square), least, sentence, zero_at_zero=False))

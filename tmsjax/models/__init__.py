@@ -1,8 +1,8 @@
-"""Models: one instance, as pure functions that do not know of any other.
+"""Models: pure functions of one instance.
 
-An instance is what is swept (instances.py); a model is what its family and activation make of one sample (model.py);
-samples come from bits (sampling.py); the loss is sampled or exact (loss.py, expected.py). Small models are held as
-separate scalars (scalars.py), for which the same functions serve. Knows kinds and spec.
+An instance holds the swept quantities (instances.py). The model maps one sample to an output, by its family and
+activation (model.py). Samples are computed from random bits (sampling.py); the loss is sampled or exact (loss.py,
+expected.py). The same functions run on small models held as separate scalars (scalars.py). Imports kinds and spec.
 """
 
 from tmsjax.models import expected, loss, model, sampling, scalars

@@ -1,13 +1,14 @@
-"""The exact expected loss of ReLU models with few features, by split quadrature instead of samples.
+"""The exact expected loss of ReLU models with few features, by piecewise quadrature instead of samples.
 
-The convention is the sum over features and the mean over samples: E sum_i I_i (x_i - x'_i)^2, x' = ReLU(W^T W x + b),
-active values uniform on [0, 1]. Everything is elementwise and works with numpy (float64, without jax) and with jax.
+The loss is the sum over features and the mean over samples: E sum_i I_i (x_i - x'_i)^2, x' = ReLU(W^T W x + b), with
+active values uniform on [0, 1]. All functions are elementwise and work with numpy (float64, without jax) and with jax.
 
-How: output i sees a x_i + z, a = |W_i|^2 and z = b_i + sum_j c_j x_j over the other active features, c_j = W_i . W_j.
-Its own feature is integrated in closed form (`_own_integral`), a piecewise cubic of z. The others follow one inside the
-other. As a function of x_j each integrand is a polynomial between known kinks, so that Gauss-Legendre on every piece is
-exact; nothing is divided by an a or c that may be 0. Derived here; checked against quadrature, closed forms for a whole
-cube (Lasserre's formula) and Monte Carlo in tests/models/test_expected.py.
+Method: the pre-activation of output i is a x_i + z with a = |W_i|^2 and z = b_i + sum_j c_j x_j over the other active
+features, c_j = W_i . W_j. The integral over x_i has a closed form (`_own_integral`), a piecewise cubic in z. The
+integrals over the other features are nested. As a function of x_j, each integrand is a polynomial between known kinks,
+so that Gauss-Legendre quadrature on every piece is exact. Nothing is divided by an a or c that can be 0. Derived here;
+tests/models/test_expected.py checks it against quadrature, closed forms for a cube (Lasserre's formula) and Monte
+Carlo.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ def relu_loss(
 ) -> Any:
     """Exact loss of x' = ReLU(W^T W x + b) for n <= 5, any m; shape (...).
 
-    W (..., m, n), b, importance, probability (..., n), numpy or jax. `activity`: how features are active together, with
-    its options, such as `activity="groups", size=2`. Numpy holds 15 points at once for a model of 3 features, 405 of 4,
-    27,540 of 5. Raises ValueError for n > 5, unless at most one feature is active, and where the last axes differ.
+    W (..., m, n), b, importance, probability (..., n), numpy or jax. `activity` and `options`: the joint activity of
+    features, such as `activity="groups", size=2`. With numpy, memory grows with n: 15 points per model for n = 3, 405
+    for n = 4, 27,540 for n = 5. Raises ValueError if n > 5, unless at most one feature is active at a time, or if the
+    last axes differ.
     """
     arrays = (W, b, importance, probability)
     W, b, importance, probability = (v if hasattr(v, "__array_namespace__") else np.asarray(v, float) for v in arrays)
@@ -52,7 +54,7 @@ def relu_loss(
 
 
 def relu_loss_elementwise(gram: Any, b: Any, importance: Any, probability: Any, drawn: Drawn) -> Any:
-    """`relu_loss` from gram[i][j] = W_i . W_j; all arrays are (nested) lists over features."""
+    """`relu_loss` from gram[i][j] = W_i . W_j. All arguments are (nested) lists over features."""
     n, total = len(b), 0
     looped: dict[int, list] = {}  # by size of the active set
     for i in range(n):
@@ -75,9 +77,9 @@ def relu_loss_elementwise(gram: Any, b: Any, importance: Any, probability: Any, 
 
 
 def _looped_sum(terms: list) -> Any:
-    """The sum over terms (a, overlaps, z, weights) of weights x `_means`, by a loop of jax.
+    """The sum over terms (a, overlaps, z, weights) of weights x `_means`, as a jax loop.
 
-    One body is compiled for all active sets of a size: written out, 4 features would take 3 times as long to compile.
+    The loop compiles one body for all active sets of a size. Unrolled, 4 features take 3 times as long to compile.
     """
     import jax
 
@@ -92,9 +94,10 @@ def _looped_sum(terms: list) -> Any:
 
 
 def relu_loss_of_single_features(gram: Any, b: Any, importance: Any, marginal: Any) -> Any:
-    """`relu_loss` where at most one feature is active, feature i with probability marginal_i; shape (...).
+    """`relu_loss` if at most one feature is active, feature i with probability marginal_i; shape (...).
 
-    gram (..., n, n) = W^T W, the others (..., n); any n. Output i sees a x_i + b_i, or c y + b_i of another feature.
+    gram (..., n, n) = W^T W, all others (..., n); any n. The pre-activation of output i is a x_i + b_i if feature i is
+    active, and c x_j + b_i if feature j is.
     """
     xp = gram.__array_namespace__()
     n = gram.shape[-1]
@@ -121,7 +124,7 @@ def _means(a: Any, overlaps: list, z: Any) -> tuple[Any, Any]:
     halves, middles = [(v - u) / 2 for u, v in pieces], [(v + u) / 2 for u, v in pieces]
     points = [middle + half * x for half, middle in zip(halves, middles, strict=True) for x in nodes]
     shares = [half * w for half in halves for w in weights]
-    if not inner:  # written out: with one more axis these small arrays would be slower
+    if not inner:  # unrolled: faster than small arrays with one more axis
         means = [_means(a, inner, z + first * y) for y in points]
         square, error = (sum(w * m[k] for w, m in zip(shares, means, strict=True)) for k in (0, 1))
         return square, error
@@ -129,10 +132,10 @@ def _means(a: Any, overlaps: list, z: Any) -> tuple[Any, Any]:
 
 
 def _outer_means(a: Any, first: Any, inner: list, z: Any, points: list, shares: list) -> tuple[Any, Any]:
-    """Sums of shares x `_means` at the points of one outer feature: numpy on one more axis in front, jax in a loop.
+    """Sums of shares x `_means` at the points of one outer feature: on a new leading axis in numpy, by a loop in jax.
 
-    (In jax, arrays with that axis were 5 times slower: each then goes through memory, while the loop's body is one
-    kernel; without the checkpoint so do its residuals.)
+    In jax, arrays with this axis were 5 times slower, since they pass through memory, while the body of the loop is one
+    kernel. The checkpoint keeps residuals out of memory.
     """
     xp = z.__array_namespace__()
     y, w = xp.stack(points), xp.stack(shares)
@@ -164,14 +167,14 @@ def _own_integral(a: Any, z: Any) -> Any:
 
 
 def _kink(a: Any, z: Any) -> Any:
-    """clip(-z/a, 0, 1) without 0/0. The integrand is continuous there: no derivative passes through it."""
+    """clip(-z/a, 0, 1) without 0/0, as a constant to differentiation, since the integrand is continuous there."""
     xp = z.__array_namespace__()
     inside = (z < 0) & (z > -a)
     return _constant(xp.where(inside, -z * _inverse(a), xp.where(z < 0, xp.ones_like(z), xp.zeros_like(z))))
 
 
 def _sorted(values: list) -> list:
-    """`values` in rising order, elementwise, as constants to differentiation (the integrands are continuous there)."""
+    """`values` in ascending order, elementwise, as constants to differentiation (integrands are continuous there)."""
     out = list(values)
     for end in range(len(out) - 1, 0, -1):
         for k in range(end):
@@ -182,7 +185,7 @@ def _sorted(values: list) -> list:
 
 
 def _inverse(x: Any) -> Any:
-    """1 / x, and 1 near 0. (One division for all kinks: they were most of the exact loss' time.)"""
+    """1 / x, and 1 near 0. Computed once for all kinks, since divisions dominated the time of the exact loss."""
     xp = x.__array_namespace__()
     return 1 / xp.where((x > NEAR_ZERO) | (x < -NEAR_ZERO), x, xp.ones_like(x))
 
@@ -198,7 +201,7 @@ def _clip01(z: Any) -> Any:
 
 
 def _constant(x: Any) -> Any:
-    """`x`, but a constant to jax's differentiation."""
+    """`x` as a constant to jax's differentiation."""
     if isinstance(x, (np.ndarray, np.generic)):
         return x
     from jax.lax import stop_gradient

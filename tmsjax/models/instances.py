@@ -1,4 +1,4 @@
-"""The table of instances that a spec's axes span: arrays with a leading axis instance, in C order of the axes."""
+"""The table of instances that a spec's axes span: arrays with a leading instance axis, in C order of the axes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from flax import struct
 from tmsjax.kinds import REPLICA
 from tmsjax.spec import Spec, hash64, option_quantities
 
-Place = tuple[np.ndarray, ...]  # each row's index along each axis
+Place = tuple[np.ndarray, ...]  # the index of each row along each axis
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 @struct.dataclass
 class Instance:
-    """What is swept, for one instance; stacked, every field has a leading axis instance. n features."""
+    """The swept quantities of one instance with n features. Stacked, every field has a leading instance axis."""
 
     importance: Any  # (n,) float32, >= 0
     feature_probability: Any  # (n,) float32, in (0, 1]
@@ -25,17 +25,17 @@ class Instance:
     init_scale: Any  # () float32, standard deviation of W at init
     bias_scale: Any  # () float32, standard deviation of b at init
     identity: Any  # (2,) uint32, hash of the sorted (axis, value) pairs
-    cell: Any  # (2,) uint32, the same without the axis replica
-    replica: Any  # () uint32, its number along the axis replica; 0 if there is none
-    options: Any = struct.field(default_factory=dict)  # "table.key": () float32, quantities that entries add
+    cell: Any  # (2,) uint32, the same hash without the replica axis
+    replica: Any  # () uint32, index along the replica axis; 0 if there is none
+    options: Any = struct.field(default_factory=dict)  # "table.key" -> () float32, quantities that registry entries add
 
     def own(self, table: str) -> dict[str, Any]:
-        """Its values of the options of one table of the spec, by key."""
+        """The values of the options in one table of the spec, by key."""
         return {k.partition(".")[2]: v for k, v in self.options.items() if k.startswith(f"{table}.")}
 
 
 def instances(spec: Spec, rows: range | None = None) -> Instance:
-    """The table of `spec`, or some consecutive rows of it; numpy arrays. Raises ValueError as `identities` does."""
+    """The table of `spec`, or consecutive rows of it, as numpy arrays. Raises ValueError as `identities` does."""
     rows = range(spec.instances) if rows is None else rows
     place = _place(spec, rows)
     return Instance(
@@ -53,13 +53,15 @@ def instances(spec: Spec, rows: range | None = None) -> Instance:
 
 
 def inputs(spec: Spec, rows: range) -> dict[str, np.ndarray]:
-    """What results keep of the table: importance and feature_probability, (rows, n) float32."""
+    """The columns that results keep: importance and feature_probability, (rows, n) float32."""
     place = _place(spec, rows)
     return {name: _column(spec, name, place, len(rows)) for name in ("importance", "feature_probability")}
 
 
 def _column(spec: Spec, name: str, place: Place, rows: int, per_feature: bool = True) -> np.ndarray:
-    values = spec.evaluate(name).astype(np.float32)  # (length of each axis that it depends on, else 1, ..., n or 1)
+    values = spec.evaluate(name).astype(
+        np.float32
+    )  # (length of each axis that it depends on, 1 for others, ..., n or 1)
     taken = values[tuple(i if length > 1 else 0 for i, length in zip(place, values.shape, strict=False))]
     full = np.broadcast_to(taken, (rows, spec.model.features if per_feature else 1))
     return np.ascontiguousarray(full if per_feature else full[:, 0])
@@ -71,14 +73,14 @@ def _replica(spec: Spec, place: Place, rows: int) -> np.ndarray:
 
 
 def _place(spec: Spec, rows: range) -> Place:
-    """Where each row stands on each axis."""
+    """The index of each row along each axis."""
     return np.unravel_index(np.arange(rows.start, rows.stop), spec.shape) if spec.shape else ()
 
 
 def identities(spec: Spec, rows: range | None = None, without: tuple[str, ...] = ()) -> np.ndarray:
     """(rows,) uint64: each instance's hash of its (axis name, value) pairs, axes in alphabetical order.
 
-    Neither the order nor the other values of an axis change it. `without`: axes that are left out.
+    It depends on neither the order nor the other values of an axis. `without`: axes to leave out.
     Raises ValueError if two of the rows share a hash.
     """
     rows = range(spec.instances) if rows is None else rows

@@ -1,6 +1,6 @@
 """The loss of one instance: sum over features of I_i (target_i - output_i)^2, mean over samples.
 
-The paper's notebook takes the mean over features too, which divides this by n.
+The paper's notebook also takes the mean over features, so its loss is smaller by a factor of n.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tmsjax.spec import Spec
 
 
 def one(params: Any, instance: Instance, word: Any, offset: Any, spec: Spec, penalised: bool = False) -> Any:
-    """The loss of one sample. `word`: (columns,) uint32, which the instance's `offset` (columns,) moves.
+    """The loss of one sample. `word`: (columns,) uint32 random bits, shifted by the instance's `offset` (columns,).
 
-    `penalised`: with the family's penalty, if it has one.
+    `penalised`: whether to add the family's penalty, if it has one.
     """
     params, instance, word, offset = as_arrays((params, instance, word, offset))
     x = sampling.sample(sampling.rotate(word, offset, spec.train.streams), instance, spec.data)
@@ -52,10 +52,10 @@ def zero_total(instance: Instance, words: Any, offset: Any, spec: Spec) -> jax.A
 def gradient(params: Any, instance: Instance, words: Any, offset: Any, spec: Spec, unroll: int) -> Any:
     """The gradient of `total`, penalised.
 
-    Of arrays it is the gradient of the sum: matrix products over the samples. Of Scalars it is the sum of the
-    samples' gradients, all parameters in one reduction: XLA makes one kernel of it, which runs through the samples
-    with a model's parameters and sums in registers. (Sums of their own would each repeat the forward pass.)
-    `unroll`: samples written out in the kernel's body.
+    For arrays, this is the gradient of the sum: matrix products over the samples. For Scalars, it is the sum of the
+    per-sample gradients, with all parameters in one reduction. XLA compiles it to one kernel that loops over samples
+    and keeps a model's parameters and sums in registers; separate sums would each repeat the forward pass.
+    `unroll`: the number of samples in the body of the kernel's loop.
     """
     if not held_as_scalars(params):
         return jax.grad(total)(params, instance, words, offset, spec, penalised=True)
@@ -75,7 +75,7 @@ def gradient(params: Any, instance: Instance, words: Any, offset: Any, spec: Spe
 
 
 def exact(params: Any, instance: Instance, spec: Spec) -> Any:
-    """The expected loss without samples. Only where `spec.exact_loss` names one."""
+    """The exact expected loss. Raises ValueError if `spec.exact_loss` is None."""
     if spec.exact_loss == "linear":
         params, instance = joined((params, instance))  # matrix products need arrays
         W, b = params["W"], params.get("b", np.float32(0))
@@ -99,9 +99,9 @@ def exact(params: Any, instance: Instance, spec: Spec) -> Any:
 
 
 def linear_loss(W: Any, b: Any, importance: Any, mean: Any, covariance: Any) -> Any:
-    """Exact loss of x' = W^T W x + b for any n, shape (...): bias and variance of A x - b, A = 1 - W^T W.
+    """Exact loss of x' = W^T W x + b for any n, shape (...): squared mean plus variance of A x - b, A = 1 - W^T W.
 
-    W (..., m, n), b, importance, mean (..., n), covariance (..., n, n). In exact arithmetic the best b is A mean.
+    W (..., m, n), b, importance, mean (..., n), covariance (..., n, n). The optimal b is A mean.
     """
     xp = W.__array_namespace__()
     A = xp.eye(W.shape[-1], dtype=W.dtype) - xp.swapaxes(W, -1, -2) @ W

@@ -1,4 +1,4 @@
-"""The model of one instance: what the spec's family and activation make of one sample."""
+"""The model of one instance: the functions of the spec's family and activation, with their options bound."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tmsjax.spec import Model, static
 
 
 def sizes(model: Model) -> dict[str, int]:
-    """The length of every named dimension of parameters."""
+    """The length of every named dimension."""
     return {"feature": model.features, "hidden": model.hidden, **dict(static(model.options))}
 
 
@@ -22,7 +22,7 @@ def shapes(model: Model) -> dict[str, tuple[int, ...]]:
 
 
 def init(normals: Params, instance: Instance, model: Model) -> Params:
-    """Parameters before step 0, of standard normals by parameter name."""
+    """The parameters before step 0, from standard normals by parameter name."""
     return called(FAMILIES[model.family].init, normals, instance, options=_options(instance, model))
 
 
@@ -33,12 +33,12 @@ def apply(params: Params, x: Any, instance: Instance, model: Model) -> Any:
 
 
 def target(x: Any, instance: Instance, model: Model) -> Any:
-    """What the output should be, (n,)."""
+    """The desired output (n,) for one sample `x` (n,)."""
     return called(FAMILIES[model.family].target, x, options=_options(instance, model))
 
 
 def penalty(params: Params, x: Any, instance: Instance, model: Model) -> Any:
-    """What training adds to the loss of one sample; None where the family adds nothing."""
+    """The penalty that training adds to the loss of one sample; None if the family has none."""
     family = FAMILIES[model.family]
     if family.penalty is None:
         return None
@@ -46,7 +46,7 @@ def penalty(params: Params, x: Any, instance: Instance, model: Model) -> Any:
 
 
 def directions(params: Params, model: Model) -> Any:
-    """W (m, n), features as columns; None where features have no direction."""
+    """W (m, n), features as columns; None if features have no directions."""
     family = FAMILIES[model.family]
     if family.directions is None:
         return None

@@ -1,9 +1,9 @@
-"""Features of one instance: which are active, with what values.
+"""The features of a sample of one instance: which are active, and their values.
 
-Feature i is active with probability p_i and then follows the distribution of values; otherwise it is exactly 0.
-One uniform u gives both: v = (1 - u/p)+ is 0 with probability 1 - p and else uniform on (0, 1], and the
-value is a quantile function of v. Where other uniforms decide activity, v is a uniform of its own, or 0.
-Everything here is elementwise over arrays or `Elements` (kinds/elements.py).
+An active feature follows the distribution of values; an inactive feature is exactly 0. If features are independent,
+one uniform u gives both: v = (1 - u/p)+ is 0 with probability 1 - p and otherwise uniform on (0, 1], and the value is
+the quantile function of v. For other activities, separate uniforms decide which features are active, and v is a
+uniform for each active feature and 0 for the others. Works on arrays and on `Elements` (kinds/elements.py).
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from tmsjax.spec import Data
 
 
 def columns(data: Data, features: int) -> int:
-    """How many uniforms one sample needs: one a feature, and those that only decide activity."""
+    """The number of uniforms per sample: one per feature, plus those that only decide activity."""
     return features + activity_columns(data, features)
 
 
 def activity_columns(data: Data, features: int) -> int:
-    """How many of them, the last ones, only decide activity: none if a feature's own uniform does that too."""
+    """The number of uniforms that only decide activity: 0 if each feature's own uniform decides it. They come last."""
     if ACTIVITIES[data.activity].own and not data.masks_per_batch:
         return 0
     return data.drawn(features).columns()
 
 
 def masked(words: Any, data: Data, features: int) -> Any:
-    """A batch's words (samples, columns) with as many masks as the data says: activity repeats in each part."""
+    """Words of a batch (samples, columns) with `masks_per_batch` masks: consecutive samples share activity words."""
     if not data.masks_per_batch:
         return words
 
@@ -47,9 +47,9 @@ def masked(words: Any, data: Data, features: int) -> Any:
 def sobol(samples: int, columns: int) -> np.ndarray:
     """The first points of the Sobol' sequence as bits, (samples, columns) uint32.
 
-    For 2^k samples a net: every interval [i, i + 1) 2^-k of a column holds one point, and so do most boxes of that
-    volume in a few columns. XORed with one random word a column (a digital shift) each point is uniform and all stay
-    a net (L'Ecuyer and Lemieux 2002, "Recent advances in randomized quasi-Monte Carlo methods").
+    2^k samples form a net: every interval [i, i + 1) 2^-k of a column holds one point, and so do most boxes of this
+    volume in a few columns. XORed with one random word per column (a digital shift), each point is uniform and the
+    points remain a net (L'Ecuyer and Lemieux 2002, "Recent advances in randomized quasi-Monte Carlo methods").
     """
     from scipy.stats import qmc
 
@@ -58,25 +58,25 @@ def sobol(samples: int, columns: int) -> np.ndarray:
 
 
 def rotate(word: Any, offset: Any, streams: str) -> Any:
-    """An instance's word: the one that all share, moved by its own `offset`. Uniform if the offset is."""
+    """An instance's word: the shared word, shifted by the instance's `offset`. Uniform if the offset is."""
     return word ^ offset if streams == "sobol" else word + offset
 
 
 def _positive(v: Any) -> Any:
-    # Not jnp.maximum: the branch and its gradient share one mask, and XLA:CPU's max that passes on NaN is slow.
+    # `where` instead of `maximum`: value and gradient share one mask, and XLA:CPU's NaN-propagating maximum is slow.
     return jnp.where(v > 0, v, np.float32(0))
 
 
 def active_uniform(bits: Any, probability: Any) -> Any:
-    """v in [0, 1]: 0 with probability 1 - p, else uniform. `bits` uint32 scalar or array, `probability` in (0, 1].
+    """v in [0, 1]: 0 with probability 1 - p, otherwise uniform. `bits`: uint32; `probability` p in (0, 1].
 
-    Bits near 0 are the active ones, as floats keep their resolution there: v has steps of 2^-32 / p.
+    Bits near 0 are active, since float32 has the finest resolution there: v has steps of 2^-32 / p.
     """
     return _positive(1 - bits.astype(jnp.float32) * (np.float32(2.0**-32) / probability))
 
 
 def sample(bits: Any, instance: Instance, data: Data) -> Any:
-    """One sample's features x, shape (n,), from `columns` uint32 words; both arrays, or both `Elements`."""
+    """The features x (n,) of one sample, from `columns` uint32 words. Both are arrays or both are `Elements`."""
     p = instance.feature_probability
     n = p.shape[0]
     values = VALUES[data.values]
@@ -91,7 +91,7 @@ def sample(bits: Any, instance: Instance, data: Data) -> Any:
 
 
 def _uniform(bits: Any) -> Any:
-    """Uniform on [0, 1): words that float32 rounds up to 2^32 give the largest float32 below 1."""
+    """Uniform on [0, 1). Words that float32 rounds up to 2^32 give the largest float32 below 1."""
     u = bits.astype(jnp.float32) * np.float32(2.0**-32)
     return jnp.where(u < 1, u, np.float32(1 - 2.0**-24))
 
@@ -104,9 +104,9 @@ def mean(probability: Any, data: Data) -> Any:
 def covariance(probability: Any, data: Data) -> Any:
     """Cov x, shape (..., n, n), for `probability` (..., n).
 
-    With P_ij the probability that features i and j are both active: on the diagonal P_ii E[v^2] - P_ii^2 E[v]^2, which
-    is p/3 - p^2/4 for uniform values of independent features; elsewhere E[v]^2 (P_ij - P_ii P_jj), as values are
-    independent.
+    P_ij is the probability that features i and j are both active, v the value of an active feature. The diagonal is
+    P_ii E[v^2] - P_ii^2 E[v]^2, which is p/3 - p^2/4 for uniform values of independent features. The other entries are
+    E[v]^2 (P_ij - P_ii P_jj), since values are independent.
     """
     values, drawn = VALUES[data.values], data.drawn(probability.shape[-1])
     xp = probability.__array_namespace__()

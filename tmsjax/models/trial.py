@@ -1,6 +1,6 @@
-"""Trials of a spec's models before any work: shapes, traces and probabilities of what users added.
+"""Checks user-added entries on a spec's models before a run: shapes, tracing by jax, and stated probabilities.
 
-Built-in entries are tested with this package, and are not tried again at every run.
+Built-in entries are covered by this package's tests and are not checked again.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from tmsjax.models.instances import Instance, instances
 from tmsjax.models.scalars import split
 from tmsjax.spec import Spec
 
-SIMULATED = 2**15  # samples of an activity's simulation
-CHANCE = 6  # standard errors that a share of them may lie from the stated probability
-MOST_SUBSETS_OF = 5  # features up to which every subset's probability is checked
-WORDS = 6  # samples on which both paths are compared
+SIMULATED = 2**15  # samples in the simulation of an activity
+CHANCE = 6  # standard errors by which a simulated share may differ from the stated probability
+MOST_SUBSETS_OF = 5  # the largest n for which the probability of every subset is checked
+WORDS = 6  # samples on which the scalar and the array path are compared
 LIVELY = 0.7  # feature probability of these samples
 
 Report = Callable[[str, str], None]
 
 
 def added(spec: Spec) -> list[str]:
-    """The keys of the spec whose entries users added, of those that make a model."""
+    """The keys of [model] and [data] whose entries users added."""
     chosen: dict[str, tuple[Registry, str]] = {
         "model.family": (FAMILIES, spec.model.family),
         "model.activation": (ACTIVATIONS, spec.model.activation),
@@ -43,7 +43,7 @@ def added(spec: Spec) -> list[str]:
 
 
 def check_spec(spec: Spec) -> None:
-    """Tries what users added on this spec's sizes. Raises SpecError with every problem."""
+    """Checks user-added entries with this spec's sizes. Raises SpecError, which lists every problem."""
     keys, problems = added(spec), []
 
     def report(key: str, message: str) -> None:
@@ -71,7 +71,7 @@ def check_spec(spec: Spec) -> None:
 
 
 def _check_names(spec: Spec, report: Report) -> None:
-    """Names of parameters and of sizes, which results bear, beside those of axes and measures."""
+    """Checks that names of parameters and sizes, which appear in results, differ from those of axes and measures."""
     family = FAMILIES[spec.model.family]
     sizes = {key for key, option in family.options.items() if option.type == "int"}
     for name in sorted((family.parameters.keys() | sizes) & spec.axis.keys()):
@@ -83,7 +83,7 @@ def _check_names(spec: Spec, report: Report) -> None:
 
 
 def elementwise_model(spec: Spec) -> bool:
-    """Whether the model may be held as scalars: jax can trace it so, and it gives the same loss as on arrays."""
+    """Whether the model can be held as scalars: jax can trace it in this form, and both paths give the same loss."""
     activity = ACTIVITIES[spec.data.activity]
     if not ACTIVATIONS[spec.model.activation].elementwise or spec.model.features > activity.scalars_up_to:
         return False
@@ -92,7 +92,7 @@ def elementwise_model(spec: Spec) -> bool:
     try:
         with jax.numpy_rank_promotion("raise"):
             return all(_same_on_both_paths(spec, row) for row in _rows(spec))
-    except Exception:  # a user's function may use operations that arrays of scalars do not have
+    except Exception:  # a user's function may use operations that `Elements` does not support
         return False
 
 
@@ -105,7 +105,7 @@ def _same_on_both_paths(spec: Spec, row: Instance) -> bool:
         return loss.one(params, row, word, offset, spec, True)
 
     held = [tuple(map(_as_scalars, (params, row, word, offset))) for word in words]
-    jax.eval_shape(jax.grad(one), *held[0])  # functions such as max() take numbers, but nothing that is traced
+    jax.eval_shape(jax.grad(one), *held[0])  # raises for functions such as max() that accept numbers but not tracers
     on_arrays = [float(one(params, row, word, offset)) for word in words]
     on_scalars = [float(one(*arguments)) for arguments in held]
     return bool(np.allclose(on_arrays, on_scalars, rtol=1e-4, atol=1e-6))
@@ -122,7 +122,7 @@ def _rows(spec: Spec) -> list[Instance]:
 
 
 def _example(spec: Spec, row: Instance) -> tuple:
-    """(parameters, row, words (WORDS, columns), offset (columns,)) of a model at some random place."""
+    """(parameters, row, words (WORDS, columns), offset (columns,)) with random parameters and words."""
     rng = np.random.default_rng(0)
     shapes = model.shapes(spec.model)
     params = {k: jnp.asarray(0.5 * rng.normal(size=shape), jnp.float32) for k, shape in shapes.items()}
@@ -136,11 +136,11 @@ def _gradient(spec: Spec) -> Callable:
 
 
 class _Failed:
-    """What `_attempt` gives where the work raises."""
+    """Sentinel that `_attempt` returns if the work raises."""
 
 
 def _attempt(work: Callable[[], Any], what: str, key: str, report: Report) -> Any:
-    """What `work()` gives; _Failed and a report if it raises."""
+    """The result of `work()`; if it raises, reports the error and returns _Failed."""
     try:
         return work()
     except Exception as error:  # a user's function may raise anything
@@ -149,7 +149,7 @@ def _attempt(work: Callable[[], Any], what: str, key: str, report: Report) -> An
 
 
 def _described(found: Any) -> str:
-    """Types and shapes of a traced result: float32[2, 3]."""
+    """Types and shapes of a traced result, such as "float32[2, 3]"."""
     if isinstance(found, dict):
         return "{" + ", ".join(f"{name}: {_described(found[name])}" for name in sorted(found)) + "}"
     if hasattr(found, "dtype"):
@@ -173,7 +173,7 @@ def _check_family(spec: Spec, row: Instance, report: Report) -> None:
         if getattr(family, what) is None:
             continue
         found = _attempt(partial(jax.eval_shape, function, *arguments), named + what, key, report)
-        shape_alone = what == "target" and getattr(found, "shape", None) == (n,)  # of any type: x_i > 0
+        shape_alone = what == "target" and getattr(found, "shape", None) == (n,)  # of any dtype, such as x > 0
         if found is not _Failed and not shape_alone and _described(found) != _described(expected):
             report(key, f"{named}{what} gives {_described(found)}, not {_described(expected)}")
             return
@@ -185,7 +185,7 @@ def _check_family(spec: Spec, row: Instance, report: Report) -> None:
 
 
 def _check_activity(spec: Spec, row: Instance, report: Report) -> None:
-    """Shapes, then the stated probabilities beside the shares of a simulation."""
+    """Checks shapes, then compares the stated probabilities with a simulation."""
     key, named, drawn = "data.activity", f"{spec.data.activity!r}: ", spec.drawn
     n, p = spec.model.features, row.feature_probability
     k = _attempt(drawn.columns, f"{named}columns", key, report)
@@ -215,13 +215,13 @@ def _check_activity(spec: Spec, row: Instance, report: Report) -> None:
 
 
 def _stated_joint(spec: Spec, p: np.ndarray, report: Report) -> np.ndarray | None:
-    """`joint` of one instance, which must be the same where p has leading axes, as it has in tables of instances."""
+    """`joint` of one instance. Also evaluates it with a leading axis on p, as in tables of instances."""
     key, named, n = "data.activity", f"{spec.data.activity!r}: ", len(p)
 
     def joint(p: np.ndarray) -> Any:
         return _attempt(lambda: np.asarray(spec.drawn.joint(p), np.float64), f"{named}joint", key, report)
 
-    for leading in ((), (n + 1,)):  # another length than n, which would hide p[:, None]
+    for leading in ((), (n + 1,)):  # a length other than n, which would hide a wrong p[:, None]
         stated = joint(np.broadcast_to(p, (*leading, n)).copy())
         if stated is _Failed:
             return None
@@ -232,7 +232,7 @@ def _stated_joint(spec: Spec, p: np.ndarray, report: Report) -> np.ndarray | Non
 
 
 def _far(stated: Any, share: Any, samples: int) -> Any:
-    """Whether a stated probability cannot be that of which samples show a share; true for NaN."""
+    """Whether a stated probability is incompatible with the simulated share; true for NaN."""
     larger = np.clip(np.maximum(stated, share), 1 / samples, 1)
     error = np.sqrt(larger * (1 - larger) / samples) + 1 / samples
     return ~(np.abs(stated - share) <= CHANCE * error)

@@ -1,30 +1,26 @@
-"""Plots: what it looks like. The only matplotlib: Dataset, arrays or Run -> Figure; nothing is shown on a screen.
+"""Plots: figures from a Dataset, arrays or a Run. The only matplotlib; returns Figures and never shows them.
 
-`figures` draws the study that a run names, or those that suit its shape (studies.py); maps.py, features.py, curves.py,
-speed.py and reports.py draw; series.py prepares what curves show; style.py holds the colours and words that they share.
-Without jax, so that a run can be drawn anywhere. Knows kinds, spec, theory, runs and analysis.
+`figures` draws the study that a run's spec names, or those that suit its shape (studies.py). maps.py, features.py,
+curves.py, speed.py and reports.py draw; series.py prepares data for curves; style.py holds shared colours and labels.
+Does not import jax, so that a run can be drawn anywhere. Imports kinds, spec, theory, runs and analysis.
 """
 
 from tmsjax.plots import features, reports
 from tmsjax.plots.maps import agreement, facets, failures, models, panels, phase_map, run_figures
 from tmsjax.plots.speed import stream_noise, throughput
 from tmsjax.plots.studies import figures
-from tmsjax.plots.style import STYLE, colour_key, colours, label, legend_below, named, outer_labels, save, tick, wrapped
+from tmsjax.plots.style import colours, label, named, save
 
 __all__ = [
-    "STYLE",
     "agreement",
-    "colour_key",
     "colours",
     "facets",
     "failures",
     "features",
     "figures",
     "label",
-    "legend_below",
     "models",
     "named",
-    "outer_labels",
     "panels",
     "phase_map",
     "reports",
@@ -32,6 +28,4 @@ __all__ = [
     "save",
     "stream_noise",
     "throughput",
-    "tick",
-    "wrapped",
 ]

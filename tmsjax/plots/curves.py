@@ -1,4 +1,4 @@
-"""Figures of curves: labelled arrays (series.py) -> matplotlib Figure. Nothing is computed or shown here."""
+"""Figures of curves: labelled arrays (series.py) -> matplotlib Figure. Only draws."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tmsjax.plots.series import HIGH, LOW, Along, Lines
 
 COLUMNS = 3  # panels in a row
 WIDTH, HEIGHT = 3.5, 2.9  # inches, of a panel
-LOG_FROM = 30  # ratio of the largest to the smallest value from which values are shown on a logarithmic scale
-DARK = "#444444"  # of what has no colour of its own
+LOG_FROM = 30  # ratio of largest to smallest value above which the scale is logarithmic
+DARK = "#444444"  # for lines without a colour of their own
 BAND = f"{100 * LOW:g} to {100 * HIGH:g} % of models"
-FEW = 40  # positions that get a mark each
+FEW = 40  # largest number of positions to draw with markers
 
 
 def along(shown: Along, title: str) -> Figure:
-    """A panel a measure along an axis: every model as a dot, or a band where they are too many, and a line a series."""
+    """One panel per measure along an axis: one line per series, with models as dots, or as a band if there are many."""
     with rc_context(style.STYLE):
         figure, every = _panels(len(shown.panels), title)
         ranked = shown.axis is None
-        dash = "" if ranked or shown.names else "-"  # between names, or between models, there is nothing
+        dash = "" if ranked or shown.names else "-"  # no lines between names or between models
         for axes, panel in zip(every, shown.panels, strict=True):
             for k, tone in enumerate(_tones(panel, shown.panels)):
                 if panel.dots is not None:
@@ -49,11 +49,11 @@ def along(shown: Along, title: str) -> Figure:
 
 
 def learning(step: np.ndarray, panels: Sequence[Lines], title: str) -> Figure:
-    """A panel a measure over the steps of training."""
+    """One panel per measure over the steps of training."""
     with rc_context(style.STYLE):
         figure, every = _panels(len(panels), title)
         for axes, panel in zip(every, panels, strict=True):
-            faint = 0.2 if len(panel.series) <= 3 else 0.08  # many bands lie on each other
+            faint = 0.2 if len(panel.series) <= 3 else 0.08  # many bands overlap
             for k, tone in enumerate(_tones(panel, panels)):
                 axes.fill_between(step, panel.low[k], panel.high[k], color=tone, alpha=faint, linewidth=0)
                 mark = "o-" if len(step) <= FEW else "-"
@@ -76,7 +76,7 @@ def _panels(count: int, title: str) -> tuple[Figure, list[Axes]]:
 
 
 def _tones(panel: Lines, panels: Sequence[Lines]) -> list[Any]:
-    """A colour a series. A single series beside panels of several has none of theirs."""
+    """One colour per series. A single series beside panels with several is DARK."""
     count = len(panel.series)
     if count == 1:
         return [style.TONES[0] if all(len(other.series) == 1 for other in panels) else DARK]
@@ -97,7 +97,7 @@ def _scale_values(axes: Axes, panel: Lines) -> None:
 
 def _scale_positions(axes: Axes, shown: Along) -> None:
     if shown.axis is None:
-        axes.set_xlabel("replica, from the lowest loss on")
+        axes.set_xlabel("replica, in order of loss")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         return
     axes.set_xlabel(style.label(shown.axis))
@@ -116,7 +116,7 @@ def _scale_positions(axes: Axes, shown: Along) -> None:
 
 
 def _scale_steps(axes: Axes, step: np.ndarray) -> None:
-    """A logarithmic scale, which begins with a short linear part where step 0 was recorded."""
+    """A logarithmic scale, with a short linear part at the start if step 0 was recorded."""
     axes.set_xlabel("training step")
     after = step[step > 0]
     if not after.size:
@@ -136,7 +136,7 @@ def _scale_steps(axes: Axes, step: np.ndarray) -> None:
 
 
 def _legend(figure: Figure, panels: Sequence[Lines], line: str, dash: str) -> None:
-    """What lines, dots and bands are, and the names of the series, each once."""
+    """A legend for lines, dots, bands and the names of the series, each once."""
     named: dict[str, Any] = {}
     for panel in panels:
         if len(panel.series) > 1:
@@ -145,7 +145,7 @@ def _legend(figure: Figure, panels: Sequence[Lines], line: str, dash: str) -> No
     tone = DARK if named else style.TONES[0]
     dots = any(panel.dots is not None for panel in panels)
     bands = any((panel.low < panel.high).any() for panel in panels)
-    if dots or bands:  # else every line is one model
+    if dots or bands:  # otherwise each line is one model
         handles.append(Line2D([], [], color=tone, marker="o", linestyle="-" if dash else "", markersize=4, label=line))
     if dots:
         handles.append(Line2D([], [], color=tone, marker=".", linestyle="", alpha=0.5, label="every model"))

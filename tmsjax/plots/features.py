@@ -1,7 +1,6 @@
-"""Figures of features: weights and measures -> matplotlib Figure. Nothing is shown here, nor computed beyond W^T W and
-the cosines that a graph's edges stand for.
+"""Figures of features: weights and measures -> matplotlib Figure. Computes only W^T W and the cosines of graph edges.
 
-Sequential colours are cividis and viridis, diverging ones RdBu; classes and polytopes have colours that differ in
+Sequential colour maps are cividis and viridis, the diverging one is RdBu. Colours of classes and polytopes differ in
 lightness as well as in hue.
 """
 
@@ -32,8 +31,8 @@ PANEL = 1.75  # inches
 
 
 def vectors(W: np.ndarray, importance: np.ndarray, titles: Sequence[str], columns: int) -> Figure:
-    """Columns of W (cell, 2, n) as vectors in the plane, a panel a cell, coloured by importance (cell, n); `columns`
-    panels a row."""
+    """Columns of W (cell, 2, n) as vectors in the plane, coloured by importance (cell, n). One panel per cell,
+    `columns` panels per row."""
     rows = -(-len(W) // columns)
     reach = 1.15 * max(1.0, float(np.nanmax(np.abs(W), initial=0)))
     scale = Normalize(importance.min(), importance.max())
@@ -57,8 +56,8 @@ def vectors(W: np.ndarray, importance: np.ndarray, titles: Sequence[str], column
 
 
 def gram(panels: Sequence[tuple[str, xr.Dataset]]) -> Figure:
-    """For each model (title; W, b, norm, superposition): W^T W with the bias beside it, under it the norms as bars
-    coloured by superposition (the paper, section "Basic results")."""
+    """For each model (title; W, b, norm, superposition): W^T W and the bias, and below them the norms as bars coloured
+    by superposition (the paper, section "Basic results")."""
     red_to_blue, light = Normalize(-1, 1), Normalize(0, 1)
     with rc_context(style.STYLE):
         figure = Figure(figsize=(1.9 * len(panels) + 1.3, 4.2), layout="constrained")
@@ -89,8 +88,8 @@ def gram(panels: Sequence[tuple[str, xr.Dataset]]) -> Figure:
 
 
 def dimensions(share: np.ndarray, best_share: np.ndarray, values: np.ndarray, probability: np.ndarray) -> Figure:
-    """Over 1/p: D* of every model (cell, seed) and of the best (cell,), and the best models' dimensionalities `values`
-    (cell, feature) with their histogram. `probability`: (cell,)."""
+    """D* of every model (cell, seed) and of the best models (cell,) against 1/p, and dimensionalities `values` (cell,
+    feature) of the best models with their histogram. `probability`: (cell,)."""
     inverse = 1 / probability
     with rc_context(style.STYLE):
         figure = Figure(figsize=(10.5, 4.0), layout="constrained")
@@ -126,7 +125,7 @@ def _draw_share(axes: Axes, inverse: np.ndarray, share: np.ndarray, best_share: 
 
 
 def _draw_fractions(middle: Axes, right: Axes) -> None:
-    """Lines at the dimensionalities of the polytopes, named at the right."""
+    """Lines at the dimensionalities of polytopes, with names on the right."""
     for name, fraction in (*polytopes.FRACTIONS.items(), ("not represented", "0")):
         level = float(Fraction(fraction))
         for axes in (middle, right):
@@ -139,9 +138,10 @@ def _draw_fractions(middle: Axes, right: Axes) -> None:
 
 
 def graphs(models: Sequence[tuple[str, np.ndarray, list[np.ndarray], np.ndarray]]) -> Figure:
-    """Feature graphs. Each: title, W (m, n), its components and every feature's kind, of features.component_kinds.
+    """Feature graphs. Each model: title, W (m, n), and components and kinds from analysis.component_kinds.
 
-    A component is a ring of its features; edges join features that are not orthogonal, darker the less they are.
+    The features of a component are drawn as a ring. Edges join features that are not orthogonal; darker edges have
+    larger |cosines|.
     """
     columns = min(4, len(models))
     rows = -(-len(models) // columns)
@@ -168,9 +168,9 @@ def graphs(models: Sequence[tuple[str, np.ndarray, list[np.ndarray], np.ndarray]
 def norms(
     norm: np.ndarray, classes: np.ndarray, titles: Sequence[str], columns: int, rows: Sequence[str] = ()
 ) -> Figure:
-    """Norm of every feature as a bar, coloured by interference: absent, dedicated, shared; a panel a cell.
+    """Norms of features as bars, coloured by interference (absent, dedicated, shared). One panel per cell.
 
-    `norm`, `classes` (cell, feature), NaN where all diverged; `columns` panels a row; `rows`: names of the rows.
+    `norm`, `classes`: (cell, feature), NaN if all models diverged. `columns`: panels per row. `rows`: names of rows.
     """
     lines = -(-len(norm) // columns)
     position = np.arange(1, norm.shape[-1] + 1)
@@ -196,9 +196,9 @@ def norms(
 def spreads(
     values: Mapping[str, np.ndarray], columns: Sequence[str], x: str, series: Sequence[str], label: str
 ) -> Figure:
-    """Of each measure (series, column, model): every model as a dot, their mean as a bar; a panel for each measure.
+    """One panel per measure (series, column, model): every model as a dot, their mean as a bar.
 
-    `columns`: names along x, whose quantity is `x`; `series`: names of what has one colour each, of quantity `label`.
+    `columns`: tick labels along the axis labelled `x`. `series`: names of the series, under the legend title `label`.
     """
     count = len(series)
     tones = style.TONES[:count] if count <= len(style.TONES) else colormaps["viridis"](np.linspace(0, 0.95, count))
@@ -232,12 +232,12 @@ def _mappable(name: str, scale: Normalize) -> ScalarMappable:
 
 
 def _width(n: int) -> float:
-    """Of a bar: many have no gaps, which would not fall on pixels."""
+    """The width of bars. Many bars have no gaps, since gaps narrower than a pixel are drawn unevenly."""
     return 0.85 if n <= 40 else 1.0
 
 
 def _ticks(n: int) -> list[int]:
-    """Some features, the first and the last among them, counted from 1."""
+    """Numbers of some features, counted from 1, including the first and the last."""
     return list(range(1, n + 1)) if n <= 5 else sorted({1, (n + 1) // 2, n})
 
 
@@ -249,7 +249,7 @@ def _draw_graph(axes: Axes, W: np.ndarray, parts: list[np.ndarray], kinds: np.nd
         strength = near[part[i], part[j]]
         strong = strength >= polytopes.EDGE
         lines = np.stack([corners[i[strong]], corners[j[strong]]], axis=1)
-        faint = min(1.0, 60 / max(len(lines), 1))  # so that a large component does not turn black
+        faint = min(1.0, 60 / max(len(lines), 1))  # keeps large components from turning black
         shades = np.zeros((len(lines), 4))
         shades[:, 3] = strength[strong] * faint
         axes.add_collection(LineCollection(list(lines), colors=shades, linewidths=0.9, zorder=1))
@@ -260,8 +260,8 @@ def _draw_graph(axes: Axes, W: np.ndarray, parts: list[np.ndarray], kinds: np.nd
 
 
 def _rings(sizes: Sequence[int]) -> list[np.ndarray]:
-    """Corners (k, 2) of a regular polygon for each component, set in rows beside and under each other."""
-    radius = [0.0 if k == 1 else max(0.5, 0.134 * k) for k in sizes]  # 0.84 from corner to corner in large ones
+    """Corners (k, 2) of a regular polygon for each component; polygons are arranged in rows."""
+    radius = [0.0 if k == 1 else max(0.5, 0.134 * k) for k in sizes]  # large ones have 0.84 between adjacent corners
     width = max(np.sqrt(sum((2 * r + 0.9) ** 2 for r in radius)) * 1.05, max((2 * r + 0.9 for r in radius), default=1))
     x = y = height = 0.0
     out = []

@@ -1,4 +1,4 @@
-"""Figures of phase maps: Dataset -> matplotlib Figure. Nothing is computed or shown here."""
+"""Figures of phase maps: Dataset -> matplotlib Figure. Only draws."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from tmsjax.plots.style import (
 def phase_map(trained: xr.Dataset, theories: dict[str, np.ndarray] | None = None) -> Figure:
     """The trained map of one feature's norm and superposition, with theory's boundaries drawn over it.
 
-    `trained`: of analysis.phase_map, over two axes of numbers (RunError else; a third axis: `facets`); `theories`:
-    phases by name, as comparison.theory_phases gives them.
+    `trained`: from analysis.phase_map, over two numeric axes (see `facets` for a third axis). `theories`: phases by
+    name, from comparison.theory_phases. Raises RunError for other axes.
     """
     if not analysis.is_map(trained):
         have = ", ".join(map(str, trained["phase"].dims)) or "none"
-        raise RunError(f"a phase map needs two axes of numbers in rising or falling order; it has: {have}")
+        raise RunError(f"a phase map needs two axes of numbers in ascending or descending order; it has: {have}")
     with rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.6), layout="constrained")
         axes, key = figure.subplots(1, 2, width_ratios=[4.2, 1])
@@ -52,7 +52,7 @@ def phase_map(trained: xr.Dataset, theories: dict[str, np.ndarray] | None = None
 
 
 def facets(trained: xr.Dataset, theories: dict[str, np.ndarray], axis: str) -> Figure:
-    """The map of each value of a third axis, with theory's boundaries."""
+    """One map per value of a third axis, with theory's boundaries."""
     values = trained[axis].to_numpy()
     columns = min(3, len(values))
     rows = -(-len(values) // columns)
@@ -76,7 +76,7 @@ def facets(trained: xr.Dataset, theories: dict[str, np.ndarray], axis: str) -> F
 
 
 def panels(trained: xr.Dataset, theories: dict[str, np.ndarray], weights: dict[str, np.ndarray]) -> Figure:
-    """The same map from each theory's weights W (y, x, m, n) and from training, side by side."""
+    """Maps from each theory's weights W (y, x, m, n) and from training, side by side."""
     shown = analysis.layout(analysis.spec_of(trained))
     with rc_context(STYLE):
         figure = Figure(figsize=(3.4 * (len(weights) + 1) + 1.4, 3.9), layout="constrained")
@@ -112,7 +112,7 @@ def failures(trained: xr.Dataset) -> Figure:
 
 
 def agreement(trained: xr.Dataset, theories: dict[str, np.ndarray]) -> Figure:
-    """Where the trained phase is that of each theory, and where it is not."""
+    """Where the trained phase agrees with each theory."""
     with rc_context(STYLE):
         figure = Figure(figsize=(4.3 * len(theories) + 0.3, 4.6), layout="constrained")
         phase = trained["phase"].to_numpy()
@@ -138,7 +138,7 @@ def agreement(trained: xr.Dataset, theories: dict[str, np.ndarray]) -> Figure:
 
 
 def models(dataset: xr.Dataset, cell: dict[str, float]) -> Figure:
-    """W of every replica of one cell as bars by feature, best first; `cell` gives the nearest axis values."""
+    """W of every replica of one cell as bars, best first. `cell`: axis values; the nearest cell is shown."""
     one = dataset.sel(cell, method="nearest")
     one = one if "replica" in one.dims else one.expand_dims("replica")
     order = np.argsort(one["loss"].to_numpy())
@@ -198,13 +198,13 @@ def _selection(trained: xr.Dataset) -> str:
 
 
 def _oriented(trained: xr.Dataset, values: np.ndarray) -> np.ndarray:
-    """`values` over the map's cells as (y, x, ...)."""
+    """`values` over the cells of the map, transposed to (y, x, ...)."""
     shown = analysis.layout(analysis.spec_of(trained))
     return values if trained["phase"].dims == (shown.y, shown.x) else np.swapaxes(values, 0, 1)
 
 
 def _edges(trained: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Borders of the cells along x and y, half-way between coordinates (in the logarithm on log axes)."""
+    """Borders of the cells along x and y, halfway between coordinates (in log space on log axes)."""
     spec = analysis.spec_of(trained)
     shown = analysis.layout(spec)
     return tuple(borders(trained[a].to_numpy().astype(float), analysis.is_log(spec, a)) for a in (shown.x, shown.y))  # type: ignore[return-value]
@@ -251,7 +251,7 @@ def _draw_boundaries(axes: Axes, trained: xr.Dataset, theories: dict[str, np.nda
 
 
 def run_figures(trained: xr.Dataset, theories: dict[str, np.ndarray], weights: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The figures of a phase-map study, by file name. A map with a third axis is one figure with a panel a value."""
+    """Figures of a phase-map study by file name. A third axis gives one figure with one panel per value."""
     if len(third := analysis.other_axes(trained)) == 1:
         return {"phase_map": facets(trained, theories, third[0])}
     figures = {"phase_map": phase_map(trained, theories), "failures": failures(trained)}

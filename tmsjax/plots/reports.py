@@ -1,7 +1,7 @@
-"""Figures of the phase-change studies: arrays and labels -> matplotlib Figure. Nothing is computed or shown here.
+"""Figures of the phase-change studies: arrays and labels -> matplotlib Figure. Only draws.
 
-Maps lie on a grid of feature probability over the importance of the extra feature; their arrays are (probability,
-importance). Classes have one colour each, told apart by lightness as well as by hue.
+Maps show feature probability (y) against the importance of the extra feature (x); their arrays are (probability,
+importance). The colours of classes differ in lightness as well as in hue.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tmsjax.plots import style
 CLASS_COLOURS = ("#f2f2f2", "#9ecae1", "#2166ac", "#c0392b", "#fdae61")  # of SIGNED_PHASES
 PROBABILITY, IMPORTANCE = "feature probability", "importance of the extra feature"
 
-Grid = tuple[np.ndarray, np.ndarray]  # importance (x), probability (y), both rising or falling
+Grid = tuple[np.ndarray, np.ndarray]  # importance (x) and probability (y), both monotonic
 
 
 def class_maps(
@@ -33,8 +33,8 @@ def class_maps(
     curve: np.ndarray | None = None,
     names: Mapping[int, str] | None = None,
 ) -> Figure:
-    """SIGNED_PHASES of each map, side by side; `curve`: a boundary's probability at every importance, dashed; `names`:
-    of classes that are to be called otherwise."""
+    """Maps of SIGNED_PHASES, side by side. `curve`: probability of a boundary at every importance, drawn dashed.
+    `names`: replaces the names of some classes."""
     called = dict(enumerate(SIGNED_PHASES)) | dict(names or {})
     with rc_context(style.STYLE):
         figure = Figure(figsize=(3.1 * len(maps) + 0.4, 3.9), layout="constrained")
@@ -53,7 +53,7 @@ def class_maps(
 def colour_maps(
     maps: Mapping[str, tuple[np.ndarray, np.ndarray]], grids: Mapping[str, Grid], curves: Mapping[str, np.ndarray]
 ) -> Figure:
-    """The extra feature's (norm, superposition) of each map in the paper's colours, side by side; a curve for some."""
+    """Maps of the extra feature's (norm, superposition) in the paper's colours, side by side, some with a curve."""
     with rc_context(style.STYLE):
         figure = Figure(figsize=(3.0 * len(maps) + 1.3, 3.6), layout="constrained")
         parts = figure.subplots(1, len(maps) + 1, width_ratios=[4.0] * len(maps) + [1])
@@ -68,7 +68,7 @@ def colour_maps(
 
 
 def share_maps(maps: Mapping[str, np.ndarray], grid: Grid, label: str, *, columns: int) -> Figure:
-    """Shares in [0, 1], one panel each, `columns` panels a row."""
+    """Maps of shares in [0, 1], `columns` panels per row."""
     rows = -(-len(maps) // columns)
     with rc_context(style.STYLE):
         figure = Figure(figsize=(2.7 * columns + 1, 2.7 * rows), layout="constrained")
@@ -90,7 +90,7 @@ def lines(
     floor: float | None = None,
     reference: tuple[str, Any, Any] | None = None,
 ) -> Figure:
-    """Curves (x values, y values) by name in panels that share their axes, x logarithmic; `floor`: where y starts;
+    """Curves (x values, y values) by name, in panels with shared axes and logarithmic x. `floor`: lower limit of y.
     `reference`: name, x and y of a dashed line in every panel."""
     with rc_context(style.STYLE):
         figure = Figure(figsize=(3.4 * len(panels) + 0.6, 3.5), layout="constrained")
@@ -108,7 +108,7 @@ def lines(
             axes.grid(alpha=0.3)
         every[0].set_ylabel(y)
         every[0].set_ylim(bottom=floor)
-        if len(panels) > 3:  # narrow ones
+        if len(panels) > 3:  # too narrow for a legend
             figure.legend(*every[0].get_legend_handles_labels(), loc="outside lower center", ncols=7, frameon=False)
         else:
             every[-1].legend(frameon=True, fontsize=8)
@@ -116,8 +116,8 @@ def lines(
 
 
 def boundaries(ratio: np.ndarray, curves: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]) -> Figure:
-    """Left: probabilities of candidate curve, jump and onset over the ratio of importances. Right: weights and biases
-    just inside the jump."""
+    """Left: probability of the candidate boundary, the jump and the onset against the ratio of importances. Right:
+    weights and biases just inside the jump."""
     with rc_context(style.STYLE):
         figure = Figure(figsize=(9.2, 3.8), layout="constrained")
         left, right = figure.subplots(1, 2)

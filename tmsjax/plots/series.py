@@ -1,7 +1,7 @@
-"""What curves show: a run's dataset -> labelled arrays, a series a cell or a few, ready to be drawn. No matplotlib.
+"""Data of curves: a run's dataset -> labelled arrays that curves.py draws. No matplotlib of its own.
 
-Diverged models are NaN. A sweep of more cells than colours is shown by a sample of cells along its one axis, or, with
-several axes, by quantiles over all models.
+Diverged models are NaN. If a sweep has more cells than there are colours, the series are a sample of cells along its
+single axis, or, with several axes, one series of quantiles over all models.
 """
 
 from __future__ import annotations
@@ -20,21 +20,23 @@ from tmsjax.kinds.measures import dimensions_per_feature, represented
 from tmsjax.plots.style import TONES, named, tick
 from tmsjax.runs import Run
 
-MOST = len(TONES)  # series that can be told apart
-LOW, HIGH = 0.1, 0.9  # quantiles that bound a band
-MOST_DOTS = 4000  # of one panel
+MOST = len(TONES)  # largest number of series, one per colour
+LOW, HIGH = 0.1, 0.9  # quantiles of a band
+MOST_DOTS = 4000  # per panel
 CHUNK = 2**22  # weights measured at once
 RECORD = "history_"
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines over common positions: middle, low and high (series, position), NaN where nothing is known.
+    """The lines of one panel over common positions.
 
-    label: of what is measured; series: their names
-    dots: (series, position, model), every model; None where a band from low to high stands for too many of them
-    ordered: whether the series follow an axis of numbers
-    scale: "log" where values may be shown on a logarithmic scale, "count" of whole numbers from 0 on, else "linear"
+    label:   label of the measured quantity
+    series:  names of the series
+    middle, low, high: line and band (series, position), NaN if unknown
+    dots:    every model (series, position, model); None if there are too many to draw
+    ordered: whether the series follow a numeric axis
+    scale:   "log" if a logarithmic scale is allowed, "count" for integers from 0, otherwise "linear"
     """
 
     label: str
@@ -49,8 +51,14 @@ class Lines:
 
 @dataclass(frozen=True)
 class Along:
-    """Measures along an axis. axis: its name, None for the replicas of one cell in the order of their loss;
-    at: positions; names: of the positions, where they are no numbers; best: whether lines are the best models'."""
+    """Measures along an axis, one panel per measure.
+
+    axis:  name of the axis; None: the replicas of one cell in order of loss
+    at:    positions
+    names: names of the positions if they are not numbers
+    log:   whether positions are on a logarithmic scale
+    best:  whether lines show the best models; otherwise medians
+    """
 
     axis: str | None
     at: np.ndarray
@@ -61,11 +69,11 @@ class Along:
 
 
 def quantiles(values: np.ndarray, shares: Sequence[float]) -> list[np.ndarray]:
-    """Quantiles along the last axis over the finite values, by linear interpolation; NaN where there are none.
+    """Quantiles of finite values along the last axis, by linear interpolation; NaN if there are none.
 
-    np.nanquantile loops over rows in Python, which takes minutes for a large sweep's history.
+    np.nanquantile loops over rows in Python, which takes minutes for the history of a large sweep.
     """
-    ordered = np.sort(np.where(np.isfinite(values), values, np.nan).astype(np.float64), axis=-1)  # NaN come last
+    ordered = np.sort(np.where(np.isfinite(values), values, np.nan).astype(np.float64), axis=-1)  # NaN last
     count = np.isfinite(ordered).sum(-1)
     out = []
     for share in shares:
@@ -78,10 +86,10 @@ def quantiles(values: np.ndarray, shares: Sequence[float]) -> list[np.ndarray]:
 
 
 def along_axis(run: Run) -> Along:
-    """Noise-free loss and, where models have directions, features represented and D*, along one axis of the sweep.
+    """Noise-free loss along one axis of the sweep, and features represented and D* if models have directions.
 
-    Along the axis that the study calls x, else along the longest one of numbers. The values of further axes are series
-    of their own while there are at most MOST.
+    The axis is the study's x, otherwise the longest numeric axis. Cells over the other axes are separate series if
+    there are at most MOST.
     """
     results = _with_replica(run.dataset.drop_dims("step", errors="ignore"))
     axes = _cell_axes(run)
@@ -117,14 +125,15 @@ def along_axis(run: Run) -> Along:
 
 
 def has_history(dataset: xr.Dataset) -> bool:
-    """Whether the results hold a measure over the steps of training that `learning` can show."""
+    """Whether the results contain a recorded measure that `learning` can show."""
     return bool(_recorded(dataset))
 
 
 def learning(run: Run) -> tuple[np.ndarray, list[Lines]]:
-    """Steps, and every recorded measure over them: medians, and LOW to HIGH quantiles of the replicas.
+    """Steps, and every recorded measure over them: medians and LOW to HIGH quantiles over replicas.
 
-    Measures of features are pooled over features, but those of the few features of one cell are series of their own.
+    Per-feature measures are pooled over features, except that a single cell with few features has one series per
+    feature.
     """
     dataset = run.dataset
     axes = _cell_axes(run)
@@ -166,7 +175,7 @@ def _as_series(values: np.ndarray, pooled: bool, names: Sequence[str], own: Sequ
 
 
 def _recorded(dataset: xr.Dataset) -> list[str]:
-    """Names of recorded measures that have one number for each model, or one for each of its features or dimensions."""
+    """Names of recorded numeric measures other than W, loss first."""
     dims = set(dataset["loss"].dims) | {"step"}
     found = []
     for variable, values in dataset.data_vars.items():
@@ -180,18 +189,18 @@ def _recorded(dataset: xr.Dataset) -> list[str]:
 
 
 def _label(name: str) -> str:
-    """What a measure is called; one that is not known here by its own name."""
+    """The label of a measure; for an unregistered one its name."""
     known = MEASURES.get(name, Measure(None, (), ""))
     return known.label or tick(name.replace("_", " "))
 
 
 def _scale(name: str) -> str:
-    """How values of a measure with one number a model are shown."""
+    """The scale of a measure with one number per model."""
     return "count" if name == "represented" else "log"
 
 
 def _final(run: Run) -> list[tuple[str, Callable[[xr.Dataset], xr.DataArray]]]:
-    """What is shown of finished models: its name, and the function from results to it."""
+    """Measures of trained models: name, and function from results to values."""
     out: list[tuple[str, Callable[[xr.Dataset], xr.DataArray]]] = [
         ("loss", lambda results: results["loss"].where(results["status"] == 0))
     ]
@@ -202,7 +211,7 @@ def _final(run: Run) -> list[tuple[str, Callable[[xr.Dataset], xr.DataArray]]]:
 
 
 def _of_W(results: xr.Dataset, function: Callable[[np.ndarray], np.ndarray]) -> xr.DataArray:
-    """A measure of W with one number a model. Measured in parts, so that memory is not that of W in float64."""
+    """A measure of W with one number per model, computed in chunks to avoid a float64 copy of W."""
     dims = results["loss"].dims
     W = results["W"].transpose(*dims, "hidden", "feature").to_numpy()
     ok = (results["status"] == 0).to_numpy().reshape(-1)
@@ -218,7 +227,7 @@ def _of_W(results: xr.Dataset, function: Callable[[np.ndarray], np.ndarray]) -> 
 
 
 def _lines(name: str, series: tuple[str, ...], every: np.ndarray, line: np.ndarray | None, ordered: bool) -> Lines:
-    """`every` (series, position, model); `line` (series, position): the best models, None for medians."""
+    """The panel of a measure. `every`: (series, position, model). `line`: best models (series, position), or None."""
     low, middle, high = quantiles(every, (LOW, 0.5, HIGH))
     dots = every if every.size <= MOST_DOTS else None
     return Lines(_label(name), series, middle if line is None else line, low, high, dots, ordered, scale=_scale(name))
@@ -230,8 +239,8 @@ def _reordered(panel: Lines, order: np.ndarray) -> Lines:
 
 
 def _ranked(panels: list[tuple[str, np.ndarray]]) -> Along:
-    """The replicas of one cell in the order of their loss (model,); diverged ones are left out."""
-    order = np.argsort(panels[0][1], kind="stable")  # NaN come last
+    """The replicas of one cell in order of loss, without diverged ones. `panels`: (name, values (model,))."""
+    order = np.argsort(panels[0][1], kind="stable")  # NaN last
     order = order[: np.isfinite(panels[0][1]).sum()]
     unknown = np.full((1, len(order)), np.nan)
     lines = [
@@ -241,12 +250,12 @@ def _ranked(panels: list[tuple[str, np.ndarray]]) -> Along:
 
 
 def _cell_axes(run: Run) -> list[str]:
-    """The axes that tell cells apart."""
+    """Names of the axes that distinguish cells: all but replica with more than one value."""
     return [a.name for a in run.spec.axes if a.name != REPLICA and len(a) > 1]
 
 
 def _dims(run: Run) -> list[str]:
-    """The dimensions of a model's place in the sweep, replica last."""
+    """Names of all axes of the sweep, replica last."""
     return sorted((a.name for a in run.spec.axes), key=lambda name: name == REPLICA)
 
 
@@ -266,9 +275,10 @@ def _x(run: Run, axes: list[str]) -> str | None:
 
 
 def _named_cells(run: Run, axes: list[str]) -> tuple[tuple[str, ...], bool]:
-    """The series that stand for the cells over `axes`: their names, and whether they are all cells in one.
+    """Names of the series for the cells over `axes`, and whether one series pools all cells.
 
-    All cells while there are at most MOST; a sample along a single axis; else one series of all models.
+    One series per cell if there are at most MOST cells; for a single axis a sample of its cells; otherwise one series
+    of all models.
     """
     values = [[named(a, v) for v in run.spec.axis[a].values] for a in axes]
     count = int(np.prod([len(v) for v in values]))
@@ -280,5 +290,5 @@ def _named_cells(run: Run, axes: list[str]) -> tuple[tuple[str, ...], bool]:
 
 
 def _sample(count: int, most: int) -> np.ndarray:
-    """Of `count` cells at most `most`, spread evenly from the first to the last."""
+    """Indices of at most `most` of `count` cells, spread evenly from the first to the last."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

@@ -12,7 +12,7 @@ from tmsjax.plots.style import MARKS, STYLE, TONES
 
 
 def throughput(measured: xr.Dataset) -> Figure:
-    """The engine's rate over the number of models and over the batch (see throughput.curve)."""
+    """The engine's rate against the number of models and the batch size (see throughput.curve)."""
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 3.4), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
@@ -32,7 +32,7 @@ def throughput(measured: xr.Dataset) -> Figure:
 
 
 def stream_noise(measured: xr.Dataset) -> Figure:
-    """Gradient noise of streams beside independent ones, and the phase maps that each reaches at smaller batches.
+    """Gradient noise of streams relative to independent ones, and the quality of phase maps at smaller batches.
 
     `measured`: variance_ratio (batch, feature_probability), disagreement (stream, batch) and success (stream, batch).
     """

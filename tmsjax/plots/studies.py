@@ -1,4 +1,4 @@
-"""The figures of a run, of the study that it names or of those that suit its shape: run -> Figures by file name."""
+"""The figures of a run by file name, for the study that its spec names or the studies that suit its shape."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ import xarray as xr
 
 from tmsjax import analysis
 from tmsjax.errors import RunError
-from tmsjax.kinds import DIRECTIONS, HISTORY, REPLICA, STUDIES, first_line, misfit, suited
-from tmsjax.kinds import maps as is_map
+from tmsjax.kinds import DIRECTIONS, HISTORY, REPLICA, STUDIES, first_line, mappable, misfit, suited
 from tmsjax.plots import curves as curve_figures
 from tmsjax.plots import features, maps, series, style
-from tmsjax.plots.style import label, tick
-from tmsjax.plots.style import named as named_value
+from tmsjax.plots.style import label, named, tick
 from tmsjax.runs import Run, open_run
 from tmsjax.spec import SELECTIONS
 
 ROW, COLUMN = "_row", "_column"  # dimensions that no axis can have
-WRAP = 5  # panels in a row where there is but one axis
+WRAP = 5  # panels per row if there is only one axis
 MAP = "phase-map"
-GRAPHS = 12  # feature graphs in one figure
+GRAPHS = 12  # largest number of feature graphs in a figure
 LACKS = {
     DIRECTIONS: "these models have no directions W to show",
     HISTORY: "no measure was recorded that can be shown over steps",
@@ -38,22 +36,22 @@ def figures(
     select: str = "best",
     beside: Run | str | Path | None = None,
 ) -> Figures:
-    """The run's figures, by file name: those of `kind`, else of the study that its spec names, else of all studies that
-    suit its shape; see kinds.STUDIES.
+    """The run's figures by file name: of `kind`, otherwise of the study that its spec names, otherwise of all studies
+    that suit its shape (see kinds.STUDIES).
 
-    `select`: how a phase map chooses among replicas; the other kinds show the model of lowest loss (analysis.best).
-    `beside`: a second run, whose first cell stands before the others ("gram" only). Raises RunError where the run
-    cannot be shown so.
+    `select`: the rule that selects among replicas in phase maps; other kinds show the model of lowest loss
+    (analysis.best). `beside`: a second run, whose first cell is drawn before the others ("gram" only). Raises RunError
+    if the run cannot be shown in this way.
     """
     run = run if isinstance(run, Run) else open_run(run)
     if select not in SELECTIONS or (kind is not None and kind not in STUDIES):
         raise ValueError(f"kind is one of {', '.join(STUDIES)}, select of {', '.join(SELECTIONS)}")
-    named = kind or named_study(run)
-    if named is None and beside is not None:
-        named = "gram"
-    if beside is not None and named != "gram":
-        raise RunError(f"only figures of kind 'gram' show a run beside another, not {named!r}")
-    chosen = fitting(run) if named is None else [checked_kind(run, named)]
+    asked = kind or named_study(run)
+    if asked is None and beside is not None:
+        asked = "gram"
+    if beside is not None and asked != "gram":
+        raise RunError(f"only figures of kind 'gram' show a run beside another, not {asked!r}")
+    chosen = fitting(run) if asked is None else [checked_kind(run, asked)]
     if select != "best" and MAP not in chosen:
         which = " and ".join(map(repr, chosen))
         raise RunError(f"figures of kind {which} show the model of lowest loss: select is 'best', not {select!r}")
@@ -69,19 +67,19 @@ def figures(
 
 
 def named_study(run: Run) -> str | None:
-    """The kind that the spec names. Older runs wrote "phase-map" where nobody had named a kind, so that of a run which
-    is no map it says nothing."""
+    """The kind that the spec names, or None. Older versions stored "phase-map" if none was named, so it is ignored for
+    runs that are not maps."""
     kind = run.spec.study.kind
-    return None if kind == MAP and not (is_map(run.spec) and run.dataset.attrs["directions"]) else kind
+    return None if kind == MAP and not (mappable(run.spec) and run.dataset.attrs["directions"]) else kind
 
 
 def fitting(run: Run) -> list[str]:
-    """The kinds that suit the run's shape; "curves" where none does."""
+    """The kinds that suit the run's shape; "curves" if none does."""
     return suited(run.spec, results_have(run)) or ["curves"]
 
 
 def results_have(run: Run) -> set[str]:
-    """Which of DIRECTIONS and HISTORY."""
+    """Which of DIRECTIONS and HISTORY the results contain."""
     analysis.spec_of(run.dataset)  # no shard
     has = {DIRECTIONS: bool(run.dataset.attrs["directions"]), HISTORY: series.has_history(run.dataset)}
     return {name for name, there in has.items() if there}
@@ -104,7 +102,7 @@ def checked_kind(run: Run, kind: str) -> str:
 
 
 def drawn(run: Run, kind: str) -> Figures:
-    """What the study of this kind draws. Raises RunError if it is not figures by file name."""
+    """The figures that a study of this kind draws. Raises RunError if it does not return figures by file name."""
     study = STUDIES[kind]
     if isinstance(study.draw, str):
         return study.drawer(run)
@@ -116,16 +114,16 @@ def drawn(run: Run, kind: str) -> Figures:
         raise RunError(f"the study {kind!r} must return a dict of figures by file name, not {found!r:.80}")
     for name, figure in found.items():
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
-            raise RunError(f"the study {kind!r}: {name!r:.80} is no file name of letters, digits, '-' and '_'")
+            raise RunError(f"the study {kind!r}: {name!r:.80} is not a file name of letters, digits, '-' and '_'")
         if not style.is_figure(figure):
-            raise RunError(f"the study {kind!r}: {name!r} is no matplotlib Figure but {type(figure).__name__}")
+            raise RunError(f"the study {kind!r}: {name!r} is not a matplotlib Figure but {type(figure).__name__}")
     return found
 
 
 def thumbnail(run: Run) -> bytes:
-    """A small PNG of the run's map, or of the first of its figures. Raises RunError where it has none."""
-    named = named_study(run)
-    kind = fitting(run)[0] if named is None else checked_kind(run, named)
+    """The run's map, or else its first figure, as a small PNG. Raises RunError if it has none."""
+    asked = named_study(run)
+    kind = fitting(run)[0] if asked is None else checked_kind(run, asked)
     if kind == MAP:
         trained, theories, _ = analysis.plotted(run, "best")
         third = analysis.other_axes(trained)
@@ -134,7 +132,7 @@ def thumbnail(run: Run) -> bytes:
 
 
 def phase_map(run: Run, select: str = "best") -> Figures:
-    """The map of one feature, where inits fail, and what theory says beside it."""
+    """The map of one feature, the share of failed inits, and the comparison with theory."""
     return maps.run_figures(*analysis.plotted(run, select))
 
 
@@ -151,17 +149,17 @@ def learning(run: Run) -> Figures:
 
 
 def vectors(run: Run) -> Figures:
-    """W's columns as vectors, one panel a cell."""
+    """The columns of W as vectors, one panel per cell."""
     y, x = grid(run)
     cells, columns = best_of(placed(best_measured(run), {ROW: y, COLUMN: x}))
-    titles = [title(cell, "\n".join(named(cell, axis) for axis in (y, x) if axis is not None)) for cell in cells]
+    titles = [title(cell, "\n".join(cell_name(cell, axis) for axis in (y, x) if axis is not None)) for cell in cells]
     W = np.array([cell["W"].transpose("hidden", "feature").to_numpy().astype(float) for cell in cells])
     importance = np.array([cell["instance_importance"].to_numpy() for cell in cells])
-    return {"vectors": features.vectors(analysis.in_one_frame(W), importance, titles, wrapped(cells, columns))}
+    return {"vectors": features.vectors(analysis.in_one_frame(W), importance, titles, panels_per_row(cells, columns))}
 
 
 def gram(run: Run, beside: Run | None = None) -> Figures:
-    """W^T W, bias, and norms coloured by superposition of the best model of every cell."""
+    """W^T W, bias, and norms coloured by superposition, for the best model of every cell."""
     panels = models_of(run)
     if beside is not None:
         if problem := misfit(beside.spec, "gram"):
@@ -169,14 +167,14 @@ def gram(run: Run, beside: Run | None = None) -> Figures:
         if beside.spec.model.features != run.spec.model.features:
             counts = f"{beside.spec.model.features} and {run.spec.model.features}"
             raise RunError(
-                f"{beside.spec.name} and {run.spec.name} have {counts} features: not shown beside each other"
+                f"{beside.spec.name} and {run.spec.name} have {counts} features; they cannot be shown beside each other"
             )
         panels = [(beside.spec.model.activation, models_of(beside)[0][1]), *panels]
     return {"gram": features.gram(panels)}
 
 
 def geometry(run: Run) -> Figures:
-    """D* and dimensionalities over 1/p, and feature graphs of the best models."""
+    """D* and dimensionalities against 1/p, and feature graphs of the best models."""
     every = placed(analysis.measures(run.dataset), {COLUMN: the_axis(run)})
     best = analysis.best(every)
     probability = best["instance_feature_probability"].transpose(COLUMN, "feature").to_numpy().astype(float)
@@ -198,17 +196,17 @@ def geometry(run: Run) -> Figures:
 
 
 def norms(run: Run) -> Figures:
-    """Norms coloured by interference of the best model of every cell; number represented and Frobenius norm of all."""
+    """Norms coloured by interference, for the best of every cell; features represented and Frobenius norms of all."""
     y, x = grid(run)
     every = placed(analysis.measures(run.dataset), {ROW: y, COLUMN: x})
     cells, columns = best_of(every)
     titles = []
     for k, cell in enumerate(cells):
         count = "diverged" if int(cell["status"]) else f"{cell['represented'].item():g} represented"
-        head = named(cell, x) if k < columns else ""  # above the first row, or every one that is wrapped
+        head = cell_name(cell, x) if k < columns else ""  # above the first row only, unless a single row is wrapped
         titles.append("\n".join(filter(None, (head, count))))
     norm, classes = (np.array([cell[name].to_numpy() for cell in cells]) for name in ("norm", "class"))
-    sides = [named(cell, y) for cell in cells[::columns]] if y is not None else []
+    sides = [cell_name(cell, y) for cell in cells[::columns]] if y is not None else []
     if REPLICA not in every.dims:
         every = every.expand_dims(REPLICA)
     measured = {
@@ -218,25 +216,25 @@ def norms(run: Run) -> Figures:
     ticks, series = ([tick(v) for v in run.spec.axis[a].values] if a else [""] for a in (x, y))
     around = [label(a) if a else "" for a in (x, y)]
     return {
-        "norms": features.norms(norm, classes, titles, wrapped(cells, columns), sides),
+        "norms": features.norms(norm, classes, titles, panels_per_row(cells, columns), sides),
         "spreads": features.spreads(measured, ticks, around[0], series, around[1]),
     }
 
 
 def best_measured(run: Run) -> xr.Dataset:
-    """Measures of the best model of every cell; the other replicas are not measured."""
+    """Measures of the best model of every cell, without measuring the other replicas."""
     return analysis.measures(analysis.best(run.dataset.drop_dims("step", errors="ignore")))
 
 
 def told(run: Run) -> str:
-    """How many models a run has, and how many of them diverged and are not shown."""
+    """The number of models of a run, and of diverged models, which are not shown."""
     diverged = int((run.dataset["status"] != 0).sum())
     models = f"{run.spec.instances:,} model{'s' * (run.spec.instances > 1)}"
     return f"{models}, {diverged:,} diverged" if diverged else models
 
 
 def grid(run: Run) -> tuple[str | None, str | None]:
-    """(y, x): the axes of rows and of columns. One axis lies along x, unless the study says y."""
+    """(y, x): the axes of rows and columns. A single axis is x, unless the study names it y."""
     y, x = run.spec.map_axes
     return (None, y) if x is None and run.spec.study.y is None else (y, x)
 
@@ -247,37 +245,37 @@ def the_axis(run: Run) -> str | None:
 
 
 def placed(dataset: xr.Dataset, axes: dict[str, str | None]) -> xr.Dataset:
-    """The dataset with these axes' dimensions renamed; None: a dimension of length 1."""
+    """Renames the dimension of each axis to `dim`; for None adds a dimension of length 1."""
     for dim, axis in axes.items():
         dataset = dataset.expand_dims(dim) if axis is None else dataset.rename_dims({axis: dim})
     return dataset
 
 
 def best_of(every: xr.Dataset) -> tuple[list[xr.Dataset], int]:
-    """The best model of every cell, row after row, and how many columns there are."""
+    """The best model of every cell in row-major order, and the number of columns."""
     best = analysis.best(every)
     shape = best.sizes[ROW], best.sizes[COLUMN]
     return [best.isel({ROW: i, COLUMN: j}) for i, j in np.ndindex(shape)], shape[1]
 
 
-def wrapped(cells: list, columns: int) -> int:
-    """Panels in a row: a single row of many cells is wrapped."""
+def panels_per_row(cells: list, columns: int) -> int:
+    """The number of panels per row. Wraps a single row of many cells."""
     return WRAP if len(cells) == columns > WRAP else columns
 
 
-def named(cell: xr.Dataset, axis: str | None) -> str:
-    """What a row or a column of cells is called: "p = 0.1", or the name that stands in the axis."""
-    return "" if axis is None else named_value(axis, cell[axis].item())
+def cell_name(cell: xr.Dataset, axis: str | None) -> str:
+    """The name of a cell's value along an axis, such as "p = 0.1"; empty for None."""
+    return "" if axis is None else named(axis, cell[axis].item())
 
 
 def title(cell: xr.Dataset, text: str) -> str:
-    """A panel's title, which says so where every model of the cell diverged."""
+    """The title of a panel; says "diverged" if every model of the cell diverged."""
     return text if int(cell["status"]) == 0 else f"{text} diverged".strip()
 
 
 def models_of(run: Run) -> list[tuple[str, xr.Dataset]]:
-    """The best model of every cell of a run over at most one axis: its title, and W, b, norm, superposition."""
+    """Title and dataset (W, b, norm, superposition) of the best model of every cell, over at most one axis."""
     axis = the_axis(run)
     best = placed(best_measured(run), {COLUMN: axis})
     cells = [best.isel({COLUMN: k}) for k in range(best.sizes[COLUMN])]
-    return [(title(cell, named(cell, axis) or run.spec.model.activation), cell) for cell in cells]
+    return [(title(cell, cell_name(cell, axis) or run.spec.model.activation), cell) for cell in cells]

@@ -1,7 +1,7 @@
-"""What figures share: colours, names of axes and values, ticks, legends, and how a figure is saved.
+"""Shared by all figures: colours, labels of axes and values, ticks, legends, and saving.
 
-Colours of a map, as in the paper: light grey where the mapped feature is not represented, blue where it has a
-dimension of its own, red where it shares one; norm sets how far from grey, superposition how far from blue to red.
+Maps use the paper's colours: light grey if the mapped feature is not represented, blue if it has its own dimension, red
+if it shares one. Colours interpolate from grey by norm, and from blue to red by superposition.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ GREY, BLUE, RED, HIDDEN = (np.array(to_rgb(c)) for c in ("#e6e6e6", "#2166ac", "
 LABELS = {"feature_probability": "feature probability", "extra_importance": "importance of the extra feature"}
 SYMBOLS = {"feature_probability": "p", "least_probability": "least p", "mean_probability": "mean p"}
 LINES: dict[str, tuple[str, Any]] = {"candidate": ("#000000", "--"), "exact": ("#000000", "-")}
-TONES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # of series
+TONES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # colours of series
 MARKS = "osD^vP*"
 STYLE: Any = {"svg.hashsalt": "tmsjax", "font.size": 9, "axes.titlesize": 10, "savefig.dpi": 160}
 
 
 def colours(norm: np.ndarray, superposition: np.ndarray) -> np.ndarray:
-    """RGB (..., 3) of norm and superposition, each clipped to [0, 1]; black where NaN."""
+    """RGB (..., 3) for norm and superposition, both clipped to [0, 1]; black for NaN."""
     strength = np.clip(norm, 0, 1)[..., None]
     hue = (1 - np.clip(superposition, 0, 1)[..., None]) * BLUE + np.clip(superposition, 0, 1)[..., None] * RED
     return np.where(np.isnan(strength), HIDDEN, (1 - strength) * GREY + strength * hue)
 
 
 def plain_log_ticks(axis: Axis) -> None:
-    """Ticks at 1, 2 and 5 times the powers of ten, written out."""
+    """Ticks at 1, 2 and 5 times powers of ten, in plain numbers."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 
 
 def outer_labels(every: np.ndarray, count: int) -> None:
-    """Of a grid of axes keeps the first `count`, with labels at the left and below the lowest of each column only."""
+    """Hides all but the first `count` axes of a grid; keeps labels only at the left and bottom of the grid."""
     columns = every.shape[1]
     for k, axes in enumerate(every.reshape(-1)):
         axes.set_visible(k < count)
@@ -58,7 +58,7 @@ def outer_labels(every: np.ndarray, count: int) -> None:
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
-    """Writes `path`.png and `path`.svg, the same bytes every time."""
+    """Writes `path`.png and `path`.svg reproducibly, byte for byte."""
     written = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def is_figure(value: Any) -> bool:
 
 
 def small_png(figure: Figure, most: int = 100_000) -> bytes:
-    """The figure as a PNG of at most `most` bytes, as fine as they allow; the coarsest one may be larger."""
+    """The figure as a PNG, at the highest resolution that fits `most` bytes; the lowest resolution may exceed it."""
     for dpi in (90, 70, 50, 35):
         with rc_context(STYLE), io.BytesIO() as file:
             figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
@@ -88,27 +88,27 @@ def small_png(figure: Figure, most: int = 100_000) -> bytes:
 
 
 def label(axis: str) -> str:
-    """What a sweep's axis is called."""
+    """The label of an axis of the sweep."""
     return LABELS.get(axis, axis.replace("_", " "))
 
 
 def named(axis: str, value: Any) -> str:
-    """One value of a sweep's axis: "p = 0.1", or the name that stands there."""
+    """The label of one value along an axis: "p = 0.1", or the value itself if it is a name."""
     return tick(value) if isinstance(value, str) else f"{SYMBOLS.get(axis, label(axis))} = {tick(value)}"
 
 
 def tick(value: Any) -> str:
-    """A value of an axis: a number to three digits, or a name, in which $ is no mathematics."""
+    """The tick label of a value: a number to three digits, or a name with "$" escaped."""
     return value.replace("$", r"\$") if isinstance(value, str) else f"{value:.3g}"
 
 
 def wrapped(text: str, inches: float) -> str:
-    """A title in lines that fit the width of its panel."""
+    """Wraps a title to a width in inches."""
     return "\n".join(textwrap.fill(line, max(8, int(13 * inches))) for line in text.split("\n"))
 
 
 def legend_below(figure: Figure, handles: list) -> None:
-    """A legend under all panels, in as many columns as the figure has room for."""
+    """Adds a legend below all panels, in as many columns as fit."""
     widths = [0.07 * len(handle.get_label()) + 0.65 for handle in handles]  # inches
     room = figure.get_figwidth()
     columns = len(handles) if sum(widths) <= room else max(1, int(room / max(widths)))
@@ -116,7 +116,7 @@ def legend_below(figure: Figure, handles: list) -> None:
 
 
 def borders(values: np.ndarray, log: bool) -> np.ndarray:
-    """Borders of cells around `values`, half-way between them (in the logarithm with `log`)."""
+    """Borders of cells around `values`, halfway between them (in log space if `log`)."""
     v = np.log(values) if log else values
     if len(v) == 1:
         out = np.array([v[0] - 0.5, v[0] + 0.5])
@@ -127,7 +127,7 @@ def borders(values: np.ndarray, log: bool) -> np.ndarray:
 
 
 def colour_key(axes: Axes) -> None:
-    """The two-dimensional legend: norm upwards, superposition to the right."""
+    """Draws the two-dimensional colour legend: norm along y, superposition along x."""
     steps = np.linspace(0, 1, 40)
     superposition, norm = np.meshgrid(steps, steps)
     axes.imshow(colours(norm, superposition), origin="lower", extent=(0, 1, 0, 1), interpolation="nearest")

@@ -1,16 +1,16 @@
-"""Runs: a run and its life.
+"""Runs: training a sweep, storing it, reopening it.
 
-sweep.py takes a spec to its results: opening.py finds or begins the directory, part.py says what is trained here (a
-shard, a process), training.py loops over segments, history.py records, writer.py saves, results.py labels. Every file
-is written whole and verified when read (files.py, store.py; checkpoint.py has the only orbax). run.py is the user's
-handle; capacity.py and estimate.py say beforehand what a run needs. Reading needs no jax. Knows kinds, spec, models and
-engine.
+sweep.py runs a spec: opening.py finds or begins the directory, part.py selects the blocks that this shard and process
+train, training.py loops over segments, history.py records, writer.py saves, results.py builds the labelled dataset.
+Files are written atomically and verified when read (files.py, store.py; only checkpoint.py imports orbax). run.py is
+the user's handle. capacity.py and estimate.py predict what a run needs. Reading a run does not import jax. Imports
+kinds, spec, models and engine.
 """
 
 from typing import TYPE_CHECKING
 
 from tmsjax.lazy import attach
-from tmsjax.runs.files import check_space, megabytes, read_dataset, write_dataset, write_json, write_text
+from tmsjax.runs.files import read_dataset, write_dataset, write_json, write_text
 from tmsjax.runs.progress import Progress, progress_bar
 from tmsjax.runs.run import Run, open_run
 from tmsjax.runs.shard import Shard
@@ -41,10 +41,8 @@ __all__ = [
     "Run",
     "RunDirectory",
     "Shard",
-    "check_space",
     "estimate",
     "free_name",
-    "megabytes",
     "merge_shards",
     "open_run",
     "processes",

@@ -1,4 +1,4 @@
-"""Memory and disk that a sweep needs, from its compiled program and its shapes, beside what there is."""
+"""Memory and disk that a sweep needs, computed from its compiled program and shapes, and what is available."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from tmsjax.kinds import MEASURES
 from tmsjax.runs.files import megabytes
 from tmsjax.spec import Record, Spec
 
-RECORD_LIMIT = 200e6  # bytes of history that a dataset may hold
-SHARE = 0.8  # of what is free that a plan may count on
-COPIES = 4  # of the state in main memory while a checkpoint is written: itself, gathered, those of orbax
-PROGRAM = 400_000_000  # bytes that Python, jax and compiled programs take
+RECORD_LIMIT = 200e6  # largest history in bytes
+SHARE = 0.8  # of free device memory that a run may use
+COPIES = 4  # of the state in main memory while saving: the state, the gathered arrays, orbax's copies
+PROGRAM = 400_000_000  # bytes used by Python, jax and compiled programs
 
 
 def block_bytes(ensemble: Ensemble) -> tuple[int, int]:
-    """(bytes that a block keeps on its device between segments, more bytes while its program runs)."""
+    """(bytes that a block occupies between segments, additional bytes while its program runs)."""
     memory = ensemble.compile().memory_analysis()
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return held, memory.temp_size_in_bytes
 
 
 def device_bytes(ensemble: Ensemble, tile: int | None = None) -> int:
-    """Bytes that the fullest device (on CPU: all together) needs for `tile` blocks at once, by default all."""
+    """Bytes needed on the fullest device (on CPU: in total) for `tile` blocks at once; None: all blocks."""
     held, working = block_bytes(ensemble)
     tile = len(ensemble.part) if tile is None else tile
     workers = min(ensemble.threads, tile)
@@ -39,9 +39,9 @@ def device_bytes(ensemble: Ensemble, tile: int | None = None) -> int:
 
 
 def fitting_tile(ensemble: Ensemble) -> int:
-    """Blocks that may be on the devices at once: all if they fit, else one for each thread, or fewer.
+    """The number of blocks that fit on the devices at once: all, else at most one per thread.
 
-    Raises RunError if not even one fits.
+    Raises RunError if a single block does not fit.
     """
     free = free_device_memory(ensemble)
     blocks = len(ensemble.part)
@@ -53,7 +53,7 @@ def fitting_tile(ensemble: Ensemble) -> int:
 
 
 def free_device_memory(ensemble: Ensemble) -> int | None:
-    """Free bytes on the fullest device; main memory on CPU. None where the platform does not say."""
+    """Free bytes on the fullest device, on CPU in main memory. None if the platform does not report it."""
     if ensemble.platform == "cpu":
         return available_memory()
     stats = [device.memory_stats() or {} for device in ensemble.devices]
@@ -62,7 +62,7 @@ def free_device_memory(ensemble: Ensemble) -> int | None:
 
 
 def check_main_memory(ensemble: Ensemble, rows: int) -> None:
-    """Raises RunError if main memory cannot hold the state, the table and the copies that saving makes."""
+    """Raises RunError if the run needs more main memory than is free (see `main_bytes`)."""
     need, free = main_bytes(ensemble, rows), available_memory()
     if free is not None and need > free:
         advice = "fewer instances, or `--shard 1/2` and `--shard 2/2` one after the other and `tmsjax merge`"
@@ -70,7 +70,7 @@ def check_main_memory(ensemble: Ensemble, rows: int) -> None:
 
 
 def main_bytes(ensemble: Ensemble, rows: int) -> int:
-    """Bytes of main memory that a run of `rows` instances needs: state, table, copies that saving makes, history."""
+    """Bytes of main memory for a run of `rows` instances: state, table, copies made while saving, history."""
     state = state_bytes(ensemble, rows)
     table = 4 * (2 * ensemble.spec.model.features + 8) * rows
     return PROGRAM + table + COPIES * state + 3 * record_bytes(ensemble.spec)
@@ -83,7 +83,7 @@ def state_bytes(ensemble: Ensemble, rows: int) -> int:
 
 
 def disk_bytes(ensemble: Ensemble, rows: int) -> int:
-    """Bytes on disk of a run of `rows` instances: the checkpoints that are kept, one being written, and the results."""
+    """Bytes on disk for a run of `rows` instances: kept checkpoints, one being written, and results."""
     spec = ensemble.spec
     history = record_bytes(spec) * rows // spec.instances
     n, m = spec.model.features, spec.model.hidden
@@ -93,14 +93,14 @@ def disk_bytes(ensemble: Ensemble, rows: int) -> int:
 
 
 def record_bytes(spec: Spec) -> int:
-    """Bytes of history that the spec's records take."""
+    """Size of the recorded history in bytes."""
     size = {"feature": spec.model.features, "hidden": spec.model.hidden}
     floats = sum(math.prod(size[dim] for dim in MEASURES[name].dims) for name in spec.record.measures)
     return 4 * floats * len(spec.record_steps) * spec.instances
 
 
 def within_record_limit(spec: Spec, stacklevel: int = 2) -> Spec:
-    """The spec, without the default records if they are too large. Raises RunError if asked-for ones are."""
+    """The spec; drops default records that exceed RECORD_LIMIT. Raises RunError if requested records exceed it."""
     size = record_bytes(spec)
     if size <= RECORD_LIMIT:
         return spec

@@ -1,9 +1,9 @@
-"""Checkpoints of a run, by orbax, with a manifest that verifies every file and array. The only orbax import.
+"""Checkpoints of a run, saved by orbax with a manifest that verifies every file and array. The only orbax import.
 
-A checkpoint is a flat dict of arrays, "state.params.W", "state.opt_state.0.mu.W", "history.loss", each with a leading
-axis instance and no padding, so that it opens on any machine. Orbax itself notices neither a flipped bit nor a missing
-file in its data, so `manifest.json` beside them lists size and CRC-32 of every file, shape, type and CRC-32 of every
-array, and what run.json said. A checkpoint is made under another name and renamed when all of it is on the disk.
+A checkpoint is a flat dict of arrays such as "state.params.W", "state.opt_state.0.mu.W" and "history.loss". Each has a
+leading instance axis and no padding, so that a checkpoint opens on any machine. Orbax detects neither flipped bits nor
+missing files in its data. `manifest.json` therefore lists size and CRC-32 of every file, shape, dtype and CRC-32 of
+every array, and a copy of run.json. A checkpoint is written under a temporary name and renamed once it is on disk.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from tmsjax.errors import CheckpointError, RunFailed
+from tmsjax.kinds import first_line
 from tmsjax.runs.files import (
     crc_of_array,
     crc_of_file,
@@ -40,30 +41,29 @@ Arrays = dict[str, np.ndarray]
 
 
 class Checkpoints:
-    """The checkpoints in one directory, by step. Its writer keeps the newest `keep`; readers (None) change nothing."""
+    """The checkpoints in one directory, by step. `keep`: how many the writer keeps; None opens them for reading."""
 
     def __init__(self, directory: str | PathLike, keep: int | None = None):
         self.directory = Path(directory).absolute()
         self.keep = keep
-        self.loads = (
-            0  # calls of orbax's load: it counts them, and processes that save together must agree on the count
-        )
+        # Calls of orbax's load. orbax counts them, and processes that save together must agree on the count.
+        self.loads = 0
         if keep is not None and self.directory.is_dir():
-            for name in (".saving-*", ".old-*"):  # what a killed process left half made or half removed
+            for name in (".saving-*", ".old-*"):  # left by a killed process
                 for path in self.directory.glob(name):
                     shutil.rmtree(path, ignore_errors=True)
 
     def steps(self) -> list[int]:
-        """Steps of whole checkpoints, ascending."""
+        """Steps of complete checkpoints, ascending."""
         if not self.directory.is_dir():
             return []
         return sorted(int(p.name) for p in self.directory.iterdir() if is_step(p.name) and p.is_dir())
 
     def save(self, step: int, arrays: Arrays, run: dict | None = None) -> None:
-        """Writes `arrays` whole or not at all, then removes what is older than the newest `keep`. Raises RunFailed.
+        """Writes `arrays` atomically, then removes all but the newest `keep` checkpoints. Raises RunFailed.
 
-        `run`: what run.json says, so that it can be made again from here. All processes call this (orbax makes them
-        meet), with the same arrays and path; the first one writes.
+        `run`: the content of run.json, so that it can be restored from the checkpoint. All processes call this with the
+        same arrays and path (orbax synchronises them); the first process writes.
         """
         arrays = {name: np.asarray(array) for name, array in arrays.items()}
         new, place = self.directory / f".saving-{step}", self.directory / str(step)
@@ -81,7 +81,7 @@ class Checkpoints:
             new.rename(place)
             sync(self.directory)
             shutil.rmtree(old, ignore_errors=True)
-        except Exception as error:  # orbax and tensorstore raise many kinds; the cause is kept
+        except Exception as error:  # orbax and tensorstore raise many types
             if jax.process_index() == 0:
                 shutil.rmtree(new, ignore_errors=True)
             raise RunFailed(f"{place}: cannot be saved ({_words(error)})") from error
@@ -89,14 +89,14 @@ class Checkpoints:
             self._remove(self.directory / str(outdated))
 
     def _remove(self, place: Path) -> None:
-        """Under another name first, so that no half of it looks like a checkpoint."""
+        """Renames before deleting, so that a partly deleted checkpoint is never taken for a complete one."""
         old = place.with_name(f".old-{place.name}")
         shutil.rmtree(old, ignore_errors=True)
         place.rename(old)
         shutil.rmtree(old, ignore_errors=True)
 
     def load(self, step: int | None = None) -> tuple[int, Arrays]:
-        """(step, arrays) of a checkpoint, the newest by default, verified. Raises CheckpointError."""
+        """(step, arrays) of a verified checkpoint, by default the newest. Raises CheckpointError."""
         steps = self.steps()
         if not steps or (step is not None and step not in steps):
             raise CheckpointError(
@@ -121,9 +121,9 @@ class Checkpoints:
         return step, arrays
 
     def load_newest_good(self) -> tuple[int, Arrays] | None:
-        """The newest checkpoint that verifies; damaged ones are renamed and warned about. None if there is none.
+        """The newest intact checkpoint; renames newer, damaged ones with a warning. None if there are no checkpoints.
 
-        Raises CheckpointError if there are checkpoints but no good one; then nothing is renamed.
+        Raises CheckpointError, and renames nothing, if all checkpoints are damaged.
         """
         steps, damaged = self.steps(), []
         for step in reversed(steps):
@@ -144,14 +144,14 @@ class Checkpoints:
 
 
 def _uncompressed() -> AbstractContextManager:
-    """Weights do not compress: without, saving takes half the time and half the memory."""
+    """Disables compression: weights do not compress, and saving takes half the time and memory without it."""
     context = ocp.Context()
     context.array.saving.use_compression = False
     return context
 
 
 def _this_process_alone() -> AbstractContextManager:
-    """Keeps orbax from waiting for other processes: the first one alone reads."""
+    """Keeps orbax from waiting for other processes, which do not read."""
     if jax.process_count() == 1:
         return nullcontext()
     here = jax.process_index()
@@ -162,7 +162,7 @@ def _this_process_alone() -> AbstractContextManager:
 
 
 def _manifest(where: Path) -> dict:
-    """What the checkpoint at `where` must hold, its files verified. Raises CheckpointError."""
+    """The manifest of the checkpoint at `where`, with its files verified. Raises CheckpointError."""
     path = where / MANIFEST
     try:
         if path.exists():
@@ -180,7 +180,7 @@ def _manifest(where: Path) -> dict:
 
 
 def _manifest_of_format_1(where: Path) -> dict:
-    """Format 1 kept the list of arrays in orbax's own metadata."""
+    """The manifest of format 1, which stored the list of arrays in orbax's metadata."""
     manifest: Any = ocp.metadata(where).custom_metadata
     if not manifest:
         raise ValueError("no manifest")
@@ -190,7 +190,7 @@ def _manifest_of_format_1(where: Path) -> dict:
 
 
 def _files(where: Path) -> dict[str, list[int]]:
-    """[size, CRC-32] of every file below `where`, all synced to the disk."""
+    """[size, CRC-32] of every file below `where`; syncs them to disk."""
     listed = {}
     for folder, _, names in os.walk(where):
         for name in names:
@@ -202,7 +202,7 @@ def _files(where: Path) -> dict[str, list[int]]:
 
 
 def _differences(where: Path, files: dict[str, list[int]]) -> list[str]:
-    """What is wrong with the files below `where`, in words."""
+    """Messages about files below `where` that are missing or differ from `files`."""
     trouble = []
     for name, (size, crc) in files.items():
         path = where / name
@@ -220,20 +220,18 @@ def _describe(array: np.ndarray) -> dict:
 
 
 def _words(error: BaseException) -> str:
-    """Kind and first line of what caused an error."""
-    cause = first_cause(error)
-    lines = str(cause).splitlines()
-    return f"{type(cause).__name__}: {lines[0][:200]}" if lines else type(cause).__name__
+    """The type and first line of the error that caused `error`."""
+    return first_line(first_cause(error))
 
 
 def flatten(tree: Any, prefix: str) -> Arrays:
-    """The leaves of `tree` by their path, "prefix.path"."""
+    """The leaves of `tree` by "prefix.path"."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {f"{prefix}.{jax.tree_util.keystr(path, simple=True, separator='.')}": leaf for path, leaf in leaves}
 
 
 def unflatten(arrays: Arrays, prefix: str, like: Any) -> Any:
-    """The tree shaped as `like` whose leaves `flatten` gave. Raises CheckpointError if one is missing or differs."""
+    """Inverse of `flatten`, with the structure of `like`. Raises CheckpointError if a leaf is missing or differs."""
     leaves = flatten(like, prefix)
     missing = [name for name in leaves if name not in arrays]
     if missing:

@@ -1,4 +1,4 @@
-"""What a sweep needs before it runs: memory from the compiled program, time from a second of training a few blocks."""
+"""Predicts memory and time of a sweep, from its compiled program and from a second of training on a few blocks."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from tmsjax.runs.capacity import (
     within_record_limit,
 )
 from tmsjax.runs.files import free_space, megabytes
+from tmsjax.runs.progress import rate_unit
 from tmsjax.spec import Spec
 
-PROBED = 16  # blocks that are trained at most, or one a thread
+PROBED = 16  # blocks to train, or one per thread if that is more
 
 
 def estimate(spec: Spec, seconds: float = 1.0) -> dict[str, str]:
-    """Facts about running `spec` on this machine's devices, as text; trains some blocks for about `seconds`.
+    """Facts about running `spec` on this machine's devices, as text. Trains some blocks for about `seconds`.
 
-    Memory and time do not grow with the number of instances: the table of all of them is never built.
+    Its own memory and time do not grow with the number of instances, since it never builds the whole table.
     """
     spec = within_record_limit(spec)
     ensemble = Ensemble(spec)
@@ -42,12 +43,12 @@ def estimate(spec: Spec, seconds: float = 1.0) -> dict[str, str]:
         "main memory": f"{megabytes(main_bytes(ensemble, spec.instances))} at least{_of(available_memory())}",
         "disk": f"{megabytes(disk_bytes(ensemble, spec.instances))}{_of(free_space(Path('runs')))}",
         "history": megabytes(record_bytes(spec)),
-        "training time": f"{total:.1f} s, from {steps} steps at {samples:.2e} {_unit(spec)}",
+        "training time": f"{total:.1f} s, from {steps} steps at {samples:.2e} {rate_unit(spec)}",
     }
 
 
 def _speed(ensemble: Ensemble, seconds: float) -> tuple[float, int]:
-    """(model-steps per second of the whole ensemble, steps trained): from as many blocks as keep the devices busy."""
+    """(model-steps per second of the whole ensemble, steps trained), measured on enough blocks to use all devices."""
     blocks = min(len(ensemble.part), max(PROBED, ensemble.threads), ensemble.tile)
     probe = Ensemble(ensemble.spec, ensemble.devices, ensemble.plan, part=range(blocks))
     states = probe.advance(probe.init(), 0)
@@ -60,10 +61,6 @@ def _speed(ensemble: Ensemble, seconds: float) -> tuple[float, int]:
         speed = (stop - step) / (time.monotonic() - start)
         step, segment = stop, min(2 * segment, max(1, int(speed * seconds / 4)))
     return speed * len(probe.rows), step
-
-
-def _unit(spec: Spec) -> str:
-    return "samples/s" if spec.train.loss == "sampled" else "model-steps/s"
 
 
 def _of(free: int | None) -> str:

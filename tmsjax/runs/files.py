@@ -1,7 +1,7 @@
-"""Files that are written whole or not at all and verified when read, No jax.
+"""Files that are written atomically and verified when read. No jax.
 
-A file is written beside its place under a temporary name, synced, then renamed. JSON that matters and every dataset
-carry a CRC-32 of their content, since neither JSON nor HDF5 notices a flipped bit.
+A file is written to a temporary name in the same directory, synced, then renamed. run.json, manifests and all datasets
+carry a CRC-32 of their content, since neither JSON nor HDF5 detects a flipped bit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_whole(path: Path, writer: Callable[[Path], Any]) -> None:
-    """`writer(temporary path)`, then sync and rename to `path`."""
+    """Calls `writer` with a temporary path, then syncs and renames the file to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -43,7 +43,7 @@ def write_whole(path: Path, writer: Callable[[Path], Any]) -> None:
 
 
 def sync(path: Path) -> None:
-    """Brings a file or a directory's list of names to the disk."""
+    """Syncs a file, or the entries of a directory, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -65,7 +65,7 @@ def write_sealed(path: Path, value: dict) -> None:
 
 
 def read_sealed(path: Path) -> tuple[dict, bool]:
-    """(value, whether it has a checksum) of a JSON file. Raises ValueError if the two do not match, or OSError."""
+    """(value, whether it has a checksum) of a JSON file. Raises ValueError if they do not match, or OSError."""
     value = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
         raise ValueError("not a table")
@@ -88,13 +88,13 @@ def crc_of_file(path: Path) -> int:
 
 
 def write_dataset(path: Path, dataset: xr.Dataset) -> None:
-    """Writes netCDF with a checksum over all of it in attrs["crc32"]."""
+    """Writes netCDF with a checksum of the whole dataset in attrs["crc32"]."""
     sealed = dataset.assign_attrs({CHECKSUM: _crc_of_dataset(dataset)})
     write_whole(path, lambda p: sealed.to_netcdf(p, engine="h5netcdf"))
 
 
 def read_dataset(path: Path) -> xr.Dataset:
-    """The dataset in a file, in memory. Raises RunError if it is damaged. Files of format 1 have no checksum."""
+    """Loads a dataset into memory. Raises RunError if it is damaged. Files of format 1 have no checksum."""
     try:
         with xr.open_dataset(path, engine="h5netcdf") as opened:
             dataset = opened.load()
@@ -103,14 +103,14 @@ def read_dataset(path: Path) -> xr.Dataset:
             raise ValueError("its checksum does not match")
         if expected is None and dataset.attrs.get("format") != 1:
             raise ValueError("it has no checksum")
-    except Exception as error:  # h5py and xarray raise many kinds on damaged files
+    except Exception as error:  # h5py and xarray raise many types for damaged files
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise RunError(f"{path}: damaged ({reason})") from error
     return dataset
 
 
 def _crc_of_dataset(dataset: xr.Dataset) -> int:
-    """Over names, dimensions, types, values and attributes, as they come back from a file."""
+    """CRC-32 of names, dimensions, dtypes, values and attributes, normalised as if read from a file."""
     crc = zlib.crc32(json.dumps(_plain(dataset.attrs), sort_keys=True).encode())
     for name in sorted(map(str, dataset.variables)):
         variable = dataset[name].variable
@@ -131,7 +131,7 @@ def crc_of_array(array: np.ndarray) -> int:
 
 
 def _plain(attributes: dict) -> dict:
-    """Attributes as netCDF gives them back: Python values, a list of one as its element."""
+    """Attributes as netCDF returns them: Python values, with one-element lists replaced by their element."""
 
     def plain(value: Any) -> Any:
         value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
@@ -142,7 +142,7 @@ def _plain(attributes: dict) -> dict:
 
 
 def free_space(path: Path) -> int:
-    """Bytes that may be written at `path`, or where it would be made."""
+    """Free bytes at `path`, or at its nearest existing parent."""
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
@@ -169,7 +169,7 @@ def first_cause(error: BaseException) -> BaseException:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error of Python, orbax or tensorstore says that a file could not grow."""
+    """Whether an error from Python, orbax or tensorstore means that the disk or a quota is full."""
     cause = first_cause(error)
     named = isinstance(cause, OSError) and cause.errno in NO_SPACE
     return named or any(os.strerror(number) in str(cause) for number in NO_SPACE)

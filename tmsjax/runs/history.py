@@ -1,4 +1,4 @@
-"""What is recorded while a run trains: measures of every instance at some steps."""
+"""Records made during training: measures of every instance after some steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tmsjax.spec import Spec
 
 
 class History:
-    """Records of a run: for each measure one array (instances, ...) for each recorded step."""
+    """Records of a run: for each measure, a list with one array (instances, ...) per recorded step."""
 
     def __init__(self, spec: Spec):
         self.spec = spec
@@ -21,7 +21,7 @@ class History:
         self.records: dict[str, list[np.ndarray]] = {name: [] for name in spec.record.measures}
 
     def append(self, step: int, values: Mapping[str, np.ndarray]) -> None:
-        """Adds what `measured` gave after `step`."""
+        """Adds the result of `measured` after `step`."""
         if not values:
             return
         self.steps.append(step)
@@ -29,25 +29,25 @@ class History:
             self.records[name].append(value)
 
     def variables(self) -> dict[str, np.ndarray]:
-        """(instances, step, ...) by the measure's name; none of a measure without records."""
+        """Arrays (instances, step, ...) by measure; omits measures without records."""
         return {name: np.stack(records, axis=1) for name, records in self.records.items() if records}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What a checkpoint holds of it."""
+        """Arrays to store in a checkpoint."""
         arrays = {f"history.{name}": array for name, array in self.variables().items()}
         return arrays | {"recorded": np.asarray(self.steps, np.int32)} if arrays else {}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Takes over what `arrays` gave when the checkpoint was written."""
+        """Restores the records from the arrays of a checkpoint; inverse of `arrays`."""
         for name in self.records:
             if f"history.{name}" in arrays:
                 self.records[name] = list(np.moveaxis(arrays[f"history.{name}"], 1, 0))
-                steps = arrays.get("recorded", np.asarray(self.spec.record_steps))  # format 1 did not say
+                steps = arrays.get("recorded", np.asarray(self.spec.record_steps))  # format 1 did not store them
                 self.steps = [int(step) for step in steps[: len(self.records[name])]]
 
 
 def measured(part: Part, states: list[TrainState]) -> dict[str, np.ndarray]:
-    """The spec's measures of every instance of the run. All processes call it."""
+    """The spec's measures for every instance of the run. Collective: all processes call it."""
     spec = part.ensemble.spec
     if not spec.record.measures:
         return {}
@@ -59,6 +59,6 @@ def measured(part: Part, states: list[TrainState]) -> dict[str, np.ndarray]:
         if name == "loss":
             values[name] = part.losses(states)
         elif W is not None and function is not None:
-            with np.errstate(divide="ignore", invalid="ignore"):  # of W = 0, or of models that diverged
+            with np.errstate(divide="ignore", invalid="ignore"):  # W = 0, or diverged models
                 values[name] = np.asarray(function(W), np.float32)
     return values

@@ -1,6 +1,6 @@
-"""How a notebook shows a run: its spec, state and results in HTML, with a thumbnail of its first figure.
+"""HTML representation of a run for notebooks: spec, state and results, with a thumbnail of the first figure.
 
-A run may be unfinished or damaged, or come from a stranger: nothing here raises, and spec/html.py escapes every text.
+A run may be unfinished, damaged or untrusted: nothing here raises, and spec/html.py escapes all text.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from tmsjax.kinds import thumbnail
 from tmsjax.spec import description, html_table
 
 LARGEST = 100_000  # bytes of a thumbnail
-MOST_NUMBERS = 2 * 10**7  # in W of the runs that are drawn
+MOST_NUMBERS = 2 * 10**7  # in W, above which no thumbnail is drawn
 
 
 def html(run: Any) -> str:
-    """The run as HTML."""
+    """The HTML representation of a run."""
     facts = {**_state(run), **description(run.spec), **_agreement(run)}
     complete = facts["state"] in ("complete", "in memory")
     return html_table(f"Run {run.spec.name}", facts, _picture(run) if complete else "")
@@ -47,7 +47,7 @@ def _state(run: Any) -> dict[str, str]:
 
 
 def _agreement(run: Any) -> dict[str, str]:
-    """Agreement with each theory, if comparison.json is there and can be read."""
+    """Agreement with each theory, if comparison.json exists and is readable."""
     if run.directory is None:
         return {}
     try:
@@ -61,13 +61,13 @@ def _agreement(run: Any) -> dict[str, str]:
 
 
 def _picture(run: Any) -> str:
-    """The thumbnail as base64; empty where there is none or it would be too large."""
+    """The thumbnail in base64; empty if there is none or it is too large."""
     spec = run.spec
     if spec.instances * spec.model.features * spec.model.hidden > MOST_NUMBERS:
         return ""
     try:
         data = thumbnail(run)
-    except Exception:  # a run from elsewhere, or a study that a user added, may fail in any way
+    except Exception:  # untrusted runs and user-added studies may raise anything
         return ""
     return base64.b64encode(data).decode() if len(data) <= LARGEST else ""
 

@@ -1,6 +1,6 @@
-"""The files that a run's spec imports: recorded by SHA-256, refused where they have changed, then executed.
+"""The files that a run's spec imports: records their SHA-256, refuses changed files, then executes them.
 
-Only runs that train come here: opening, mapping and plotting a run executes nothing.
+Only training uses this module. Opening, mapping and plotting a run execute nothing.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from tmsjax.runs import processes
 from tmsjax.runs.store import RunDirectory
 from tmsjax.spec import Spec, difference, load_spec
 
-ADVICE = "a run goes on with the files that it began with: put them back, or choose another --out or --fresh"
+ADVICE = "a run continues only with its original files: restore them, or choose another --out or --fresh"
 
 
 def recorded(spec: Spec) -> dict:
-    """What run.json says of them: `imports`, and the `folder` that relative names start from."""
+    """Entries for run.json: the spec's `imports`, and the `folder` from which relative paths start."""
     found = located(spec.imports, spec.folder)
     return {"imports": [asdict(one) for one in found], "folder": spec.folder} if found else {}
 
@@ -31,12 +31,12 @@ def with_imports(
     run: RunDirectory | None = None,
     tell: Callable[[Imported], None] = lambda one: None,
 ) -> Spec:
-    """The spec in `source`, read again after the files that it imports were executed; `spec` as it was read without.
+    """Executes the files that `spec` imports, then loads `source` again with the entries that they add.
 
-    `run`: where it is trained; if a run is there, its files must be the same. `tell`: the first process calls it with
-    each file before any is executed. All processes call this, and stop together. Raises RunError if a file has changed,
-    is missing, or differs between processes, and if the run names entries that are not known here; SpecError for the
-    rest.
+    `spec`: `source`, loaded before its imports were executed. `run`: the directory to train in; if it holds a run, the
+    files must match those that the run recorded. `tell`: called with each file before any is executed, on the first
+    process. Collective: all processes call this and fail together. Raises RunError if a file has changed, is missing or
+    differs between processes, or if the run names unknown entries; SpecError for all other problems.
     """
     info = _info(run)
     with processes.agreeing():
@@ -57,7 +57,7 @@ def with_imports(
 
 
 def _info(run: RunDirectory | None) -> dict:
-    """run.json; empty if there is none, or it is damaged: then what follows refuses it or makes it again."""
+    """run.json; empty if it is missing or damaged, which later steps refuse or repair."""
     try:
         return run.info() if run is not None else {}
     except RunError:
@@ -65,7 +65,7 @@ def _info(run: RunDirectory | None) -> dict:
 
 
 def _check_unchanged(spec: Spec, run: RunDirectory | None, info: Mapping) -> None:
-    """Refuses files that differ from those that run.json recorded. Other names are another sweep (see opening.py)."""
+    """Raises RunError if files differ from those in run.json. opening.py compares the names themselves."""
     lines = []
     for one in info.get("imports", ()):
         if one["name"] not in spec.imports:
@@ -79,11 +79,11 @@ def _check_unchanged(spec: Spec, run: RunDirectory | None, info: Mapping) -> Non
         if now.sha256 != was:
             lines.append(f"{now.path}: has changed (sha256 {was[:8]} recorded, {now.sha256[:8]} now)")
     if lines and run is not None:
-        raise RunError("\n  ".join([f"{run.path}: its imports are not what they were:", *lines, ADVICE]))
+        raise RunError("\n  ".join([f"{run.path}: its imports have changed:", *lines, ADVICE]))
 
 
 def _check_known(spec: Spec, path: str) -> None:
-    """Refuses to go on with the run in `path` if its spec names entries that nobody added in this process."""
+    """Raises RunError if the spec of the run in `path` names entries that are not registered in this process."""
     unknown = [f"{key} = {name!r} is not known here" for key, name in _named(spec) if name not in REGISTRIES[key]]
     if unknown:
         who = "none of its imports adds it" if spec.imports else "it was added in Python, and the spec imports no file"
@@ -92,7 +92,7 @@ def _check_known(spec: Spec, path: str) -> None:
 
 
 def _named(spec: Spec) -> Iterator[tuple[str, str]]:
-    """(key, name) of every entry that the spec names."""
+    """(key, name) for every registry entry that the spec names."""
     for key in REGISTRIES:
         table, _, field = key.partition(".")
         value = getattr(getattr(spec, table), field)

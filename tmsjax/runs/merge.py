@@ -1,4 +1,4 @@
-"""Shards of one sweep, trained on independent machines, put together to the run that one machine would have made."""
+"""Merges shards of one sweep, trained independently, into the run that a single machine would have produced."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tmsjax.runs.shard import Shard
 from tmsjax.runs.store import RunDirectory, on_grid
 from tmsjax.spec import difference, to_toml
 
-SAME = ("plan", "versions", "format")  # of run.json; bits depend on the first two
+SAME = ("plan", "versions", "format")  # keys of run.json that must agree; bits depend on the first two
 
 
 def merge_shards(shards: Sequence[str | PathLike], out: str | PathLike) -> Run:
-    """The run in `out` made of the finished runs of all shards of one sweep: results and newest checkpoint.
+    """Merges the finished runs of all shards of one sweep into a run in `out`: results and newest checkpoint.
 
-    Raises RunError, with names, if a shard is missing, given twice, unfinished, damaged, or of another sweep, plan or
-    version, or if `out` holds something. Nothing is written then.
+    Raises RunError, and writes nothing, if a shard is missing, given twice, unfinished, damaged or from another sweep,
+    plan or version, or if `out` is not empty.
     """
     runs = _in_order([open_run(path) for path in shards])
     datasets = [run.dataset for run in runs]
@@ -56,7 +56,7 @@ def merge_shards(shards: Sequence[str | PathLike], out: str | PathLike) -> Run:
 
 
 def _joined(runs: Sequence[Run], datasets: Sequence[xr.Dataset]) -> xr.Dataset:
-    """The dataset of all instances. Raises RunError if one is not of its shard, or has other recorded steps."""
+    """The dataset of all instances. Raises RunError if results do not match their shard or recorded steps differ."""
     begin = 0
     for run, dataset in zip(runs, datasets, strict=True):
         path, rows = _directory(run).path, dataset["instance"].to_numpy()
@@ -70,7 +70,7 @@ def _joined(runs: Sequence[Run], datasets: Sequence[xr.Dataset]) -> xr.Dataset:
 
 
 def _by_instance(name: str, array: np.ndarray) -> bool:
-    """Whether an array of a checkpoint has a leading axis instance."""
+    """Whether an array in a checkpoint has a leading instance axis."""
     return array.ndim > 0 and name != "recorded"
 
 
@@ -80,7 +80,7 @@ def _directory(run: Run) -> RunDirectory:
 
 
 def _in_order(runs: Sequence[Run]) -> list[Run]:
-    """The runs by the number of their shard. Raises RunError if they are not all shards of one sweep, once each."""
+    """The runs, sorted by shard. Raises RunError unless they are all shards of one sweep, each given once."""
     if not runs:
         raise RunError("no shard is given")
     first = _directory(runs[0]).info()
@@ -96,7 +96,7 @@ def _in_order(runs: Sequence[Run]) -> list[Run]:
         if foreign:
             lines = "\n".join(f"  {line}" for line in foreign)
             raise RunError(
-                f"{path} is no shard of the same sweep as {_directory(runs[0]).path} (there -> here):\n{lines}"
+                f"{path} is not a shard of the same sweep as {_directory(runs[0]).path} (there -> here):\n{lines}"
             )
         if shard.index in found:
             raise RunError(f"shard {shard} is given twice: {_directory(found[shard.index]).path} and {path}")
@@ -108,7 +108,7 @@ def _in_order(runs: Sequence[Run]) -> list[Run]:
 
 
 def _other_imports(first: dict, other: dict) -> list[str]:
-    """Lines for every imported file that differs, wherever it stood."""
+    """A line for every imported file whose SHA-256 differs, whatever its path."""
     there, here = ({i["name"]: i["sha256"][:8] for i in info.get("imports", ())} for info in (first, other))
     return [
         f"imports, {name}: sha256 {there[name]} -> {here.get(name)}" for name in there if there[name] != here.get(name)
@@ -118,5 +118,5 @@ def _other_imports(first: dict, other: dict) -> list[str]:
 def _shard(run: Run) -> Shard:
     shard = Shard.parse(_directory(run).info().get("shard"))
     if shard is None:
-        raise RunError(f"{_directory(run).path} is no shard: it was run without --shard")
+        raise RunError(f"{_directory(run).path} is not a shard: it was run without --shard")
     return shard

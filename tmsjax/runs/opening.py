@@ -1,4 +1,4 @@
-"""Opening a run's directory to train in it: what is there, whether it is the same sweep, where it goes on."""
+"""Opens a run's directory for training: finds an existing run, checks that it is the same sweep, and resumes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tmsjax.spec import Spec, difference, grows
 
 
 def find(directory: RunDirectory, held: ExitStack) -> dict | None:
-    """run.json of the run that is here, repaired, its lock held; None if there is none. Creates nothing."""
+    """run.json of the run in `directory`, after locking and repairing it. None if there is no run; creates nothing."""
     if not directory.exists():
         directory.check_free()
         return None
@@ -29,13 +29,13 @@ def find(directory: RunDirectory, held: ExitStack) -> dict | None:
 
 
 def is_complete(directory: RunDirectory, spec: Spec, shard: Shard | None, info: dict) -> bool:
-    """Whether nothing is left to do. Raises RunError if the run here is not one of `spec` and `shard`."""
+    """Whether the run is complete. Raises RunError if it has another spec or shard."""
     _check_same(directory, spec, shard, info)
     return directory.complete(spec)
 
 
 def _check_same(directory: RunDirectory, spec: Spec, shard: Shard | None, info: dict) -> None:
-    """Refuses a spec or a shard that differs from the one in the directory, but for more steps where they may grow."""
+    """Raises RunError if the spec or shard differs from the directory's, unless only the steps grow and may do so."""
     there = directory.spec()
     lines = difference(there, spec)
     if str(shard or "") != info.get("shard", ""):
@@ -52,13 +52,13 @@ def _check_same(directory: RunDirectory, spec: Spec, shard: Shard | None, info: 
 
 
 def open_directory(writer: Writer, held: ExitStack, fresh: bool) -> tuple[int, dict[str, np.ndarray]]:
-    """Makes the writer's directory ready: (step, arrays) of the newest good checkpoint, (0, {}) if there is none.
+    """Prepares the writer's directory. Returns (step, arrays) of the newest intact checkpoint, (0, {}) without one.
 
-    `fresh`: whether the run begins, so that its lock is still to be taken. All processes call it.
+    `fresh`: whether the run is new, so that its lock is not held yet. Collective: all processes call it.
     """
     found: dict[str, np.ndarray] = {}
     step, loads = processes.from_first(lambda: _open(writer, held, fresh, found))
-    if writer.checkpoints is None:  # not the first process
+    if writer.checkpoints is None:  # on all but the first process; orbax needs the same count of loads everywhere
         assert writer.directory is not None
         writer.checkpoints = Checkpoints(writer.directory.checkpoints)
         for _ in range(loads):
@@ -67,9 +67,9 @@ def open_directory(writer: Writer, held: ExitStack, fresh: bool) -> tuple[int, d
 
 
 def _open(writer: Writer, held: ExitStack, fresh: bool, found: dict[str, np.ndarray]) -> tuple[int | None, int]:
-    """For the first process: space, lock, run.json; puts the newest checkpoint into `found`.
+    """On the first process: checks space, locks, writes run.json, and loads the newest checkpoint into `found`.
 
-    Gives its step or None, and how often orbax read a checkpoint.
+    Returns its step, or None, and the number of checkpoints that orbax read.
     """
     directory, info = writer.directory, writer.info
     assert directory is not None

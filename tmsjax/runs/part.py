@@ -1,4 +1,4 @@
-"""The part of a sweep that one run trains, and of it the blocks of this process."""
+"""The part of a sweep that one run trains, and this process's blocks of it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tmsjax.spec import Spec
 
 @dataclass(frozen=True)
 class Part:
-    """What is trained here. `gather` and the losses are collective: all processes call them in the same order.
+    """The instances of a run. `gather` and the losses are collective: all processes call them in the same order.
 
-    rows:     the instances of this run: all of the sweep, or those of its shard
-    ensemble: of them the blocks of this process
+    rows:     the instances of this run: the whole sweep or a shard
+    ensemble: this process's blocks of them
     """
 
     rows: range
     ensemble: Ensemble
 
     def gather(self, blocks: list) -> Any:
-        """Blocks of all processes as one tree of numpy arrays (rows, ...)."""
+        """Gathers the blocks of all processes into one tree of numpy arrays (rows, ...)."""
         return processes.gathered(self.ensemble.gather(blocks))
 
     def losses(self, states: list[TrainState]) -> np.ndarray:
@@ -40,9 +40,9 @@ class Part:
         return processes.gathered(np.asarray(self.ensemble.zero_model_loss(), np.float32))
 
     def begin(self, state: TrainState | None, step: int) -> list[TrainState]:
-        """Puts the states after `step` on the devices and compiles; `state` of all rows, None before step 0.
+        """Places the states after `step` on the devices and compiles. `state`: of all rows; None: initialise.
 
-        Takes fewer blocks at once where memory does not suffice.
+        Halves the number of blocks at once, with a warning, while memory does not suffice.
         """
         ensemble = self.ensemble
         mine = slice(ensemble.rows.start - self.rows.start, ensemble.rows.stop - self.rows.start)
@@ -62,9 +62,9 @@ class Part:
 
 
 def take_part(spec: Spec, shard: Shard | None, cut: Plan | None = None) -> Part:
-    """This shard's and this process's blocks, as many at once as fit. `cut`: the plan of a run that goes on.
+    """The part of this shard and process, with as many blocks at once as fit. `cut`: the plan of a resumed run.
 
-    Raises RunError if there are fewer blocks than parts, or memory does not suffice.
+    Raises RunError if there are fewer blocks than parts, or if memory does not suffice.
     """
     whole = Ensemble(spec, cut=cut)
     blocks, cut = range(whole.plan.blocks), whole.plan
@@ -84,7 +84,7 @@ def take_part(spec: Spec, shard: Shard | None, cut: Plan | None = None) -> Part:
 
 
 def _fit(part: Part) -> None:
-    """Chooses how many blocks are on the devices at once. Raises RunError if memory does not suffice."""
+    """Chooses the number of blocks on the devices at once. Raises RunError if memory does not suffice."""
     with processes.agreeing():
         capacity.check_main_memory(part.ensemble, len(part.rows))
         if not part.ensemble.spec.engine.tile:

@@ -1,6 +1,6 @@
-"""Several processes at one run, by jax.distributed: the first one reads, writes and decides, each trains its blocks.
+"""Collectives for several processes in one run (jax.distributed): the first process does all reading and writing.
 
-With a single process every function here gives its argument back. Arrays travel as integers, so that no bit changes.
+With a single process they return their argument. Arrays are sent as integers, so that no bit changes.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from tmsjax.errors import RegistryError, RunError, RunFailed, SpecError
 
 
 def join(address: str, index: int, count: int) -> None:
-    """Joins `count` processes at `address` ("host:port" of the first) as number `index`, from 0.
+    """Connects to `count` processes at `address`, "host:port" of the first, as process `index` (from 0).
 
-    Raises RunError if they do not find each other within a minute.
+    Raises RunError if they do not connect within a minute.
     """
     try:
         jax.distributed.initialize(address, count, index, initialization_timeout=60)
@@ -33,7 +33,7 @@ def count() -> int:
 
 
 def index() -> int:
-    """This process's number; 0 is the first."""
+    """The index of this process; the first is 0."""
     return jax.process_index()
 
 
@@ -44,7 +44,7 @@ def share(blocks: range, index: int, count: int) -> range:
 
 
 def gathered(tree: Any) -> Any:
-    """Numpy arrays of every process's rows, in the order of the processes; scalars as they are."""
+    """Concatenates the numpy arrays of all processes, in order of processes; scalars are unchanged."""
     return tree if count() == 1 else jax.tree.map(_gathered, tree)
 
 
@@ -61,15 +61,15 @@ def _gathered(array: np.ndarray) -> np.ndarray:
 
 
 def _as_words(array: np.ndarray) -> np.ndarray:
-    """Arrays of 4 bytes as unsigned integers; jax would round longer numbers."""
+    """A view of 4-byte numbers as uint32. Raises TypeError for other sizes, which jax would round."""
     array = np.ascontiguousarray(array)
     if array.dtype.itemsize != 4:
-        raise TypeError(f"{array.dtype} does not travel between processes")
+        raise TypeError(f"{array.dtype} cannot be sent between processes")
     return array.view(np.uint32)
 
 
 def from_first(work: Callable[[], Any]) -> Any:
-    """What `work()` gives on the first process, as JSON. If it raises there, the others raise RunError."""
+    """The result of `work()` on the first process, sent as JSON. If it raises, the other processes raise RunError."""
     if count() == 1:
         return work()
     text, failure = "", None
@@ -92,20 +92,20 @@ def from_first(work: Callable[[], Any]) -> Any:
 
 
 def everyones(values: list[float]) -> np.ndarray:
-    """(processes, values): what each process gave."""
+    """Gathers `values` of all processes: (processes, values) float32."""
     mine = np.asarray(values, np.float32)
     return mine[None] if count() == 1 else _all(mine)
 
 
 def agreed(failure: Exception | None) -> None:
-    """Raises `failure`, or RunError where another process has one, so that all stop together."""
+    """Raises `failure`, or RunError if another process has one, so that all processes stop together."""
     if everyones([failure is not None]).any():
         raise failure or RunError("another process cannot begin; it says why")
 
 
 @contextmanager
 def agreeing() -> Iterator[None]:
-    """An error of ours inside stops all processes together: it is raised here, RunError on the others."""
+    """Makes an error inside stop all processes: it is raised here, and RunError on the others."""
     failure: Exception | None = None
     try:
         yield
@@ -116,7 +116,7 @@ def agreeing() -> Iterator[None]:
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """What jax raises of many kinds when another process is gone, as RunFailed."""
+    """Converts the various errors that jax raises when a process has gone to RunFailed."""
     try:
         yield
     except (ValueError, RuntimeError) as error:
@@ -125,7 +125,7 @@ def _together() -> Iterator[None]:
 
 
 def _all(array: np.ndarray) -> np.ndarray:
-    """(processes, ...): everyone's array."""
+    """Gathers the array of every process: (processes, ...)."""
     with _together():
         return np.asarray(multihost_utils.process_allgather(array))
 

@@ -1,4 +1,4 @@
-"""What a run tells while it trains, shown as a bar in terminals and notebooks, else as plain lines. No jax."""
+"""Progress of a training run, shown as a bar in terminals and notebooks, otherwise as plain lines. No jax."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from importlib.util import find_spec
 
 from tmsjax.spec import Spec
 
-PLAIN_SECONDS = 10.0  # between two plain lines
+PLAIN_SECONDS = 10.0  # between plain lines
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run tells between segments."""
+    """A progress report, made between segments."""
 
     step: int
     steps: int
-    seconds: float  # of training since this call began
-    models_per_second: float  # whole trainings, at the present speed
+    seconds: float  # since training began in this call
+    models_per_second: float  # complete trainings, at the current speed
     samples_per_second: float
-    mean_loss: float  # noise-free, over instances that are finite; NaN if none was computed yet
-    models: int  # that this run trains: all of the sweep, or those of its shard
+    mean_loss: float  # noise-free, over finite instances; NaN if not computed yet
+    models: int  # in this run: the whole sweep or a shard
 
 
 Listener = Callable[[Progress], None]
@@ -32,14 +32,14 @@ Listener = Callable[[Progress], None]
 
 @contextmanager
 def progress_bar(spec: Spec, plain: bool = False) -> Iterator[Listener | None]:
-    """A listener that shows time left, speed and mean loss: a bar in terminals and notebooks.
+    """A listener that shows remaining time, speed and mean loss, as a bar in terminals and notebooks.
 
-    Elsewhere `plain` asks for a line every ten seconds; without it there is no listener (None).
+    Elsewhere it prints a line every ten seconds if `plain`, and is None otherwise.
     """
     from rich.console import Console
 
     notebook = Console().is_jupyter
-    if sys.stdout.isatty() or (notebook and find_spec("ipywidgets") is not None):  # rich draws there by ipywidgets
+    if sys.stdout.isatty() or (notebook and find_spec("ipywidgets") is not None):  # which rich needs in notebooks
         with _bar(spec) as listen:
             yield listen
     else:
@@ -51,7 +51,7 @@ def _bar(spec: Spec) -> Iterator[Listener]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    # all of it fits a terminal of 80 columns
+    # fits in 80 columns
     columns = (BarColumn(10), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
     with Bar(*columns) as bar:
         task = bar.add_task("", total=spec.train.steps, text="compiling")
@@ -71,9 +71,13 @@ def _plain_lines(spec: Spec) -> Listener:
     return listen
 
 
+def rate_unit(spec: Spec) -> str:
+    """The unit of training rates: the exact loss has no samples."""
+    return "samples/s" if spec.train.loss == "sampled" else "model-steps/s"
+
+
 def _words(p: Progress, spec: Spec) -> str:
     """Speed and mean loss."""
-    unit = "samples/s" if spec.train.loss == "sampled" else "model-steps/s"
     loss = f" mean loss {p.mean_loss:.3g}" if math.isfinite(p.mean_loss) else ""
     models = f"{p.models_per_second:,.0f}" if p.models_per_second >= 10 else f"{p.models_per_second:.2g}"
-    return f"{models} models/s {p.samples_per_second:.1e} {unit}{loss}"
+    return f"{models} models/s {p.samples_per_second:.1e} {rate_unit(spec)}{loss}"

@@ -1,4 +1,4 @@
-"""The results of a run, from the states after its last step."""
+"""Builds the results of a run from the states after its last step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIVERGED = 10.0  # times the zero model's loss
 
 
 def results(part: Part, states: list[TrainState], history: History) -> xr.Dataset:
-    """The labelled dataset of all instances of the run. All processes call it."""
+    """The labelled dataset of all instances of the run. Collective: all processes call it."""
     spec = part.ensemble.spec
     params = part.gather([state.params for state in states])
     losses = part.losses(states)
@@ -32,12 +32,12 @@ def results(part: Part, states: list[TrainState], history: History) -> xr.Datase
 
 
 def diverged_models(dataset: xr.Dataset) -> int:
-    """How many of the models are marked as diverged or not finite."""
+    """The number of models that are marked as diverged or non-finite."""
     return int((dataset["status"] != STATUS["ok"]).sum())
 
 
 def _status(params: dict[str, np.ndarray], losses: np.ndarray, of_zero: np.ndarray) -> np.ndarray:
-    """STATUS of every instance: non-finite, or with a loss above 10 times that of the zero model, or ok."""
+    """STATUS of every instance: non-finite, diverged (loss above DIVERGED times the zero model's) or ok."""
     finite = np.isfinite(losses)
     for array in params.values():
         finite &= np.isfinite(array).reshape(len(array), -1).all(axis=1)

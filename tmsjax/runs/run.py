@@ -1,4 +1,4 @@
-"""A run as its user sees it: spec, labelled dataset, restored parameters. Opens on any machine, without jax."""
+"""Handle to a run: spec, labelled dataset, restored parameters. Opens on any machine, without jax."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tmsjax.spec import Spec
 
 
 class Run:
-    """A finished or unfinished run. `dataset` is read when it is first asked for."""
+    """Handle to a finished or unfinished run. `dataset` is loaded on first access."""
 
     def __init__(self, spec: Spec, directory: RunDirectory | None, dataset: xr.Dataset | None = None):
         self.spec = spec
@@ -32,7 +32,7 @@ class Run:
 
     @property
     def dataset(self) -> xr.Dataset:
-        """The results (design: W, b, loss, status, ... over the spec's axes). Raises RunError if unfinished."""
+        """The results: W, b, loss, status, ... over the spec's axes. Raises RunError if the run is unfinished."""
         if self._dataset is None:
             assert self.directory is not None
             self._dataset = self.directory.results()
@@ -45,7 +45,7 @@ class Run:
     def restore(self, step: int | None = None) -> dict[str, np.ndarray]:
         """Parameters, optimizer state and history of a checkpoint (default: the newest), checksums verified.
 
-        Names are paths such as "state.params.W"; arrays have a leading axis instance, in C order of the axes.
+        Names are paths such as "state.params.W"; arrays have a leading instance axis, in C order of the axes.
         Raises CheckpointError if the step is absent or damaged.
         """
         return self._checkpoints().load(step)[1]
@@ -59,7 +59,7 @@ class Run:
 
 
 def open_run(path: str | PathLike) -> Run:
-    """The run in the directory `path`. Raises RunError if there is none, or it is damaged or too new."""
+    """Opens the run in the directory `path`. Raises RunError if it is missing, damaged or too new."""
     directory = RunDirectory(path)
     directory.info()
     return Run(directory.spec(), directory)

@@ -1,4 +1,4 @@
-"""A shard: one of the parts into which a sweep's instances are cut for independent machines."""
+"""A shard: one part of a sweep's instances, to train on an independent machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Shard:
 
     @staticmethod
     def parse(text: str | Shard | None, option: str = "--shard") -> Shard | None:
-        """The shard that "3/16" names; None of None. Raises SpecError."""
+        """Parses "3/16"; returns None for None. Raises SpecError."""
         if text is None or isinstance(text, Shard):
             return text
         match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)

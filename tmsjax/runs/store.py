@@ -2,7 +2,7 @@
 
     run.json  spec.toml  log.jsonl  checkpoints/  results.nc  figures/  report.md  .lock
 
-run.json holds the spec as run and everything needed to go on; each checkpoint keeps a copy. spec.toml is for people.
+run.json holds the spec as run and all facts needed to resume; every checkpoint has a copy. spec.toml is for people.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from tmsjax.kinds import MEASURES
 from tmsjax.runs.files import read_dataset, read_sealed, write_dataset, write_sealed, write_text
 from tmsjax.spec import Spec, difference, load_spec, stored_spec, to_toml
 
-FORMAT = 2  # of the run directory; raised when an older tmsjax could not read it
+FORMAT = 2  # of the run directory; increased when older versions cannot read it
 MANIFEST = "manifest.json"  # in a checkpoint
 STATUS = {"ok": 0, "non_finite": 1, "diverged": 2}
 NEEDED = {"format": int, "state": str, "steps_done": int, "versions": dict}
 
 
 class RunDirectory:
-    """Paths and files of one run. Nothing is created before `create`."""
+    """Paths and files of one run. Creates nothing before `create`."""
 
     def __init__(self, path: str | PathLike):
         self.path = Path(path)
@@ -51,32 +51,32 @@ class RunDirectory:
         self.figures = self.path / "figures"
 
     def exists(self) -> bool:
-        """Whether there is a run here, be it damaged. Raises RunError if the path cannot be looked at."""
+        """Whether the directory holds a run, possibly damaged. Raises RunError if the path cannot be read."""
         try:
             return self.info_file.exists() or bool(self._manifests())
         except OSError as error:
             raise RunError(f"{self.path!s:.200}: cannot be used: {error.strerror}") from error
 
     def held(self) -> int:
-        """Bytes that its checkpoints and results take."""
+        """The size of its checkpoints and results in bytes."""
         files = [self.results_file, *self.checkpoints.rglob("*")]
         return sum(p.stat().st_size for p in files if p.is_file())
 
     def complete(self, spec: Spec) -> bool:
-        """Whether the results of `spec` are here and can be read."""
+        """Whether the results of `spec` exist and are readable."""
         try:
             return self.info()["state"] == "complete" and _is_of(self.results(), spec)
         except (RunError, SpecError):
             return False
 
     def check_free(self) -> None:
-        """Raises RunError if there is something else here than a run."""
+        """Raises RunError if the directory contains anything else. Call it if there is no run."""
         found = {p.name for p in self.path.iterdir() if not p.name.startswith(".")} if self.path.is_dir() else set()
         if found:
             raise RunError(f"{self.path}: not empty, and not a run (no run.json): holds {', '.join(sorted(found)[:5])}")
 
     def create(self) -> None:
-        """Makes the directory. Raises RunError if it cannot be written."""
+        """Creates the directory. Raises RunError if it is not writable."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
@@ -86,7 +86,7 @@ class RunDirectory:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the directory for one writer; a lock dies with its process. Raises RunError if it is held."""
+        """Locks the directory for one writer; the lock ends with its process. Raises RunError if it is locked."""
         try:
             file = open(self.path / ".lock", "a+")  # noqa: SIM115 (closed below)
         except OSError as error:
@@ -106,25 +106,25 @@ class RunDirectory:
             yield
 
     def clean(self) -> None:
-        """Removes what a killed writer left half written. For the writer that holds the lock."""
+        """Removes temporary files of killed writers. Requires the lock."""
         for file in (self.info_file, self.spec_file, self.results_file):
             for half in self.path.glob(f".{file.name}.*"):
                 half.unlink(missing_ok=True)
 
     def write(self, info: dict, spec: Spec) -> None:
-        """run.json, with the spec as run, then spec.toml."""
+        """Writes run.json, which includes the spec as run, then spec.toml."""
         write_sealed(self.info_file, {**info, "spec": to_toml(spec)})
         write_text(self.spec_file, to_toml(spec))
 
     def spec(self) -> Spec:
-        """The spec as run. Runs of format 1 have it in spec.toml alone."""
+        """The spec as run. Runs of format 1 have it only in spec.toml."""
         info = self.info()
         if info.get("spec") is None:
             return load_spec(self.spec_file)
         return stored_spec(info["spec"], str(self.info_file), str(info.get("folder", "")))
 
     def info(self) -> dict:
-        """run.json: spec, versions, device, plan, timings, state. Raises RunError if absent, damaged or too new."""
+        """run.json: spec, versions, device, plan, timings, state. Raises RunError if missing, damaged or too new."""
         if not self.exists():
             raise RunError(f"{self.path}: not a run directory (it has no run.json)")
         try:
@@ -145,9 +145,9 @@ class RunDirectory:
         return info
 
     def repair(self) -> None:
-        """Makes run.json again from the newest checkpoint that has a copy, if it is damaged or gone.
+        """Restores a missing or damaged run.json from the newest checkpoint with a copy. Requires the lock.
 
-        For the writer that holds the lock. Raises CheckpointError if there is no copy: then nothing is changed.
+        Raises CheckpointError, and changes nothing, if there is no copy.
         """
         if not self.exists():
             return
@@ -170,7 +170,7 @@ class RunDirectory:
             raise CheckpointError(f"{error}; and no checkpoint has a copy of it; --fresh starts again") from error
 
     def _manifests(self) -> list[Path]:
-        """Manifests of the checkpoints, the newest first."""
+        """Manifests of the checkpoints, newest first."""
         found = [p for p in self.checkpoints.glob(f"*/{MANIFEST}") if is_step(p.parent.name)]
         return sorted(found, key=lambda p: -int(p.parent.name))
 
@@ -181,7 +181,7 @@ class RunDirectory:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
-                    line = "\n" + line  # a killed process left half a line
+                    line = "\n" + line  # a killed process left an incomplete line
             file.write((line + "\n").encode())
 
     def write_results(self, dataset: xr.Dataset) -> None:
@@ -203,17 +203,17 @@ class RunDirectory:
 
 
 def _is_of(results: xr.Dataset, spec: Spec) -> bool:
-    """Whether `results` are those of `spec`, whatever its checkpoints."""
+    """Whether `results` belong to `spec`; its [checkpoint] table may differ."""
     return not difference(stored_spec(results.attrs["spec"], "results.nc"), spec)
 
 
 def is_step(name: str) -> bool:
-    """Whether a folder's name is that of a checkpoint."""
+    """Whether `name` can be the directory of a checkpoint."""
     return re.fullmatch(r"[0-9]{1,10}", name) is not None
 
 
 def free_name(path: Path) -> Path:
-    """`path` with the first number behind it that no file has."""
+    """The first unused path of `path`-0, `path`-1, ..."""
     number = 0
     while (free := path.with_name(f"{path.name}-{number}")).exists():
         number += 1
@@ -234,10 +234,10 @@ def results_dataset(
 ) -> xr.Dataset:
     """The results as one dataset whose dimensions and coordinates are the spec's axes.
 
-    Arrays come with a leading axis instance; `history` with (instance, step, ...). `rows`: which instances they are; if
-    not all, the dataset keeps the dimension instance (see `on_grid`). `dims` names the dimensions of each parameter;
-    `directions`: whether W's columns are the features' directions. The dataset carries its spec as TOML in
-    attrs["spec"].
+    Arrays have a leading instance axis, those of `history` (instance, step, ...). `rows`: the indices of the instances;
+    if they are a part of the sweep, the dataset keeps the dimension instance (see `on_grid`). `dims`: dimensions of
+    each parameter. `directions`: whether the columns of W are the features' directions. attrs["spec"] holds the spec as
+    TOML.
     """
 
     def variable(array: np.ndarray, extra: tuple[str, ...] = (), **attrs: Any) -> xr.Variable:
@@ -259,7 +259,7 @@ def results_dataset(
 
 
 def on_grid(dataset: xr.Dataset, spec: Spec) -> xr.Dataset:
-    """A dataset over all instances with the spec's axes in place of the dimension instance; a part of them as it is."""
+    """Replaces the dimension instance by the spec's axes; returns a part of the sweep unchanged."""
     if dataset.sizes["instance"] < spec.instances:
         return dataset
     axes = tuple(a.name for a in spec.axes)
@@ -276,7 +276,7 @@ def on_grid(dataset: xr.Dataset, spec: Spec) -> xr.Dataset:
 
 
 def provenance() -> dict:
-    """Versions and the git commit of this package's repository ("-dirty" if it was changed), for run.json."""
+    """Package versions and the git commit of this repository ("-dirty" if modified), for run.json."""
     packages = ["tmsjax", "jax", "jaxlib", "optax", "flax", "orbax-checkpoint", "numpy", "xarray"]
     versions = {}
     for name in packages:
@@ -292,7 +292,7 @@ def _git_commit() -> str | None:
     try:
         ask = partial(subprocess.run, cwd=here, capture_output=True, text=True, timeout=10, check=False)
         top = ask(["git", "rev-parse", "--show-toplevel"]).stdout.strip()
-        if not top or Path(top) / "tmsjax" != here:  # installed somewhere inside another repository
+        if not top or Path(top) / "tmsjax" != here:  # installed inside another repository
             return None
         return ask(["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]).stdout.strip() or None
     except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""A sweep from its spec to its results: load, find or begin its directory, train, write."""
+"""Runs a sweep: loads the spec, finds or begins the directory, trains, and writes the results."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def run_sweep(
 ) -> Run:
     """Trains every instance of a spec and returns its results.
 
-    `source`: a Spec, a dict, or the path of a TOML file; files that it imports are executed. `out`: the run's
-    directory; None keeps everything in memory. A directory that holds a part of the same sweep is continued, bit for
-    bit as if it had not stopped; under a constant schedule the steps may be more than there. `progress`: whether to
-    show a bar in a terminal or a notebook. `listen`: is called with a Progress between segments, in place of the bar.
-    `shard`: "3/16" trains the third of 16 parts of the instances (see merge.merge_shards). In processes that were
-    joined (see processes.join) each trains its part of the blocks.
-    Warns (Diverged) if models diverged. Raises SpecError (bad spec), RunError (directory unusable, or it holds another
-    sweep; too little memory or disk), Interrupted, RunFailed.
+    `source`: a Spec, a dict, or the path of a TOML file; the files that it imports are executed. `out`: the run's
+    directory; None keeps everything in memory. An unfinished run of the same sweep in `out` is resumed, with the same
+    bits as without the interruption; under a constant schedule, `train.steps` may be larger than before. `progress`:
+    whether to show a bar in a terminal or notebook. `listen`: called with a Progress between segments, instead of the
+    bar. `shard`: "3/16" trains the third of 16 parts of the instances (see merge.merge_shards). After processes.join,
+    each process trains its part of the blocks.
+    Warns (Diverged) if models diverged. Raises SpecError (bad spec), RunError (unusable directory, another sweep in
+    it, too little memory or disk), Interrupted, RunFailed.
     """
-    spec = load_spec(source, overrides)  # bad input is refused before anything is touched or executed
+    spec = load_spec(source, overrides)  # refuses bad input before anything is written or executed
     shard = Shard.parse(shard)
     directory = None if out is None else RunDirectory(out)
     with ExitStack() as held:
@@ -83,9 +83,9 @@ def _train(
     listen: Listener | None,
     should_stop: Callable[[], bool],
 ) -> xr.Dataset:
-    """Trains, from the newest good checkpoint if there is one (`info`: run.json of a run that goes on), and writes.
+    """Trains, from the newest intact checkpoint if there is one, and writes. `info`: run.json of a resumed run.
 
-    Raises RunFailed if memory, disk or device give out.
+    Raises RunFailed if memory, disk or device fail.
     """
     spec, ensemble, rows = part.ensemble.spec, part.ensemble, len(part.rows)
     facts = {"plan": asdict(ensemble.plan), "device": device_line(ensemble.devices), "models": rows}
@@ -99,7 +99,7 @@ def _train(
     training = Training(part, history, writer, listen, should_stop)
     try:
         training.begin(state, step)
-        del state, found  # main memory need not hold them beside the states
+        del state, found  # frees main memory
         training.run()
         with writer.timed("seconds_of_results"):
             dataset = results(part, training.states, history)
@@ -111,7 +111,7 @@ def _train(
 
 
 def _beginning(spec: Spec) -> dict:
-    """run.json of a run that begins."""
+    """run.json of a new run."""
     return provenance() | {
         "spec_hash": spec.hash,
         "seed": spec.seed,

@@ -1,4 +1,4 @@
-"""Training: the loop over segments of steps, between which a run records, tells, saves and may stop."""
+"""The training loop over segments of steps. Between segments a run records, reports progress, saves or stops."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tmsjax.runs.part import Part
 from tmsjax.runs.progress import Listener, Progress
 from tmsjax.runs.writer import Writer
 
-TILED_SEGMENT = 20.0  # seconds, at least, where every segment moves all blocks to the devices and back
+TILED_SEGMENT = 20.0  # minimum seconds per segment if every segment transfers all blocks to the devices and back
 
 
 class Training:
-    """The states of a run after `step`. In several processes each has its own blocks, and all make the same moves."""
+    """The states of a run after `step`. Each process holds its own blocks; all call the methods in the same order."""
 
     def __init__(
         self, part: Part, history: History, writer: Writer, listen: Listener | None, should_stop: Callable[[], bool]
@@ -32,14 +32,14 @@ class Training:
         self.states: list[TrainState] = []
 
     def begin(self, state: TrainState | None, step: int) -> None:
-        """Places the state after `step` (None: that before step 0) and compiles."""
+        """Places the state after `step` (None: initialises it) and compiles."""
         self.step = step
         with self.writer.timed("seconds_of_compiling"):
             self.states = self.part.begin(state, step)
         self.writer.info["tile"] = self.part.ensemble.tile
 
     def run(self) -> None:
-        """Trains to the last step. Raises Interrupted, after saving, if a process was told to stop."""
+        """Trains to the last step. Raises Interrupted, after saving, if any process should stop."""
         spec, last = self.spec, self.spec.train.steps
         if self.step == 0 and 0 in spec.record_steps:
             self._record()
@@ -64,7 +64,7 @@ class Training:
                 raise Interrupted(f"stopped after step {stop} of {last}")
 
     def _advance(self, stop: int) -> float:
-        """Trains to step `stop`; this process's steps per second."""
+        """Trains to step `stop`. Returns the steps per second of this process."""
         start = time.monotonic()
         with self.writer.timed("seconds_of_training"):
             self.states = self.part.ensemble.advance(self.states, stop)
@@ -76,17 +76,17 @@ class Training:
         self.history.append(self.step, measured(self.part, self.states))
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        """What a checkpoint holds."""
+        """The arrays of a checkpoint."""
         return flatten(self.part.gather(self.states), "state") | self.history.arrays()
 
     def _tell(self, speed: float, seconds: float) -> None:
-        """Reports to the listener; `speed` in steps per second."""
+        """Reports progress to the listener. `speed`: steps per second."""
         if self.listen is None:
             return
         spec, models = self.spec, len(self.part.rows)
         losses = np.array([np.nan])
         if spec.exact_loss is not None:
-            losses = self.part.ensemble.noise_free_loss(self.states)  # of this process alone
+            losses = self.part.ensemble.noise_free_loss(self.states)  # of this process only
         elif self.history.records.get("loss"):
             losses = self.history.records["loss"][-1]
         finite = losses[np.isfinite(losses)]

@@ -1,4 +1,4 @@
-"""What a run writes into its directory while it trains."""
+"""Writes a run's files while it trains."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tmsjax.spec import Spec, to_toml
 
 
 class Writer:
-    """Writes run.json, log, checkpoints and results of one run; for a run in memory (no directory) nothing.
+    """Writes run.json, log, checkpoints and results of one run; writes nothing for a run in memory (no directory).
 
-    All processes of a run save checkpoints together, the first one alone writes everything else. `info` is what
-    run.json says, without the spec. `needed`: bytes on disk that the whole run takes.
+    All processes save checkpoints together; only the first writes everything else. `info`: the content of run.json,
+    without the spec. `needed`: size of the whole run on disk in bytes.
     """
 
     def __init__(self, spec: Spec, info: dict, directory: RunDirectory | None, needed: int = 0):
         self.spec, self.info, self.directory, self.needed = spec, info, directory, needed
-        self.checkpoints: Checkpoints | None = None  # opened with the directory
+        self.checkpoints: Checkpoints | None = None  # set by opening.open_directory
 
     @property
     def writes(self) -> bool:
@@ -36,7 +36,7 @@ class Writer:
 
     @contextmanager
     def timed(self, key: str) -> Iterator[None]:
-        """Adds the seconds spent inside to info[key]."""
+        """Adds the seconds spent in the block to info[key]."""
         start = time.monotonic()
         try:
             yield
@@ -44,7 +44,7 @@ class Writer:
             self.info[key] = self.info.get(key, 0.0) + time.monotonic() - start
 
     def save(self, step: int, arrays: Callable[[], dict[str, np.ndarray]]) -> None:
-        """A checkpoint after `step`, then run.json. All processes call it."""
+        """Saves a checkpoint after `step`, then run.json. Collective: all processes call it."""
         if self.directory is None or self.checkpoints is None:
             return
         info = self.info | {"steps_done": step}
@@ -59,14 +59,14 @@ class Writer:
             self.directory.write_results(dataset)
 
     def complete(self, step: int, diverged: int) -> None:
-        """Notes in run.json that the results are written. `diverged`: how many models are."""
+        """Marks the run as complete in run.json. `diverged`: the number of diverged models."""
         if self.directory is not None and self.writes:
             self.info |= {"state": "complete", "diverged_models": diverged, "peak_memory_bytes": peak_memory()}
             self.directory.write(self.info, self.spec)
             self.directory.log("complete", step=step)
 
     def failure(self, step: int, error: Exception) -> RunFailed:
-        """What went wrong after `step`, and how to go on."""
+        """The error for a failure after `step`, with the reason and how to resume."""
         reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
         if self.directory is None:
             return RunFailed(f"in memory: failed after step {step}: {reason}")
@@ -74,4 +74,4 @@ class Writer:
         if is_disk_full(error):
             reason = f"{space_line(path, self.needed - self.directory.held())}: {reason}"
         saved = f"what was saved up to step {self.info['steps_done']} is intact"
-        return RunFailed(f"{path}: failed after step {step}: {reason}\n  {saved}; to go on: tmsjax resume {path}")
+        return RunFailed(f"{path}: failed after step {step}: {reason}\n  {saved}; to continue: tmsjax resume {path}")

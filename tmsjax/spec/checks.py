@@ -8,7 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from tmsjax.kinds import ACTIVITIES, ANY_NUMBER, FAMILIES, OPTIMIZERS, REPLICA, STUDIES, VALUES, drawn_by, misfit
+from tmsjax.kinds import (
+    ACTIVITIES,
+    ANY_NUMBER,
+    FAMILIES,
+    OPTIMIZERS,
+    REPLICA,
+    STUDIES,
+    VALUES,
+    Activity,
+    drawn_by,
+    misfit,
+)
 from tmsjax.spec.keys import range_words, within
 from tmsjax.spec.quantity import Curve, Report, Select, axes_used, shown
 from tmsjax.spec.tables import MOST_WEIGHTS, TABLES, Spec, declared_options
@@ -98,16 +109,21 @@ def _check_sobol(spec: Spec, report: Report) -> None:
     """A batch is one Sobol' net. If its columns exceed a quarter of its points, some repeat the activity of others."""
     if spec.data.masks_per_batch:
         report("data.masks_per_batch", "needs streams = 'independent' or 'shared'; 'sobol' supports no masks")
-    activity, batch = ACTIVITIES.get(spec.data.activity), spec.train.batch
+    activity, batch = _readable_activity(spec), spec.train.batch
     if batch & (batch - 1):
         report("train.batch", f"streams = 'sobol' needs a power of two, not {batch}")
-    elif activity is not None and None not in dict(spec.data.options).values() and spec.drawn.misfit() is None:
+    elif activity is not None and spec.drawn.misfit() is None:
         try:
             columns = spec.model.features + (0 if activity.own else spec.drawn.columns())
-        except Exception:  # a user's function; trials before a run tell it (see models/trial.py)
+        except Exception:  # a user's function; models/trial.py reports the error before a run
             return
         if columns > max(2, batch // 4):
             report("train.streams", f"'sobol' needs a batch of at least 4 x {columns} (columns of bits), not {batch}")
+
+
+def _readable_activity(spec: Spec) -> Activity | None:
+    """The spec's activity; None if it is unregistered or its options could not be read."""
+    return None if None in dict(spec.data.options).values() else ACTIVITIES.get(spec.data.activity)
 
 
 def _check_batches(spec: Spec, report: Report) -> None:
@@ -140,8 +156,8 @@ def _check_features(spec: Spec, report: Report) -> None:
             _check_quantity(spec, path, name, rule, report)
     if spec.study.feature is not None and spec.study.feature >= spec.model.features:
         report("study.feature", f"needs a feature from 0 to {spec.model.features - 1}")
-    activity = ACTIVITIES.get(spec.data.activity)
-    if activity is None or None in dict(spec.data.options).values():
+    activity = _readable_activity(spec)
+    if activity is None:
         return
     if problem := spec.drawn.misfit():
         report("data.activity", f"{spec.data.activity!r}: {problem}")

@@ -260,9 +260,6 @@ TABLES = {
     "engine": Engine,
     "checkpoint": Checkpoint,
 }
-QUANTITIES = tuple(
-    (table, f.name) for table, cls in TABLES.items() for f in fields(cls) if f.metadata.get("type") == "quantity"
-)
 
 
 def static(options: Options) -> Options:
