@@ -9,7 +9,7 @@ analysis, plots, bench. The command line (cli.py) and this module import from al
 
 from typing import TYPE_CHECKING
 
-from tmsjax.lazy import attach
+from tmsjax.lazy import attach, names
 
 if TYPE_CHECKING:
     from tmsjax import plots as plots
@@ -54,7 +54,7 @@ _PLACES = {
     "run_sweep": "runs",
     "theory": "theory:",
 }
-__getattr__ = attach(__name__, _PLACES)
+__getattr__, __dir__ = attach(__name__, _PLACES), names(_PLACES)
 __all__ = [  # the keys of _PLACES
     "Option",
     "add_activation",

@@ -16,7 +16,7 @@ import typer
 from tmsjax.errors import Diverged
 from tmsjax.kinds import STUDIES
 from tmsjax.spec import SELECTIONS
-from tmsjax.terminal import guarded, show_warning, stop_on_signal
+from tmsjax.terminal import guarded, say, show_warning, stop_on_signal
 
 if TYPE_CHECKING:
     from tmsjax.kinds import Imported
@@ -31,7 +31,7 @@ app = typer.Typer(
 
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's TOML file.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.")]
-Out = Annotated[Path | None, typer.Option(help="The run's directory [default: runs/NAME-HASH].")]
+Out = Annotated[Path | None, typer.Option(help="The run's directory; by default runs/NAME-HASH.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as train.steps=2000.")
 ]
@@ -102,8 +102,8 @@ def merge(
     from tmsjax.runs import merge_shards
 
     merged = merge_shards(shards, out)
-    typer.echo(f"merged {len(shards)} shards, {merged.spec.instances:,} models")
-    typer.echo(str(out))
+    say(f"merged {len(shards)} shards, {merged.spec.instances:,} models")
+    say(str(out))
 
 
 @app.command("map")
@@ -118,12 +118,12 @@ def map_(run: RunPath, select: Select = "best") -> None:
     write_dataset(path, mapped)
     phase = mapped["phase"].to_numpy()
     for k, name in enumerate(analysis.layout(analysis.spec_of(mapped)).phases):
-        typer.echo(f"{name:16s} {(phase == k).sum():9,d} cells {(phase == k).mean():8.2%}")
+        say(f"{name:16s} {(phase == k).sum():9,d} cells {(phase == k).mean():8.2%}")
     if (phase == analysis.MASKED).any():
-        typer.echo(f"{'masked':16s} {(phase == analysis.MASKED).sum():9,d} cells")
-    typer.echo(f"inits within 1 % of the best of their cell: {float(mapped['success'].mean()):.1%}")
-    typer.echo(f"diverged models: {int(mapped['failed'].sum()):,}")
-    typer.echo(str(path))
+        say(f"{'masked':16s} {(phase == analysis.MASKED).sum():9,d} cells")
+    say(f"inits within 1 % of the best of their cell: {float(mapped['success'].mean()):.1%}")
+    say(f"diverged models: {int(mapped['failed'].sum()):,}")
+    say(str(path))
 
 
 @app.command()
@@ -133,7 +133,7 @@ def compare(run: RunPath, select: Select = "best") -> None:
     from tmsjax.analysis import compare_run
 
     compare_run(run, select)
-    typer.echo((run / "report.md").read_text(encoding="utf-8"), nl=False)
+    say((run / "report.md").read_text(encoding="utf-8").rstrip("\n"))
 
 
 @app.command()
@@ -161,7 +161,7 @@ def plot(
 
     for name, figure in plots.figures(run, kind=kind, select=select, beside=beside).items():
         for path in plots.save(figure, run / "figures" / name):
-            typer.echo(str(path))
+            say(str(path))
 
 
 @app.command()
@@ -182,17 +182,17 @@ def info(
         for key, value in opened.directory.info().items():
             if key == "spec":
                 continue
-            typer.echo(f"{key:22s} {value}")
+            say(f"{key:22s} {value}")
         return
     loaded = load_spec(path, set_ or [], imports=imports)
     _describe(loaded)
     if loaded.imports and not imports:
-        typer.echo(f"{'imports':22s} {', '.join(loaded.imports)}, not executed: memory and timing need --imports")
+        say(f"{'imports':22s} {', '.join(loaded.imports)}, not executed: memory and timing need --imports")
         return
     from tmsjax.runs import estimate
 
     for key, value in estimate(loaded).items():
-        typer.echo(f"{key:22s} {value}")
+        say(f"{key:22s} {value}")
 
 
 @app.command()
@@ -201,12 +201,12 @@ def kinds() -> None:
     from tmsjax.kinds import REGISTRIES
 
     for key, registry in REGISTRIES.items():
-        typer.echo(key)
+        say(key)
         for name, entry in registry.items():
-            typer.echo(f"  {name:24s} {entry.sentence}")
+            say(f"  {name:24s} {entry.sentence}")
             for option, rule in getattr(entry, "options", {}).items():
                 default = "" if rule.default is None else f" (default {rule.default:g})"
-                typer.echo(f"  {'':24s} {key.partition('.')[0]}.{option}: {rule.sentence}{default}")
+                say(f"  {'':24s} {key.partition('.')[0]}.{option}: {rule.sentence}{default}")
 
 
 @app.command()
@@ -226,21 +226,21 @@ def bench(
     if sum(option is not None for option in (tune, curve, json_file)) > 1:
         raise SpecError("--tune, --curve, --json", [("", "choose one of them")])
     if tune is not None:
-        throughput.tune(load_spec(tune), typer.echo)
+        throughput.tune(load_spec(tune), say)
         return
     if curve is not None:
         from tmsjax import plots
         from tmsjax.runs import write_dataset
 
         _make_folder(curve)
-        measured = throughput.curve(lambda models, batch: replace(WORKLOADS[0], batch=batch).spec(models), typer.echo)
+        measured = throughput.curve(lambda models, batch: replace(WORKLOADS[0], batch=batch).spec(models), say)
         write_dataset(curve / "throughput.nc", measured)
         for path in plots.save(plots.throughput(measured), curve / "throughput"):
-            typer.echo(str(path))
+            say(str(path))
         return
     if json_file is not None:
         _make_folder(json_file.parent)
-    result = run_suite(quick, rounds, typer.echo)
+    result = run_suite(quick, rounds, say)
     if json_file is not None:
         from tmsjax.runs import write_json
 
@@ -277,7 +277,7 @@ def _join(address: str | None, process: str | None) -> bool:
 
 def _tell_import(file: Imported) -> None:
     """Prints a line about a file before it is executed."""
-    typer.echo(f"imports {file.path} (sha256 {file.sha256[:8]})")
+    say(f"imports {file.path} (sha256 {file.sha256[:8]})")
 
 
 def _train(spec: Spec, directory: Path, shard: str | None = None) -> None:
@@ -287,7 +287,7 @@ def _train(spec: Spec, directory: Path, shard: str | None = None) -> None:
     from tmsjax.errors import Interrupted
     from tmsjax.runs import RunDirectory, open_run, progress_bar, run_sweep
 
-    typer.echo(f"device: {device_line(jax.devices())}")
+    say(f"device: {device_line(jax.devices())}")
     _keep_programs()
     _warn_of_unused_gpu(jax.default_backend())
     existing = RunDirectory(directory)
@@ -299,24 +299,24 @@ def _train(spec: Spec, directory: Path, shard: str | None = None) -> None:
             stop = lambda: bool(stopped)  # noqa: E731
             run_sweep(spec, directory, progress=False, listen=heard, should_stop=stop, shard=shard)
         except Interrupted as reason:
-            typer.echo(f"{reason}; to continue: tmsjax resume {directory}", err=True)
+            say(f"{reason}; to continue: tmsjax resume {directory}", err=True)
             raise typer.Exit(128 + (stopped or [signal.SIGTERM])[0]) from None  # SIGTERM: another process stopped
     if jax.process_index() > 0:
         return
     if complete:
-        typer.echo("this run is complete; nothing to do")
+        say("this run is complete; nothing to do")
     else:
         details = open_run(directory).directory
         assert details is not None
         facts = details.info()
         part = f" (shard {shard} of {spec.instances:,})" if shard else ""
-        typer.echo(
+        say(
             f"trained {facts['models']:,} models{part} in {facts['seconds_of_training']:.1f} s "
             f"({time.monotonic() - began:.1f} s with compiling and saving; "
             f"peak memory {facts['peak_memory_bytes'] / 1e9:.2f} GB)"
         )
-        typer.echo(f"diverged models: {facts['diverged_models']:,}")
-    typer.echo(str(directory))
+        say(f"diverged models: {facts['diverged_models']:,}")
+    say(str(directory))
 
 
 def _keep_programs() -> None:
@@ -344,11 +344,11 @@ def _keep_programs() -> None:
 
 def _describe(spec: Spec) -> None:
     axes = " x ".join(f"{len(a)} {a.name}" for a in spec.axes) or "no axes"
-    typer.echo(f"{'name':22s} {spec.name}")
-    typer.echo(f"{'models':22s} {spec.instances:,} ({axes})")
+    say(f"{'name':22s} {spec.name}")
+    say(f"{'models':22s} {spec.instances:,} ({axes})")
     model, train = spec.model, spec.train
-    typer.echo(f"{'model':22s} {model.family}, {model.activation}, {model.features} features, {model.hidden} hidden")
-    typer.echo(f"{'training':22s} {train.steps} steps of {train.optimizer}, {train.loss} loss, batch {train.batch}")
+    say(f"{'model':22s} {model.family}, {model.activation}, {model.features} features, {model.hidden} hidden")
+    say(f"{'training':22s} {train.steps} steps of {train.optimizer}, {train.loss} loss, batch {train.batch}")
 
 
 def _set_aside(directory: Path) -> None:
@@ -361,7 +361,7 @@ def _set_aside(directory: Path) -> None:
     aside = free_name(run.path.with_name(f"{run.path.name}.old"))
     with run.lock():
         run.path.rename(aside)
-    typer.echo(f"set aside: {aside}")
+    say(f"set aside: {aside}")
 
 
 def _check_select(select: str) -> None:
@@ -384,7 +384,7 @@ def _warn_of_unused_gpu(backend: str) -> None:
         return
     done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, check=False)
     if done.returncode == 0 and b"GPU" in done.stdout:
-        typer.echo("warning: a GPU is present but jax sees none; install tmsjax[cuda13] or tmsjax[cuda12]", err=True)
+        say("warning: a GPU is present but jax sees none; install tmsjax[cuda13] or tmsjax[cuda12]", err=True)
 
 
 def main() -> None:

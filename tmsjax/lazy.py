@@ -25,3 +25,8 @@ def attach(package: str, places: Mapping[str, str]) -> Callable[[str], Any]:
         return value
 
     return load
+
+
+def names(places: Mapping[str, str]) -> Callable[[], list[str]]:
+    """The `__dir__` of such a package."""
+    return lambda: sorted(places)

@@ -12,7 +12,12 @@ from typing import Any
 
 import typer
 
-from tmsjax.errors import RegistryError, RunError, RunFailed, SpecError
+from tmsjax.errors import RegistryError, RunError, RunFailed, SpecError, printable
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Prints lines of text. Names and paths may come from strangers: control characters are written out."""
+    typer.echo("\n".join(map(printable, str(text).split("\n"))), err=err)
 
 
 @contextmanager
@@ -24,7 +29,7 @@ def stop_on_signal() -> Iterator[list[int]]:
         received.append(number)
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_DFL)
-        typer.echo("stopping after this segment ...", err=True)
+        say("stopping after this segment ...", err=True)
 
     before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -35,7 +40,7 @@ def stop_on_signal() -> Iterator[list[int]]:
 
 
 def show_warning(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
-    typer.echo(f"warning: {message}", err=True)
+    say(f"warning: {message}", err=True)
 
 
 def guarded(program: Callable[[], Any]) -> None:
@@ -46,7 +51,7 @@ def guarded(program: Callable[[], Any]) -> None:
         code = _exit_code(error)
         if code is None:
             raise
-        typer.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         raise SystemExit(code) from None
 
 

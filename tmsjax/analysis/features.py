@@ -38,7 +38,8 @@ def measures(results: Any) -> xr.Dataset:
             values = np.asarray(function(W), np.float64)
         return values * hide.reshape(hide.shape + (1,) * (values.ndim - hide.ndim))
 
-    of_W = {name: m for name, m in MEASURES.items() if m.function is not None and name != "W"}
+    # a measure that was added later may have the name of an axis
+    of_W = {n: m for n, m in MEASURES.items() if m.function is not None and n != "W" and n not in dataset.dims}
     params = [name for name in ("W", "b") if name in dataset]
     return dataset.drop_dims("step", errors="ignore").assign(
         {name: dataset[name].where(dataset["status"] == 0) for name in params}
@@ -60,7 +61,7 @@ def best(measured: xr.Dataset) -> xr.Dataset:
     for name in ("instance_importance", "instance_feature_probability"):
         same = (measured[name] == measured[name].isel({REPLICA: 0})).all([REPLICA, "feature"])
         index = index.where(same, ok.argmax(REPLICA))
-    return measured.isel({REPLICA: index}).drop_vars(REPLICA)
+    return measured.isel({REPLICA: index}).drop_vars(REPLICA, errors="ignore")
 
 
 def in_one_frame(W: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ names, help and stored runs work without it. Imports no other room.
 
 from tmsjax.kinds import measures
 from tmsjax.kinds.activations import ACTIVATIONS, Activation, add_activation
-from tmsjax.kinds.activities import ACTIVITIES, ANY_NUMBER, Activity, Drawn, add_activity, drawn_by
+from tmsjax.kinds.activities import ACTIVITIES, ANY_NUMBER, Activity, add_activity
+from tmsjax.kinds.drawn import Drawn, drawn_by
 from tmsjax.kinds.elements import Elements, elementwise, objects
 from tmsjax.kinds.families import FAMILIES, Family, Params, add_family
 from tmsjax.kinds.imports import Imported, execute, located

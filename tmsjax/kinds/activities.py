@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tmsjax.kinds.registry import Option, Registry, called, checked_callables, checked_options
+from tmsjax.kinds.registry import Option, Registry, checked_callables, checked_options
 
 Subset = tuple[int, ...]
 ANY_NUMBER = 2**16  # of features
@@ -27,7 +27,7 @@ class Activity:
     columns:     (n) -> k
     active:      (u (k,) uniform on [0, 1), p (n,)) -> (n,) booleans
     joint:       p (..., n) -> (..., n, n), the probability that i and j are both active; the diagonal: that i is
-    marginal:    p (..., n) -> (..., n), the probability that each is active
+    marginal:    p (..., n) -> (..., n), the probability that each is active; None: the diagonal of `joint`
     own:         whether each feature is decided by one uniform of its own, which can then also give its value
     exactly:     (p: list over features, subset) -> the probability that exactly these are active; None: no exact loss
     possible:    (subset, n) -> whether the active set can be `subset`
@@ -42,8 +42,8 @@ class Activity:
     columns: Callable[..., int]
     active: Callable[..., Any]
     joint: Callable[..., Any]
-    marginal: Callable[..., Any]
     sentence: str
+    marginal: Callable[..., Any] | None = None
     own: bool = False
     exactly: Callable[..., Any] | None = None
     possible: Callable[..., bool] = lambda subset, n: True
@@ -54,45 +54,6 @@ class Activity:
     equal_only: bool = False
     scalars_up_to: int = ANY_NUMBER
     options: Mapping[str, Option] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """An activity with its options bound, for `n` features: the functions of `Activity` without keywords."""
-
-    activity: Activity
-    n: int
-    options: tuple[tuple[str, Any], ...] = ()
-
-    def _call(self, function: Any, *arguments: Any) -> Any:
-        return called(function, *arguments, options=dict(self.options))
-
-    def columns(self) -> int:
-        return self._call(self.activity.columns, self.n)
-
-    def active(self, u: Any, p: Any) -> Any:
-        return self._call(self.activity.active, u, p)
-
-    def joint(self, p: Any) -> Any:
-        return self._call(self.activity.joint, p)
-
-    def marginal(self, p: Any) -> Any:
-        return self._call(self.activity.marginal, p)
-
-    def exactly(self, p: list, subset: Subset) -> Any:
-        return self._call(self.activity.exactly, p, subset)
-
-    def possible(self, subset: Subset) -> bool:
-        return self._call(self.activity.possible, subset, self.n)
-
-    def most_active(self) -> int:
-        return self._call(self.activity.most_active, self.n)
-
-    def exact_up_to(self) -> int:
-        return self._call(self.activity.exact_up_to) if self.activity.exactly else 0
-
-    def misfit(self) -> str | None:
-        return self._call(self.activity.misfit, self.n)
 
 
 def below(u: Any, p: Any) -> Any:
@@ -120,7 +81,10 @@ def _same_set(pairs: Any, size: int) -> np.ndarray:
 
 
 def _sizes_misfit(n: int, size: int) -> str | None:
-    return f"size = {size} does not divide model.features = {n}" if n % size else None
+    if n % size == 0:
+        return None
+    allowed = ", ".join(str(k) for k in range(1, min(n, 1000) + 1) if n % k == 0)
+    return f"size = {size} does not divide model.features = {n} (allowed: {allowed})"
 
 
 # independent: each feature has its own uniform
@@ -253,7 +217,7 @@ def _exactly_k_exactly(p: list, subset: Subset, *, active: int) -> Any:
 
 
 def _too_many(n: int, active: int) -> str | None:
-    return f"active = {active} of model.features = {n}" if active > n else None
+    return f"active = {active} is more than model.features = {n}" if active > n else None
 
 
 _SIZE = Option("int", default=2, low=1, sentence="features per set, a divisor of model.features")
@@ -334,25 +298,6 @@ ACTIVITIES: Registry[Activity] = Registry(
 )
 
 
-def drawn_by(activity: str, n: int, **options: int) -> Drawn:
-    """The activity named `activity` for n features; options that are not given have their defaults.
-
-    Raises ValueError for an unknown activity or option, and for option values that n features do not allow.
-    """
-    if activity not in ACTIVITIES:
-        raise ValueError(f"activity must be one of {', '.join(ACTIVITIES)}, not {activity!r}")
-    declared = ACTIVITIES[activity].options
-    if unknown := options.keys() - declared.keys():
-        raise ValueError(f"{activity!r} has no option {', '.join(sorted(unknown))}")
-    given = {key: options.get(key, option.default) for key, option in declared.items()}
-    if bad := [key for key, value in given.items() if not isinstance(value, int) or value < 1]:
-        raise ValueError(f"{', '.join(bad)}: must be whole numbers of at least 1")
-    drawn = Drawn(ACTIVITIES[activity], n, tuple(sorted(given.items())))
-    if problem := drawn.misfit():
-        raise ValueError(f"{activity!r}: {problem}")
-    return drawn
-
-
 def add_activity(
     name: str,
     *,
@@ -384,14 +329,10 @@ def add_activity(
     if not isinstance(exact_up_to, int) or not 1 <= exact_up_to <= 5:
         raise ACTIVITIES.refuse(name, f"exact_up_to must be a whole number from 1 to 5, not {exact_up_to!r}")
 
-    def marginal(p: Any, **given: Any) -> Any:
-        return p.__array_namespace__().diagonal(called(joint, p, options=given), axis1=-2, axis2=-1)
-
     entry = Activity(
         columns=columns,
         active=active,
         joint=joint,
-        marginal=marginal,
         exactly=exactly,
         exact_up_to=lambda: exact_up_to,
         options=options,

@@ -1,19 +1,19 @@
 """Locates and executes the files and modules in a spec's `imports`, identified by SHA-256.
 
-`run` and `resume` execute them, other commands only on request. Opening a run never does.
+`run` and `resume` execute them, other commands only on request. Opening a run never does. The executed bytes are the
+hashed ones: neither `__pycache__` nor a file that changes in between can put other code in their place.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
+import importlib.machinery
 import importlib.util
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 from tmsjax.errors import RegistryError, SpecError
 from tmsjax.kinds.registry import Registry, importing
@@ -31,34 +31,50 @@ class Imported:
 
 
 def located(names: Sequence[str], folder: str) -> list[Imported]:
-    """Resolves `names` to files; paths are relative to `folder`. Executes nothing except parent packages of modules.
+    """Resolves `names` to files; paths are relative to `folder`. Executes nothing.
 
-    Raises SpecError, which lists every missing file.
+    Raises SpecError, which lists every missing file and every file that is named twice.
     """
-    found, problems = [], []
+    found: list[Imported] = []
+    problems = []
     for k, name in enumerate(names):
-        path = _file_of(name, folder)
         try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest() if path else None
-        except OSError as error:
-            problems.append((f"imports[{k}]", f"{path} cannot be read: {error.strerror}"))
+            path = _file_of(name, folder)
+            one = Imported(name, str(path), hashlib.sha256(path.read_bytes()).hexdigest()) if path else None
+        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+            problems.append((f"imports[{k}]", f"{name} cannot be read: {getattr(error, 'strerror', error)}"))
             continue
-        if digest is None:
+        if one is None:
             problems.append((f"imports[{k}]", f"no module is named {name!r}; a file's name ends in .py"))
+        elif one.path in [other.path for other in found]:
+            problems.append((f"imports[{k}]", f"{name} is {one.path}, which an entry before it names already"))
         else:
-            found.append(Imported(name, str(path), digest))
+            found.append(one)
     if problems:
         raise SpecError("imports", problems)
     return found
 
 
 def _file_of(name: str, folder: str) -> Path | None:
-    if name.endswith(".py"):
-        return (Path(folder) / name).resolve()
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
+    """The file of an entry; None if there is no such module. Raises OSError if it is no regular file."""
+    if not name.endswith(".py"):
+        return _file_of_module(name)
+    path = (Path(folder) / name).resolve()
+    if path.exists() and not path.is_file():
+        raise OSError(0, "it is not a regular file")
+    return path
+
+
+def _file_of_module(name: str) -> Path | None:
+    """The file of a dotted module. Unlike importlib's find_spec, does not execute the packages that it lies in."""
+    if name.partition(".")[0] == "tmsjax":
         return None
+    places, spec = None, None
+    for part in name.split("."):
+        spec = importlib.machinery.PathFinder.find_spec(part, places)
+        if spec is None:
+            return None
+        places = list(spec.submodule_search_locations or [])
     return Path(spec.origin) if spec is not None and spec.origin and Path(spec.origin).is_file() else None
 
 
@@ -72,11 +88,12 @@ def execute(found: Sequence[Imported], registries: Mapping[str, Registry]) -> No
             continue
         for registry in registries.values():
             registry.remove_source(one.path)
-            registry.remove_source(one.name)  # entries that the module added when it was imported before
         try:
             with importing(one.path):
                 _run(one)
-        except (Exception, SystemExit) as error:  # a user's file may raise anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a user's file may raise anything, SystemExit included
             for registry in registries.values():
                 registry.remove_source(one.path)
             message = _where(one, error)
@@ -84,18 +101,20 @@ def execute(found: Sequence[Imported], registries: Mapping[str, Registry]) -> No
         _executed[one.path] = one.sha256
 
 
-def _run(one: Imported) -> ModuleType:
-    if not one.name.endswith(".py"):
-        loaded = sys.modules.get(one.name)
-        return importlib.reload(loaded) if loaded is not None else importlib.import_module(one.name)
+def _run(one: Imported) -> None:
+    """Executes the file in a module of its own, which is not the one that `import` would give."""
+    source = Path(one.path).read_bytes()
+    if hashlib.sha256(source).hexdigest() != one.sha256:
+        raise RegistryError("the file changed while it was being read")
     name = f"tmsjax_imports_{hashlib.sha256(one.path.encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, one.path)
+    loader = importlib.machinery.SourceFileLoader(name, one.path)
+    spec = importlib.util.spec_from_loader(name, loader, origin=one.path)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    if not one.name.endswith(".py"):
+        module.__package__ = one.name.rpartition(".")[0]  # for its relative imports
     sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    exec(compile(source, one.path, "exec"), module.__dict__)
 
 
 def _where(one: Imported, error: BaseException) -> str:

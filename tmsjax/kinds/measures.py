@@ -125,7 +125,7 @@ def add_measure(
     try:
         with np.errstate(all="ignore"):
             found = np.asarray(function(np.linspace(-1, 1, 120).reshape(4, 5, 2, 3)))
-    except Exception as error:  # a user's function may raise anything
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
         raise MEASURES.refuse(name, f"the function fails on W of shape (4, 5, 2, 3) ({first_line(error)})") from error
     if found.shape != expected:
         raise MEASURES.refuse(

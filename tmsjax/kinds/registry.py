@@ -65,8 +65,12 @@ class Option:
         given = {"default": self.default, "low": self.low, "high": self.high}
         kind: tuple[type, ...] = (int,) if self.type == "int" else (int, float)
         for what, value in given.items():
-            if value is not None and (not isinstance(value, kind) or isinstance(value, bool) or value != value):
-                return f"{what} must be a {'whole ' * (self.type == 'int')}number or None, not {value!r}"
+            if value is None:
+                continue
+            if not isinstance(value, kind) or isinstance(value, bool) or not abs(value) < 2**63:
+                return f"{what} must be a {'whole ' * (self.type == 'int')}number or None, not {value!r:.40}"
+        if self.type == "int" and self.low is not None and self.low < 1:
+            return f"low must be at least 1: an option of type 'int' is a size or a count; not {self.low}"
         low, high = (self.rule.get(end, infinite) for end, infinite in (("low", -math.inf), ("high", math.inf)))
         if low > high:
             return f"low = {low} is above high = {high}"

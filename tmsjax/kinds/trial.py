@@ -28,7 +28,7 @@ def traced(function: Callable, what: str, refuse: Refuse, *arguments: Any) -> An
     try:
         with jax.numpy_rank_promotion("raise"):
             return jax.eval_shape(function, *arguments)
-    except Exception as error:  # a user's function may raise anything
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
         raise refuse(f"jax cannot trace {what} ({first_line(error)})") from error
 
 
@@ -43,7 +43,7 @@ def evaluated(function: Callable, what: str, refuse: Refuse, *arguments: Any) ->
     """`function(*arguments)` as a numpy array. Raises `refuse(...)` if it fails."""
     try:
         return np.asarray(function(*arguments))
-    except Exception as error:  # a user's function may raise anything
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
         raise refuse(f"{what} fails ({first_line(error)})") from error
 
 
@@ -67,7 +67,7 @@ def trial_activation(function: Callable, refuse: Refuse) -> bool:
     try:  # a function of whole vectors may reject a scalar, or return another value for it
         _check_same_shape(function, "the function", ValueError, ())
         alone = np.asarray([function(point) for point in points])
-    except Exception:
+    except (Exception, SystemExit):
         return False
     return bool(np.allclose(together, alone, rtol=1e-5, atol=1e-6))
 
@@ -91,10 +91,10 @@ def trial_values(quantile: Callable, mean: Any, square: Any, refuse: Refuse) -> 
         raise refuse("the quantile must treat each element alone")
     if not (np.isfinite(x).all() and np.isfinite(last)):
         raise refuse("the quantile must be finite for every u in (0, 1], including 1")
-    for name, given, found in (("mean", mean, x.mean()), ("square", square, (x**2).mean())):
-        if abs(given - found) > NEAR * max(1, abs(found)):
+    scale = np.sqrt((x**2).mean())
+    for name, given, found, size in (("mean", mean, x.mean(), scale), ("square", square, scale**2, scale**2)):
+        if not abs(given - found) <= NEAR * size:
             raise refuse(f"{name} = {given:.6g} does not fit the quantile: by quadrature it is {found:.6g}")
     ordered = x.min() >= 0 and bool((np.diff(x) >= -1e-6).all())
-    return (
-        float((x**2 * 2 * (1 - middles)).mean()) if ordered else None
-    )  # the smaller of two uniforms has density 2 (1 - u)
+    # the smaller of two uniforms has density 2 (1 - u)
+    return float((x**2 * 2 * (1 - middles)).mean()) if ordered else None

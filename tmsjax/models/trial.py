@@ -50,7 +50,8 @@ def check_spec(spec: Spec) -> None:
         if (key, message) not in problems:
             problems.append((key, message))
 
-    if not keys:
+    _check_measures(spec, report)
+    if not keys and not problems:
         return
     _check_names(spec, report)
     rows = _rows(spec)
@@ -68,6 +69,20 @@ def check_spec(spec: Spec) -> None:
             _attempt(lambda: jax.eval_shape(exact, params, row), "the exact loss", keys[0], report)
     if problems:
         raise SpecError(spec.name, problems)
+
+
+def _check_measures(spec: Spec, report: Report) -> None:
+    """Tries the measures that users added and the spec records on W of this spec's size."""
+    size = {"hidden": spec.model.hidden, "feature": spec.model.features}
+    for name in spec.record.measures:
+        function = MEASURES[name].function
+        if MEASURES.source(name) is None or function is None:
+            continue
+        expected = (2, *(size[d] for d in MEASURES[name].dims))
+        W = np.ones((2, spec.model.hidden, spec.model.features), np.float32)
+        found = _attempt(lambda f=function, W=W: np.shape(f(W)), repr(name), "record.measures", report)  # type: ignore[misc]
+        if found is not _Failed and found != expected:
+            report("record.measures", f"{name!r} gives shape {found} for W of shape {W.shape}, not {expected}")
 
 
 def _check_names(spec: Spec, report: Report) -> None:
@@ -92,7 +107,7 @@ def elementwise_model(spec: Spec) -> bool:
     try:
         with jax.numpy_rank_promotion("raise"):
             return all(_same_on_both_paths(spec, row) for row in _rows(spec))
-    except Exception:  # a user's function may use operations that `Elements` does not support
+    except (Exception, SystemExit):  # a user's function may use operations that `Elements` does not support
         return False
 
 
@@ -143,7 +158,7 @@ def _attempt(work: Callable[[], Any], what: str, key: str, report: Report) -> An
     """The result of `work()`; if it raises, reports the error and returns _Failed."""
     try:
         return work()
-    except Exception as error:  # a user's function may raise anything
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
         report(key, f"{what} fails ({first_line(error)})")
         return _Failed
 
@@ -191,7 +206,7 @@ def _check_activity(spec: Spec, row: Instance, report: Report) -> None:
     k = _attempt(drawn.columns, f"{named}columns", key, report)
     if k is _Failed:
         return
-    if not isinstance(k, int) or not 1 <= k <= 2**16:
+    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= 2**16:
         report(key, f"{named}columns gives {k!r}, not a whole number from 1 to {2**16}")
         return
     shape = _attempt(lambda: jax.eval_shape(drawn.active, floats(k), floats(n)), f"{named}active", key, report)

@@ -16,7 +16,7 @@ from tmsjax.plots import curves as curve_figures
 from tmsjax.plots import features, maps, series, style
 from tmsjax.plots.style import label, named, tick
 from tmsjax.runs import Run, open_run
-from tmsjax.spec import SELECTIONS
+from tmsjax.spec import SELECTIONS, suggest
 
 ROW, COLUMN = "_row", "_column"  # dimensions that no axis can have
 WRAP = 5  # panels per row if there is only one axis
@@ -44,8 +44,9 @@ def figures(
     if the run cannot be shown in this way.
     """
     run = run if isinstance(run, Run) else open_run(run)
-    if select not in SELECTIONS or (kind is not None and kind not in STUDIES):
-        raise ValueError(f"kind is one of {', '.join(STUDIES)}, select of {', '.join(SELECTIONS)}")
+    for what, given, allowed in (("select", select, SELECTIONS), ("kind", kind or next(iter(STUDIES)), STUDIES)):
+        if given not in allowed:
+            raise ValueError(f"{what} = {given!r} is not known{suggest(str(given), list(allowed))}")
     asked = kind or named_study(run)
     if asked is None and beside is not None:
         asked = "gram"
@@ -108,7 +109,7 @@ def drawn(run: Run, kind: str) -> Figures:
         return study.drawer(run)
     try:
         found = study.drawer(run)
-    except Exception as error:  # a user's function may raise anything
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
         raise RunError(f"{run.spec.name}: the study {kind!r} failed: {first_line(error)}") from error
     if not isinstance(found, dict) or not found:
         raise RunError(f"the study {kind!r} must return a dict of figures by file name, not {found!r:.80}")

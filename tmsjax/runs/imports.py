@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from os import PathLike
+from pathlib import Path
 
 from tmsjax.errors import RunError, SpecError
 from tmsjax.kinds import REGISTRIES, Imported, execute, located
@@ -65,21 +66,35 @@ def _info(run: RunDirectory | None) -> dict:
 
 
 def _check_unchanged(spec: Spec, run: RunDirectory | None, info: Mapping) -> None:
-    """Raises RunError if files differ from those in run.json. opening.py compares the names themselves."""
-    lines = []
-    for one in info.get("imports", ()):
-        if one["name"] not in spec.imports:
+    """Raises RunError if files differ from those in run.json, or are not recorded there."""
+    if run is None or not info:
+        return
+    was, lines = recorded_digests(run.path, info), []
+    for name in spec.imports:
+        if name not in was:
+            lines.append(f"{name}: the run was trained without it")
             continue
-        was = one["sha256"]
         try:
-            now = located([one["name"]], spec.folder)[0]
+            now = located([name], spec.folder)[0]
         except SpecError:
-            lines.append(f"{one['path']}: missing (sha256 {was[:8]} recorded)")
+            lines.append(f"{Path(spec.folder) / name}: missing (sha256 {was[name][:8]} recorded)")
             continue
-        if now.sha256 != was:
-            lines.append(f"{now.path}: has changed (sha256 {was[:8]} recorded, {now.sha256[:8]} now)")
+        if now.sha256 != was[name]:
+            lines.append(f"{now.path}: has changed (sha256 {was[name][:8]} recorded, {now.sha256[:8]} now)")
     if lines and run is not None:
         raise RunError("\n  ".join([f"{run.path}: its imports have changed:", *lines, ADVICE]))
+
+
+def recorded_digests(path: Path, info: Mapping) -> dict[str, str]:
+    """SHA-256 by name of the files that run.json records. Raises RunError if the record has another form."""
+    found = info.get("imports", [])
+    good = isinstance(found, list) and all(
+        isinstance(one, dict) and all(isinstance(one.get(key), str) for key in ("name", "path", "sha256"))
+        for one in found
+    )
+    if not good:
+        raise RunError(f"{path}: run.json does not say which files the run imported")
+    return {one["name"]: one["sha256"] for one in found}
 
 
 def _check_known(spec: Spec, path: str) -> None:

@@ -54,8 +54,8 @@ class RunDirectory:
         """Whether the directory holds a run, possibly damaged. Raises RunError if the path cannot be read."""
         try:
             return self.info_file.exists() or bool(self._manifests())
-        except OSError as error:
-            raise RunError(f"{self.path!s:.200}: cannot be used: {error.strerror}") from error
+        except (OSError, ValueError) as error:  # ValueError: a null character
+            raise RunError(f"{self.path!s:.200}: cannot be used: {getattr(error, 'strerror', error)}") from error
 
     def held(self) -> int:
         """The size of its checkpoints and results in bytes."""
@@ -88,7 +88,7 @@ class RunDirectory:
     def lock(self) -> Iterator[None]:
         """Locks the directory for one writer; the lock ends with its process. Raises RunError if it is locked."""
         try:
-            file = open(self.path / ".lock", "a+")  # noqa: SIM115 (closed below)
+            file = open(self.path / ".lock", "a+", opener=_not_through_links)  # noqa: SIM115 (closed below)
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written: {error.strerror}") from error
         with file:
@@ -177,7 +177,7 @@ class RunDirectory:
     def log(self, event: str, **values: Any) -> None:
         """Appends one line to log.jsonl."""
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **values})
-        with open(self.path / "log.jsonl", "ab+") as file:
+        with open(self.path / "log.jsonl", "ab+", opener=_not_through_links) as file:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
@@ -205,6 +205,11 @@ class RunDirectory:
 def _is_of(results: xr.Dataset, spec: Spec) -> bool:
     """Whether `results` belong to `spec`; its [checkpoint] table may differ."""
     return not difference(stored_spec(results.attrs["spec"], "results.nc"), spec)
+
+
+def _not_through_links(path: str, flags: int) -> int:
+    """An opener that refuses a symbolic link: a run that a stranger sent must not lead to files elsewhere."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
 
 
 def is_step(name: str) -> bool:

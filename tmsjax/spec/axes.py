@@ -25,7 +25,8 @@ def read_axes(raw: Any, report: Report) -> dict[str, Axis]:
     axes = {}
     for name, body in raw.items():
         path = f"axes.{name}"
-        taken = name in TAKEN or name in MEASURES or name.startswith(RESERVED_PREFIXES)
+        built_in = name in MEASURES and MEASURES.source(name) is None
+        taken = name in TAKEN or built_in or name.startswith(RESERVED_PREFIXES)
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or taken:
             what = "is reserved" if taken else "needs a-z, then a-z, 0-9 and '_'"
             report(path, f"the axis name {shown(name)} {what}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
@@ -23,6 +24,8 @@ from tmsjax.kinds import (
 from tmsjax.spec.keys import range_words, within
 from tmsjax.spec.quantity import Curve, Report, Select, axes_used, shown
 from tmsjax.spec.tables import MOST_WEIGHTS, TABLES, Spec, declared_options
+
+MOST_VALUES = 10**8  # of one quantity, which memory holds as a whole
 
 
 def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
@@ -160,14 +163,30 @@ def _check_features(spec: Spec, report: Report) -> None:
     if activity is None:
         return
     if problem := spec.drawn.misfit():
-        report("data.activity", f"{spec.data.activity!r}: {problem}")
-    probability = spec.instance.feature_probability
-    readable = not _unread(probability) and set(_list_lengths(probability)) <= {spec.model.features}
-    if activity.equal_only and readable:
-        values = spec.evaluate("feature_probability")
-        if (values != values[..., :1]).any():
-            what = f"{spec.data.activity!r} needs one probability for all features, or none"
-            report("instance.feature_probability", what)
+        report(f"data.{next(iter(activity.options), 'activity')}", f"{spec.data.activity!r}: {problem}")
+    if not activity.needs_probability:
+        _check_unused_probability(spec, activity, report)
+
+
+def _check_unused_probability(spec: Spec, activity: Activity, report: Report) -> None:
+    """Refuses probabilities without effect: to an activity such as 'one-hot' only their ratios in a model matter."""
+    path, probability = "instance.feature_probability", spec.instance.feature_probability
+    lengths = set(_list_lengths(probability))
+    if _unread(probability) or not lengths <= {spec.model.features} or _spans(spec, probability) > MOST_VALUES:
+        return
+    values = spec.evaluate("feature_probability")
+    equal = not (values != values[..., :1]).any()
+    if activity.equal_only and not equal:
+        report(path, f"{spec.data.activity!r} needs one probability for all features, or none")
+    elif equal and (names := set(axes_used(probability))):
+        unused = f"an equal probability of all features has no effect with {spec.data.activity!r}"
+        report(path, f"{unused}; drop it, or the axis {', '.join(sorted(names))}")
+
+
+def _spans(spec: Spec, quantity: Any) -> int:
+    """How many values a quantity has over its axes and the features."""
+    axes = spec.axis.keys() & set(axes_used(quantity))  # without words such as "xavier"
+    return math.prod(len(spec.axis[name]) for name in axes) * spec.model.features
 
 
 def _check_quantity(spec: Spec, path: str, name: str, rule: Mapping, report: Report) -> None:
@@ -176,6 +195,9 @@ def _check_quantity(spec: Spec, path: str, name: str, rule: Mapping, report: Rep
             report(path, f"a list of {length} values, but model.features = {spec.model.features}")
             return
     if "words" in rule and spec.model.hidden is None:
+        return
+    if (size := _spans(spec, spec.quantity(name))) > MOST_VALUES:
+        report(path, f"has {size:,} values over its axes and the features; at most {MOST_VALUES:,}")
         return
     with np.errstate(all="ignore"):
         values = spec.evaluate(name).astype(np.float32)  # as in training

@@ -32,6 +32,9 @@ def read_value(value: Any, path: str, rule: Mapping, axes: Mapping[str, Axis], r
         return _axis(value, path, axes, report)
     if kind == "steps":
         return _steps(value, path, report)
+    if isinstance(value, str) and value in axes:
+        report(path, f"needs a number {range_words(rule)}: {shown(value)} is an axis, which this key cannot name")
+        return None
     return _number(value, path, rule, report)
 
 

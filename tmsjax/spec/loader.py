@@ -206,6 +206,8 @@ class _Reader:
             else:
                 values[key] = int(option.default) if option.type == "int" else float(option.default)
         for key in sorted(raw.keys() - known.keys() - declared.keys()):
+            if None in (chosen.get("family", ""), chosen.get("activity", "")):
+                continue  # the entry that may add the key could not be read, and is reported already
             if self.open:
                 values[key] = self.unknown_option(raw[key], f"{name}.{key}", axes)
             else:
