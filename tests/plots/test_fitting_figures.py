@@ -285,7 +285,7 @@ def test_studies_that_users_add_are_drawn_and_what_they_return_is_checked(added)
     for name, result, message in (
         ("none", None, "must return a dict of figures by file name, not None"),
         ("empty", {}, "must return a dict"),
-        ("path", {"../x": figure}, "no file name"),
+        ("path", {"../x": figure}, "is not a file name"),
         ("axes", {"x": figure.subplots()}, "'x' is not a matplotlib Figure but Axes"),
     ):
         added(name, lambda run, result=result: result)

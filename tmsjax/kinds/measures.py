@@ -33,7 +33,10 @@ def overlaps(W: Any) -> Any:
 
 
 def superposition(W: Any) -> Any:
-    """sum_{j != i} (w_i . W_j)^2, shape (..., n): 0 if orthogonal to all others, >= 1 if they cover it."""
+    """sum_{j != i} (w_i . W_j)^2, shape (..., n).
+
+    0 if W_i is orthogonal to all other columns; 1 if they overlap with w_i as much as one parallel unit vector.
+    """
     xp = W.__array_namespace__()
     squared = overlaps(W)
     others = xp.broadcast_to(1 - xp.eye(W.shape[-1], dtype=W.dtype), squared.shape)

@@ -241,7 +241,7 @@ def grid(run: Run) -> tuple[str | None, str | None]:
 
 
 def the_axis(run: Run) -> str | None:
-    """The one axis beside replica, if there is one."""
+    """The first axis other than replica, if there is one."""
     return next((a.name for a in run.spec.axes if a.name != REPLICA), None)
 
 

@@ -87,7 +87,7 @@ def from_first(work: Callable[[], Any]) -> Any:
     if failure is not None:
         raise failure
     if not length:
-        raise RunError("the first process refused to go on; it says why")
+        raise RunError("the first process stopped; see its message")
     return json.loads(text)
 
 
@@ -100,7 +100,7 @@ def everyones(values: list[float]) -> np.ndarray:
 def agreed(failure: Exception | None) -> None:
     """Raises `failure`, or RunError if another process has one, so that all processes stop together."""
     if everyones([failure is not None]).any():
-        raise failure or RunError("another process cannot begin; it says why")
+        raise failure or RunError("another process cannot start; see its message")
 
 
 @contextmanager

@@ -192,7 +192,7 @@ class RunDirectory:
         info = self.info()
         if not self.results_file.exists() or info["state"] != "complete":
             done = info["steps_done"]
-            raise RunError(f"{self.path}: no results yet ({done} steps done); `tmsjax resume {self.path}` goes on")
+            raise RunError(f"{self.path}: no results yet ({done} steps done); `tmsjax resume {self.path}` continues it")
         try:
             results = read_dataset(self.results_file)
         except RunError as error:
