@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-import multiprocessing
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -286,12 +287,27 @@ def test_an_activity_of_a_file_may_need_no_probability():
         load_spec(raw | {"imports": []})
 
 
-def weights(spec) -> np.ndarray:
-    return run_sweep(spec).dataset["W"].to_numpy()
+IN_A_WORKER = """
+import multiprocessing, sys
+import tmsjax
+
+
+def weights(spec):
+    return tmsjax.run_sweep(spec, progress=False).dataset["W"].to_numpy()
+
+
+if __name__ == "__main__":
+    spec = tmsjax.load_spec(sys.argv[1])
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        there = pool.apply(weights, (spec,))
+    assert (there == weights(spec)).all()
+"""
 
 
 def test_a_spec_that_is_sent_to_a_worker_process_imports_there(folder):
-    spec = load_spec(folder / "sweep.toml")
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        np.testing.assert_array_equal(pool.apply(weights, (spec,)), weights(spec))
+    script = folder / "script.py"
+    script.write_text(IN_A_WORKER)
+    command = [sys.executable, str(script), str(folder / "sweep.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
     assert executions(folder) == 2, "once in each process"

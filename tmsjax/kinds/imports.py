@@ -107,9 +107,9 @@ def _run(one: Imported) -> None:
     if hashlib.sha256(source).hexdigest() != one.sha256:
         raise RegistryError("the file changed while it was being read")
     name = f"tmsjax_imports_{hashlib.sha256(one.path.encode()).hexdigest()[:12]}"
-    loader = importlib.machinery.SourceFileLoader(name, one.path)
-    spec = importlib.util.spec_from_loader(name, loader, origin=one.path)
+    spec = importlib.util.spec_from_loader(name, importlib.machinery.SourceFileLoader(name, one.path), origin=one.path)
     assert spec is not None
+    spec.has_location = True  # the module has a __file__
     module = importlib.util.module_from_spec(spec)
     if not one.name.endswith(".py"):
         module.__package__ = one.name.rpartition(".")[0]  # for its relative imports
