@@ -11,7 +11,8 @@ import pytest
 from conftest import run_command, small_spec, write_spec
 
 import tmsjax
-from tmsjax.kinds import REGISTRIES
+from tmsjax import terminal
+from tmsjax.kinds import ACTIVITIES, REGISTRIES
 
 
 @pytest.fixture(scope="module")
@@ -179,4 +180,12 @@ def test_kinds_lists_every_name_with_its_options():
         assert f"\n{key}\n" in f"\n{said}"
         for name in (n for n in registry if registry.source(n) is None):
             assert re.search(rf"^  {re.escape(name)} +\S", said, re.MULTILINE), name
-    assert "data.size: features in a set, a divisor of model.features (default 2)" in said
+    assert f"data.size: {ACTIVITIES['groups'].options['size'].sentence} (default 2)" in said
+
+
+def test_control_characters_are_written_out_at_the_terminal(capsys):
+    terminal.say("a\x1b[31m\nb\x07")
+    assert capsys.readouterr().out == "a\\x1b[31m\nb\\x07\n"
+    with pytest.raises(SystemExit):
+        terminal.guarded(lambda: tmsjax.open_run("no\x1b[31m"))
+    assert "no\\x1b[31m: not a run directory" in capsys.readouterr().err

@@ -84,6 +84,7 @@ BAD = {
         lambda: family(parameters=TIED | {"norm": ("feature",)}),
         "a measure has the name of its parameter 'norm'",
     ),
+    "a function that exits": (lambda: family(apply=lambda p, x, f: exit(0)), "apply fails"),
     "columns": (lambda: activity(columns=lambda n: n / 2), "columns gives 1.5, not a whole number"),
     "no columns": (lambda: activity(columns=lambda n: 0), "columns gives 0"),
     "columns fail": (lambda: activity(columns=fails), r"columns fails \(LookupError"),
@@ -182,3 +183,11 @@ def test_stratified_signs_need_w_of_the_usual_shape():
     family(parameters={"W": ("feature", "hidden")}, apply=lambda p, x, f: f(p["W"] @ (p["W"].T @ x)))
     raw = plain_spec(3, 1, model={"family": "mine"}, init={"signs": "stratified"})
     assert "init.signs" in problems_of(raw)
+
+
+def test_a_measure_is_tried_on_the_size_of_the_models(registries):
+    """The trial at its registration has W of (2, 3)."""
+    tmsjax.add_measure("mixed", lambda W: W @ np.eye(3), dims=("hidden", "feature"))
+    check_spec(load_spec(plain_spec(3, 2, record={"measures": ["mixed"]})))
+    with pytest.raises(SpecError, match="'mixed' fails"):
+        tmsjax.run_sweep(plain_spec(5, 2, record={"measures": ["mixed"]}))

@@ -315,7 +315,7 @@ def test_selections_other_than_the_best_need_a_map():
 
 
 def test_the_command_draws_what_suits_and_its_help_comes_from_the_registry(tmp_path):
-    raw = swept({"p": LOG}, record={"measures": ["loss", "norm"]})
+    raw = swept({"p": LOG}, record={"measures": ["loss", "norm"], "steps": [1, 30]})
     run_sweep(raw, tmp_path / "run")
     done = run_command("plot", tmp_path / "run")
     assert done.returncode == 0, done.stderr
@@ -338,3 +338,10 @@ def test_loaded_specs_say_what_suits_them():
     assert suited(spec, {"directions"}) == ["curves", "vectors", "gram"]
     assert suited(spec, set()) == ["curves"]
     assert isinstance(untrained(swept({"p": LOG})).dataset, xr.Dataset)
+
+
+def test_one_axis_without_replicas_and_without_history_has_curves():
+    run = run_sweep(swept({"p": LOG}, replicas=0, record={"steps": [30]}))
+    drawn = plots.figures(run)
+    assert list(drawn) == ["curves", "vectors", "gram"], "one recorded step is no curve"
+    np.testing.assert_allclose(drawn["curves"].axes[0].lines[0].get_ydata()[::-1], run.dataset["loss"])

@@ -256,5 +256,5 @@ def test_runs_that_a_study_cannot_show_are_refused(runs):
     raw["axes"]["feature_probability"] = {"linear": [0.1, 0.9], "count": 101}
     with pytest.raises(SpecError, match="at most 100 cells, not 101"):
         load_spec(raw)
-    with pytest.raises(ValueError, match="kind is one of"):
+    with pytest.raises(ValueError, match="kind = 'vektors' is not known; did you mean 'vectors'"):
         plots.figures(runs["relu"], kind="vektors")

@@ -1,7 +1,10 @@
 """Files that a spec imports: only run and resume execute them; runs record them and refuse changed or missing files."""
 
 import hashlib
+import importlib.util
 import json
+import os
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -14,8 +17,9 @@ from test_devices import two_processes
 
 import tmsjax
 from tmsjax.errors import Interrupted, RunError, SpecError
-from tmsjax.kinds import ACTIVATIONS, FAMILIES
+from tmsjax.kinds import ACTIVATIONS, FAMILIES, located
 from tmsjax.runs import merge_shards, open_run, run_sweep
+from tmsjax.runs.files import read_sealed, write_sealed
 from tmsjax.spec import load_spec, to_toml
 
 MODELS = """
@@ -311,3 +315,40 @@ def test_a_spec_that_is_sent_to_a_worker_process_imports_there(folder):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert executions(folder) == 2, "once in each process"
+
+
+def test_bytecode_beside_a_file_is_not_executed(folder, tmp_path):
+    """What is executed is what was hashed, even where __pycache__ holds other code that Python would prefer."""
+    other = tmp_path / "other.py"
+    other.write_text(MODELS.replace("executed", "tampered"))
+    cached = importlib.util.cache_from_source(folder / "mymodels.py")
+    unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(other), cached, str(folder / "mymodels.py"), invalidation_mode=unchecked)
+    run_sweep(folder / "sweep.toml")
+    assert executions(folder) == 1
+    assert not (folder / "tampered").exists()
+
+
+def test_a_file_that_no_record_names_is_not_executed_on_resume(folder, tmp_path):
+    interrupted(folder / "sweep.toml", tmp_path / "run")
+    info, _ = read_sealed(tmp_path / "run" / "run.json")
+    for found in ([], 3, [3], [{"name": "mymodels.py"}]):
+        write_sealed(tmp_path / "run" / "run.json", {**info, "imports": found})
+        before = executions(folder)
+        done = run_command("resume", tmp_path / "run")
+        assert (done.returncode, executions(folder)) == (2, before), done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_what_is_no_file_or_named_twice_is_refused(folder):
+    (folder / "loop.py").symlink_to(folder / "loop.py")
+    (folder / "link.py").symlink_to(folder / "mymodels.py")
+    os.mkfifo(folder / "pipe.py")
+    for names, why in (
+        (["loop.py"], "cannot be read"),
+        (["pipe.py"], "not a regular file"),
+        (["mymodels.py", "link.py"], "names already"),
+        (["tmsjax.errors"], "no module is named"),
+    ):
+        with pytest.raises(SpecError, match=why):
+            located(names, str(folder))

@@ -444,3 +444,15 @@ def test_reading_runs_executes_nothing_of_them():
     }
     ours_by_name = {("lazy.py", "import_module("), ("kinds/studies.py", "import_module(")}
     assert found == ours_by_name | {("kinds/imports.py", "exec(")}, "the last for `run` and `resume` alone"
+
+
+@pytest.mark.parametrize("name", [".lock", "log.jsonl"])
+def test_links_in_a_run_do_not_lead_to_other_files(tmp_path, name):
+    run_sweep(small_spec(), tmp_path / "run")
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / "run" / name).unlink()
+    (tmp_path / "run" / name).symlink_to(tmp_path / "mine")
+    (tmp_path / "run" / "results.nc").unlink()
+    with pytest.raises((RunError, RunFailed, OSError)):
+        run_sweep(small_spec(), tmp_path / "run")
+    assert (tmp_path / "mine").read_text() == "precious"

@@ -269,3 +269,40 @@ def test_a_value_out_of_range_is_told_with_its_feature_and_cell(small):
     small["axes"].pop("feature_probability")
     with pytest.raises(SpecError, match=r"needs numbers in \(0, 1\]; got 5.0 for feature 1, spread = 100.0"):
         load_spec(small)
+
+
+def test_probabilities_and_axes_without_effect_are_refused(small):
+    """Of 'one-hot' only ratios within a model matter; 'exactly-k' draws all features alike."""
+    for activity in ("one-hot", "exactly-k"):
+        small["data"] = {"activity": activity}
+        assert "has no effect" in problems(small)["instance.feature_probability"]
+    small["instance"]["feature_probability"] = [1.0, "feature_probability"]
+    assert "needs one probability for all features" in problems(small)["instance.feature_probability"]
+    small["data"] = {"activity": "one-hot"}
+    assert load_spec(small).instances == 12
+    small["axes"].pop("feature_probability")
+    small["instance"].pop("feature_probability")
+    assert load_spec(small).instance.feature_probability == 1.0
+
+
+def test_sizes_of_sets(small):
+    small["data"] = {"activity": "groups", "size": 3}
+    assert "does not divide model.features = 2 (allowed: 1, 2)" in problems(small)["data.size"]
+    small["data"]["size"] = "replica"
+    assert "is an axis, which this key cannot name" in problems(small)["data.size"]
+    small["data"] = {"activity": "grups", "size": 2}
+    assert list(problems(small)) == ["data.activity"]
+
+
+def test_a_quantity_too_large_to_hold_is_refused_without_building_it(small):
+    axes = {name: {"linear": [0.1, 0.9], "count": 20_000} for name in ("u", "v")}
+    small |= {"axes": axes, "instance": {"feature_probability": ["u", "v"]}}
+    assert "800,000,000 values" in problems(small)["instance.feature_probability"]
+
+
+def test_control_characters_are_written_out_in_messages(small):
+    small["axes"]["a\x1b[31m"] = {"count": 2}
+    with pytest.raises(SpecError) as caught:
+        load_spec(small)
+    assert "\x1b" not in str(caught.value)
+    assert "axes.a\\x1b[31m" in str(caught.value)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.machinery
-import importlib.util
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from tmsjax.errors import RegistryError, SpecError
 from tmsjax.kinds.registry import Registry, importing
@@ -107,12 +107,9 @@ def _run(one: Imported) -> None:
     if hashlib.sha256(source).hexdigest() != one.sha256:
         raise RegistryError("the file changed while it was being read")
     name = f"tmsjax_imports_{hashlib.sha256(one.path.encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_loader(name, importlib.machinery.SourceFileLoader(name, one.path), origin=one.path)
-    assert spec is not None
-    spec.has_location = True  # the module has a __file__
-    module = importlib.util.module_from_spec(spec)
-    if not one.name.endswith(".py"):
-        module.__package__ = one.name.rpartition(".")[0]  # for its relative imports
+    package = "" if one.name.endswith(".py") else one.name.rpartition(".")[0]  # for relative imports
+    module = ModuleType(name)
+    module.__dict__.update(__file__=one.path, __package__=package)
     sys.modules[name] = module
     exec(compile(source, one.path, "exec"), module.__dict__)
 

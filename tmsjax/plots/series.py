@@ -125,8 +125,8 @@ def along_axis(run: Run) -> Along:
 
 
 def has_history(dataset: xr.Dataset) -> bool:
-    """Whether the results contain a recorded measure that `learning` can show."""
-    return bool(_recorded(dataset))
+    """Whether the results contain a recorded measure, at two steps at least, that `learning` can show."""
+    return bool(_recorded(dataset)) and dataset.sizes["step"] > 1
 
 
 def learning(run: Run) -> tuple[np.ndarray, list[Lines]]:
