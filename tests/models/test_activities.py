@@ -329,7 +329,7 @@ def test_small_probabilities_keep_their_shares():
 def test_options_that_do_not_fit_are_refused():
     for activity, options, why in [
         ("groups", {"size": 4}, "does not divide"),
-        ("exactly-k", {"active": 7}, "active = 7 of model.features = 6"),
+        ("exactly-k", {"active": 7}, "active = 7 is more than model.features = 6"),
         ("groups", {"active": 1}, "has no option active"),
         ("groups", {"size": 0}, "at least 1"),
         ("group", {}, "must be one of"),

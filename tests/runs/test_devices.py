@@ -142,7 +142,7 @@ def test_a_refusal_of_the_first_process_reaches_the_second(tmp_path):
     done = two_processes("run", spec, "--out", tmp_path / "mine")
     assert [code for code, _ in done] == [2, 2], done
     assert "not empty, and not a run" in done[0][1]
-    assert "the first process refused" in done[1][1]
+    assert "the first process stopped" in done[1][1]
 
 
 # Shards
