@@ -254,7 +254,10 @@ def test_runs_whose_models_all_diverged_are_shown():
         run.dataset["status"][...] = 1
         run.dataset["W"][...] = np.nan
         run.dataset["history_loss"][...] = np.nan
-        names_of(plots.figures(run))
+        drawn = plots.figures(run)
+        assert "learning" in names_of(drawn)
+        shown = [line.get_ydata() for axes in drawn["learning"].axes for line in axes.lines]
+        assert not np.isfinite(np.concatenate([np.ma.filled(np.ma.asarray(y, float), np.nan) for y in shown])).any()
 
 
 def test_ten_thousand_cells_are_drawn_in_seconds():

@@ -81,7 +81,7 @@ def _check_unchanged(spec: Spec, run: RunDirectory | None, info: Mapping) -> Non
             continue
         if now.sha256 != was[name]:
             lines.append(f"{now.path}: has changed (sha256 {was[name][:8]} recorded, {now.sha256[:8]} now)")
-    if lines and run is not None:
+    if lines:
         raise RunError("\n  ".join([f"{run.path}: its imports have changed:", *lines, ADVICE]))
 
 
