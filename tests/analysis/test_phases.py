@@ -14,7 +14,7 @@ from tmsjax.errors import RunError, SpecError
 from tmsjax.kinds import VALUES, measures
 from tmsjax.plots import style
 from tmsjax.runs import Run
-from tmsjax.runs.store import results_dataset
+from tmsjax.runs.dataset import results_dataset
 from tmsjax.spec import load_spec
 
 DIMS = {"W": ("hidden", "feature"), "b": ("feature",)}

@@ -2,7 +2,7 @@
 
 sweep.py runs a spec: opening.py finds or begins the directory, part.py selects the blocks that this shard and process
 train, training.py loops over segments, history.py records, writer.py saves, results.py builds the labelled dataset.
-Files are written atomically and verified when read (files.py, store.py; only checkpoint.py imports orbax). run.py is
+Files are written atomically and verified when read (files.py, directory.py; only checkpoint.py imports orbax). run.py is
 the user's handle. capacity.py and estimate.py predict what a run needs. Reading a run does not import jax. Imports
 kinds, spec, models and engine.
 """
@@ -10,11 +10,11 @@ kinds, spec, models and engine.
 from typing import TYPE_CHECKING
 
 from tmsjax.lazy import attach
+from tmsjax.runs.directory import RunDirectory, free_name, provenance
 from tmsjax.runs.files import read_dataset, write_dataset, write_json, write_text
 from tmsjax.runs.progress import Progress, progress_bar
 from tmsjax.runs.run import Run, open_run
 from tmsjax.runs.shard import Shard
-from tmsjax.runs.store import RunDirectory, free_name, provenance
 
 if TYPE_CHECKING:
     from tmsjax.runs import processes as processes

@@ -25,6 +25,7 @@ from orbax.checkpoint import v1 as ocp
 
 from tmsjax.errors import CheckpointError, RunFailed
 from tmsjax.kinds import first_line
+from tmsjax.runs.directory import MANIFEST, free_name, is_step
 from tmsjax.runs.files import (
     crc_of_array,
     crc_of_file,
@@ -33,7 +34,6 @@ from tmsjax.runs.files import (
     sync,
     write_sealed,
 )
-from tmsjax.runs.store import MANIFEST, free_name, is_step
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports every save
 

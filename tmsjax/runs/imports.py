@@ -13,7 +13,7 @@ from pathlib import Path
 from tmsjax.errors import RunError, SpecError
 from tmsjax.kinds import REGISTRIES, Imported, execute, located
 from tmsjax.runs import processes
-from tmsjax.runs.store import RunDirectory
+from tmsjax.runs.directory import RunDirectory
 from tmsjax.spec import Spec, difference, load_spec
 
 ADVICE = "a run continues only with its original files: restore them, or choose another --out or --fresh"

@@ -11,10 +11,11 @@ import xarray as xr
 from tmsjax.errors import RunError
 from tmsjax.runs.capacity import record_bytes
 from tmsjax.runs.checkpoint import Checkpoints
+from tmsjax.runs.dataset import on_grid
+from tmsjax.runs.directory import RunDirectory
 from tmsjax.runs.files import check_space
 from tmsjax.runs.run import Run, open_run
 from tmsjax.runs.shard import Shard
-from tmsjax.runs.store import RunDirectory, on_grid
 from tmsjax.spec import difference, to_toml
 
 SAME = ("plan", "versions", "format")  # keys of run.json that must agree; bits depend on the first two

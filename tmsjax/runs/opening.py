@@ -10,9 +10,9 @@ import numpy as np
 from tmsjax.errors import CheckpointError, RunError
 from tmsjax.runs import processes
 from tmsjax.runs.checkpoint import Checkpoints
+from tmsjax.runs.directory import RunDirectory, provenance
 from tmsjax.runs.files import check_space
 from tmsjax.runs.shard import Shard
-from tmsjax.runs.store import RunDirectory, provenance
 from tmsjax.runs.writer import Writer
 from tmsjax.spec import Spec, difference, grows
 

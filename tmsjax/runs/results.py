@@ -8,9 +8,9 @@ import xarray as xr
 from tmsjax.engine import TrainState, directions
 from tmsjax.kinds import FAMILIES
 from tmsjax.models import inputs
+from tmsjax.runs.dataset import STATUS, results_dataset
 from tmsjax.runs.history import History
 from tmsjax.runs.part import Part
-from tmsjax.runs.store import STATUS, results_dataset
 
 DIVERGED = 10.0  # times the zero model's loss
 

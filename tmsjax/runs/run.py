@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from tmsjax.errors import RunError
-from tmsjax.runs.store import RunDirectory
+from tmsjax.runs.directory import RunDirectory
 from tmsjax.spec import Spec
 
 

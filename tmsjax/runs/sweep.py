@@ -18,13 +18,13 @@ from tmsjax.errors import Diverged, RunFailed
 from tmsjax.models import check_spec
 from tmsjax.runs import capacity, imports, opening, processes
 from tmsjax.runs.checkpoint import unflatten
+from tmsjax.runs.directory import RunDirectory, provenance
 from tmsjax.runs.history import History
 from tmsjax.runs.part import Part, take_part
 from tmsjax.runs.progress import Listener, progress_bar
 from tmsjax.runs.results import diverged_models, results
 from tmsjax.runs.run import Run
 from tmsjax.runs.shard import Shard
-from tmsjax.runs.store import RunDirectory, provenance
 from tmsjax.runs.training import Training
 from tmsjax.runs.writer import Writer
 from tmsjax.spec import Spec, load_spec

@@ -13,8 +13,8 @@ from tmsjax.engine import peak_memory
 from tmsjax.errors import RunFailed
 from tmsjax.runs import processes
 from tmsjax.runs.checkpoint import Checkpoints
+from tmsjax.runs.directory import RunDirectory
 from tmsjax.runs.files import is_disk_full, space_line
-from tmsjax.runs.store import RunDirectory
 from tmsjax.spec import Spec, to_toml
 
 

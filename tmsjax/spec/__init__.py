@@ -5,6 +5,7 @@ A quantity is a number that may vary over axes and features (quantity.py). Table
 """
 
 from tmsjax.errors import SpecError
+from tmsjax.spec.boxes import Box, Boxes, part_shape
 from tmsjax.spec.html import description
 from tmsjax.spec.html import table as html_table
 from tmsjax.spec.loader import json_copy, load_spec, stored_spec
@@ -32,6 +33,8 @@ __all__ = [
     "TABLES",
     "XAVIER",
     "Axis",
+    "Box",
+    "Boxes",
     "Checkpoint",
     "Curve",
     "Data",
@@ -53,6 +56,7 @@ __all__ = [
     "json_copy",
     "load_spec",
     "option_quantities",
+    "part_shape",
     "shown",
     "static",
     "stored_spec",

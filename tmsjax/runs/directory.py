@@ -1,4 +1,4 @@
-"""A run's directory: spec, provenance, log, and the results as one labelled dataset. No jax.
+"""A run's directory: its files, lock and log, and what made it. No jax.
 
     run.json  spec.toml  log.jsonl  checkpoints/  results.nc  figures/  report.md  .lock
 
@@ -25,17 +25,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from tmsjax.errors import CheckpointError, RunError, SpecError
-from tmsjax.kinds import MEASURES
 from tmsjax.runs.files import read_dataset, read_sealed, write_dataset, write_sealed, write_text
 from tmsjax.spec import Spec, difference, load_spec, stored_spec, to_toml
 
 FORMAT = 2  # of the run directory; increased when older versions cannot read it
 MANIFEST = "manifest.json"  # in a checkpoint
-STATUS = {"ok": 0, "non_finite": 1, "diverged": 2}
 NEEDED = {"format": int, "state": str, "steps_done": int, "versions": dict}
 
 
@@ -223,61 +220,6 @@ def free_name(path: Path) -> Path:
     while (free := path.with_name(f"{path.name}-{number}")).exists():
         number += 1
     return free
-
-
-def results_dataset(
-    spec: Spec,
-    rows: range,
-    dims: dict[str, tuple[str, ...]],
-    params: dict[str, np.ndarray],
-    instances: dict[str, np.ndarray],
-    loss: np.ndarray,
-    status: np.ndarray,
-    history: dict[str, np.ndarray],
-    steps: list[int],
-    directions: bool = True,
-) -> xr.Dataset:
-    """The results as one dataset whose dimensions and coordinates are the spec's axes.
-
-    Arrays have a leading instance axis, those of `history` (instance, step, ...). `rows`: the indices of the instances;
-    if they are a part of the sweep, the dataset keeps the dimension instance (see `on_grid`). `dims`: dimensions of
-    each parameter. `directions`: whether the columns of W are the features' directions. attrs["spec"] holds the spec as
-    TOML.
-    """
-
-    def variable(array: np.ndarray, extra: tuple[str, ...] = (), **attrs: Any) -> xr.Variable:
-        return xr.Variable(("instance", *extra), np.asarray(array), attrs)
-
-    meanings: dict[str, Any] = {"flag_values": list(STATUS.values()), "flag_meanings": " ".join(STATUS)}
-    variables = {name: variable(array, dims[name]) for name, array in params.items()}
-    variables["loss"] = variable(loss, long_name="noise-free loss, sum over features")
-    variables["status"] = variable(status.astype(np.int8), **meanings)
-    for name, array in instances.items():
-        variables[f"instance_{name}"] = variable(array, ("feature",))
-    for name, array in history.items():
-        variables[f"history_{name}"] = variable(array, ("step", *MEASURES[name].dims))
-    coordinates: dict[str, Any] = {"instance": np.arange(rows.start, rows.stop)}
-    if history:
-        coordinates["step"] = steps
-    attrs = {"spec": to_toml(spec), "format": FORMAT, "directions": int(directions)}
-    return on_grid(xr.Dataset(variables, coordinates, attrs), spec)
-
-
-def on_grid(dataset: xr.Dataset, spec: Spec) -> xr.Dataset:
-    """Replaces the dimension instance by the spec's axes; returns a part of the sweep unchanged."""
-    if dataset.sizes["instance"] < spec.instances:
-        return dataset
-    axes = tuple(a.name for a in spec.axes)
-
-    def unfolded(variable: xr.Variable) -> xr.Variable:
-        values = variable.to_numpy().reshape((*spec.shape, *variable.shape[1:]))
-        return xr.Variable((*axes, *variable.dims[1:]), values, variable.attrs)
-
-    coordinates: dict[str, Any] = {a.name: list(a.values) for a in spec.axes}
-    if "step" in dataset.coords:
-        coordinates["step"] = dataset["step"].to_numpy()
-    variables = {name: unfolded(dataset[name].variable) for name in dataset.data_vars}
-    return xr.Dataset(variables, coordinates, dataset.attrs)
 
 
 def provenance() -> dict:
