@@ -2,8 +2,8 @@
 
 sweep.py runs a spec: opening.py finds or begins the directory, part.py selects the blocks that this shard and process
 train, training.py loops over segments, history.py records, writer.py saves, results.py builds the labelled dataset.
-Files are written atomically and verified when read (files.py, directory.py; only checkpoint.py imports orbax). run.py is
-the user's handle. capacity.py and estimate.py predict what a run needs. Reading a run does not import jax. Imports
+Files are written atomically and verified when read (files.py, directory.py; only checkpoint.py imports orbax). run.py
+is the user's handle. capacity.py and estimate.py predict what a run needs. Reading a run does not import jax. Imports
 kinds, spec, models and engine.
 """
 
