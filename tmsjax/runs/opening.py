@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
 
-from tmsjax.errors import RunError
+from tmsjax.errors import RunError, SpecError
 from tmsjax.runs.directory import RunDirectory, provenance
 from tmsjax.runs.files import check_space
 from tmsjax.runs.imports import recorded
@@ -99,15 +99,15 @@ def finished(job: Job, units: Iterable[int]) -> set[int]:
     good, text = set(), to_toml(spec)
     for unit in sorted(store.done() & set(units)):
         try:
-            stored = store.read(unit).attrs["spec"]
-        except RunError as error:
+            stored = store.attributes(unit).get("spec")
+            there = spec if stored == text else stored_spec(stored, str(store.path(unit)))
+            if grows(there, spec):
+                job.outdated.add(unit)
+            elif difference(there, spec):
+                raise RunError(f"{store.path(unit)}: these are the results of another spec")
+            else:
+                store.read(unit)
+                good.add(unit)
+        except (RunError, SpecError) as error:
             warnings.warn(f"{error}; set aside as {store.set_aside(unit)}", stacklevel=5)
-            continue
-        there = spec if stored == text else stored_spec(stored, str(store.path(unit)))
-        if not difference(there, spec):
-            good.add(unit)
-        elif grows(there, spec):
-            job.outdated.add(unit)
-        else:
-            raise RunError(f"{store.path(unit)}: these are the results of another spec")
     return good

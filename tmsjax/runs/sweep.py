@@ -56,10 +56,10 @@ def run_sweep(
         if spec.imports:
             spec = imports.with_imports(spec, source, overrides, directory)
         check_spec(spec)
-        spec = capacity.within_record_limit(spec, stacklevel=2)
+        cut = stored_plan(info["plan"]) if info and "plan" in info else plan(spec, jax.local_devices()[0].platform)
+        spec = capacity.within_record_limit(spec, cut.units(spec)[0])
         if directory is not None and info is not None:
             opening.check_same(directory, spec)
-        cut = stored_plan(info["plan"]) if info and "plan" in info else plan(spec, jax.local_devices()[0].platform)
         job = Job(Ensemble(spec, cut=cut), directory, info or {})
         wanted = range(len(job.units)) if share is None else share.of(len(job.units))
         done = opening.finished(job, wanted) if info else set()
@@ -69,12 +69,14 @@ def run_sweep(
         _begin(job, info, held, share)
         shown = progress and listen is None
         with progress_bar(spec) if shown else nullcontext(listen) as listener:
-            parts = _train_here(job, todo, listener, should_stop)
+            trained, parts = _train_here(job, todo, listener, should_stop)
         diverged = _sum_up(job, [facts for _, facts in parts])
         in_memory = assembled([dataset for dataset, _ in parts], job.kept) if directory is None else None
     if diverged:
         warnings.warn(f"{diverged:,} of {spec.instances:,} models diverged; maps mask them", Diverged, stacklevel=2)
-    return Run(spec, directory, in_memory)
+    run = Run(spec, directory, in_memory)
+    run.trained = trained
+    return run
 
 
 def _begin(job: Job, info: dict | None, held: ExitStack, share: Share | None) -> None:
@@ -83,18 +85,18 @@ def _begin(job: Job, info: dict | None, held: ExitStack, share: Share | None) ->
     if job.directory is None:
         return
     facts = {"device": device_line(job.ensemble.devices)}
-    needed = capacity.disk_bytes(job.ensemble.spec, job.ensemble.plan)
+    needed = capacity.disk_bytes(job.ensemble)
     job.info = opening.begin(job, info, held, needed=needed, shared=share is not None) | facts
 
 
 def _train_here(
     job: Job, todo: Sequence[int], listen: Listener | None, should_stop: Callable[[], bool]
-) -> list[tuple[xr.Dataset, dict]]:
+) -> tuple[int, list[tuple[xr.Dataset, dict]]]:
     """Trains units in this process, each while the one before is written. Leaves out units that others train.
 
-    Returns (results, facts) of each unit if the run is in memory.
+    Returns the number of units trained, and (results, facts) of each if the run is in memory.
     """
-    kept: list[tuple[xr.Dataset, dict]] = []
+    trained, kept = 0, []
     began = time.monotonic()
     with ThreadPoolExecutor(1) as writer:
         writing: list[tuple[int, Future]] = []
@@ -103,14 +105,15 @@ def _train_here(
             with ExitStack() as claim:
                 if not claim.enter_context(job.claim(unit)):
                     continue
-                trained = train_unit(job, unit, heard, should_stop)
+                results = train_unit(job, unit, heard, should_stop)
+                trained += 1
                 if job.store is None:
-                    kept.append(trained)
+                    kept.append(results)
                     continue
                 _wait(job, writing)
-                writing = [(unit, writer.submit(_write, job, unit, trained, claim.pop_all()))]
+                writing = [(unit, writer.submit(_write, job, unit, results, claim.pop_all()))]
         _wait(job, writing)
-    return kept
+    return trained, kept
 
 
 def _tell(listen: Listener, units_done: int, units: int, began: float, progress: Progress) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 
 import jax
@@ -15,6 +16,7 @@ from tmsjax.runs.checkpoint import flatten, unflatten
 from tmsjax.runs.history import History, measured
 from tmsjax.runs.progress import Listener, Progress
 
+TELL_SECONDS = 1.0
 Arrays = dict[str, np.ndarray]
 Save = Callable[[int, Callable[[], Arrays]], None]
 
@@ -29,8 +31,9 @@ class Training:
         self.spec, self.ensemble = ensemble.spec, ensemble
         self.save, self.listen, self.should_stop = save, listen, should_stop
         self.history = History(self.spec)
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)
         self.step = 0
+        self.told = -math.inf  # when the listener was told
         self.states: list[TrainState] = []
 
     def begin(self, step: int, arrays: Arrays) -> None:
@@ -87,9 +90,11 @@ class Training:
         return flatten(self.ensemble.gather(self.states), "state") | self.history.arrays()
 
     def _tell(self, speed: float, seconds: float) -> None:
-        """Reports progress to the listener. `speed`: steps per second."""
-        if self.listen is None:
+        """Reports progress to the listener, at most once a second. `speed`: steps per second."""
+        now, last = time.monotonic(), self.spec.train.steps
+        if self.listen is None or (self.step < last and now - self.told < TELL_SECONDS):
             return
+        self.told = now
         spec, models = self.spec, self.ensemble.box.size
         losses = np.array([np.nan])
         if spec.exact_loss is not None:

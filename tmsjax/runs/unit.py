@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -123,7 +124,7 @@ def train_unit(
     except (MemoryError, OSError, RunFailed, jax.errors.JaxRuntimeError) as error:
         raise failure(job, unit, training.step, error) from error
     _note(job, before, training)
-    facts = {f"seconds_of_{key}": value for key, value in training.seconds.items()}
+    facts: dict[str, Any] = {f"seconds_of_{key}": value for key, value in training.seconds.items()}
     facts |= {"models": training.ensemble.box.size, "diverged_models": diverged}
     facts |= {"device": device_line(job.ensemble.devices), "host": socket.gethostname()}
     return dataset, facts
@@ -153,7 +154,7 @@ def failure(job: Job, unit: int, step: int, error: Exception) -> RunFailed:
         return RunFailed(f"in memory: {which}failed after step {step}: {reason}")
     path = job.directory.path
     if is_disk_full(error):
-        reason = f"{space_line(path, disk_bytes(job.ensemble.spec, job.ensemble.plan) - job.directory.held())}: {reason}"
+        reason = f"{space_line(path, disk_bytes(job.ensemble) - job.directory.held())}: {reason}"
     saved = f"up to step {job.info['steps_done']}" if job.single else "of this unit and of all finished units"
     return RunFailed(
         f"{path}: {which}failed after step {step}: {reason}\n  what was saved {saved} is intact; to continue: "
