@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 
@@ -96,7 +97,7 @@ def write_dataset(path: Path, dataset: xr.Dataset) -> None:
 
 def read_dataset(path: Path) -> xr.Dataset:
     """Loads a dataset into memory. Raises RunError if it is damaged. Files of format 1 have no checksum."""
-    with opened_dataset(path) as opened:
+    with _readable(path), xr.open_dataset(path, engine="h5netcdf") as opened:
         dataset = opened.load()
         expected = dataset.attrs.pop(CHECKSUM, None)
         if expected is not None and expected != _crc_of_dataset(dataset):
@@ -106,12 +107,17 @@ def read_dataset(path: Path) -> xr.Dataset:
     return dataset
 
 
+def read_values(path: Path, name: str, slices: tuple[slice, ...]) -> np.ndarray:
+    """Part of a variable of numbers, as stored and not verified. Raises RunError if it cannot be read."""
+    with _readable(path), h5py.File(path) as file:
+        return file[name][slices]
+
+
 @contextmanager
-def opened_dataset(path: Path) -> Iterator[xr.Dataset]:
-    """A dataset whose values are read when they are needed, and not verified. Any error in the block is a RunError."""
+def _readable(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while the file is read into a RunError."""
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
-            yield opened
+        yield
     except Exception as error:  # h5py and xarray raise many types for damaged files
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise RunError(f"{path}: damaged ({reason})") from error

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from xarray.core import indexing
 
 from tmsjax.errors import RunError
 from tmsjax.runs.directory import free_name
-from tmsjax.runs.files import opened_dataset, read_dataset, write_dataset
+from tmsjax.runs.files import read_dataset, read_values, write_dataset
 from tmsjax.spec import Boxes
 
 UNIT = "unit"  # attribute of a file: which unit of which sweep it is
@@ -88,10 +89,8 @@ class Store:
     def read(self, unit: int) -> xr.Dataset:
         """One unit in memory, verified. Raises RunError if it is missing, damaged or another unit."""
         stamp = self._stamp(unit)
-        try:
+        with self._advising():
             dataset = read_dataset(self.path(unit))
-        except RunError as error:
-            raise RunError(f"{error}; {self.remedy}") from error
         labels = self._labels.isel(self._box(unit))
         if dataset.attrs.pop(UNIT, None) != self._mark(unit) or not _same_coords(dataset, labels, strict=True):
             raise RunError(f"{self.path(unit)}: not the {self._mark(unit)}; {self.remedy}")
@@ -130,12 +129,28 @@ class Store:
         lazy: Any = indexing.LazilyIndexedArray(_Whole(self, name, part))
         return xr.Variable(part.dims, indexing.CopyOnWriteArray(lazy), part.attrs)
 
-    def _values(self, unit: int, name: str, positions: dict[str, Positions]) -> np.ndarray:
-        """Some values of a variable. Verifies the unit's file unless this process has, and it is the same file."""
-        if self._verified.get(unit) != self._stamp(unit):
-            return self.read(unit)[name].variable.isel(positions).to_numpy()
-        with opened_dataset(self.path(unit)) as dataset:
-            return dataset[name].variable.isel(positions).to_numpy()
+    def _values(self, unit: int, name: str, dtype: np.dtype, positions: Sequence[Positions]) -> np.ndarray:
+        """The values of a variable at all combinations of positions.
+
+        Verifies the unit's file unless this process has already, and the file has not changed since.
+        """
+        if self._verified.get(unit) != self._stamp(unit) or dtype.kind not in "iufb":
+            whole = self.read(unit)
+            if name not in whole:
+                raise RunError(f"{self.path(unit)}: has no {name}, unlike {self.path(0).name}; {self.remedy}")
+            return whole[name].to_numpy()[_combinations(positions, whole[name].shape)]
+        spans = [one if isinstance(one, slice) else slice(int(one.min()), int(one.max()) + 1) for one in positions]
+        with self._advising():
+            values = read_values(self.path(unit), name, tuple(spans)).astype(dtype, copy=False)
+        within = [slice(None) if isinstance(one, slice) else one - one.min() for one in positions]
+        return values[_combinations(within, values.shape)]
+
+    @contextmanager
+    def _advising(self) -> Iterator[None]:
+        try:
+            yield
+        except RunError as error:
+            raise RunError(f"{error}; {self.remedy}") from error
 
     def _stamp(self, unit: int) -> tuple[int, int]:
         """What changes if the file of a unit does. Raises RunError if there is none."""
@@ -175,8 +190,8 @@ class _Whole(BackendArray):
         for pieces in itertools.product(*cuts):
             place = {dim: piece[0] for dim, piece in zip(self.dims, pieces, strict=True)}
             unit = int(np.ravel_multi_index([place.get(dim, 0) for dim in self.store.dims], boxes.counts))
-            within = {str(dim): piece[2] for dim, piece in zip(self.dims, pieces, strict=True)}
-            _put(out, [piece[1] for piece in pieces], self.store._values(unit, self.name, within))
+            _, where, within = zip(*pieces, strict=True)
+            out[_combinations(where, out.shape)] = self.store._values(unit, self.name, self.dtype, within)
         return out[tuple(0 if isinstance(k, int | np.integer) else slice(None) for k in key)]
 
 
@@ -202,12 +217,11 @@ def _as_slice(positions: np.ndarray) -> Positions:
     return slice(int(positions[0]), int(positions[-1]) + 1, int(steps[0]))
 
 
-def _put(out: np.ndarray, where: list[Positions], values: np.ndarray) -> None:
-    """Sets `out` at all combinations of the positions in `where`."""
-    if all(isinstance(one, slice) for one in where):
-        out[tuple(where)] = values
-    else:
-        out[np.ix_(*(np.arange(size)[one] for one, size in zip(where, out.shape, strict=True)))] = values
+def _combinations(positions: Sequence[Positions], shape: tuple[int, ...]) -> tuple[Positions, ...]:
+    """An index of numpy for all combinations of positions in an array of `shape`."""
+    if all(isinstance(one, slice) for one in positions):
+        return tuple(positions)
+    return np.ix_(*(np.arange(size)[one] for one, size in zip(positions, shape, strict=True)))
 
 
 def _same_coords(dataset: xr.Dataset, labels: xr.Dataset, strict: bool = False) -> bool:
