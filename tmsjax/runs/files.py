@@ -90,9 +90,13 @@ def crc_of_file(path: Path) -> int:
 
 
 def write_dataset(path: Path, dataset: xr.Dataset) -> None:
-    """Writes netCDF with a checksum of the whole dataset in attrs["crc32"]."""
+    """Writes netCDF with a checksum of the whole dataset in attrs["crc32"].
+
+    The file is built in memory: on a full disk, HDF5 crashes the process when it writes by itself.
+    """
     sealed = dataset.assign_attrs({CHECKSUM: _crc_of_dataset(dataset)})
-    write_whole(path, lambda p: sealed.to_netcdf(p, engine="h5netcdf"))
+    content = sealed.to_netcdf(engine="h5netcdf")
+    write_whole(path, lambda p: p.write_bytes(content))
 
 
 def read_dataset(path: Path) -> xr.Dataset:

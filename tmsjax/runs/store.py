@@ -26,6 +26,7 @@ from tmsjax.runs.files import read_dataset, read_values, write_dataset
 from tmsjax.spec import Boxes
 
 UNIT = "unit"  # attribute of a file: which unit of which sweep it is
+NUMBERS = "iufb"  # kinds of dtypes that a file stores as they are
 Positions = slice | np.ndarray  # along one dimension
 
 
@@ -134,7 +135,7 @@ class Store:
 
         Verifies the unit's file unless this process has already, and the file has not changed since.
         """
-        if self._verified.get(unit) != self._stamp(unit) or dtype.kind not in "iufb":
+        if self._verified.get(unit) != self._stamp(unit) or dtype.kind not in NUMBERS:
             whole = self.read(unit)
             if name not in whole:
                 raise RunError(f"{self.path(unit)}: has no {name}, unlike {self.path(0).name}; {self.remedy}")
@@ -172,7 +173,8 @@ class _Whole(BackendArray):
 
     def __init__(self, store: Store, name: str, part: xr.Variable):
         grid = dict(zip(store.dims, store.boxes.grid, strict=True))
-        self.store, self.name, self.dims, self.dtype = store, name, part.dims, part.dtype
+        self.store, self.name, self.dims = store, name, part.dims
+        self.dtype = part.dtype if part.dtype.kind in NUMBERS else np.dtype(object)  # texts of units differ in length
         self.shape = tuple(grid.get(str(dim), size) for dim, size in part.sizes.items())
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
