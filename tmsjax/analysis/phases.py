@@ -20,11 +20,10 @@ from scipy.spatial import cKDTree
 
 from tmsjax import theory
 from tmsjax.errors import RunError
-from tmsjax.kinds import REPLICA, REPRESENTED, measures
+from tmsjax.kinds import REPLICA, REPRESENTED, SUCCESS, measures
 from tmsjax.spec import SELECTIONS, Spec, stored_spec
 
 SUPERPOSED = 0.1  # least superposition of a represented feature that counts as sharing (m > 1)
-SUCCESS = 1.01  # an init succeeds if its loss is at most this times the cell's best
 MASKED = -1  # no replica of the cell is usable
 
 FEATURE_CLASSES = ("not represented", "dedicated", "superposition")

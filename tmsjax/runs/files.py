@@ -101,7 +101,7 @@ def write_dataset(path: Path, dataset: xr.Dataset) -> None:
 
 def read_dataset(path: Path) -> xr.Dataset:
     """Loads a dataset into memory. Raises RunError if it is damaged. Files of format 1 have no checksum."""
-    with _readable(path), xr.open_dataset(path, engine="h5netcdf") as opened:
+    with opened_dataset(path) as opened:
         dataset = opened.load()
         expected = dataset.attrs.pop(CHECKSUM, None)
         if expected is not None and expected != _crc_of_dataset(dataset):
@@ -109,6 +109,13 @@ def read_dataset(path: Path) -> xr.Dataset:
         if expected is None and dataset.attrs.get("format") != 1:
             raise ValueError("it has no checksum")
     return dataset
+
+
+@contextmanager
+def opened_dataset(path: Path) -> Iterator[xr.Dataset]:
+    """A dataset whose values are read when they are needed, and not verified. Any error in the block is a RunError."""
+    with _readable(path), xr.open_dataset(path, engine="h5netcdf") as opened:
+        yield opened
 
 
 def read_values(path: Path, name: str, slices: tuple[slice, ...]) -> np.ndarray:
