@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ import numpy as np
 import xarray as xr
 
 from tmsjax.errors import RunError
+from tmsjax.spec import part_shape
 
 CHECKSUM = "crc32"
+CHUNK = 2**18  # values that are compressed together; 1 MB of float32, as HDF5 keeps in memory
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -89,13 +91,18 @@ def crc_of_file(path: Path) -> int:
     return crc
 
 
-def write_dataset(path: Path, dataset: xr.Dataset) -> None:
-    """Writes netCDF with a checksum of the whole dataset in attrs["crc32"].
+def write_dataset(path: Path, dataset: xr.Dataset, compressed: Collection[str] = ()) -> None:
+    """Writes netCDF with a checksum of the whole dataset in attrs["crc32"]. `compressed`: names of variables.
 
     The file is built in memory: on a full disk, HDF5 crashes the process when it writes by itself.
     """
     sealed = dataset.assign_attrs({CHECKSUM: _crc_of_dataset(dataset)})
-    content = sealed.to_netcdf(engine="h5netcdf")
+    encoding = {
+        name: {"zlib": True, "complevel": 1, "shuffle": True, "chunksizes": part_shape(sealed[name].shape, CHUNK)}
+        for name in compressed
+        if sealed[name].size > 0
+    }
+    content = sealed.to_netcdf(engine="h5netcdf", encoding=encoding)
     write_whole(path, lambda p: p.write_bytes(content))
 
 

@@ -100,7 +100,8 @@ class Store:
         path = self.path(unit)
         for half in path.parent.glob(f".{path.name}.*"):
             half.unlink(missing_ok=True)
-        write_dataset(path, dataset.drop_encoding().assign_coords(labels.coords).assign_attrs(attrs))
+        compressed = [name for name in map(str, dataset) if name.startswith("instance_") and not self.single]
+        write_dataset(path, dataset.drop_encoding().assign_coords(labels.coords).assign_attrs(attrs), compressed)
 
     def read(self, unit: int) -> xr.Dataset:
         """One unit in memory, verified. Raises RunError if it is missing, damaged or another unit."""
