@@ -24,7 +24,7 @@ from xarray.core import indexing
 from tmsjax.errors import RunError
 from tmsjax.kinds import REPLICA
 from tmsjax.runs.directory import free_name
-from tmsjax.runs.files import opened_dataset, read_dataset, read_values, write_dataset
+from tmsjax.runs.files import as_path, is_local, read_attributes, read_dataset, read_values, stamp, write_dataset
 from tmsjax.spec import Boxes, Spec
 
 UNIT, FACTS = "unit", "facts"  # attributes of a file: which unit of which sweep it is, and facts about its training
@@ -52,14 +52,14 @@ class Store:
         sweep: str = "",
         remedy: str = "",
     ):
-        self.folder, self.boxes = Path(folder), boxes
+        self.folder, self.boxes = as_path(folder), boxes
         self.attrs, self.sweep = attrs, sweep
         self.remedy = remedy or f"`tmsjax resume {self.folder.parent}` makes it again"
         self.dims = tuple(coords)
         self._labels = xr.Dataset(coords={dim: (dim, list(values)) for dim, values in coords.items()})
         if tuple(self._labels.sizes[dim] for dim in self.dims) != boxes.grid:
             raise ValueError(f"coordinates of {dict(self._labels.sizes)} for a grid of {boxes.grid}")
-        self._verified: dict[int, tuple[int, int]] = {}  # the stamp of each file that this process has verified
+        self._verified: dict[int, Any] = {}  # the stamp of each file that this process has verified
 
     @property
     def single(self) -> bool:
@@ -98,14 +98,15 @@ class Store:
         attrs |= {} if self.single else {UNIT: self._mark(unit)}
         attrs |= {} if facts is None else {FACTS: json.dumps(facts)}
         path = self.path(unit)
-        for half in path.parent.glob(f".{path.name}.*"):
-            half.unlink(missing_ok=True)
+        if is_local(path):
+            for half in path.parent.glob(f".{path.name}.*"):
+                half.unlink(missing_ok=True)
         compressed = [name for name in map(str, dataset) if name.startswith("instance_") and not self.single]
         write_dataset(path, dataset.drop_encoding().assign_coords(labels.coords).assign_attrs(attrs), compressed)
 
     def read(self, unit: int) -> xr.Dataset:
         """One unit in memory, verified. Raises RunError if it is missing, damaged or another unit."""
-        stamp = self._stamp(unit)
+        found = self._stamp(unit)
         with self._advising():
             dataset = read_dataset(self.path(unit))
         labels = self._labels.isel(self._box(unit))
@@ -115,13 +116,12 @@ class Store:
             raise RunError(f"{self.path(unit)}: not the {self._mark(unit)}; {self.remedy}")
         if self.attrs is not None:
             dataset.attrs = dict(self.attrs)
-        self._verified[unit] = stamp
+        self._verified[unit] = found
         return dataset.assign_coords(labels.coords)
 
     def attributes(self, unit: int) -> dict:
         """The attributes of a unit, not verified. Raises RunError if its file cannot be read."""
-        with opened_dataset(self.path(unit)) as dataset:
-            return dict(dataset.attrs)
+        return read_attributes(self.path(unit))
 
     def facts(self, unit: int) -> dict:
         """The facts stored beside a unit's results; empty if there are none."""
@@ -187,13 +187,12 @@ class Store:
         except RunError as error:
             raise RunError(f"{error}; {self.remedy}") from error
 
-    def _stamp(self, unit: int) -> tuple[int, int]:
+    def _stamp(self, unit: int) -> Any:
         """What changes if the file of a unit does. Raises RunError if there is none."""
         try:
-            stat = self.path(unit).stat()
+            return stamp(self.path(unit))
         except FileNotFoundError:
             raise RunError(f"{self.path(unit)}: missing; {self.remedy}") from None
-        return stat.st_size, stat.st_mtime_ns
 
     def _mark(self, unit: int) -> str:
         return f"unit {unit} of {len(self.boxes)}" + f" of sweep {self.sweep}" * bool(self.sweep)
