@@ -136,6 +136,16 @@ def test_another_process_sees_what_is_written(place):
     assert other.done() == {0, 1, 2}
 
 
+def test_a_folder_is_renamed_with_all_its_objects(place, tmp_path):
+    for top in (place, tmp_path):
+        for name in ("run.json", "results/00000.nc", "results/00001.nc"):
+            write_whole(top / "run" / name, lambda p, name=name: p.write_text(name))
+        files.rename(top / "run", top / "run.old-0")
+        assert not (top / "run").exists()
+        assert (top / "run.old-0" / "results" / "00001.nc").read_text() == "results/00001.nc"
+        assert len([p for p in (top / "run.old-0").rglob("*") if p.is_file()]) == 3
+
+
 def test_a_run_directory(place):
     directory, spec = RunDirectory(str(place / "run")), load_spec(small_spec())
     assert not directory.exists()
@@ -170,6 +180,6 @@ def test_a_place_that_cannot_be_written_is_refused(place, monkeypatch):
     def refuses(*_, **__):
         raise PermissionError("Access Denied")
 
-    monkeypatch.setattr(type(place.fs), "put_file", refuses)
+    monkeypatch.setattr(files, "_upload", refuses)
     with pytest.raises(RunError, match=r"run: cannot be written: Access Denied"):
         RunDirectory(place / "run").create()

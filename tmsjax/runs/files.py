@@ -85,6 +85,15 @@ def _upload(local: Path, path: Any) -> None:
     path.fs.put_file(str(local), path.path)
 
 
+def rename(path: Path, target: Path) -> None:
+    """Renames a file or folder. In an object store, each object of a folder is copied and removed in turn."""
+    if is_local(path) or path.is_file():
+        path.rename(target)
+        return
+    for file in [p for p in path.rglob("*") if p.is_file()]:
+        file.rename(target / str(file.relative_to(path)))
+
+
 def stamp(path: Any) -> Any:
     """What changes when a file does. Raises FileNotFoundError."""
     if not is_local(path):
