@@ -35,7 +35,7 @@ from tmsjax.errors import CheckpointError, RunError
 from tmsjax.runs.files import as_path, is_local, read_sealed, write_sealed, write_text
 from tmsjax.spec import Spec, stored_spec, to_toml
 
-FORMAT = 2  # of the run directory; increased when older versions cannot read it
+FORMAT = 3  # of the run directory; increased when older versions cannot read it
 MANIFEST = "manifest.json"  # in a checkpoint
 NEEDED = {"format": int, "state": str, "steps_done": int, "versions": dict}
 
