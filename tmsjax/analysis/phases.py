@@ -1,4 +1,4 @@
-"""Phase maps from results, and agreement of maps with theory: Dataset -> Dataset. No jax.
+"""Phase maps from results, and the phases that theory predicts for their cells: Dataset -> Dataset. No jax.
 
 Rules that select among the replicas of a cell:
   best   the replica of lowest noise-free loss
@@ -13,18 +13,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import contourpy
 import numpy as np
 import xarray as xr
-from scipy.spatial import cKDTree
 
 from tmsjax import theory
 from tmsjax.errors import RunError
-from tmsjax.kinds import REPLICA, REPRESENTED, measures
-from tmsjax.spec import SELECTIONS, Spec, stored_spec
+from tmsjax.kinds import REPLICA, REPRESENTED, SUCCESS, measures
+from tmsjax.spec import SELECTIONS, Spec, axes_used, stored_spec
 
 SUPERPOSED = 0.1  # least superposition of a represented feature that counts as sharing (m > 1)
-SUCCESS = 1.01  # an init succeeds if its loss is at most this times the cell's best
 MASKED = -1  # no replica of the cell is usable
 
 FEATURE_CLASSES = ("not represented", "dedicated", "superposition")
@@ -226,59 +223,6 @@ def same_variances(dataset: xr.Dataset) -> bool:
     return bool(np.all(probability == probability[..., :1])) or (spec.model.features, spec.model.hidden) == (2, 1)
 
 
-def compare(trained: xr.Dataset, theories: dict[str, np.ndarray]) -> dict:
-    """Agreement of a phase map with each theory's phases (arrays of the shape of trained.phase).
-
-    For each theory: the share of unmasked cells with the same phase, the confusion table (rows: theory, columns:
-    trained) and the distance between the phase boundaries, in decades along logarithmic axes.
-    """
-    shown = layout(spec_of(trained))
-    phase = trained["phase"].to_numpy()
-    usable = phase != MASKED
-    out: dict = {
-        "select": trained.attrs["select"],
-        "cells": int(phase.size),
-        "masked_cells": int((~usable).sum()),
-        "diverged_models": int(trained["failed"].sum()),
-        "mean_success": float(trained["success"].mean()),
-        "phases": list(shown.phases),
-        "trained_cells": [int((phase == k).sum()) for k in range(len(shown.phases))],
-    }
-    for name, expected in theories.items():
-        pairs = expected[usable] * len(shown.phases) + phase[usable]
-        table = np.bincount(pairs, minlength=len(shown.phases) ** 2).reshape(len(shown.phases), -1)
-        out[name] = {
-            "agreement": float(np.mean(expected[usable] == phase[usable])) if usable.any() else None,
-            "confusion": table.tolist(),
-            "boundary_distance": boundary_distance(trained, expected),
-        }
-    return out
-
-
-def boundary_distance(trained: xr.Dataset, expected: np.ndarray) -> dict | None:
-    """Mean and maximum distance between the trained and the theory's phase boundaries, in both directions.
-
-    An isolated wrong cell has a boundary of its own, which counts only in trained_to_theory. None if the map is not
-    two-dimensional or if either side has no boundary.
-    """
-    shown = layout(spec_of(trained))
-    if not is_map(trained) or min(trained["phase"].shape) < 2:
-        return None
-    x, y, units = scaled_axes(trained, shown)
-    order = trained["phase"].dims == (shown.y, shown.x)
-    maps = [m if order else m.T for m in (trained["phase"].to_numpy(), expected)]
-    ours, theirs = (np.concatenate([np.empty((0, 2)), *boundaries(x, y, m)]) for m in maps)
-    if not len(ours) or not len(theirs):
-        return None
-    ways = {"theory_to_trained": (ours, theirs), "trained_to_theory": (theirs, ours)}
-    distances = {name: cKDTree(goal).query(points)[0] for name, (goal, points) in ways.items()}
-    return {
-        "units": units,
-        "cell": [float(np.abs(np.diff(x)).mean()), float(np.abs(np.diff(y)).mean())],
-        **{name: {"mean": float(d.mean()), "maximum": float(d.max())} for name, d in distances.items()},
-    }
-
-
 def other_axes(trained: xr.Dataset) -> list[str]:
     """The dimensions of a phase map other than its y and x."""
     shown = layout(spec_of(trained))
@@ -303,18 +247,3 @@ def scaled_axes(dataset: xr.Dataset, shown: Layout) -> tuple[np.ndarray, np.ndar
 def is_log(spec: Spec, axis: str | None) -> bool:
     """Whether the spec gives `axis` as log."""
     return axis is not None and any(key == "log" for key, _ in spec.axis[axis].source)
-
-
-def boundaries(x: np.ndarray, y: np.ndarray, phase: np.ndarray) -> list[np.ndarray]:
-    """Polylines (k, 2) along the borders between the phases of a map (y, x), each border once.
-
-    For each phase, contours its indicator at one half among the cells of that phase and lower ones. Masked cells have
-    no border; nor does a map that is one cell wide.
-    """
-    lines: list[np.ndarray] = []
-    if min(phase.shape) < 2:
-        return lines
-    for k in np.unique(phase[phase != MASKED])[::-1]:
-        inside = np.ma.masked_where((phase > k) | (phase == MASKED), (phase == k).astype(float))
-        lines += contourpy.contour_generator(x, y, inside, line_type="Separate").lines(0.5)  # type: ignore[arg-type]
-    return lines

@@ -13,7 +13,7 @@ from tmsjax.kinds.drawn import Drawn, drawn_by
 from tmsjax.kinds.elements import Elements, elementwise, objects
 from tmsjax.kinds.families import FAMILIES, Family, Params, add_family
 from tmsjax.kinds.imports import Imported, execute, located
-from tmsjax.kinds.measures import MEASURES, REPRESENTED, Measure, add_measure
+from tmsjax.kinds.measures import MEASURES, REPRESENTED, SUCCESS, Measure, add_measure
 from tmsjax.kinds.optimizers import OPTIMIZERS, Optimizer
 from tmsjax.kinds.registry import RESERVED, RESERVED_PREFIXES, Option, Registry, called
 from tmsjax.kinds.schedules import SCHEDULES, Schedule
@@ -59,6 +59,7 @@ __all__ = [
     "RESERVED_PREFIXES",
     "SCHEDULES",
     "STUDIES",
+    "SUCCESS",
     "VALUES",
     "Activation",
     "Activity",

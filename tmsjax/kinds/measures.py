@@ -16,6 +16,7 @@ from tmsjax.kinds.registry import RESERVED, RESERVED_PREFIXES, Registry, checked
 from tmsjax.kinds.trial import first_line
 
 TINY = 1e-30  # avoids 0/0; smaller than any norm after float32 training
+SUCCESS = 1.01  # an init succeeds if its loss is at most this times the best loss of its cell
 REPRESENTED = 0.3  # a feature is represented if |W_i| is at least this
 
 
