@@ -12,7 +12,8 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,18 +96,25 @@ def write_dataset(path: Path, dataset: xr.Dataset) -> None:
 
 def read_dataset(path: Path) -> xr.Dataset:
     """Loads a dataset into memory. Raises RunError if it is damaged. Files of format 1 have no checksum."""
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
-            dataset = opened.load()
+    with opened_dataset(path) as opened:
+        dataset = opened.load()
         expected = dataset.attrs.pop(CHECKSUM, None)
         if expected is not None and expected != _crc_of_dataset(dataset):
             raise ValueError("its checksum does not match")
         if expected is None and dataset.attrs.get("format") != 1:
             raise ValueError("it has no checksum")
+    return dataset
+
+
+@contextmanager
+def opened_dataset(path: Path) -> Iterator[xr.Dataset]:
+    """A dataset whose values are read when they are needed, and not verified. Any error in the block is a RunError."""
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as opened:
+            yield opened
     except Exception as error:  # h5py and xarray raise many types for damaged files
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise RunError(f"{path}: damaged ({reason})") from error
-    return dataset
 
 
 def _crc_of_dataset(dataset: xr.Dataset) -> int:

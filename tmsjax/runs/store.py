@@ -1,0 +1,218 @@
+"""One labelled dataset in a folder, one netCDF file for each unit: a box of its grid. No jax.
+
+A file appears whole or not at all (files.py), so any number of writers, one for each unit, need no coordination. A
+reader verifies a file before it uses one of its values. The whole may exceed memory: `open` is lazy, and only the parts
+of the units that a selection touches are read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from tmsjax.errors import RunError
+from tmsjax.runs.directory import free_name
+from tmsjax.runs.files import opened_dataset, read_dataset, write_dataset
+from tmsjax.spec import Boxes
+
+UNIT = "unit"  # attribute of a file: which unit of which sweep it is
+Positions = slice | np.ndarray  # along one dimension
+
+
+class Store:
+    """The units of one dataset, stored as FOLDER/00000.nc, 00001.nc, ... in the order of `boxes`.
+
+    `coords`: the values along each dimension of the grid, in its order. Variables may have more dimensions, such as
+    feature or step, and coordinates along them; these are the same in all units. `attrs`: attributes of the whole and
+    of each unit read; default: those of the dataset written. `sweep`: a name of what is stored, such as the spec's
+    hash; a file with another is refused. `remedy`: what to do about a missing or damaged file, for error messages.
+    """
+
+    def __init__(
+        self,
+        folder: str | PathLike,
+        boxes: Boxes,
+        coords: Mapping[str, Any],
+        attrs: Mapping[str, Any] | None = None,
+        *,
+        sweep: str = "",
+        remedy: str = "",
+    ):
+        self.folder, self.boxes = Path(folder), boxes
+        self.attrs, self.sweep = attrs, sweep
+        self.remedy = remedy or f"`tmsjax resume {self.folder.parent}` makes it again"
+        self.dims = tuple(coords)
+        self._labels = xr.Dataset(coords={dim: (dim, list(values)) for dim, values in coords.items()})
+        if tuple(self._labels.sizes[dim] for dim in self.dims) != boxes.grid:
+            raise ValueError(f"coordinates of {dict(self._labels.sizes)} for a grid of {boxes.grid}")
+        self._verified: dict[int, tuple[int, int]] = {}  # the stamp of each file that this process has verified
+
+    def path(self, unit: int) -> Path:
+        return self.folder / f"{unit:05d}.nc"
+
+    def done(self) -> set[int]:
+        """The units whose files exist."""
+        names = [p.name for p in self.folder.iterdir()] if self.folder.is_dir() else []
+        units = {int(name[:-3]) for name in names if re.fullmatch(r"[0-9]{5,}\.nc", name)}
+        return {unit for unit in units if unit < len(self.boxes)}
+
+    @property
+    def bytes(self) -> int:
+        """The size of all units on disk."""
+        return sum(self.path(unit).stat().st_size for unit in self.done())
+
+    def write(self, unit: int, dataset: xr.Dataset) -> None:
+        """Writes one unit, whole or not at all, and removes what killed writers of this unit left.
+
+        `dataset` spans the unit's box; coordinates along the grid may be absent. A unit has one writer at a time.
+        """
+        labels = self._labels.isel(self._box(unit))
+        sizes = {dim: dataset.sizes.get(dim, size) for dim, size in labels.sizes.items()}
+        if sizes != dict(labels.sizes) or not _same_coords(dataset, labels):
+            raise ValueError(f"unit {unit} spans {dict(labels.sizes)}, not {sizes}, or its coordinates differ")
+        attrs = dict(dataset.attrs if self.attrs is None else self.attrs) | {UNIT: self._mark(unit)}
+        path = self.path(unit)
+        for half in self.folder.glob(f".{path.name}.*"):
+            half.unlink(missing_ok=True)
+        write_dataset(path, dataset.drop_encoding().assign_coords(labels.coords).assign_attrs(attrs))
+
+    def read(self, unit: int) -> xr.Dataset:
+        """One unit in memory, verified. Raises RunError if it is missing, damaged or another unit."""
+        stamp = self._stamp(unit)
+        try:
+            dataset = read_dataset(self.path(unit))
+        except RunError as error:
+            raise RunError(f"{error}; {self.remedy}") from error
+        labels = self._labels.isel(self._box(unit))
+        if dataset.attrs.pop(UNIT, None) != self._mark(unit) or not _same_coords(dataset, labels, strict=True):
+            raise RunError(f"{self.path(unit)}: not the {self._mark(unit)}; {self.remedy}")
+        if self.attrs is not None:
+            dataset.attrs = dict(self.attrs)
+        self._verified[unit] = stamp
+        return dataset.assign_coords(labels.coords)
+
+    def set_aside(self, unit: int) -> Path:
+        """Renames a unit's file, which then counts as missing. Returns the new path."""
+        path = self.path(unit)
+        return path.rename(free_name(path.with_name(f"damaged-{path.name}")))
+
+    def open(self) -> xr.Dataset:
+        """The whole dataset; values are read, and files verified, when they are needed. Verifies the first unit now.
+
+        For dask: `.chunk(dict(zip(store.dims, store.boxes.part)))`. Raises RunError if a unit is missing; later, when
+        values are read, if it is damaged.
+        """
+        missing = sorted(set(range(len(self.boxes))) - self.done())
+        if missing:
+            names = ", ".join(self.path(unit).name for unit in missing[:5]) + ", ..." * (len(missing) > 5)
+            raise RunError(
+                f"{self.folder}: {len(missing)} of {len(self.boxes)} units are missing ({names}); {self.remedy}"
+            )
+        first = self.read(0)
+        variables = {name: self._whole(str(name), first[name].variable) for name in first.variables}
+        variables = {name: variable for name, variable in variables.items() if name not in self.dims}
+        coords = {name: variables.pop(name) for name in first.coords if name not in self.dims}
+        return xr.Dataset(variables, {**self._labels.coords, **coords}, first.attrs)
+
+    def _whole(self, name: str, part: xr.Variable) -> xr.Variable:
+        """The lazy variable of the whole, from that of the first unit, which is kept if no axis divides it."""
+        if not set(part.dims) & set(self.dims):
+            return part
+        lazy: Any = indexing.LazilyIndexedArray(_Whole(self, name, part))
+        return xr.Variable(part.dims, indexing.CopyOnWriteArray(lazy), part.attrs)
+
+    def _values(self, unit: int, name: str, positions: dict[str, Positions]) -> np.ndarray:
+        """Some values of a variable. Verifies the unit's file unless this process has, and it is the same file."""
+        if self._verified.get(unit) != self._stamp(unit):
+            return self.read(unit)[name].variable.isel(positions).to_numpy()
+        with opened_dataset(self.path(unit)) as dataset:
+            return dataset[name].variable.isel(positions).to_numpy()
+
+    def _stamp(self, unit: int) -> tuple[int, int]:
+        """What changes if the file of a unit does. Raises RunError if there is none."""
+        try:
+            stat = self.path(unit).stat()
+        except FileNotFoundError:
+            raise RunError(f"{self.path(unit)}: missing; {self.remedy}") from None
+        return stat.st_size, stat.st_mtime_ns
+
+    def _mark(self, unit: int) -> str:
+        return f"unit {unit} of {len(self.boxes)}" + f" of sweep {self.sweep}" * bool(self.sweep)
+
+    def _box(self, unit: int) -> dict[str, slice]:
+        return dict(zip(self.dims, self.boxes[unit].slices, strict=True))
+
+
+class _Whole(BackendArray):
+    """A variable of the whole dataset, assembled from the units when it is indexed."""
+
+    def __init__(self, store: Store, name: str, part: xr.Variable):
+        grid = dict(zip(store.dims, store.boxes.grid, strict=True))
+        self.store, self.name, self.dims, self.dtype = store, name, part.dims, part.dtype
+        self.shape = tuple(grid.get(str(dim), size) for dim, size in part.sizes.items())
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._outer)
+
+    def _outer(self, key: tuple[int | slice | np.ndarray, ...]) -> np.ndarray:
+        """The values at all combinations of the positions in `key`; an integer removes its dimension."""
+        wanted = [np.atleast_1d(np.arange(size)[k]) for k, size in zip(key, self.shape, strict=True)]
+        out = np.empty([len(w) for w in wanted], self.dtype)
+        boxes = self.store.boxes
+        part = dict(zip(self.store.dims, boxes.part, strict=True))
+        cuts = [
+            list(_cut(w, part.get(str(dim), size))) for dim, w, size in zip(self.dims, wanted, self.shape, strict=True)
+        ]
+        for pieces in itertools.product(*cuts):
+            place = {dim: piece[0] for dim, piece in zip(self.dims, pieces, strict=True)}
+            unit = int(np.ravel_multi_index([place.get(dim, 0) for dim in self.store.dims], boxes.counts))
+            within = {str(dim): piece[2] for dim, piece in zip(self.dims, pieces, strict=True)}
+            _put(out, [piece[1] for piece in pieces], self.store._values(unit, self.name, within))
+        return out[tuple(0 if isinstance(k, int | np.integer) else slice(None) for k in key)]
+
+
+def _cut(wanted: np.ndarray, part: int) -> Iterator[tuple[int, Positions, Positions]]:
+    """Divides positions along a dimension among boxes of length `part`.
+
+    Yields (place of the box, where in `wanted`, positions in the box) of each box that has any.
+    """
+    places = wanted // max(part, 1)
+    order = np.argsort(places, kind="stable")
+    for where in np.split(order, np.flatnonzero(np.diff(places[order])) + 1) if len(order) else []:
+        place = int(places[where[0]])
+        yield place, _as_slice(where), _as_slice(wanted[where] - place * part)
+
+
+def _as_slice(positions: np.ndarray) -> Positions:
+    """Evenly ascending positions as a slice, which numpy and HDF5 read faster; others unchanged."""
+    steps = np.diff(positions)
+    if len(steps) == 0:
+        return slice(int(positions[0]), int(positions[0]) + 1)
+    if steps[0] < 1 or (steps != steps[0]).any():
+        return positions
+    return slice(int(positions[0]), int(positions[-1]) + 1, int(steps[0]))
+
+
+def _put(out: np.ndarray, where: list[Positions], values: np.ndarray) -> None:
+    """Sets `out` at all combinations of the positions in `where`."""
+    if all(isinstance(one, slice) for one in where):
+        out[tuple(where)] = values
+    else:
+        out[np.ix_(*(np.arange(size)[one] for one, size in zip(where, out.shape, strict=True)))] = values
+
+
+def _same_coords(dataset: xr.Dataset, labels: xr.Dataset, strict: bool = False) -> bool:
+    """Whether `dataset` has the coordinates `labels`; unless `strict`, some may be absent."""
+    return all(
+        np.array_equal(dataset[dim].to_numpy(), labels[dim].to_numpy()) if dim in dataset.coords else not strict
+        for dim in labels.dims
+    )
