@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from tmsjax.analysis import phases
-from tmsjax.analysis.boundaries import Outline, distance
+from tmsjax.analysis.outlines import Outline, distance
 from tmsjax.spec import Boxes
 
 SHARES = (0.0, 0.5, 0.9, 0.99, 1.0)  # quantiles of the loss ratio

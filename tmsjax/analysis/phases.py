@@ -46,6 +46,23 @@ def spec_of(dataset: xr.Dataset) -> Spec:
     return stored_spec(dataset.attrs["spec"], "dataset")
 
 
+def is_best_only(dataset: xr.Dataset) -> bool:
+    """Whether the results hold only the best replica of each cell (`store.keep = "best"`)."""
+    return dataset.attrs.get("keep") == "best"
+
+
+def need_replicas(dataset: xr.Dataset, what: str) -> None:
+    """Raises RunError if the results hold only the best replica of each cell. `what`: what needs the others."""
+    if is_best_only(dataset):
+        raise RunError(f'{what} needs every replica, but only the best of each cell was kept (store.keep = "best")')
+
+
+def check_selection(select: str) -> None:
+    """Raises ValueError if `select` is not a rule."""
+    if select not in SELECTIONS:
+        raise ValueError(f"select must be one of {', '.join(SELECTIONS)}, not {select!r}")
+
+
 def layout(spec: Spec) -> Layout:
     """The layout of the spec's phase map, which has phases of its own for n = 2, m = 1."""
     y, x = spec.map_axes
@@ -89,37 +106,35 @@ def phase_map(results: Any, select: str = "best") -> xr.Dataset:
 
     Variables over the axes other than replica: phase (int8 with flag_meanings; -1 where every replica diverged), norm
     and superposition (..., feature), loss of the best replica, success (share of inits within 1 % of it), failed
-    (number of diverged replicas). Raises ValueError for an unknown rule, RunError for a shard or models without W.
+    (number of diverged replicas). Raises ValueError for an unknown rule, RunError for a shard, models without W, and
+    rules other than "best" if only the best replica was kept.
     """
-    if select not in SELECTIONS:
-        raise ValueError(f"select must be one of {', '.join(SELECTIONS)}, not {select!r}")
+    check_selection(select)
     dataset: xr.Dataset = results if isinstance(results, xr.Dataset) else results.dataset
     if not dataset.attrs["directions"]:
         raise RunError("these models have no directions W to map")
     spec = spec_of(dataset)
+    if select != "best":
+        need_replicas(dataset, f"select = {select!r}")
     shown = layout(spec)
     dims = [a.name for a in spec.axes if a.name != REPLICA]
     W, loss, ok = _by_replica(dataset, dims)
-    norm, superposition = measures.norms(W), measures.superposition(W)
-    gated = np.where(norm >= REPRESENTED, superposition, 0)
     ranked = np.where(ok, loss, np.inf)
     usable = ok.any(-1)
     if select in ("best", "single"):
-        best = np.argmin(ranked, axis=-1) if select == "best" else np.argmax(ok, axis=-1)
-        norm, superposition = _take(norm, best), _take(superposition, best)
-        classes = classify(norm, superposition, W.shape[-2])
-        phase = cell_phases(classes, shown)
-    elif select == "paper":
+        chosen = np.argmin(ranked, axis=-1) if select == "best" else np.argmax(ok, axis=-1)
+        W = np.take_along_axis(W, chosen[..., None, None, None], axis=-3)[..., 0, :, :]
+    norm, superposition = measures.norms(W), measures.superposition(W)
+    gated = np.where(norm >= REPRESENTED, superposition, 0)
+    if select == "paper":
         keep = _without_worst(ranked)
         norm, superposition = _mean(norm, keep), _mean(gated, keep)
-        phase = cell_phases(classify(norm, superposition, W.shape[-2]), shown)
-    else:
-        votes = cell_phases(classify(norm, superposition, W.shape[-2]), shown)
-        phase, winners = _plurality(votes, ok, len(shown.phases))
+    phase = cell_phases(classify(norm, superposition, W.shape[-2]), shown)
+    if select == "vote":
+        phase, winners = _plurality(phase, ok, len(shown.phases))
         norm, superposition = _mean(norm, winners), _mean(gated, winners)
     best_loss = np.min(ranked, axis=-1)
-    with np.errstate(invalid="ignore"):
-        success = np.mean(ranked <= SUCCESS * best_loss[..., None], axis=-1)
+    success, failed = _replicas_that_succeed_and_fail(dataset, dims, ranked, ok)
     phase = np.where(usable, phase, MASKED).astype(np.int8)
     hide = np.where(usable, 1.0, np.nan)
     flags = {"flag_values": list(range(len(shown.phases))), "flag_meanings": _flag_words(shown.phases)}
@@ -130,7 +145,7 @@ def phase_map(results: Any, select: str = "best") -> xr.Dataset:
             "superposition": ([*dims, "feature"], superposition * hide[..., None]),
             "loss": (dims, best_loss * hide),
             "success": (dims, success * hide),
-            "failed": (dims, (~ok).sum(-1)),
+            "failed": (dims, failed),
         },
         {d: dataset[d] for d in dims},
         {"spec": dataset.attrs["spec"], "select": select},
@@ -150,9 +165,15 @@ def _by_replica(dataset: xr.Dataset, dims: list[str]) -> tuple[np.ndarray, np.nd
     return np.where(ok[..., None, None], W, 0), dataset["loss"].transpose(*dims, REPLICA).to_numpy(), ok
 
 
-def _take(values: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Selects one replica per cell from values (..., replica, feature); `index` has shape (...)."""
-    return np.take_along_axis(values, index[..., None, None], axis=-2)[..., 0, :]
+def _replicas_that_succeed_and_fail(
+    dataset: xr.Dataset, dims: list[str], ranked: np.ndarray, ok: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The share of replicas within 1 % of the best and the number that diverged, per cell."""
+    if is_best_only(dataset):
+        successes, diverged = (dataset[name].transpose(*dims).to_numpy() for name in ("successes", "diverged"))
+        return successes / dataset.attrs["replicas"], diverged.astype(np.int64)
+    with np.errstate(invalid="ignore"):
+        return np.mean(ranked <= SUCCESS * ranked.min(-1, keepdims=True), axis=-1), (~ok).sum(-1)
 
 
 def _without_worst(ranked: np.ndarray) -> np.ndarray:
@@ -178,7 +199,14 @@ def _plurality(votes: np.ndarray, ok: np.ndarray, phases: int) -> tuple[np.ndarr
 
 
 def same_inputs(dataset: xr.Dataset) -> bool:
-    """Whether the replicas of each cell have equal importances and probabilities, as theory per cell requires."""
+    """Whether the replicas of each cell have equal importances and probabilities, as theory per cell requires.
+
+    If only the best replica was kept, the spec decides: whether one of them depends on the replica axis.
+    """
+    if is_best_only(dataset):
+        spec = spec_of(dataset)
+        used = (axes_used(spec.quantity(name)) for name in ("importance", "feature_probability"))
+        return dataset.attrs["replicas"] == 1 or not any(REPLICA in axes for axes in used)
     if REPLICA not in dataset.dims:
         return True
     names = ("instance_importance", "instance_feature_probability")

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from tmsjax.lazy import attach
 from tmsjax.runs.directory import RunDirectory, free_name, provenance
 from tmsjax.runs.files import read_dataset, write_dataset, write_json, write_text
-from tmsjax.runs.progress import Progress, progress_bar
+from tmsjax.runs.progress import Progress, counted, progress_bar
 from tmsjax.runs.run import Run, open_run
 from tmsjax.runs.shard import Shard
+from tmsjax.runs.store import Store
 
 if TYPE_CHECKING:
     from tmsjax.runs import processes as processes
@@ -41,6 +42,8 @@ __all__ = [
     "Run",
     "RunDirectory",
     "Shard",
+    "Store",
+    "counted",
     "estimate",
     "free_name",
     "merge_shards",

@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from tmsjax.errors import RunError
+from tmsjax.kinds import REPLICA
 from tmsjax.runs.directory import RunDirectory
-from tmsjax.spec import Spec
+from tmsjax.spec import Boxes, Spec
 
 
 class Run:
@@ -37,6 +38,23 @@ class Run:
             assert self.directory is not None
             self._dataset = self.directory.results()
         return self._dataset
+
+    @property
+    def units(self) -> Boxes:
+        """The boxes of the sweep's grid that were trained and stored on their own."""
+        grid = tuple(self.dataset["loss"].shape)
+        return Boxes(grid, grid)
+
+    @property
+    def cells(self) -> Boxes:
+        """The boxes of the units in the grid without the replica axis."""
+        dims = self.dataset["loss"].dims
+        return self.units.without(dims.index(REPLICA) if REPLICA in dims else None)
+
+    def part(self, unit: int) -> xr.Dataset:
+        """The results of one unit in memory."""
+        assert unit == 0
+        return self.dataset
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that can be restored."""

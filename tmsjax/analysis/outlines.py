@@ -100,7 +100,7 @@ def _joined(places: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """The vertices of the whole map from those of its boxes. `ends`: first and last vertex of the lines not closed.
 
     Two lines that a seam between boxes divides both have the vertex on it, so one is dropped. A line of the whole map
-    that closes has its first vertex twice: on the upper edge of its first square.
+    that closes has its first vertex twice.
     """
     count = ends.shape[1]
     key = places[ends.reshape(-1)].astype(np.int64) @ np.array([2**32, 1])
@@ -121,14 +121,22 @@ def _joined(places: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 
 def _first_of_loops(places: np.ndarray, ends: np.ndarray, loop: np.ndarray) -> np.ndarray:
-    """The vertex at which each loop begins; `ends` and `loop` of the lines that form loops."""
+    """The vertex at which contourpy begins each loop; `ends` and `loop` of the lines that form loops.
+
+    The first square of a loop is the one of the lowest row, then column. The loop crosses its right and its upper edge,
+    and begins at the one that it crosses first.
+    """
     length = ends[1] - ends[0] + 1
     index = np.repeat(ends[0] - np.cumsum(length) + length, length) + np.arange(length.sum())
-    rows, loops = places[index], np.repeat(loop, length)
-    rows, loops = rows[rows[:, 1] % 2 == 0], loops[rows[:, 1] % 2 == 0]  # on edges between two rows of cells
-    order = np.lexsort((rows[:, 1], rows[:, 0], loops))
+    last = np.isin(index, ends[1])
+    here, after = places[index], places[np.where(last, index, index + 1)]
+    upward = (after == here + np.array([1, -1])).all(-1)  # from the right to the upper edge
+    loops = np.repeat(loop, length)
+    right = here[:, 1] % 2 == 0  # on an edge between two rows of cells
+    here, upward, loops = here[right], upward[right], loops[right]
+    order = np.lexsort((~upward, here[:, 1], here[:, 0], loops))
     first = order[np.flatnonzero(np.diff(loops[order], prepend=-1))]
-    return rows[first] + np.array([1, -1], np.int32)
+    return here[first] + np.where(upward[first], 0, 1)[:, None] * np.array([1, -1], np.int32)
 
 
 def distance(trained: xr.Dataset, ours: Outline, theirs: Outline) -> dict | None:
