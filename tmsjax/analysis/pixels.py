@@ -7,7 +7,7 @@ memory is that of a unit and of the figure.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 import xarray as xr
@@ -144,12 +144,12 @@ class Pixels:
             for k in names:
                 total((name, k), expected == k)
             for k in range(len(DIFFERENCES)):
-                total((name, "difference", k), kind == k)
+                total(((name, "difference"), k), kind == k)
         for theory, (norm, superposition) in shades.items():
             total((theory, "norm"), norm)
             total((theory, "superposition"), superposition)
-        for name in ("", *theories, *((name, "shades") for name in shades)):
-            self._units[name] = self._units.get(name, 0) + 1
+        for applied in ("", *theories, *((theory, "shades") for theory in shades)):
+            self._units[applied] = self._units.get(applied, 0) + 1
 
     def result(self, select: str) -> tuple[xr.Dataset, dict[str, np.ndarray], Shades]:
         """A phase map over the pixels, and the phases and shades of the theories that apply to all of them.
@@ -157,37 +157,31 @@ class Pixels:
         Further variables: `masked`, the share of masked cells; for each theory `difference_NAME`, the most frequent
         index into DIFFERENCES, and `agreeing_NAME` and `usable`, numbers of cells.
         """
-        sums, applies = self._sums, [n for n, units in self._units.items() if n and units == self._units[""]]
-        theories = {
-            str(n): self._winner((n, k) for k in range(len(self.layout.phases)))
-            for n in applies
-            if not isinstance(n, tuple)
-        }
+        sums = self._sums
+        applies = [name for name, units in self._units.items() if name and units == self._units[""]]
+        theories = {str(n): self._plurality(n, len(self.layout.phases)) for n in applies if isinstance(n, str)}
         cells = sums["usable"] + sums["masked"]
         shades = {
-            n[0]: (sums[n[0], "norm"] / cells, sums[n[0], "superposition"] / cells)
-            for n in applies
-            if isinstance(n, tuple)
+            name: (sums[name, "norm"] / cells, sums[name, "superposition"] / cells)
+            for name in theories
+            if (name, "shades") in applies
         }
         usable = np.where(sums["usable"], sums["usable"], np.nan)
-        phase = self._winner(("phase", k) for k in range(len(self.layout.phases)))
+        phase = np.where(sums["usable"], self._plurality("phase", len(self.layout.phases)), phases.MASKED)
         variables = {name: sums[name] / usable for name in ("norm", "superposition", "success")}
-        variables |= {"phase": np.where(sums["usable"], phase, phases.MASKED).astype(np.int8)}
-        variables |= {"masked": sums["masked"] / cells, "failed": sums["failed"], "usable": sums["usable"]}
+        variables |= {"phase": phase.astype(np.int8), "masked": sums["masked"] / cells}
+        variables |= {name: sums[name] for name in ("failed", "usable")}
         for name in theories:
-            variables[f"difference_{name}"] = self._winner((name, "difference", k) for k in range(len(DIFFERENCES)))
-            variables[f"agreeing_{name}"] = sums[name, "difference", 0]
+            variables[f"difference_{name}"] = self._plurality((name, "difference"), len(DIFFERENCES))
+            variables[f"agreeing_{name}"] = sums[(name, "difference"), 0]
         dims = [str(d) for d in self.axes["phase"].dims]
         attrs = {"spec": self.axes.attrs["spec"], "select": select, "pixel": dict(zip(dims, self.size, strict=True))}
-        return (
-            xr.Dataset({n: (dims, v) for n, v in variables.items()}, self._coordinates(dims), attrs),
-            theories,
-            shades,
-        )
+        data = {name: (dims, values) for name, values in variables.items()}
+        return xr.Dataset(data, self._coordinates(dims), attrs), theories, shades
 
-    def _winner(self, names: Iterable[Hashable]) -> np.ndarray:
-        """The position of the most frequent of some counts in each pixel, the first on a tie."""
-        return np.argmax(np.stack([self._sums[name] for name in names]), axis=0).astype(np.int8)
+    def _plurality(self, name: Hashable, count: int) -> np.ndarray:
+        """The most frequent of `count` values in each pixel, the lowest on a tie."""
+        return np.argmax(np.stack([self._sums[name, k] for k in range(count)]), axis=0).astype(np.int8)
 
     def _coordinates(self, dims: list[str]) -> dict[str, tuple[str, np.ndarray]]:
         """The middle of each pixel (of a log axis on its scale), and the values of all cells as cells_AXIS."""

@@ -64,7 +64,7 @@ def _positions(axis: Axis, ends: Any) -> range | str:
     low, high = ends
     values = np.asarray(axis.values, np.float64)
     if low > high:
-        return f"the lowest value comes first: {high:g}, {low:g}"
+        return f"the lowest value comes first, not {low:g}, {high:g}"
     if len(set(np.sign(np.diff(values)))) > 1:
         return "the values of the axis are neither ascending nor descending"
     found = np.flatnonzero((values >= low) & (values <= high))
