@@ -77,5 +77,7 @@ def best_only(dataset: xr.Dataset) -> xr.Dataset:
     counts = {
         "successes": ((ranked <= SUCCESS * ranked.min(REPLICA)) & ok).sum(REPLICA).astype(np.int32),
         "diverged": (~ok).sum(REPLICA).astype(np.int32),
+        "replica": ranked.argmin(REPLICA).astype(np.int32),
+        "loss_mean": dataset["loss"].where(ok).mean(REPLICA),
     }
     return best.assign(counts).assign_attrs(keep="best", replicas=dataset.sizes[REPLICA])

@@ -33,6 +33,7 @@ from tmsjax.analysis.phases import (
     scaled_axes,
     signed_phases,
     spec_of,
+    with_replica,
 )
 from tmsjax.analysis.pixels import DIFFERENCES, differences, plotted
 from tmsjax.analysis.regions import Region, read_region
@@ -88,5 +89,6 @@ __all__ = [
     "stored_exact_map",
     "success",
     "theory_phases",
+    "with_replica",
     "write_phase_map",
 ]

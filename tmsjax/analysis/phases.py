@@ -51,6 +51,15 @@ def is_best_only(dataset: xr.Dataset) -> bool:
     return dataset.attrs.get("keep") == "best"
 
 
+def with_replica(dataset: xr.Dataset) -> xr.Dataset:
+    """The results with a replica axis, of length 1 if they have none."""
+    if REPLICA in dataset.dims:
+        return dataset
+    return dataset.drop_vars(REPLICA, errors="ignore").expand_dims(
+        REPLICA
+    )  # the index of the best one, if only it is kept
+
+
 def need_replicas(dataset: xr.Dataset, what: str) -> None:
     """Raises RunError if the results hold only the best replica of each cell. `what`: what needs the others."""
     if is_best_only(dataset):
@@ -158,8 +167,7 @@ def _flag_words(names: tuple[str, ...]) -> str:
 
 def _by_replica(dataset: xr.Dataset, dims: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """W (..., replica, m, n), loss and "did not diverge" (..., replica); adds a replica axis if there is none."""
-    if REPLICA not in dataset.dims:
-        dataset = dataset.expand_dims(REPLICA)
+    dataset = with_replica(dataset)
     W = dataset["W"].transpose(*dims, REPLICA, "hidden", "feature").to_numpy().astype(np.float64)
     ok = dataset["status"].transpose(*dims, REPLICA).to_numpy() == 0
     return np.where(ok[..., None, None], W, 0), dataset["loss"].transpose(*dims, REPLICA).to_numpy(), ok

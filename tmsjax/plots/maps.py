@@ -168,7 +168,7 @@ def _add_note(figure: Any, note: str) -> None:
 def models(dataset: xr.Dataset, cell: dict[str, float]) -> Figure:
     """W of every replica of one cell as bars, best first. `cell`: axis values; the nearest cell is shown."""
     one = dataset.sel(cell, method="nearest")
-    one = one if "replica" in one.dims else one.expand_dims("replica")
+    one = analysis.with_replica(one)
     order = np.argsort(one["loss"].to_numpy())
     W = one["W"].to_numpy()[order]
     b = one["b"].to_numpy()[order] if "b" in one else np.zeros((len(order), W.shape[-1]))
@@ -286,7 +286,7 @@ def _draw_boundaries(axes: Axes, trained: xr.Dataset, theories: dict[str, np.nda
             points = [np.exp(c) if log else c for c, log in zip(line.T, logs, strict=True)]
             called = f"{name} theory" if k == 0 else None
             axes.plot(*points, color=colour, linestyle=dash, linewidth=1.1, label=called)
-    if theories and legend:
+    if legend and axes.get_legend_handles_labels()[0]:  # a region may have no boundary
         axes.legend(loc="lower right", framealpha=0.9)
 
 

@@ -248,8 +248,7 @@ def norms(run: Run) -> Figures:
         titles.append("\n".join(filter(None, (head, count))))
     norm, classes = (np.array([cell[name].to_numpy() for cell in cells]) for name in ("norm", "class"))
     sides = [cell_name(cell, y) for cell in cells[::columns]] if y is not None else []
-    if REPLICA not in every.dims:
-        every = every.expand_dims(REPLICA)
+    every = analysis.with_replica(every)
     measured = {
         text: every[name].transpose(ROW, COLUMN, REPLICA).to_numpy()
         for name, text in (("represented", "features represented"), ("frobenius", r"Frobenius norm $\|W\|_F$"))
