@@ -196,3 +196,11 @@ def test_figures_that_load_all_models_are_refused_or_left_out_of_large_runs(data
     run = CutRun(recorded, (12, 7, 3))
     with pytest.warns(UserWarning, match="'learning' load all 3,600 models"):
         assert list(plots.figures(run)) == ["phase_map", "failures", "agreement", "panels"][: len(plots.figures(run))]
+
+
+def test_a_narrow_region_has_ticks(dataset):
+    axes = plots.figures(one_unit(dataset), region={"extra_importance": (0.7, 1.5)})["phase_map-region"].axes[0]
+    low, high = axes.get_xlim()
+    assert sum(low <= tick <= high for tick in axes.get_xticks()) >= 3
+    away = {"extra_importance": (5, 10), "feature_probability": (0.03, 0.05)}  # no boundary
+    assert plots.figures(one_unit(dataset), region=away)["phase_map-region"].axes[0].get_legend() is None

@@ -262,7 +262,7 @@ def _label(axes: Axes, trained: xr.Dataset) -> None:
             scale("log")
             values = trained[name].to_numpy()
             if values.max() / values.min() < 30:  # few powers of ten
-                plain_log_ticks(ticks)
+                plain_log_ticks(ticks, values)
         set_label(label(name))
     x, y = _edges(trained)
     axes.set_xlim(x.min(), x.max())
