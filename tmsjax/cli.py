@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import signal
 import time
 import warnings
 from collections.abc import Iterable
@@ -20,6 +18,7 @@ from tmsjax.terminal import guarded, say, show_warning, stop_on_signal
 
 if TYPE_CHECKING:
     from tmsjax.kinds import Imported
+    from tmsjax.runs import Run, Share
     from tmsjax.spec import Spec
 
 app = typer.Typer(
@@ -30,17 +29,16 @@ app = typer.Typer(
 )
 
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's TOML file.")]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.")]
-Out = Annotated[Path | None, typer.Option(help="The run's directory; by default runs/NAME-HASH.")]
+RunPath = Annotated[str, typer.Argument(metavar="RUN", help="A run's directory, or its URL in an object store.")]
+Out = Annotated[
+    str | None, typer.Option(help="The run's directory, or the URL of an object store; by default runs/NAME-HASH.")
+]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as train.steps=2000.")
 ]
-Distributed = Annotated[
+Units = Annotated[
     str | None,
-    typer.Option(metavar="HOST:PORT", help="Train with several processes; address of the first. Needs --process."),
-]
-Process = Annotated[
-    str | None, typer.Option(metavar="I/K", help="This is process I of K. All need access to the run's directory.")
+    typer.Option(metavar="I/K", help="Train share I of K of the units, beside processes that train the other shares."),
 ]
 Select = Annotated[str, typer.Option(help=f"How to select among the replicas of a cell: {', '.join(SELECTIONS)}.")]
 KINDS = ". ".join(f"{name}: {study.sentence}" for name, study in STUDIES.items())
@@ -52,58 +50,36 @@ def run(
     out: Out = None,
     set_: Set = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Rename an existing run and start a new one.")] = False,
-    shard: Annotated[str | None, typer.Option(metavar="I/K", help="Train part I of K; see `tmsjax merge`.")] = None,
-    distributed: Distributed = None,
-    process: Process = None,
+    units: Units = None,
 ) -> None:
     """Train every model of a sweep. Resumes an unfinished run; does nothing if the run is complete."""
-    from tmsjax.runs import RunDirectory, Shard
+    from tmsjax.runs import RunDirectory, Share
     from tmsjax.spec import load_spec
 
-    loaded, part = load_spec(spec, set_ or []), Shard.parse(shard)
-    first = _join(distributed, process)
+    loaded, share = load_spec(spec, set_ or []), Share.parse(units)
     if loaded.imports:
         from tmsjax.runs import with_imports
 
         there = RunDirectory(out) if out is not None and not fresh else None
         loaded = with_imports(loaded, spec, set_ or [], there, _tell_import)
-    suffix = f"-shard-{part.index}-of-{part.count}" if part else ""
-    directory = out or Path("runs") / f"{loaded.name}-{loaded.hash[:8]}{suffix}"
-    if fresh and first:
+    directory = out or f"runs/{loaded.name}-{loaded.hash[:8]}"
+    if fresh:
         _set_aside(directory)
-    _train(loaded, directory, str(part) if part else None)
+    _train(loaded, directory, share)
 
 
 @app.command()
-def resume(run: RunPath, set_: Set = None, distributed: Distributed = None, process: Process = None) -> None:
+def resume(run: RunPath, set_: Set = None, units: Units = None) -> None:
     """Resume a run from its newest checkpoint. Under a constant schedule, --set train.steps=N extends it."""
-    from tmsjax.runs import RunDirectory, processes, with_imports
+    from tmsjax.runs import RunDirectory, Share, with_imports
 
-    directory = RunDirectory(run)
-
-    def repair() -> None:
-        if directory.exists():
-            directory.create()
-            with directory.lock():
-                directory.repair()
-
-    _join(distributed, process)
-    processes.from_first(repair)
-    stored, shard = directory.spec(), directory.info().get("shard")
-    _train(with_imports(stored, stored, set_ or [], directory, _tell_import), run, shard)
-
-
-@app.command()
-def merge(
-    shards: Annotated[list[Path], typer.Argument(metavar="RUN...", help="The runs of all shards of one sweep.")],
-    out: Annotated[Path, typer.Option(help="The directory of the merged run.")],
-) -> None:
-    """Merge the finished shards of a sweep into one run."""
-    from tmsjax.runs import merge_shards
-
-    merged = merge_shards(shards, out)
-    say(f"merged {len(shards)} shards, {merged.spec.instances:,} models")
-    say(str(out))
+    directory, share = RunDirectory(run), Share.parse(units)
+    if directory.exists():
+        directory.create()
+        with directory.lock(share is not None), directory.begin_lock():
+            directory.repair()
+    stored = directory.spec()
+    _train(with_imports(stored, stored, set_ or [], directory, _tell_import), run, share)
 
 
 @app.command("map")
@@ -128,7 +104,7 @@ def compare(run: RunPath, select: Select = "best") -> None:
     from tmsjax.analysis import compare_run
 
     compare_run(run, select)
-    say((run / "report.md").read_text(encoding="utf-8").rstrip("\n"))
+    say((Path(run) / "report.md").read_text(encoding="utf-8").rstrip("\n"))
 
 
 @app.command()
@@ -161,7 +137,7 @@ def plot(
 
     part = read_region(region) if region else None
     for name, figure in plots.figures(run, kind=kind, select=select, beside=beside, region=part).items():
-        for path in plots.save(figure, run / "figures" / name):
+        for path in plots.save(figure, Path(run) / "figures" / name):
             say(str(path))
 
 
@@ -257,67 +233,46 @@ def _make_folder(path: Path) -> None:
         raise RunError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _join(address: str | None, process: str | None) -> bool:
-    """Connects to the other processes, if there are any. Returns whether this is the first, which writes."""
-    from tmsjax.runs import Shard
-    from tmsjax.spec import SpecError
-
-    if (address is None) != (process is None):
-        raise SpecError("--distributed, --process", [("", "give both or neither")])
-    if address is None:
-        return True
-    part = Shard.parse(process, "--process")
-    if not re.fullmatch(r"[^:\s]+:\d{1,5}", address):
-        raise SpecError("--distributed", [("", f"needs HOST:PORT, such as 127.0.0.1:12345, not {address!r:.60}")])
-    from tmsjax.runs import processes
-
-    assert part is not None
-    processes.join(address, part.index - 1, part.count)
-    return part.index == 1
-
-
 def _tell_import(file: Imported) -> None:
     """Prints a line about a file before it is executed."""
     say(f"imports {file.path} (sha256 {file.sha256[:8]})")
 
 
-def _train(spec: Spec, directory: Path, shard: str | None = None) -> None:
+def _train(spec: Spec, directory: str, share: Share | None) -> None:
     import jax
 
     from tmsjax.engine import device_line
     from tmsjax.errors import Interrupted
-    from tmsjax.runs import RunDirectory, open_run, progress_bar, run_sweep
+    from tmsjax.runs import progress_bar, run_sweep
 
     say(f"device: {device_line(jax.devices())}")
     _keep_programs()
     _warn_of_unused_gpu(jax.default_backend())
-    existing = RunDirectory(directory)
-    complete = existing.exists() and existing.complete(spec)
     began = time.monotonic()
     with stop_on_signal() as stopped, progress_bar(spec, plain=True) as listen:
         try:
-            heard = listen if jax.process_index() == 0 else None
             stop = lambda: bool(stopped)  # noqa: E731
-            run_sweep(spec, directory, progress=False, listen=heard, should_stop=stop, shard=shard)
+            trained = run_sweep(spec, directory, progress=False, listen=listen, should_stop=stop, units=share)
         except Interrupted as reason:
             say(f"{reason}; to continue: tmsjax resume {directory}", err=True)
-            raise typer.Exit(128 + (stopped or [signal.SIGTERM])[0]) from None  # SIGTERM: another process stopped
-    if jax.process_index() > 0:
-        return
-    if complete:
-        say("this run is complete; nothing to do")
-    else:
-        details = open_run(directory).directory
-        assert details is not None
-        facts = details.info()
-        part = f" (shard {shard} of {spec.instances:,})" if shard else ""
-        say(
-            f"trained {facts['models']:,} models{part} in {facts['seconds_of_training']:.1f} s "
-            f"({time.monotonic() - began:.1f} s with compiling and saving; "
-            f"peak memory {facts['peak_memory_bytes'] / 1e9:.2f} GB)"
-        )
-        say(f"diverged models: {facts['diverged_models']:,}")
+            raise typer.Exit(128 + stopped[0]) from None
+    say(_summary(trained, time.monotonic() - began))
     say(str(directory))
+
+
+def _summary(run: Run, seconds: float) -> str:
+    """What a command has trained in `seconds`, and what is left."""
+    assert run.directory is not None
+    facts, units = run.directory.info(), len(run.units)
+    if not run.trained and facts["state"] == "complete":
+        return "this run is complete; nothing to do"
+    if facts["state"] != "complete":
+        return f"trained {run.trained} units in {seconds:.1f} s; {run.units_done} of the run's {units} units are done"
+    return (
+        f"trained {facts['models']:,} models in {facts['seconds_of_training']:.1f} s "
+        f"({seconds:.1f} s with compiling and saving; peak memory {facts['peak_memory_bytes'] / 1e9:.2f} GB)\n"
+        f"diverged models: {facts['diverged_models']:,}"
+    )
 
 
 def _keep_programs() -> None:
@@ -352,11 +307,11 @@ def _describe(spec: Spec) -> None:
     say(f"{'training':22s} {train.steps} steps of {train.optimizer}, {train.loss} loss, batch {train.batch}")
 
 
-def _set_aside(directory: Path) -> None:
+def _set_aside(directory: str) -> None:
     """Renames the run in `directory`, if there is one, to an unused name. Raises RunError if it is being written."""
     from tmsjax.runs import RunDirectory, free_name
 
-    run = RunDirectory(directory.absolute())
+    run = RunDirectory(Path(directory).absolute())
     if not run.exists():
         return
     aside = free_name(run.path.with_name(f"{run.path.name}.old"))

@@ -105,14 +105,14 @@ def test_texts_of_a_spec_and_of_run_json_are_escaped(run, tmp_path):
     directory = RunDirectory(tmp_path / "<img src=x onerror=alert(1)>")
     directory.create()
     info = read_sealed(run.directory.info_file)[0]
-    info |= {"state": EVIL, "device": EVIL, "seconds_of_training": EVIL, "diverged_models": EVIL, "shard": EVIL}
+    info |= {"state": EVIL, "device": EVIL, "seconds_of_training": EVIL, "diverged_models": EVIL}
     info["spec"] = info["spec"].replace('family = "tied"', f'family = "{EVIL}"')
     write_sealed(directory.info_file, info)
     (directory.path / "comparison.json").write_text(json.dumps({"exact": {"agreement": EVIL}}))
     text = open_run(directory.path)._repr_html_()
     read = Read(text)
     assert not re.search("<script|<img", text)
-    assert {read.facts[key] for key in ("state", "device", "shard")} == {EVIL}
+    assert {read.facts[key] for key in ("state", "device")} == {EVIL}
     assert read.facts["model"].startswith(EVIL)
     assert not {"training time", "agreement with exact theory"} & set(read.facts)
 

@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import digest, run_command, small_spec
-from test_devices import two_processes
 
 import tmsjax
 from tmsjax.errors import Interrupted, RunError, SpecError
 from tmsjax.kinds import ACTIVATIONS, FAMILIES, located
-from tmsjax.runs import merge_shards, open_run, run_sweep
+from tmsjax.runs import open_run, run_sweep
 from tmsjax.runs.files import read_sealed, write_sealed
 from tmsjax.spec import load_spec, to_toml
 
@@ -242,21 +241,6 @@ def test_what_does_not_fit_the_spec_is_refused_before_any_work(folder, tmp_path)
     assert not (tmp_path / "run").exists()
 
 
-def test_shards_of_other_files_are_not_merged(folder, tmp_path):
-    small = ["engine.block=6"]
-    run_sweep(folder / "sweep.toml", tmp_path / "one", shard="1/2", overrides=small)
-    second = tmp_path / "second"
-    second.mkdir()
-    (second / "mymodels.py").write_text(MODELS + CHANGED)
-    shutil.copy(folder / "sweep.toml", second)
-    done = run_command(
-        "run", second / "sweep.toml", "--out", tmp_path / "two", "--shard", "2/2", "--set", "engine.block=6"
-    )
-    assert done.returncode == 0, done.stderr
-    with pytest.raises(RunError, match=r"two is not a shard of the same sweep(?s:.)*imports, mymodels.py: sha256 "):
-        merge_shards([tmp_path / "one", tmp_path / "two"], tmp_path / "whole")
-
-
 def test_a_family_of_a_file_trains_what_its_functions_say(folder):
     d = run_sweep(folder / "sweep.toml", overrides=["train.steps=1"]).dataset
     assert d["V"].dims[-2:] == ("hidden", "feature")
@@ -267,19 +251,6 @@ def test_a_family_of_a_file_trains_what_its_functions_say(folder):
 def test_no_spec_at_all_is_a_spec_error(source):
     with pytest.raises(SpecError, match="needs a Spec, a dict or the path of a TOML file"):
         run_sweep(source)
-
-
-def test_two_processes_join_before_files_are_executed_and_need_the_same(folder, tmp_path):
-    blocks = ("--set", "engine.block=6")
-    done = two_processes("run", folder / "sweep.toml", *blocks, "--out", tmp_path / "run")
-    assert [code for code, _ in done] == [0, 0], done
-    assert [output.count("imports ") for _, output in done] == [1, 0], "the first one tells"
-    one = run_sweep(folder / "sweep.toml", overrides=["engine.block=6"])
-    assert digest(open_run(tmp_path / "run").dataset) == digest(one.dataset)
-    (folder / "mymodels.py").write_text(MODELS + CHANGED)
-    done = two_processes("resume", tmp_path / "run")
-    assert [code for code, _ in done] == [2, 2], done
-    assert "has changed" in done[0][1]
 
 
 def test_an_activity_of_a_file_may_need_no_probability():

@@ -1,13 +1,12 @@
-"""Progress: a bar in terminals, lines from the command, otherwise nothing; diverged models; models of a shard."""
+"""Progress: a bar in terminals, lines from the command, otherwise nothing; diverged models."""
 
-import re
 import warnings
 
 import pytest
 from conftest import run_command, small_spec, write_spec
 
 from tmsjax.errors import Diverged
-from tmsjax.runs import Progress, open_run, progress_bar, run_sweep
+from tmsjax.runs import Progress, progress_bar, run_sweep
 from tmsjax.spec import load_spec
 
 CALM = {"learning_rate": 1e-2, "steps": 1000, "schedule": "constant"}
@@ -72,11 +71,3 @@ def test_the_command_prints_its_line_and_no_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "diverged models: 6\n" in done.stdout
     assert "diverged" not in done.stderr
-
-
-def test_a_shard_says_how_many_models_it_trained(tmp_path):
-    spec = write_spec(tmp_path / "s.toml", small_spec(engine={"block": 5}))
-    done = run_command("run", spec, "--out", tmp_path / "run", "--shard", "3/3")
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^trained 2 models \(shard 3/3 of 12\) in ", done.stdout, re.MULTILINE)
-    assert open_run(tmp_path / "run").dataset.sizes["instance"] == 2

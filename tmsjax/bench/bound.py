@@ -24,7 +24,7 @@ import numpy as np
 
 from tmsjax.engine import WIDE_VECTORS, cores, plan, train
 from tmsjax.models import instances, loss, split
-from tmsjax.spec import Spec
+from tmsjax.spec import Boxes, Spec
 
 
 def machine_rates() -> dict[str, float]:
@@ -96,7 +96,7 @@ def bound_of(spec: Spec, machine: dict[str, float]) -> dict[str, Any]:
 
 def _equations_of_exact_loss(spec: Spec) -> int:
     """Scalar operations in one gradient of the exact loss."""
-    row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), instances(spec, range(1)))
+    row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), instances(spec, Boxes(spec.shape, (1,) * len(spec.shape))[0]))
     params = train.init(row, spec).params
     params, row = (jax.tree.map(lambda x: split(x, 0) if x.ndim else x, tree) for tree in (params, row))
     return _equations(jax.make_jaxpr(lambda p, r: jax.grad(loss.exact)(p, r, spec))(params, row).jaxpr)

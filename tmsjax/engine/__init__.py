@@ -15,7 +15,7 @@ from tmsjax.engine.machine import (
     peak_memory,
     processor_features,
 )
-from tmsjax.engine.plan import Plan, plan
+from tmsjax.engine.plan import Plan, plan, stored_plan
 from tmsjax.engine.train import TrainState
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "peak_memory",
     "plan",
     "processor_features",
+    "stored_plan",
     "threefry",
     "train",
 ]

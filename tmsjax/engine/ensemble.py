@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import cached_property, partial
 from typing import Any
 
@@ -25,7 +26,7 @@ from tmsjax.engine.plan import Plan, plan
 from tmsjax.engine.train import TrainState
 from tmsjax.kinds import FAMILIES
 from tmsjax.models import inputs, instances, joined, model, of_zero_model, split
-from tmsjax.spec import Spec
+from tmsjax.spec import Box, Boxes, Spec
 
 WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}  # XLA's default is 256
 # Sums over samples in SIMD lanes need permission to reorder additions; NaN, infinity and division stay IEEE.
@@ -35,14 +36,11 @@ REASSOCIATE = {"xla_cpu_enable_fast_math": True} | {
 
 
 class Ensemble:
-    """All instances of one spec, or the blocks in `part`, on some devices.
+    """The instances of one spec, or of a part of its grid, on some devices.
 
     A value per instance (a TrainState, a loss) is a list of blocks, each a tree of arrays with a leading instance axis.
     `gather` converts blocks to numpy arrays of all instances, `place` does the reverse. The last block is padded with
     copies of the last instance.
-
-    `tile`: the number of blocks on the devices at once; 0 for all. If it is less than all, blocks are kept in main
-    memory and transferred to their device and back for each segment of steps. Does not affect bits.
     """
 
     def __init__(
@@ -50,16 +48,13 @@ class Ensemble:
         spec: Spec,
         devices: Sequence[jax.Device] | None = None,
         cut: Plan | None = None,
-        part: range | None = None,
-        tile: int = 0,
+        box: Box | None = None,
     ):
         self.spec = spec
         self.devices = tuple(devices or jax.local_devices())
         self.platform = self.devices[0].platform
         self.plan = cut or plan(spec, self.platform)
-        self.part = range(self.plan.blocks) if part is None else part
-        self.rows = self.plan.rows(self.part, spec.instances)
-        self.tile = tile or len(self.part)
+        self.box = Box.whole(spec.shape) if box is None else box
         self._compiled_already: set[Any] = set()
         self._program: Any = None
         self._init = self._compiled(partial(_init_block, spec=spec))
@@ -67,26 +62,29 @@ class Ensemble:
             partial(_advance_block, spec=spec, cut=self.plan), reassociate=True, donate_argnums=0
         )
         self._loss = self._compiled(partial(_loss_block, spec=spec, cut=self.plan))
+        self._zero = self._compiled(partial(_zero_block, spec=spec, cut=self.plan))
+
+    def on(self, box: Box) -> Ensemble:
+        """The instances in another part of the grid, with the same compiled programs."""
+        other = copy(self)
+        other.box = box
+        other.__dict__.pop("table", None)
+        return other
+
+    @property
+    def blocks(self) -> int:
+        """The number of blocks."""
+        return math.ceil(self.box.size / self.plan.block)
 
     @property
     def threads(self) -> int:
         """The number of threads that call programs: one per device, on CPU one per core."""
         return max(len(self.devices), cores()) if self.platform == "cpu" else len(self.devices)
 
-    @property
-    def tiled(self) -> bool:
-        """Whether blocks are kept in main memory between segments."""
-        return self.tile < len(self.part)
-
-    def shrink(self, tile: int) -> None:
-        """Sets `tile`. States that were placed before must be placed again."""
-        self.tile = tile
-        self.__dict__.pop("table", None)
-
     @cached_property
     def table(self) -> list:
         """The instances (see models.Instance) as blocks."""
-        return self.place(instances(self.spec, self.rows))
+        return self.place(instances(self.spec, self.box))
 
     def _compiled(self, function: Callable, reassociate: bool = False, **options: Any) -> Any:
         def strict(*args: Any) -> Any:
@@ -104,23 +102,17 @@ class Ensemble:
         """
 
         def call(k: int) -> Any:
-            block = tuple(b[k] for b in blocks)
-            if self.tiled:
-                block = self._on_device(block, k)
-            done = jax.block_until_ready(function(*block, *extra))
+            done = jax.block_until_ready(function(*(b[k] for b in blocks), *extra))
             if consume:
                 blocks[0][k] = None
-            return jax.tree.map(np.asarray, done) if self.tiled else done
+            return done
 
-        work = range(len(self.part))
+        work = range(self.blocks)
         alone = 0 if function in self._compiled_already else 1  # the first call compiles; in threads, each would
         first = [call(k) for k in work[:alone]]
         self._compiled_already.add(function)
-        with ThreadPoolExecutor(min(self.threads, self.tile)) as pool:
+        with ThreadPoolExecutor(min(self.threads, self.blocks)) as pool:
             return first + list(pool.map(call, work[alone:]))
-
-    def _on_device(self, tree: Any, k: int) -> Any:
-        return jax.device_put(tree, self.devices[k % len(self.devices)])
 
     def place(self, tree: Any) -> list:
         """Splits numpy arrays with a leading instance axis into blocks; scalars are copied to every block."""
@@ -132,8 +124,11 @@ class Ensemble:
             rows = leaf[k * size : (k + 1) * size]
             return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)]) if len(rows) < size else rows
 
-        trees = [jax.tree.map(partial(part, k=k), tree) for k in range(len(self.part))]
-        return trees if self.tiled else [self._on_device(t, k) for k, t in enumerate(trees)]
+        devices = self.devices
+        return [
+            jax.device_put(jax.tree.map(partial(part, k=k), tree), devices[k % len(devices)])
+            for k in range(self.blocks)
+        ]
 
     def gather(self, blocks: list) -> Any:
         """Joins blocks to one tree of numpy arrays, without padding."""
@@ -141,7 +136,7 @@ class Ensemble:
         def join_blocks(*leaves: Any) -> np.ndarray:
             if not np.ndim(leaves[0]):
                 return np.asarray(leaves[0])
-            return np.concatenate([np.asarray(leaf) for leaf in leaves])[: len(self.rows)]
+            return np.concatenate([np.asarray(leaf) for leaf in leaves])[: self.box.size]
 
         return jax.tree.map(join_blocks, *blocks)
 
@@ -160,10 +155,9 @@ class Ensemble:
     def zero_model_loss(self) -> np.ndarray:
         """The loss of a model whose output is 0, for every instance, (instances,). Exact if the target is x."""
         if FAMILIES[self.spec.model.family].reproduces:
-            given = inputs(self.spec, self.rows)
+            given = inputs(self.spec, self.box)
             return of_zero_model(given["importance"], given["feature_probability"], self.spec)
-        zero = self._compiled(partial(_zero_block, spec=self.spec, cut=self.plan))
-        return self.gather(self._on_blocks(zero, self.table))
+        return self.gather(self._on_blocks(self._zero, self.table))
 
     def gradient_noise(self, states: list[TrainState], draws: int) -> tuple[Any, Any]:
         """Variance of the gradient over the samples of `draws` steps at fixed parameters, and its covariance with the
@@ -177,18 +171,19 @@ class Ensemble:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]) if x.ndim else (), x.dtype), state)
 
     def _abstract_table(self) -> Any:
-        row = instances(self.spec, self.rows[:1])
+        row = instances(self.spec, Boxes(self.spec.shape, (1,) * len(self.spec.shape))[0])
         size, where = self.plan.block, jax.sharding.SingleDeviceSharding(self.devices[0])
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype, sharding=where), row)
 
     def compile(self) -> Any:
         """The compiled program that advances a block, for its memory analysis and HLO. Compiles once."""
-        if self._program is None:
-            table = self._abstract_table()
-            where = jax.sharding.SingleDeviceSharding(self.devices[0])
-            state = jax.eval_shape(self._init, table)
-            state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), state)
-            self._program = self._advance.lower(state, table, np.int32(0)).compile()
+        if self._program is not None:
+            return self._program
+        table = self._abstract_table()
+        where = jax.sharding.SingleDeviceSharding(self.devices[0])
+        state = jax.eval_shape(self._init, table)
+        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), state)
+        self._program = self._advance.lower(state, table, np.int32(0)).compile()
         return self._program
 
 

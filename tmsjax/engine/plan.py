@@ -1,17 +1,21 @@
-"""The plan: how to split a sweep into blocks and microbatches, a pure function of spec and platform."""
+"""The plan: how to split a sweep into units, blocks and microbatches, a pure function of spec and platform."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tmsjax.models import elementwise_model, model
-from tmsjax.spec import Spec
+from tmsjax.spec import Boxes, Spec, part_shape
 
 # Largest number of weights (n m for tied models) to hold as separate scalars. Beyond it, compile time grows (10 s at
 # 200 weights on CPU) and matrix products are faster.
 SCALAR_LIMIT = {"cpu": 128}
 SCALAR_LIMIT_ELSEWHERE = 16
+# Parameters of the models in a unit: 2,097,152 one-neuron models on CPU, which makes the fixed costs of a unit small.
+UNIT_PARAMETERS = {"cpu": 2**23}
+UNIT_PARAMETERS_ELSEWHERE = 2**26
 
 
 @dataclass(frozen=True)
@@ -20,9 +24,11 @@ class Plan:
 
     scalars:    whether parameters are separate [block] vectors (small models) or arrays (batched matmuls)
     block:      instances per block
-    blocks:     number of blocks in the sweep
+    blocks:     number of blocks in a unit
     microbatch: samples per kernel
     unroll:     samples unrolled in the kernel's body, which runs microbatch / unroll times
+    unit:       shape of the units, the boxes of the sweep's grid that are trained and stored one by one. Bits do not
+                depend on it. None: the whole sweep is one unit
     """
 
     scalars: bool
@@ -30,22 +36,33 @@ class Plan:
     blocks: int
     microbatch: int
     unroll: int = 1
+    unit: tuple[int, ...] | None = None
 
-    def rows(self, part: range, instances: int) -> range:
-        """The instances in the blocks `part` of a sweep of `instances` instances."""
-        return range(part.start * self.block, min(part.stop * self.block, instances))
+    def units(self, spec: Spec) -> Boxes:
+        """The units of a sweep."""
+        return Boxes(spec.shape, spec.shape if self.unit is None else self.unit)
+
+
+def stored_plan(facts: Mapping) -> Plan:
+    """The plan that a run recorded."""
+    unit = facts.get("unit")
+    return Plan(**{**facts, "unit": None if unit is None else tuple(unit)})
 
 
 def plan(spec: Spec, platform: str) -> Plan:
     """The plan for `spec` on `platform`; block and microbatch sizes in `spec.engine` take precedence.
 
-    CPU: blocks whose state stays in cache. Their number is a multiple of the largest power of two, up to 16, that
-    leaves each block enough work to cover its fixed costs. GPU, TPU: as few blocks as memory allows.
+    CPU: blocks whose state stays in cache. Their number in a unit is a multiple of the largest power of two, up to 16,
+    that leaves each block enough work to cover its fixed costs. GPU, TPU: as few blocks as memory allows. The block
+    size does not depend on `spec.engine.unit`, which therefore changes no bit.
     """
     n, m, batch = spec.model.features, spec.model.hidden, spec.train.batch
     cpu = platform == "cpu"
     limit = SCALAR_LIMIT.get(platform, SCALAR_LIMIT_ELSEWHERE)
-    weights = max(n * m, sum(math.prod(shape) for shape in model.shapes(spec.model).values() if len(shape) > 1))
+    sizes = [(len(shape), math.prod(shape)) for shape in model.shapes(spec.model).values()]
+    weights = max(n * m, sum(size for dims, size in sizes if dims > 1))
+    most = UNIT_PARAMETERS.get(platform, UNIT_PARAMETERS_ELSEWHERE) // sum(size for _, size in sizes)
+    models = math.prod(_unit(spec, most))
     scalars = weights <= limit and elementwise_model(spec)
     microbatch, unroll = batch, 1
     if scalars and cpu:
@@ -56,14 +73,26 @@ def plan(spec: Spec, platform: str) -> Plan:
     else:  # activations of a block: 4 MB on CPU, 1 GB elsewhere
         largest = enough = max(1, (2**20 if cpu else 2**28) // (batch * n))
     fewest = 2 if cpu else 1  # blocks
-    while cpu and fewest < 16 and spec.instances >= 2 * fewest * enough:
+    while cpu and fewest < 16 and models >= 2 * fewest * enough:
         fewest *= 2
-    blocks = fewest * math.ceil(spec.instances / (fewest * largest))
-    block = math.ceil(spec.instances / blocks)
+    blocks = fewest * math.ceil(models / (fewest * largest))
+    block = math.ceil(models / blocks)
     if scalars:
         block = max(64, 16 * math.ceil(block / 16))  # whole SIMD vectors
     block = spec.engine.block or block
     if spec.engine.microbatch:
         microbatch = spec.engine.microbatch
         unroll = math.gcd(microbatch, unroll)
-    return Plan(scalars, block, math.ceil(spec.instances / block), microbatch, unroll)
+    unit = _unit(spec, spec.engine.unit or most)
+    return Plan(scalars, block, math.ceil(math.prod(unit) / block), microbatch, unroll, unit)
+
+
+def _unit(spec: Spec, most: int) -> tuple[int, ...]:
+    """The shape of units of at most `most` models.
+
+    Units hold whole cells, with all replicas, so that a cell can be reduced or mapped when its unit is trained. Only
+    cells that exceed `most` by themselves are divided, unless the spec wants the best of each cell.
+    """
+    replicas = spec.replica_axis
+    divided = replicas is not None and spec.shape[replicas] > most and spec.store.keep != "best"
+    return part_shape(spec.shape, most, () if replicas is None or divided else (replicas,))

@@ -8,9 +8,8 @@ import numpy as np
 from flax import struct
 
 from tmsjax.kinds import REPLICA
-from tmsjax.spec import Spec, hash64, option_quantities
+from tmsjax.spec import Box, Spec, hash64, option_quantities
 
-Place = tuple[np.ndarray, ...]  # the index of each row along each axis
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
@@ -34,61 +33,62 @@ class Instance:
         return {k.partition(".")[2]: v for k, v in self.options.items() if k.startswith(f"{table}.")}
 
 
-def instances(spec: Spec, rows: range | None = None) -> Instance:
-    """The table of `spec`, or consecutive rows of it, as numpy arrays. Raises ValueError as `identities` does."""
-    rows = range(spec.instances) if rows is None else rows
-    place = _place(spec, rows)
+def instances(spec: Spec, box: Box | None = None) -> Instance:
+    """The table of `spec`, or of a part of its grid, as numpy arrays. Raises ValueError as `identities` does."""
+    box = box or Box.whole(spec.shape)
     return Instance(
-        importance=_column(spec, "importance", place, len(rows)),
-        feature_probability=_column(spec, "feature_probability", place, len(rows)),
-        learning_rate=_column(spec, "learning_rate", place, len(rows), per_feature=False),
-        weight_decay=_column(spec, "weight_decay", place, len(rows), per_feature=False),
-        init_scale=_column(spec, "init_scale", place, len(rows), per_feature=False),
-        bias_scale=_column(spec, "bias_scale", place, len(rows), per_feature=False),
-        identity=_words(identities(spec, rows)),
-        cell=_words(identities(spec, rows, without=(REPLICA,))),
-        replica=_replica(spec, place, len(rows)),
-        options={name: _column(spec, name, place, len(rows), per_feature=False) for name in option_quantities(spec)},
+        importance=_column(spec, "importance", box),
+        feature_probability=_column(spec, "feature_probability", box),
+        learning_rate=_column(spec, "learning_rate", box, per_feature=False),
+        weight_decay=_column(spec, "weight_decay", box, per_feature=False),
+        init_scale=_column(spec, "init_scale", box, per_feature=False),
+        bias_scale=_column(spec, "bias_scale", box, per_feature=False),
+        identity=_words(identities(spec, box)),
+        cell=_words(identities(spec, box, without=(REPLICA,))),
+        replica=_replica(spec, box),
+        options={name: _column(spec, name, box, per_feature=False) for name in option_quantities(spec)},
     )
 
 
-def inputs(spec: Spec, rows: range) -> dict[str, np.ndarray]:
-    """The columns that results keep: importance and feature_probability, (rows, n) float32."""
-    place = _place(spec, rows)
-    return {name: _column(spec, name, place, len(rows)) for name in ("importance", "feature_probability")}
+def inputs(spec: Spec, box: Box) -> dict[str, np.ndarray]:
+    """The columns that results keep: importance and feature_probability, (instances, n) float32."""
+    return {name: _column(spec, name, box) for name in ("importance", "feature_probability")}
 
 
-def _column(spec: Spec, name: str, place: Place, rows: int, per_feature: bool = True) -> np.ndarray:
-    values = spec.evaluate(name).astype(
-        np.float32
-    )  # (length of each axis that it depends on, 1 for others, ..., n or 1)
-    taken = values[tuple(i if length > 1 else 0 for i, length in zip(place, values.shape, strict=False))]
-    full = np.broadcast_to(taken, (rows, spec.model.features if per_feature else 1))
-    return np.ascontiguousarray(full if per_feature else full[:, 0])
+def _column(spec: Spec, name: str, box: Box, per_feature: bool = True) -> np.ndarray:
+    values = spec.evaluate(name, box).astype(np.float32)
+    if per_feature:
+        return np.broadcast_to(values, (*box.shape, spec.model.features)).reshape(box.size, -1)
+    return np.broadcast_to(values[..., 0], box.shape).reshape(box.size)
 
 
-def _replica(spec: Spec, place: Place, rows: int) -> np.ndarray:
-    axis = list(spec.axis).index(REPLICA) if REPLICA in spec.axis else None
-    return np.zeros(rows, np.uint32) if axis is None else place[axis].astype(np.uint32)
+def _replica(spec: Spec, box: Box) -> np.ndarray:
+    axis = spec.replica_axis
+    if axis is None:
+        return np.zeros(box.size, np.uint32)
+    return _spread(np.asarray(box.ranges[axis], np.uint32), axis, box).reshape(box.size)
 
 
-def _place(spec: Spec, rows: range) -> Place:
-    """The index of each row along each axis."""
-    return np.unravel_index(np.arange(rows.start, rows.stop), spec.shape) if spec.shape else ()
+def _spread(values: np.ndarray, axis: int, box: Box) -> np.ndarray:
+    """Values along one axis, broadcast to the shape of the box."""
+    shape = [1] * len(box.shape)
+    shape[axis] = len(values)
+    return np.broadcast_to(values.reshape(shape), box.shape)
 
 
-def identities(spec: Spec, rows: range | None = None, without: tuple[str, ...] = ()) -> np.ndarray:
-    """(rows,) uint64: each instance's hash of its (axis name, value) pairs, axes in alphabetical order.
+def identities(spec: Spec, box: Box | None = None, without: tuple[str, ...] = ()) -> np.ndarray:
+    """(instances,) uint64: each instance's hash of its (axis name, value) pairs, axes in alphabetical order.
 
-    It depends on neither the order nor the other values of an axis. `without`: axes to leave out.
-    Raises ValueError if two of the rows share a hash.
+    It depends on neither the order nor the other values of an axis. `box`: a part of the grid. `without`: axes to leave
+    out. Raises ValueError if two instances of the box share a hash.
     """
-    rows = range(spec.instances) if rows is None else rows
-    place = _place(spec, rows)
-    out = np.zeros(len(rows), np.uint64)
+    box = box or Box.whole(spec.shape)
+    out = np.zeros(box.shape, np.uint64)
     for name in sorted(spec.axis.keys() - set(without)):
-        values = np.array([hash64(name, v) for v in spec.axis[name].values], np.uint64)
-        out = _mix(out ^ values[place[list(spec.axis).index(name)]])
+        axis = list(spec.axis).index(name)
+        values = spec.axis[name].values[box.slices[axis]]
+        out = _mix(out ^ _spread(np.array([hash64(name, v) for v in values], np.uint64), axis, box))
+    out = out.reshape(box.size)
     if not without:
         ordered = np.sort(out)
         if np.any(ordered[1:] == ordered[:-1]):

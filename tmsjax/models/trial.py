@@ -20,7 +20,7 @@ from tmsjax.kinds import ACTIVATIONS, ACTIVITIES, FAMILIES, MEASURES, VALUES, Re
 from tmsjax.models import loss, model, sampling
 from tmsjax.models.instances import Instance, instances
 from tmsjax.models.scalars import split
-from tmsjax.spec import Spec
+from tmsjax.spec import Boxes, Spec
 
 SIMULATED = 2**15  # samples in the simulation of an activity
 CHANCE = 6  # standard errors by which a simulated share may differ from the stated probability
@@ -132,8 +132,9 @@ def _as_scalars(tree: Any) -> Any:
 
 def _rows(spec: Spec) -> list[Instance]:
     """The first instance and the last."""
-    places = sorted({0, spec.instances - 1})
-    return [jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), instances(spec, range(k, k + 1))) for k in places]
+    single = Boxes(spec.shape, (1,) * len(spec.shape))
+    ends = sorted({0, len(single) - 1})
+    return [jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), instances(spec, single[k])) for k in ends]
 
 
 def _example(spec: Spec, row: Instance) -> tuple:

@@ -13,7 +13,7 @@ from tmsjax.engine import Ensemble, available_memory
 from tmsjax.errors import RunError
 from tmsjax.kinds import MEASURES
 from tmsjax.runs.files import megabytes
-from tmsjax.spec import Record, Spec
+from tmsjax.spec import Box, Record, Spec
 
 RECORD_LIMIT = 200e6  # largest history in bytes
 SHARE = 0.8  # of free device memory that a run may use
@@ -28,28 +28,14 @@ def block_bytes(ensemble: Ensemble) -> tuple[int, int]:
     return held, memory.temp_size_in_bytes
 
 
-def device_bytes(ensemble: Ensemble, tile: int | None = None) -> int:
-    """Bytes needed on the fullest device (on CPU: in total) for `tile` blocks at once; None: all blocks."""
+def device_bytes(ensemble: Ensemble, box: Box) -> int:
+    """Bytes needed on the fullest device (on CPU: in total) to train the instances in `box`."""
     held, working = block_bytes(ensemble)
-    tile = len(ensemble.part) if tile is None else tile
-    workers = min(ensemble.threads, tile)
+    blocks = math.ceil(box.size / ensemble.plan.block)
+    workers = min(ensemble.threads, blocks)
     if ensemble.platform != "cpu":
-        tile, workers = math.ceil(tile / len(ensemble.devices)), 1
-    return held * tile + working * workers
-
-
-def fitting_tile(ensemble: Ensemble) -> int:
-    """The number of blocks that fit on the devices at once: all, else at most one per thread.
-
-    Raises RunError if a single block does not fit.
-    """
-    free = free_device_memory(ensemble)
-    blocks = len(ensemble.part)
-    for tile in (blocks, *range(min(ensemble.threads, blocks), 0, -1)):
-        if free is None or device_bytes(ensemble, tile) <= SHARE * free:
-            return tile
-    need = f"needs {megabytes(device_bytes(ensemble, 1))}, {megabytes(free or 0)} are free"
-    raise RunError(f"one block of {ensemble.plan.block} instances {need}: set engine.block lower (bits depend on it)")
+        blocks, workers = math.ceil(blocks / len(ensemble.devices)), 1
+    return held * blocks + working * workers
 
 
 def free_device_memory(ensemble: Ensemble) -> int | None:
@@ -61,51 +47,78 @@ def free_device_memory(ensemble: Ensemble) -> int | None:
     return min(known) if len(known) == len(stats) else None
 
 
-def check_main_memory(ensemble: Ensemble, rows: int) -> None:
-    """Raises RunError if the run needs more main memory than is free (see `main_bytes`)."""
-    need, free = main_bytes(ensemble, rows), available_memory()
+def check_memory(ensemble: Ensemble, box: Box) -> None:
+    """Raises RunError if main memory or the devices cannot hold a unit, whose instances are those in `box`."""
+    advice = "set engine.unit lower, which changes no bit, or engine.block, which does"
+    need, free = device_bytes(ensemble, box), free_device_memory(ensemble)
+    if free is not None and need > SHARE * free:
+        unit = f"a unit of {box.size:,} models needs {megabytes(need)} on the device"
+        raise RunError(f"{unit}, {megabytes(free)} are free: {advice}")
+    need, free = main_bytes(ensemble, box), available_memory()
     if free is not None and need > free:
-        advice = "fewer instances, or `--shard 1/2` and `--shard 2/2` one after the other and `tmsjax merge`"
-        raise RunError(f"needs {megabytes(need)} of main memory, {megabytes(free)} are free: {advice}")
+        unit = f"a unit of {box.size:,} models needs {megabytes(need)} of main memory"
+        raise RunError(f"{unit}, {megabytes(free)} are free: {advice}")
 
 
-def main_bytes(ensemble: Ensemble, rows: int) -> int:
-    """Bytes of main memory for a run of `rows` instances: state, table, copies made while saving, history."""
-    state = state_bytes(ensemble, rows)
-    table = 4 * (2 * ensemble.spec.model.features + 8) * rows
-    return PROGRAM + table + COPIES * state + 3 * record_bytes(ensemble.spec)
+def main_bytes(ensemble: Ensemble, box: Box) -> int:
+    """Bytes of main memory to train a unit: its state, table, copies made while saving, history, and results."""
+    spec = ensemble.spec
+    table = 4 * (2 * spec.model.features + 8) * box.size
+    records = record_bytes(spec, box.size)
+    return PROGRAM + table + COPIES * state_bytes(ensemble, box.size) + 3 * records + 2 * results_bytes(spec, box.size)
 
 
-def state_bytes(ensemble: Ensemble, rows: int) -> int:
-    """Bytes of parameters and optimizer state of `rows` instances."""
-    leaves = jax.tree.leaves(ensemble.abstract_state(rows))
+def state_bytes(ensemble: Ensemble, models: int) -> int:
+    """Bytes of parameters and optimizer state of some models."""
+    leaves = jax.tree.leaves(ensemble.abstract_state(models))
     return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
 
 
-def disk_bytes(ensemble: Ensemble, rows: int) -> int:
-    """Bytes on disk for a run of `rows` instances: kept checkpoints, one being written, and results."""
-    spec = ensemble.spec
-    history = record_bytes(spec) * rows // spec.instances
+def results_bytes(spec: Spec, models: int) -> int:
+    """Bytes of the results of some models, without history."""
     n, m = spec.model.features, spec.model.hidden
-    results = 4 * (n * m + 3 * n + 2) * rows + history
+    of_one = 4 * (n * m + 3 * n + 1) + 1  # W, b, importance and probability; loss; status
+    if spec.store.keep != "best":
+        return of_one * models
+    replicas = 1 if spec.replica_axis is None else spec.shape[spec.replica_axis]
+    return (of_one + 5 * 4) * models // replicas
+
+
+def disk_bytes(ensemble: Ensemble) -> int:
+    """Bytes on disk for a run: results, and the checkpoints that are kept or under way."""
+    spec, units = ensemble.spec, ensemble.plan.units(ensemble.spec)
     fixed = 100_000  # names, metadata, log, report
-    return (spec.checkpoint.keep + 1) * (state_bytes(ensemble, rows) + history + fixed) + 2 * results + fixed
+    results = results_bytes(spec, spec.instances) + record_bytes(spec)
+    one = state_bytes(ensemble, units[0].size) + record_bytes(spec, units[0].size) + fixed
+    kept = (spec.checkpoint.keep + 1) * one
+    if spec.store.keep == "all":  # the last checkpoint of every unit
+        kept += (len(units) - 1) * min(spec.checkpoint.keep, 2) * one
+    return results + results_bytes(spec, units[0].size) + kept + fixed
 
 
-def record_bytes(spec: Spec) -> int:
-    """Size of the recorded history in bytes."""
+def record_bytes(spec: Spec, models: int | None = None) -> int:
+    """Size of the recorded history of some models in bytes; None: of all."""
     size = {"feature": spec.model.features, "hidden": spec.model.hidden}
     floats = sum(math.prod(size[dim] for dim in MEASURES[name].dims) for name in spec.record.measures)
-    return 4 * floats * len(spec.record_steps) * spec.instances
+    return 4 * floats * len(spec.record_steps) * (spec.instances if models is None else models)
 
 
-def within_record_limit(spec: Spec, stacklevel: int = 2) -> Spec:
-    """The spec; drops default records that exceed RECORD_LIMIT. Raises RunError if requested records exceed it."""
+def within_record_limit(spec: Spec, unit: Box, stacklevel: int = 2) -> Spec:
+    """The spec; drops default records that exceed RECORD_LIMIT in the whole sweep.
+
+    Raises RunError if requested records exceed it in a unit.
+    """
     size = record_bytes(spec)
     if size <= RECORD_LIMIT:
         return spec
-    if spec.record != Record():
+    if spec.record == Record():
+        warnings.warn(f"no history is recorded: it would take {megabytes(size)}", stacklevel=stacklevel + 1)
+        return replace(spec, record=Record(measures=()))
+    size = record_bytes(spec, unit.size)
+    if size > RECORD_LIMIT:
         most = megabytes(RECORD_LIMIT)
-        raise RunError(f"record: {megabytes(size)} of history; at most {most}: fewer measures or steps")
-    warnings.warn(f"no history is recorded: it would take {megabytes(size)}", stacklevel=stacklevel + 1)
-    return replace(spec, record=Record(measures=()))
+        raise RunError(
+            f"record: {megabytes(size)} of history of a unit of {unit.size:,} models; at most {most}: fewer measures "
+            "or steps, or a lower engine.unit"
+        )
+    return spec

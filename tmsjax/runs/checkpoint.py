@@ -14,7 +14,7 @@ import os
 import shutil
 import warnings
 import zlib
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,6 @@ class Checkpoints:
     def __init__(self, directory: str | PathLike, keep: int | None = None):
         self.directory = Path(directory).absolute()
         self.keep = keep
-        # Calls of orbax's load. orbax counts them, and processes that save together must agree on the count.
-        self.loads = 0
         if keep is not None and self.directory.is_dir():
             for name in (".saving-*", ".old-*"):  # left by a killed process
                 for path in self.directory.glob(name):
@@ -62,17 +60,13 @@ class Checkpoints:
     def save(self, step: int, arrays: Arrays, run: dict | None = None) -> None:
         """Writes `arrays` atomically, then removes all but the newest `keep` checkpoints. Raises RunFailed.
 
-        `run`: the content of run.json, so that it can be restored from the checkpoint. All processes call this with the
-        same arrays and path (orbax synchronises them); the first process writes.
-        """
+        `run`: the content of run.json, so that it can be restored from the checkpoint."""
         arrays = {name: np.asarray(array) for name, array in arrays.items()}
         new, place = self.directory / f".saving-{step}", self.directory / str(step)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with _uncompressed():
                 ocp.save(new, arrays, overwrite=True)
-            if jax.process_index() > 0:
-                return
             listed = {name: _describe(array) for name, array in arrays.items()}
             write_sealed(new / MANIFEST, {"step": step, "run": run or {}, "arrays": listed, "files": _files(new)})
             old = place.with_name(f".old-{step}")
@@ -82,8 +76,7 @@ class Checkpoints:
             sync(self.directory)
             shutil.rmtree(old, ignore_errors=True)
         except Exception as error:  # orbax and tensorstore raise many types
-            if jax.process_index() == 0:
-                shutil.rmtree(new, ignore_errors=True)
+            shutil.rmtree(new, ignore_errors=True)
             raise RunFailed(f"{place}: cannot be saved ({_words(error)})") from error
         for outdated in self.steps()[: -self.keep] if self.keep else []:
             self._remove(self.directory / str(outdated))
@@ -108,11 +101,9 @@ class Checkpoints:
         if manifest.get("step", step) != step:
             raise CheckpointError(f"{where}: its manifest is of step {manifest['step']}")
         listed = manifest["arrays"]
-        self.loads += 1
         try:
             empty = {name: np.empty(e["shape"], e["dtype"]) for name, e in listed.items()}
-            with _this_process_alone():
-                arrays = {name: np.asarray(a) for name, a in ocp.load(where, empty).items()}
+            arrays = {name: np.asarray(a) for name, a in ocp.load(where, empty).items()}
         except Exception as error:
             raise CheckpointError(f"{where}: cannot be read ({_words(error)})") from error
         damaged = [name for name, array in arrays.items() if _describe(array) != listed[name]]
@@ -148,17 +139,6 @@ def _uncompressed() -> AbstractContextManager:
     context = ocp.Context()
     context.array.saving.use_compression = False
     return context
-
-
-def _this_process_alone() -> AbstractContextManager:
-    """Keeps orbax from waiting for other processes, which do not read."""
-    if jax.process_count() == 1:
-        return nullcontext()
-    here = jax.process_index()
-    options = ocp.options.MultiprocessingOptions(
-        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"process{here}"
-    )
-    return ocp.Context(multiprocessing_options=options)
 
 
 def _manifest(where: Path) -> dict:

@@ -1,6 +1,9 @@
 """A run's directory: its files, lock and log, and what made it. No jax.
 
-    run.json  spec.toml  log.jsonl  checkpoints/  results.nc  figures/  report.md  .lock
+    run.json  spec.toml  log.jsonl  results.nc  checkpoints/  figures/  report.md  .lock  .begin
+
+A run of several units has results/00000.nc, ... instead of results.nc, and units/00000/checkpoints/ instead of
+checkpoints/.
 
 run.json holds the spec as run and all facts needed to resume; every checkpoint has a copy. spec.toml is for people.
 """
@@ -23,13 +26,11 @@ from contextlib import contextmanager
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import xarray as xr
-
-from tmsjax.errors import CheckpointError, RunError, SpecError
-from tmsjax.runs.files import read_dataset, read_sealed, write_dataset, write_sealed, write_text
-from tmsjax.spec import Spec, difference, load_spec, stored_spec, to_toml
+from tmsjax.errors import CheckpointError, RunError
+from tmsjax.runs.files import read_sealed, write_sealed, write_text
+from tmsjax.spec import Spec, stored_spec, to_toml
 
 FORMAT = 2  # of the run directory; increased when older versions cannot read it
 MANIFEST = "manifest.json"  # in a checkpoint
@@ -43,8 +44,8 @@ class RunDirectory:
         self.path = Path(path)
         self.spec_file = self.path / "spec.toml"
         self.info_file = self.path / "run.json"
-        self.results_file = self.path / "results.nc"
-        self.checkpoints = self.path / "checkpoints"
+        self.checkpoints = self.path / "checkpoints"  # of a run of one unit
+        self.units = self.path / "units"  # locks and checkpoints of units under way
         self.figures = self.path / "figures"
 
     def exists(self) -> bool:
@@ -56,15 +57,18 @@ class RunDirectory:
 
     def held(self) -> int:
         """The size of its checkpoints and results in bytes."""
-        files = [self.results_file, *self.checkpoints.rglob("*")]
+        folders = (self.checkpoints, self.units, self.path / "results")
+        files = [self.path / "results.nc", *(p for folder in folders for p in folder.rglob("*"))]
         return sum(p.stat().st_size for p in files if p.is_file())
 
-    def complete(self, spec: Spec) -> bool:
-        """Whether the results of `spec` exist and are readable."""
-        try:
-            return self.info()["state"] == "complete" and _is_of(self.results(), spec)
-        except (RunError, SpecError):
-            return False
+    @property
+    def local(self) -> bool:
+        """Whether the directory is on a file system, which has locks and takes checkpoints."""
+        return True
+
+    def unit_folder(self, unit: int) -> Path:
+        """Where a unit of several keeps its lock and checkpoints while it is under way."""
+        return self.units / f"{unit:05d}"
 
     def check_free(self) -> None:
         """Raises RunError if the directory contains anything else. Call it if there is no run."""
@@ -82,15 +86,14 @@ class RunDirectory:
             raise RunError(f"{self.path}: cannot be written: {error.strerror}") from error
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Locks the directory for one writer; the lock ends with its process. Raises RunError if it is locked."""
-        try:
-            file = open(self.path / ".lock", "a+", opener=_not_through_links)  # noqa: SIM115 (closed below)
-        except OSError as error:
-            raise RunError(f"{self.path}: cannot be written: {error.strerror}") from error
-        with file:
+    def lock(self, shared: bool = False) -> Iterator[None]:
+        """Locks the directory for one writer, or for those that share its units; the lock ends with its process.
+
+        Raises RunError if it is locked otherwise.
+        """
+        with self._file(".lock") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             except OSError as error:
                 file.seek(0)
                 holder = file.read().strip() or "it does not say who"
@@ -102,9 +105,37 @@ class RunDirectory:
             file.flush()
             yield
 
+    @contextmanager
+    def begin_lock(self) -> Iterator[None]:
+        """Waits until no other process begins or repairs this run."""
+        with self._file(".begin") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def try_lock(self, folder: Path) -> Iterator[bool]:
+        """Locks a unit's folder, which it creates. Yields False if another process holds the lock."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._file(folder.relative_to(self.path) / ".lock") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+            else:
+                yield True
+
+    @contextmanager
+    def _file(self, name: str | Path) -> Iterator[IO[str]]:
+        try:
+            file = open(self.path / name, "a+", opener=_not_through_links)  # noqa: SIM115 (closed below)
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written: {error.strerror}") from error
+        with file:
+            yield file
+
     def clean(self) -> None:
         """Removes temporary files of killed writers. Requires the lock."""
-        for file in (self.info_file, self.spec_file, self.results_file):
+        for file in (self.info_file, self.spec_file):
             for half in self.path.glob(f".{file.name}.*"):
                 half.unlink(missing_ok=True)
 
@@ -117,7 +148,7 @@ class RunDirectory:
         """The spec as run. Runs of format 1 have it only in spec.toml."""
         info = self.info()
         if info.get("spec") is None:
-            return load_spec(self.spec_file)
+            return stored_spec(self.spec_file.read_text(encoding="utf-8"), str(self.spec_file))
         return stored_spec(info["spec"], str(self.info_file), str(info.get("folder", "")))
 
     def info(self) -> dict:
@@ -180,28 +211,6 @@ class RunDirectory:
                 if file.read(1) != b"\n":
                     line = "\n" + line  # a killed process left an incomplete line
             file.write((line + "\n").encode())
-
-    def write_results(self, dataset: xr.Dataset) -> None:
-        write_dataset(self.results_file, dataset)
-
-    def results(self) -> xr.Dataset:
-        """The results, read into memory. Raises RunError if the run is not complete."""
-        info = self.info()
-        if not self.results_file.exists() or info["state"] != "complete":
-            done = info["steps_done"]
-            raise RunError(f"{self.path}: no results yet ({done} steps done); `tmsjax resume {self.path}` continues it")
-        try:
-            results = read_dataset(self.results_file)
-        except RunError as error:
-            raise RunError(f"{error}; `tmsjax resume {self.path}` rebuilds it from its checkpoint") from error
-        if not _is_of(results, self.spec()):
-            raise RunError(f"{self.results_file}: these are the results of another spec")
-        return results
-
-
-def _is_of(results: xr.Dataset, spec: Spec) -> bool:
-    """Whether `results` belong to `spec`; its [checkpoint] table may differ."""
-    return not difference(stored_spec(results.attrs["spec"], "results.nc"), spec)
 
 
 def _not_through_links(path: str, flags: int) -> int:

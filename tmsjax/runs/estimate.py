@@ -9,7 +9,6 @@ from tmsjax.engine import Ensemble, available_memory, device_line
 from tmsjax.runs.capacity import (
     device_bytes,
     disk_bytes,
-    fitting_tile,
     free_device_memory,
     main_bytes,
     record_bytes,
@@ -17,7 +16,7 @@ from tmsjax.runs.capacity import (
 )
 from tmsjax.runs.files import free_space, megabytes
 from tmsjax.runs.progress import rate_unit
-from tmsjax.spec import Spec
+from tmsjax.spec import Boxes, Spec, part_shape
 
 PROBED = 16  # blocks to train, or one per thread if that is more
 
@@ -27,9 +26,10 @@ def estimate(spec: Spec, seconds: float = 1.0) -> dict[str, str]:
 
     Its own memory and time do not grow with the number of instances, since it never builds the whole table.
     """
-    spec = within_record_limit(spec)
-    ensemble = Ensemble(spec)
-    ensemble.shrink(spec.engine.tile or fitting_tile(ensemble))
+    whole = Ensemble(spec)
+    units = whole.plan.units(spec)
+    spec = within_record_limit(spec, units[0])
+    ensemble = Ensemble(spec, cut=whole.plan, box=units[0])
     cut = ensemble.plan
     models, steps = _speed(ensemble, seconds)
     total = spec.instances * spec.train.steps / models
@@ -37,11 +37,11 @@ def estimate(spec: Spec, seconds: float = 1.0) -> dict[str, str]:
     return {
         "device": device_line(ensemble.devices),
         "path": "scalars" if cut.scalars else "arrays",
-        "blocks": f"{cut.blocks} of {cut.block} instances, microbatch {cut.microbatch}",
-        "tile": f"{ensemble.tile} blocks at once" if ensemble.tiled else "all blocks at once",
-        "device memory": f"{megabytes(device_bytes(ensemble, ensemble.tile))}{_of(free_device_memory(ensemble))}",
-        "main memory": f"{megabytes(main_bytes(ensemble, spec.instances))} at least{_of(available_memory())}",
-        "disk": f"{megabytes(disk_bytes(ensemble, spec.instances))}{_of(free_space(Path('runs')))}",
+        "units": f"{len(units):,} of {units[0].size:,} models",
+        "blocks": f"{ensemble.blocks} of {cut.block} models in a unit, microbatch {cut.microbatch}",
+        "device memory": f"{megabytes(device_bytes(ensemble, units[0]))}{_of(free_device_memory(ensemble))}",
+        "main memory": f"{megabytes(main_bytes(ensemble, units[0]))} at least{_of(available_memory())}",
+        "disk": f"{megabytes(disk_bytes(ensemble))}{_of(free_space(Path('runs')))}",
         "history": megabytes(record_bytes(spec)),
         "training time": f"{total:.1f} s, from {steps} steps at {samples:.2e} {rate_unit(spec)}",
     }
@@ -49,10 +49,11 @@ def estimate(spec: Spec, seconds: float = 1.0) -> dict[str, str]:
 
 def _speed(ensemble: Ensemble, seconds: float) -> tuple[float, int]:
     """(model-steps per second of the whole ensemble, steps trained), measured on enough blocks to use all devices."""
-    blocks = min(len(ensemble.part), max(PROBED, ensemble.threads), ensemble.tile)
-    probe = Ensemble(ensemble.spec, ensemble.devices, ensemble.plan, part=range(blocks))
+    spec = ensemble.spec
+    most = max(PROBED, ensemble.threads) * ensemble.plan.block
+    probe = ensemble.on(Boxes(spec.shape, part_shape(spec.shape, most))[0])
     states = probe.advance(probe.init(), 0)
-    last, step, segment, speed = ensemble.spec.train.steps, 0, 1, 0.0
+    last, step, segment, speed = spec.train.steps, 0, 1, 0.0
     began = time.monotonic()
     while time.monotonic() - began < seconds and step < last:
         stop = min(step + segment, last)
@@ -60,7 +61,7 @@ def _speed(ensemble: Ensemble, seconds: float) -> tuple[float, int]:
         states = probe.advance(states, stop)
         speed = (stop - step) / (time.monotonic() - start)
         step, segment = stop, min(2 * segment, max(1, int(speed * seconds / 4)))
-    return speed * len(probe.rows), step
+    return speed * probe.box.size, step
 
 
 def _of(free: int | None) -> str:

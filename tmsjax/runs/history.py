@@ -6,14 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tmsjax.engine import TrainState, directions
+from tmsjax.engine import Ensemble, TrainState, directions
 from tmsjax.kinds import MEASURES
-from tmsjax.runs.part import Part
 from tmsjax.spec import Spec
 
 
 class History:
-    """Records of a run: for each measure, a list with one array (instances, ...) per recorded step."""
+    """Records of a unit: for each measure, a list with one array (instances, ...) per recorded step."""
 
     def __init__(self, spec: Spec):
         self.spec = spec
@@ -46,18 +45,18 @@ class History:
                 self.steps = [int(step) for step in steps[: len(self.records[name])]]
 
 
-def measured(part: Part, states: list[TrainState]) -> dict[str, np.ndarray]:
-    """The spec's measures for every instance of the run. Collective: all processes call it."""
-    spec = part.ensemble.spec
+def measured(ensemble: Ensemble, states: list[TrainState]) -> dict[str, np.ndarray]:
+    """The spec's measures for every instance."""
+    spec = ensemble.spec
     if not spec.record.measures:
         return {}
-    params = part.gather([state.params for state in states])
+    params = ensemble.gather([state.params for state in states])
     W = directions(params, spec)
     values = {}
     for name in spec.record.measures:
         function = MEASURES[name].function
         if name == "loss":
-            values[name] = part.losses(states)
+            values[name] = ensemble.noise_free_loss(states)
         elif W is not None and function is not None:
             with np.errstate(divide="ignore", invalid="ignore"):  # W = 0, or diverged models
                 values[name] = np.asarray(function(W), np.float32)

@@ -36,7 +36,7 @@ def _state(run: Any) -> dict[str, str]:
     facts = {"state": str(info["state"]), **facts}
     if facts["state"] != "complete":
         facts["steps done"] = f"{info['steps_done']:,} of {run.spec.train.steps:,}"
-    facts |= {key: str(info[key]) for key in ("device", "shard") if key in info}
+    facts |= {key: str(info[key]) for key in ("device",) if key in info}
     for key, name, form in (
         ("seconds_of_training", "training time", "{:,.1f} s"),
         ("diverged_models", "diverged models", "{:,}"),

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from tmsjax.errors import RunError, SpecError
 from tmsjax.kinds import REGISTRIES, Imported, execute, located
-from tmsjax.runs import processes
 from tmsjax.runs.directory import RunDirectory
 from tmsjax.spec import Spec, difference, load_spec
 
@@ -35,26 +34,19 @@ def with_imports(
     """Executes the files that `spec` imports, then loads `source` again with the entries that they add.
 
     `spec`: `source`, loaded before its imports were executed. `run`: the directory to train in; if it holds a run, the
-    files must match those that the run recorded. `tell`: called with each file before any is executed, on the first
-    process. Collective: all processes call this and fail together. Raises RunError if a file has changed, is missing or
-    differs between processes, or if the run names unknown entries; SpecError for all other problems.
+    files must match those that the run recorded. `tell`: called with each file before any is executed.
+    Raises RunError if a file has changed or is missing, or if the run names unknown entries; SpecError for all other
+    problems.
     """
     info = _info(run)
-    with processes.agreeing():
-        _check_unchanged(spec, run, info)
-        found = located(spec.imports, spec.folder)
-    digests = {one.name: one.sha256 for one in found}
-    first = processes.from_first(lambda: digests)
-    with processes.agreeing():
-        other = [name for name, digest in digests.items() if first.get(name) != digest]
-        if other:
-            raise RunError(f"imports: {', '.join(other)} on this machine is not the file of the first process")
-        for one in found if processes.index() == 0 else ():
-            tell(one)
-        execute(found, REGISTRIES)
-        if run is not None and info and not difference(run.spec(), spec):
-            _check_known(spec, str(run.path))
-        return load_spec(source, overrides, imports=True)
+    _check_unchanged(spec, run, info)
+    found = located(spec.imports, spec.folder)
+    for one in found:
+        tell(one)
+    execute(found, REGISTRIES)
+    if run is not None and info and not difference(run.spec(), spec):
+        _check_known(spec, str(run.path))
+    return load_spec(source, overrides, imports=True)
 
 
 def _info(run: RunDirectory | None) -> dict:

@@ -1,97 +1,113 @@
-"""Opens a run's directory for training: finds an existing run, checks that it is the same sweep, and resumes it."""
+"""Opens a run's directory for training: finds an existing run, checks that it is the same sweep, begins a new one."""
 
 from __future__ import annotations
 
+import time
 import warnings
+from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import asdict
 
-import numpy as np
-
-from tmsjax.errors import CheckpointError, RunError
-from tmsjax.runs import processes
-from tmsjax.runs.checkpoint import Checkpoints
+from tmsjax.errors import RunError, SpecError
 from tmsjax.runs.directory import RunDirectory, provenance
 from tmsjax.runs.files import check_space
-from tmsjax.runs.shard import Shard
-from tmsjax.runs.writer import Writer
-from tmsjax.spec import Spec, difference, grows
+from tmsjax.runs.imports import recorded
+from tmsjax.runs.unit import Job
+from tmsjax.spec import Spec, difference, grows, stored_spec, to_toml
 
 
-def find(directory: RunDirectory, held: ExitStack) -> dict | None:
-    """run.json of the run in `directory`, after locking and repairing it. None if there is no run; creates nothing."""
+def find(directory: RunDirectory, held: ExitStack, shared: bool) -> dict | None:
+    """run.json of the run in `directory`, after locking and repairing it. None if there is no run; creates nothing.
+
+    `shared`: whether other processes may train other units of the run at the same time.
+    """
     if not directory.exists():
         directory.check_free()
         return None
     directory.create()
-    held.enter_context(directory.lock())
-    directory.repair()
+    held.enter_context(directory.lock(shared))
+    with directory.begin_lock():
+        directory.repair()
     return directory.info()
 
 
-def is_complete(directory: RunDirectory, spec: Spec, shard: Shard | None, info: dict) -> bool:
-    """Whether the run is complete. Raises RunError if it has another spec or shard."""
-    _check_same(directory, spec, shard, info)
-    return directory.complete(spec)
+def check_same(directory: RunDirectory, spec: Spec) -> bool:
+    """Whether `spec` has more steps than the run in `directory` and may continue it.
 
-
-def _check_same(directory: RunDirectory, spec: Spec, shard: Shard | None, info: dict) -> None:
-    """Raises RunError if the spec or shard differs from the directory's, unless only the steps grow and may do so."""
+    Raises RunError if the spec differs from the directory's in any other way.
+    """
     there = directory.spec()
-    lines = difference(there, spec)
-    if str(shard or "") != info.get("shard", ""):
-        lines.append(f"--shard: {info.get('shard') or 'none'} -> {shard or 'none'}")
-    elif grows(there, spec):
-        return
-    if lines:
+    if grows(there, spec):
+        return True
+    if lines := difference(there, spec):
         changes = "\n".join(f"  {line}" for line in lines)
-        free = "the [checkpoint] table, engine.tile and, under a constant schedule, more train.steps"
+        free = "the [checkpoint] table, engine.unit and, under a constant schedule, more train.steps"
         raise RunError(
             f"{directory.path} holds another sweep (there -> here):\n{changes}\n"
             f"  choose another --out; only {free} may change"
         )
+    return False
 
 
-def open_directory(writer: Writer, held: ExitStack, fresh: bool) -> tuple[int, dict[str, np.ndarray]]:
-    """Prepares the writer's directory. Returns (step, arrays) of the newest intact checkpoint, (0, {}) without one.
+def begin(job: Job, info: dict | None, held: ExitStack, *, needed: int, shared: bool) -> dict:
+    """Prepares the job's directory for training and writes run.json; returns its content without the spec.
 
-    `fresh`: whether the run is new, so that its lock is not held yet. Collective: all processes call it.
+    `info`: run.json of an existing run, whose lock is held. `needed`: size of the whole run on disk in bytes.
+    Removes the results of fewer steps that the job continues.
     """
-    found: dict[str, np.ndarray] = {}
-    step, loads = processes.from_first(lambda: _open(writer, held, fresh, found))
-    if writer.checkpoints is None:  # on all but the first process; orbax needs the same count of loads everywhere
-        assert writer.directory is not None
-        writer.checkpoints = Checkpoints(writer.directory.checkpoints)
-        for _ in range(loads):
-            found = writer.checkpoints.load(step)[1]
-    return step or 0, found
-
-
-def _open(writer: Writer, held: ExitStack, fresh: bool, found: dict[str, np.ndarray]) -> tuple[int | None, int]:
-    """On the first process: checks space, locks, writes run.json, and loads the newest checkpoint into `found`.
-
-    Returns its step, or None, and the number of checkpoints that orbax read.
-    """
-    directory, info = writer.directory, writer.info
+    directory, spec = job.directory, job.ensemble.spec
     assert directory is not None
-    check_space(directory.path, writer.needed - directory.held())
-    if fresh:
+    assert job.store is not None
+    check_space(directory.path, needed - directory.held())
+    if info is None:
         directory.create()
-        held.enter_context(directory.lock())
-        if directory.exists():
-            raise RunError(f"{directory.path}: another process has just begun this run")
-    directory.clean()
-    writer.checkpoints = Checkpoints(directory.checkpoints, writer.spec.checkpoint.keep)
-    newest = writer.checkpoints.load_newest_good()
-    if newest is None and info["steps_done"] > 0:
-        raise CheckpointError(f"{directory.path}: its checkpoints are gone; --fresh starts again")
-    versions = provenance()["versions"]
-    changed = [f"{k} {v} -> {versions[k]}" for k, v in info["versions"].items() if versions.get(k) != v]
-    if newest is not None and changed:
-        warnings.warn(f"resumed with other versions, bits may differ: {', '.join(changed)}", stacklevel=7)
-    step = None if newest is None else newest[0]
-    info |= {"spec_hash": writer.spec.hash, "steps_done": step or 0}
-    directory.write(info, writer.spec)
-    directory.log("start", step=step or 0, device=info["device"], versions=versions)
-    if newest is not None:
-        found |= newest[1]
-    return step, writer.checkpoints.loads
+        held.enter_context(directory.lock(shared))
+    with directory.begin_lock():
+        if info is None and directory.exists():
+            if not shared:
+                raise RunError(f"{directory.path}: another process has just begun this run")
+            check_same(directory, spec)
+            info = directory.info()
+        if not shared:
+            directory.clean()
+        new = provenance() | {
+            "seed": spec.seed,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "steps_done": 0,
+        }
+        versions, before = new["versions"], (info or new)["versions"]
+        changed = [f"{k} {v} -> {versions[k]}" for k, v in before.items() if versions.get(k) != v]
+        if changed and directory.held():
+            warnings.warn(f"resumed with other versions, bits may differ: {', '.join(changed)}", stacklevel=5)
+        facts = {"plan": asdict(job.ensemble.plan), "models": spec.instances, "units": len(job.units)}
+        info = (info or new) | facts | {"spec_hash": spec.hash, "state": "running"} | recorded(spec)
+        info.pop("spec", None)
+        directory.write(info, spec)
+        directory.log("start", step=info["steps_done"], versions=versions)
+    for unit in job.outdated:
+        job.store.remove(unit)
+    return info
+
+
+def finished(job: Job, units: Iterable[int]) -> set[int]:
+    """Those of `units` whose results are stored; reads all of them. Sets damaged files aside, with a warning.
+
+    Notes units in `job.outdated` that the job continues with more steps; their checkpoints hold the state.
+    """
+    store, spec = job.store, job.ensemble.spec
+    assert store is not None
+    good, text = set(), to_toml(spec)
+    for unit in sorted(store.done() & set(units)):
+        try:
+            stored = store.attributes(unit).get("spec")
+            there = spec if stored == text else stored_spec(stored, str(store.path(unit)))
+            if grows(there, spec):
+                job.outdated.add(unit)
+            elif difference(there, spec):
+                raise RunError(f"{store.path(unit)}: these are the results of another spec")
+            else:
+                store.read(unit)
+                good.add(unit)
+        except (RunError, SpecError) as error:
+            warnings.warn(f"{error}; set aside as {store.set_aside(unit)}", stacklevel=5)
+    return good

@@ -17,7 +17,7 @@ PLAIN_SECONDS = 10.0  # between plain lines
 
 @dataclass(frozen=True)
 class Progress:
-    """A progress report, made between segments."""
+    """A progress report, made between segments of a unit's training."""
 
     step: int
     steps: int
@@ -25,7 +25,19 @@ class Progress:
     models_per_second: float  # complete trainings, at the current speed
     samples_per_second: float
     mean_loss: float  # noise-free, over finite instances; NaN if not computed yet
-    models: int  # in this run: the whole sweep or a shard
+    models: int  # in the unit that is trained
+    units_done: int = 0
+    units: int = 1  # to train in this call
+
+    @property
+    def share(self) -> float:
+        """The share of the work that is done."""
+        return (self.units_done + self.step / self.steps) / self.units
+
+    @property
+    def seconds_left(self) -> float:
+        """The time that the rest takes at the current speed, assuming units of equal size."""
+        return self.models * self.units * (1 - self.share) / self.models_per_second
 
 
 Listener = Callable[[Progress], None]
@@ -81,7 +93,9 @@ def _bar(spec: Spec) -> Iterator[Listener]:
     columns = (BarColumn(10), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
     with Bar(*columns) as bar:
         task = bar.add_task("", total=spec.train.steps, text="compiling")
-        yield lambda p: bar.update(task, completed=p.step, text=_words(p, spec))
+        yield lambda p: bar.update(
+            task, completed=p.units_done * p.steps + p.step, total=p.units * p.steps, text=_words(p, spec)
+        )
 
 
 def _plain_lines(spec: Spec) -> Listener:
@@ -89,10 +103,10 @@ def _plain_lines(spec: Spec) -> Listener:
 
     def listen(p: Progress) -> None:
         nonlocal told
-        if p.step == p.steps or p.seconds - told >= PLAIN_SECONDS:
+        if p.share == 1 or p.seconds - told >= PLAIN_SECONDS:
             told = p.seconds
-            left = p.models * (1 - p.step / p.steps) / p.models_per_second
-            print(f"step {p.step}/{p.steps}  {left:.0f} s left  {_words(p, spec)}", flush=True)
+            unit = f"unit {p.units_done + 1}/{p.units}  " if p.units > 1 else ""
+            print(f"{unit}step {p.step}/{p.steps}  {p.seconds_left:.0f} s left  {_words(p, spec)}", flush=True)
 
     return listen
 

@@ -1,39 +1,35 @@
-"""Builds the results of a run from the states after its last step."""
+"""Builds the results of a unit from the states after its last step."""
 
 from __future__ import annotations
 
 import numpy as np
 import xarray as xr
 
-from tmsjax.engine import TrainState, directions
+from tmsjax.engine import directions
 from tmsjax.kinds import FAMILIES
 from tmsjax.models import inputs
-from tmsjax.runs.dataset import STATUS, results_dataset
-from tmsjax.runs.history import History
-from tmsjax.runs.part import Part
+from tmsjax.runs.dataset import STATUS, best_of_cells, results_dataset
+from tmsjax.runs.training import Training
 
 DIVERGED = 10.0  # times the zero model's loss
 
 
-def results(part: Part, states: list[TrainState], history: History) -> xr.Dataset:
-    """The labelled dataset of all instances of the run. Collective: all processes call it."""
-    spec = part.ensemble.spec
-    params = part.gather([state.params for state in states])
-    losses = part.losses(states)
-    given = inputs(spec, part.rows)
-    status = _status(params, losses, part.zero_model_losses())
+def results(training: Training) -> tuple[xr.Dataset, int]:
+    """The labelled dataset of a trained unit, as much as the spec keeps, and the number of its diverged models."""
+    ensemble, spec, history = training.ensemble, training.spec, training.history
+    params = ensemble.gather([state.params for state in training.states])
+    losses = ensemble.noise_free_loss(training.states)
+    given = inputs(spec, ensemble.box)
+    status = _status(params, losses, np.asarray(ensemble.zero_model_loss(), np.float32))
     dims = dict(FAMILIES[spec.model.family].parameters)
     W = directions(params, spec)
     if W is not None and "W" not in params:
         params, dims = params | {"W": W}, dims | {"W": ("hidden", "feature")}
-    return results_dataset(
-        spec, part.rows, dims, params, given, losses, status, history.variables(), history.steps, W is not None
+    dataset = results_dataset(
+        spec, ensemble.box, dims, params, given, losses, status, history.variables(), history.steps, W is not None
     )
-
-
-def diverged_models(dataset: xr.Dataset) -> int:
-    """The number of models that are marked as diverged or non-finite."""
-    return int((dataset["status"] != STATUS["ok"]).sum())
+    diverged = int((status != STATUS["ok"]).sum())
+    return best_of_cells(dataset) if spec.store.keep == "best" else dataset, diverged
 
 
 def _status(params: dict[str, np.ndarray], losses: np.ndarray, of_zero: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from os import PathLike
 from typing import Any
 
@@ -11,7 +12,8 @@ import xarray as xr
 from tmsjax.errors import RunError
 from tmsjax.kinds import REPLICA
 from tmsjax.runs.directory import RunDirectory
-from tmsjax.spec import Boxes, Spec
+from tmsjax.runs.store import Store, kept_boxes, results_store
+from tmsjax.spec import Boxes, Spec, difference, stored_spec
 
 
 class Run:
@@ -20,6 +22,7 @@ class Run:
     def __init__(self, spec: Spec, directory: RunDirectory | None, dataset: xr.Dataset | None = None):
         self.spec = spec
         self.directory = directory
+        self.trained = 0  # units that the call that returned this handle has trained
         self._dataset = dataset
 
     def __repr__(self) -> str:
@@ -32,48 +35,92 @@ class Run:
         return html(self)
 
     @property
-    def dataset(self) -> xr.Dataset:
-        """The results: W, b, loss, status, ... over the spec's axes. Raises RunError if the run is unfinished."""
-        if self._dataset is None:
-            assert self.directory is not None
-            self._dataset = self.directory.results()
-        return self._dataset
-
-    @property
     def units(self) -> Boxes:
-        """The boxes of the sweep's grid that were trained and stored on their own."""
-        grid = tuple(self.dataset["loss"].shape)
-        return Boxes(grid, grid)
+        """The parts of the grid that were trained one by one: boxes over the dimensions of `dataset`."""
+        return kept_boxes(self.spec, Boxes(self.spec.shape, self._unit or self.spec.shape))
 
     @property
     def cells(self) -> Boxes:
-        """The boxes of the units in the grid without the replica axis."""
-        dims = self.dataset["loss"].dims
-        return self.units.without(dims.index(REPLICA) if REPLICA in dims else None)
+        """The boxes of the units in the grid without the replica axis. Raises RunError if units divide this axis."""
+        names = list(self.spec.axis)
+        axis = names.index(REPLICA) if REPLICA in names and len(self.units.grid) == len(names) else None
+        if axis is not None and self.units.counts[axis] > 1:
+            raise RunError(
+                f"{self.spec.name}: the replicas of a cell are in several units; `engine.unit` must be larger"
+            )
+        return self.units.without(axis)
+
+    @cached_property
+    def _unit(self) -> tuple[int, ...] | None:
+        """The shape of the units; None for one."""
+        if self.directory is None:
+            return None
+        unit = self.directory.info().get("plan", {}).get("unit")
+        return None if unit is None else tuple(unit)
+
+    @cached_property
+    def _store(self) -> Store:
+        assert self.directory is not None
+        return results_store(self.directory.path, self.spec, Boxes(self.spec.shape, self._unit or self.spec.shape))
+
+    @property
+    def dataset(self) -> xr.Dataset:
+        """The results: W, b, loss, status, ... over the spec's axes. Raises RunError if the run is unfinished.
+
+        If the run has several units, values are read when they are needed.
+        """
+        if self._dataset is None:
+            self._check_complete()
+            self._dataset = self._checked(self._store.open())
+        return self._dataset
 
     def part(self, unit: int) -> xr.Dataset:
-        """The results of one unit in memory."""
-        assert unit == 0
-        return self.dataset
+        """The results of one unit, in memory. Raises RunError if the run is unfinished or the unit damaged."""
+        if self._dataset is not None and len(self.units) == 1:
+            return self._dataset
+        self._check_complete()
+        return self._checked(self._store.read(unit))
 
-    def steps(self) -> list[int]:
-        """Steps of the checkpoints that can be restored."""
-        return self._checkpoints().steps()
+    @property
+    def units_done(self) -> int:
+        """The number of units whose results are stored."""
+        return len(self.units) if self.directory is None else len(self._store.done())
 
-    def restore(self, step: int | None = None) -> dict[str, np.ndarray]:
-        """Parameters, optimizer state and history of a checkpoint (default: the newest), checksums verified.
+    def _check_complete(self) -> None:
+        assert self.directory is not None
+        info, path = self.directory.info(), self.directory.path
+        done = self.units_done
+        if info["state"] != "complete" or done < len(self.units):
+            told = f"{info['steps_done']} steps" if len(self.units) == 1 else f"{done} of {len(self.units)} units"
+            raise RunError(f"{path}: no results yet ({told} done); `tmsjax resume {path}` continues it")
 
-        Names are paths such as "state.params.W"; arrays have a leading instance axis, in C order of the axes.
+    def _checked(self, results: xr.Dataset) -> xr.Dataset:
+        assert self.directory is not None
+        if difference(stored_spec(results.attrs["spec"], "results"), self.spec):
+            raise RunError(f"{self.directory.path}: these are the results of another spec")
+        return results
+
+    def steps(self, unit: int = 0) -> list[int]:
+        """Steps of a unit's checkpoints that can be restored."""
+        return self._checkpoints(unit).steps()
+
+    def restore(self, step: int | None = None, unit: int = 0) -> dict[str, np.ndarray]:
+        """Parameters, optimizer state and history of a unit's checkpoint (default: the newest), checksums verified.
+
+        Names are paths such as "state.params.W"; arrays have a leading instance axis, in C order of the unit's axes.
         Raises CheckpointError if the step is absent or damaged.
         """
-        return self._checkpoints().load(step)[1]
+        return self._checkpoints(unit).load(step)[1]
 
-    def _checkpoints(self) -> Any:
+    def _checkpoints(self, unit: int) -> Any:
         from tmsjax.runs.checkpoint import Checkpoints
 
         if self.directory is None:
             raise RunError("a run in memory has no checkpoints; give run_sweep an `out`")
-        return Checkpoints(self.directory.checkpoints)
+        if not 0 <= unit < len(self.units):
+            raise RunError(f"{self.directory.path}: no unit {unit}; has {len(self.units)}")
+        single = len(self.units) == 1
+        return Checkpoints(self.directory.checkpoints if single else self.directory.unit_folder(unit) / "checkpoints")
 
 
 def open_run(path: str | PathLike) -> Run:

@@ -8,6 +8,7 @@ of the units that a selection touches are read.
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Iterator, Mapping
 from os import PathLike
@@ -20,16 +21,18 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from tmsjax.errors import RunError
+from tmsjax.kinds import REPLICA
 from tmsjax.runs.directory import free_name
 from tmsjax.runs.files import opened_dataset, read_dataset, write_dataset
-from tmsjax.spec import Boxes
+from tmsjax.spec import Boxes, Spec
 
-UNIT = "unit"  # attribute of a file: which unit of which sweep it is
+UNIT, FACTS = "unit", "facts"  # attributes of a file: which unit of which sweep it is, and facts about its training
 Positions = slice | np.ndarray  # along one dimension
 
 
 class Store:
-    """The units of one dataset, stored as FOLDER/00000.nc, 00001.nc, ... in the order of `boxes`.
+    """The units of one dataset, stored as FOLDER/00000.nc, 00001.nc, ... in the order of `boxes`; a single one as
+    FOLDER.nc.
 
     `coords`: the values along each dimension of the grid, in its order. Variables may have more dimensions, such as
     feature or step, and coordinates along them; these are the same in all units. `attrs`: attributes of the whole and
@@ -56,11 +59,20 @@ class Store:
             raise ValueError(f"coordinates of {dict(self._labels.sizes)} for a grid of {boxes.grid}")
         self._verified: dict[int, tuple[int, int]] = {}  # the stamp of each file that this process has verified
 
+    @property
+    def single(self) -> bool:
+        """Whether the dataset is one unit, in one file."""
+        return len(self.boxes) == 1
+
     def path(self, unit: int) -> Path:
+        if self.single:
+            return self.folder.with_name(f"{self.folder.name}.nc")
         return self.folder / f"{unit:05d}.nc"
 
     def done(self) -> set[int]:
         """The units whose files exist."""
+        if self.single:
+            return {0} if self.path(0).exists() else set()
         names = [p.name for p in self.folder.iterdir()] if self.folder.is_dir() else []
         units = {int(name[:-3]) for name in names if re.fullmatch(r"[0-9]{5,}\.nc", name)}
         return {unit for unit in units if unit < len(self.boxes)}
@@ -70,18 +82,21 @@ class Store:
         """The size of all units on disk."""
         return sum(self.path(unit).stat().st_size for unit in self.done())
 
-    def write(self, unit: int, dataset: xr.Dataset) -> None:
+    def write(self, unit: int, dataset: xr.Dataset, facts: Mapping[str, Any] | None = None) -> None:
         """Writes one unit, whole or not at all, and removes what killed writers of this unit left.
 
-        `dataset` spans the unit's box; coordinates along the grid may be absent. A unit has one writer at a time.
+        `dataset` spans the unit's box; coordinates along the grid may be absent. `facts`: JSON values to store beside
+        it. A unit has one writer at a time.
         """
         labels = self._labels.isel(self._box(unit))
         sizes = {dim: dataset.sizes.get(dim, size) for dim, size in labels.sizes.items()}
         if sizes != dict(labels.sizes) or not _same_coords(dataset, labels):
             raise ValueError(f"unit {unit} spans {dict(labels.sizes)}, not {sizes}, or its coordinates differ")
-        attrs = dict(dataset.attrs if self.attrs is None else self.attrs) | {UNIT: self._mark(unit)}
+        attrs = dict(dataset.attrs if self.attrs is None else self.attrs)
+        attrs |= {} if self.single else {UNIT: self._mark(unit)}
+        attrs |= {} if facts is None else {FACTS: json.dumps(facts)}
         path = self.path(unit)
-        for half in self.folder.glob(f".{path.name}.*"):
+        for half in path.parent.glob(f".{path.name}.*"):
             half.unlink(missing_ok=True)
         write_dataset(path, dataset.drop_encoding().assign_coords(labels.coords).assign_attrs(attrs))
 
@@ -93,12 +108,26 @@ class Store:
         except RunError as error:
             raise RunError(f"{error}; {self.remedy}") from error
         labels = self._labels.isel(self._box(unit))
-        if dataset.attrs.pop(UNIT, None) != self._mark(unit) or not _same_coords(dataset, labels, strict=True):
+        mark = self._mark(unit) if self.single else dataset.attrs.pop(UNIT, None)
+        dataset.attrs.pop(FACTS, None)
+        if mark != self._mark(unit) or not _same_coords(dataset, labels, strict=True):
             raise RunError(f"{self.path(unit)}: not the {self._mark(unit)}; {self.remedy}")
         if self.attrs is not None:
             dataset.attrs = dict(self.attrs)
         self._verified[unit] = stamp
         return dataset.assign_coords(labels.coords)
+
+    def attributes(self, unit: int) -> dict:
+        """The attributes of a unit, not verified. Raises RunError if its file cannot be read."""
+        with opened_dataset(self.path(unit)) as dataset:
+            return dict(dataset.attrs)
+
+    def facts(self, unit: int) -> dict:
+        """The facts stored beside a unit's results; empty if there are none."""
+        return json.loads(self.attributes(unit).get(FACTS, "{}"))
+
+    def remove(self, unit: int) -> None:
+        self.path(unit).unlink(missing_ok=True)
 
     def set_aside(self, unit: int) -> Path:
         """Renames a unit's file, which then counts as missing. Returns the new path."""
@@ -107,6 +136,8 @@ class Store:
 
     def open(self) -> xr.Dataset:
         """The whole dataset; values are read, and files verified, when they are needed. Verifies the first unit now.
+
+        A single unit is read into memory.
 
         For dask: `.chunk(dict(zip(store.dims, store.boxes.part)))`. Raises RunError if a unit is missing; later, when
         values are read, if it is damaged.
@@ -118,6 +149,8 @@ class Store:
                 f"{self.folder}: {len(missing)} of {len(self.boxes)} units are missing ({names}); {self.remedy}"
             )
         first = self.read(0)
+        if self.single:
+            return first
         variables = {name: self._whole(str(name), first[name].variable) for name in first.variables}
         variables = {name: variable for name, variable in variables.items() if name not in self.dims}
         coords = {name: variables.pop(name) for name in first.coords if name not in self.dims}
@@ -216,3 +249,15 @@ def _same_coords(dataset: xr.Dataset, labels: xr.Dataset, strict: bool = False) 
         np.array_equal(dataset[dim].to_numpy(), labels[dim].to_numpy()) if dim in dataset.coords else not strict
         for dim in labels.dims
     )
+
+
+def results_store(folder: Path, spec: Spec, units: Boxes) -> Store:
+    """The results of a run whose directory is `folder`."""
+    kept = kept_boxes(spec, units)
+    axes = [axis for axis in spec.axes if len(kept.grid) == len(spec.axes) or axis.name != REPLICA]
+    return Store(folder / "results", kept, {axis.name: axis.values for axis in axes}, sweep=spec.hash)
+
+
+def kept_boxes(spec: Spec, units: Boxes) -> Boxes:
+    """The boxes of the units' results: without replicas if only the best of each cell is kept."""
+    return units.without(spec.replica_axis) if spec.store.keep == "best" else units

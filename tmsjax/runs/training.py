@@ -1,92 +1,104 @@
-"""The training loop over segments of steps. Between segments a run records, reports progress, saves or stops."""
+"""The training loop of a unit over segments of steps. Between segments it records, reports, saves or stops."""
 
 from __future__ import annotations
 
+import math
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
-from tmsjax.engine import TrainState
+from tmsjax.engine import Ensemble, TrainState
 from tmsjax.errors import Interrupted
-from tmsjax.runs import processes
-from tmsjax.runs.checkpoint import flatten
+from tmsjax.runs.checkpoint import flatten, unflatten
 from tmsjax.runs.history import History, measured
-from tmsjax.runs.part import Part
 from tmsjax.runs.progress import Listener, Progress
-from tmsjax.runs.writer import Writer
 
-TILED_SEGMENT = 20.0  # minimum seconds per segment if every segment transfers all blocks to the devices and back
+TELL_SECONDS = 1.0
+Arrays = dict[str, np.ndarray]
+Save = Callable[[int, Callable[[], Arrays]], None]
 
 
 class Training:
-    """The states of a run after `step`. Each process holds its own blocks; all call the methods in the same order."""
+    """The states of a unit's instances after `step`, and the seconds spent by key.
 
-    def __init__(
-        self, part: Part, history: History, writer: Writer, listen: Listener | None, should_stop: Callable[[], bool]
-    ):
-        self.spec = part.ensemble.spec
-        self.part, self.history, self.writer = part, history, writer
-        self.listen, self.should_stop = listen, should_stop
+    `save`: called with a step and a function that returns the arrays of its checkpoint.
+    """
+
+    def __init__(self, ensemble: Ensemble, save: Save, listen: Listener | None, should_stop: Callable[[], bool]):
+        self.spec, self.ensemble = ensemble.spec, ensemble
+        self.save, self.listen, self.should_stop = save, listen, should_stop
+        self.history = History(self.spec)
+        self.seconds: dict[str, float] = defaultdict(float)
         self.step = 0
+        self.told = -math.inf  # when the listener was told
         self.states: list[TrainState] = []
 
-    def begin(self, state: TrainState | None, step: int) -> None:
-        """Places the state after `step` (None: initialises it) and compiles."""
+    def begin(self, step: int, arrays: Arrays) -> None:
+        """Places the state of a checkpoint after `step` on the devices, or initialises it, and compiles."""
+        start = time.monotonic()
         self.step = step
-        with self.writer.timed("seconds_of_compiling"):
-            self.states = self.part.begin(state, step)
-        self.writer.info["tile"] = self.part.ensemble.tile
+        self.history.restore(arrays)
+        if arrays:
+            state = unflatten(arrays, "state", self.ensemble.abstract_state(self.ensemble.box.size))
+            states = self.ensemble.place(state)
+        else:
+            states = self.ensemble.init()
+        self.states = self.ensemble.advance(states, step)
+        self.seconds["compiling"] += time.monotonic() - start
 
     def run(self) -> None:
-        """Trains to the last step. Raises Interrupted, after saving, if any process should stop."""
+        """Trains to the last step. Raises Interrupted, after saving, if the run should stop."""
         spec, last = self.spec, self.spec.train.steps
         if self.step == 0 and 0 in spec.record_steps:
             self._record()
         records = [s for s in spec.record_steps if s > self.step]
-        aim = max(spec.checkpoint.segment_seconds, TILED_SEGMENT * self.part.ensemble.tiled)
-        aim = float(processes.everyones([aim]).max())
         segment, began, saved = 1, time.monotonic(), time.monotonic()
         while self.step < last:
             stop = min(self.step + segment, *records[:1], last)
             speed = self._advance(stop)
-            told = processes.everyones([speed, float(self.should_stop()), time.monotonic() - saved])
-            speed, stopping, since = float(told[:, 0].min()), bool(told[:, 1].any()), float(told[0, 2])
-            segment = max(1, min(int(speed * aim), 4 * segment))
+            segment = max(1, min(int(speed * spec.checkpoint.segment_seconds), 4 * segment))
             if records[:1] == [stop]:
                 self._record()
                 records.pop(0)
             self._tell(speed, time.monotonic() - began)
-            if stop == last or stopping or since >= spec.checkpoint.every_seconds:
-                self.writer.save(stop, self._arrays)
+            stopping = stop < last and self.should_stop()
+            due = time.monotonic() - saved >= spec.checkpoint.every_seconds
+            if stopping or (stop < last and due) or (stop == last and spec.store.keep == "all"):
+                self.save(stop, self._arrays)
                 saved = time.monotonic()
-            if stopping and stop < last:
+            if stopping:
                 raise Interrupted(f"stopped after step {stop} of {last}")
 
     def _advance(self, stop: int) -> float:
-        """Trains to step `stop`. Returns the steps per second of this process."""
+        """Trains to step `stop`. Returns the steps per second."""
         start = time.monotonic()
-        with self.writer.timed("seconds_of_training"):
-            self.states = self.part.ensemble.advance(self.states, stop)
-        speed = (stop - self.step) / (time.monotonic() - start)
+        self.states = self.ensemble.advance(self.states, stop)
+        seconds = time.monotonic() - start
+        self.seconds["training"] += seconds
+        speed = (stop - self.step) / seconds
         self.step = stop
         return speed
 
     def _record(self) -> None:
-        self.history.append(self.step, measured(self.part, self.states))
+        self.history.append(self.step, measured(self.ensemble, self.states))
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def _arrays(self) -> Arrays:
         """The arrays of a checkpoint."""
-        return flatten(self.part.gather(self.states), "state") | self.history.arrays()
+        return flatten(self.ensemble.gather(self.states), "state") | self.history.arrays()
 
     def _tell(self, speed: float, seconds: float) -> None:
-        """Reports progress to the listener. `speed`: steps per second."""
-        if self.listen is None:
+        """Reports progress to the listener, at most once a second. `speed`: steps per second."""
+        now, last = time.monotonic(), self.spec.train.steps
+        if self.listen is None or (self.step < last and now - self.told < TELL_SECONDS):
             return
-        spec, models = self.spec, len(self.part.rows)
+        self.told = now
+        spec, models = self.spec, self.ensemble.box.size
         losses = np.array([np.nan])
         if spec.exact_loss is not None:
-            losses = self.part.ensemble.noise_free_loss(self.states)  # of this process only
+            losses = self.ensemble.noise_free_loss(self.states)
         elif self.history.records.get("loss"):
             losses = self.history.records["loss"][-1]
         finite = losses[np.isfinite(losses)]
@@ -94,3 +106,9 @@ class Training:
         samples = speed * models * (1 if spec.train.loss == "exact" else spec.train.batch)
         steps = spec.train.steps
         self.listen(Progress(self.step, steps, seconds, speed * models / steps, samples, mean, models))
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether memory of the host or a device did not suffice."""
+    named = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    return isinstance(error, MemoryError) or named or "ut of memory" in str(error)

@@ -11,6 +11,7 @@ from tmsjax.spec.html import table as html_table
 from tmsjax.spec.loader import json_copy, load_spec, stored_spec
 from tmsjax.spec.quantity import Axis, Curve, Select, axes_used, hash64, is_number, shown, suggest
 from tmsjax.spec.tables import (
+    KEEPS,
     SELECTIONS,
     TABLES,
     XAVIER,
@@ -20,6 +21,7 @@ from tmsjax.spec.tables import (
     Model,
     Record,
     Spec,
+    StoreTable,
     Study,
     Train,
     option_quantities,
@@ -29,6 +31,7 @@ from tmsjax.spec.tables import (
 from tmsjax.spec.text import difference, grows, to_toml
 
 __all__ = [
+    "KEEPS",
     "SELECTIONS",
     "TABLES",
     "XAVIER",
@@ -44,6 +47,7 @@ __all__ = [
     "Select",
     "Spec",
     "SpecError",
+    "StoreTable",
     "Study",
     "Train",
     "axes_used",

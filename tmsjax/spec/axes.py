@@ -10,7 +10,7 @@ import numpy as np
 
 from tmsjax.kinds import MEASURES, REPLICA, RESERVED, RESERVED_PREFIXES
 from tmsjax.spec.quantity import Axis, Report, is_number, shown
-from tmsjax.spec.tables import LONGEST_AXIS, XAVIER
+from tmsjax.spec.tables import LONGEST_AXIS, MOST_INSTANCES, XAVIER
 
 FORMS = "{ log = [a, b], count = k }, { linear = [a, b], count = k }, { values = [...] } or { count = k }"
 KEYS = ({"log", "count"}, {"linear", "count"}, {"values"}, {"count"})
@@ -33,8 +33,8 @@ def read_axes(raw: Any, report: Report) -> dict[str, Axis]:
         elif (values := _values(body, path, report)) is not None:
             source = tuple((k, values if k == "values" else _floats(v)) for k, v in body.items())
             axes[name] = Axis(name, values, source)
-    if math.prod(len(a) for a in axes.values()) > 2**31 - 1:
-        report("axes", "more than 2**31 - 1 instances")
+    if math.prod(len(a) for a in axes.values()) > MOST_INSTANCES:
+        report("axes", f"more than {MOST_INSTANCES:,} instances")
     return axes
 
 

@@ -16,6 +16,11 @@ class Box:
 
     ranges: tuple[range, ...]
 
+    @classmethod
+    def whole(cls, grid: Shape) -> Box:
+        """All positions of a grid."""
+        return cls(tuple(map(range, grid)))
+
     @property
     def shape(self) -> Shape:
         return tuple(len(r) for r in self.ranges)

@@ -21,11 +21,13 @@ from tmsjax.kinds import (
     drawn_by,
     misfit,
 )
+from tmsjax.spec.boxes import Boxes, part_shape
 from tmsjax.spec.keys import range_words, within
 from tmsjax.spec.quantity import Curve, Report, Select, axes_used, shown
-from tmsjax.spec.tables import MOST_WEIGHTS, TABLES, Spec, declared_options
+from tmsjax.spec.tables import TABLES, Spec, declared_options
 
-MOST_VALUES = 10**8  # of one quantity, which memory holds as a whole
+AT_ONCE = 10**7  # values of a quantity to check at once
+MOST_VALUES = 2 * 10**9  # of one quantity
 
 
 def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
@@ -35,9 +37,6 @@ def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
     which may use unregistered names and only needs to open.
     """
     _check_axes(spec, report)
-    weights = spec.instances * (spec.model.features or 0) * (spec.model.hidden or 0)
-    if weights > MOST_WEIGHTS:
-        report("model", f"{weights:,} weights in all instances; at most {MOST_WEIGHTS:,}")
     _check_train(spec, report)
     if sound and not stored and spec.train.loss == "exact" and spec.exact_loss is None and _all_known(spec):
         report("train.loss", f"no exact loss is known for this model (known: {_known_exact()}); use 'sampled'")
@@ -49,6 +48,8 @@ def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
     if spec.model.features is not None:
         _check_features(spec, report)
     _check_batches(spec, report)
+    if spec.store.keep == "best":
+        _check_best(spec, report)
     _check_study(spec, report, sound, stored)
 
 
@@ -152,6 +153,13 @@ def _check_signs(spec: Spec, report: Report) -> None:
         report("init.signs", f"'stratified' sets the signs of W; the family {spec.model.family!r} has none")
 
 
+def _check_best(spec: Spec, report: Report) -> None:
+    """The best replica of a cell is the one of lowest loss, which can be compared only for equal inputs."""
+    for key in ("importance", "feature_probability"):
+        if REPLICA in axes_used(getattr(spec.instance, key)):
+            report("store.keep", f"'best' needs replicas with equal {key}, but instance.{key} names {REPLICA!r}")
+
+
 def _check_features(spec: Spec, report: Report) -> None:
     """Checks that need the number of features."""
     for path, name, value, rule in _quantities(spec):
@@ -172,7 +180,7 @@ def _check_unused_probability(spec: Spec, activity: Activity, report: Report) ->
     """Refuses probabilities without effect: to an activity such as 'one-hot' only their ratios in a model matter."""
     path, probability = "instance.feature_probability", spec.instance.feature_probability
     lengths = set(_list_lengths(probability))
-    if _unread(probability) or not lengths <= {spec.model.features} or _spans(spec, probability) > MOST_VALUES:
+    if _unread(probability) or not lengths <= {spec.model.features} or _spans(spec, probability) > AT_ONCE:
         return
     values = spec.evaluate("feature_probability")
     equal = not (values != values[..., :1]).any()
@@ -199,16 +207,20 @@ def _check_quantity(spec: Spec, path: str, name: str, rule: Mapping, report: Rep
     if (size := _spans(spec, spec.quantity(name))) > MOST_VALUES:
         report(path, f"has {size:,} values over its axes and the features; at most {MOST_VALUES:,}")
         return
-    with np.errstate(all="ignore"):
-        values = spec.evaluate(name).astype(np.float32)  # as in training
-    bad = ~(np.isfinite(values) & (values < np.finfo(np.float32).max) & within(values, rule))
-    if bad.any():
-        first = tuple(np.argwhere(bad)[0])
-        where = [f"feature {first[-1]}"] if values.shape[-1] > 1 else []
-        along = zip(spec.axes, first, values.shape, strict=False)
-        where += [f"{axis.name} = {shown(axis.values[k])}" for axis, k, size in along if size > 1]
-        text = f" for {', '.join(where)}" if where else ""
-        report(path, f"needs numbers {range_words(rule)}; got {float(values[first])!r}{text}")
+    used = set(axes_used(spec.quantity(name)))
+    grid = tuple(len(axis) if axis.name in used else 1 for axis in spec.axes)
+    for box in Boxes(grid, part_shape(grid, AT_ONCE // spec.model.features)):
+        with np.errstate(all="ignore"):
+            values = spec.evaluate(name, box).astype(np.float32)  # as in training
+        bad = ~(np.isfinite(values) & (values < np.finfo(np.float32).max) & within(values, rule))
+        if bad.any():
+            first = tuple(np.argwhere(bad)[0])
+            where = [f"feature {first[-1]}"] if values.shape[-1] > 1 else []
+            along = zip(spec.axes, first, box.ranges, grid, strict=False)
+            where += [f"{axis.name} = {shown(axis.values[r[k]])}" for axis, k, r, size in along if size > 1]
+            text = f" for {', '.join(where)}" if where else ""
+            report(path, f"needs numbers {range_words(rule)}; got {float(values[first])!r}{text}")
+            return
 
 
 def _check_study(spec: Spec, report: Report, sound: bool, stored: bool) -> None:

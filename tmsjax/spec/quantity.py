@@ -199,15 +199,18 @@ def evaluate(
     features: int = 1,
     seed: int = 0,
     words: Mapping[str, float] | None = None,
+    part: Mapping[str, slice] | None = None,
 ) -> np.ndarray:
     """Values of `quantity`, float64, shape (1 or length of each axis ..., 1 or features).
 
     A dimension that the quantity does not depend on has length 1. `words` maps names such as "xavier" to numbers.
+    `part`: the positions to evaluate along some axes.
     """
-    words = words or {}
+    words, part = words or {}, part or {}
     names = list(axes)
 
     def along(name: str, values: np.ndarray) -> np.ndarray:
+        values = values[part.get(name, slice(None))]
         shape = [1] * (len(names) + 1)
         shape[names.index(name)] = len(values)
         return values.reshape(shape)
@@ -241,10 +244,11 @@ def evaluate(
         if q.permute is None:
             return out
         axis = axes[q.permute]
-        ranks = [[hash64("permute", str(seed), axis.name, v, i) for i in range(features)] for v in axis.values]
+        values = axis.values[part.get(axis.name, slice(None))]
+        ranks = [[hash64("permute", str(seed), axis.name, v, i) for i in range(features)] for v in values]
         order = np.argsort(np.array(ranks, np.uint64), axis=1)
         shape = [1] * len(names) + [features]
-        shape[names.index(q.permute)] = len(axis)
+        shape[names.index(q.permute)] = len(values)
         out, order = np.broadcast_arrays(out, order.reshape(shape))
         return np.take_along_axis(out, order, axis=-1)
 

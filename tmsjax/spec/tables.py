@@ -25,13 +25,15 @@ from tmsjax.kinds import (
     Option,
 )
 from tmsjax.spec import html
+from tmsjax.spec.boxes import Box
 from tmsjax.spec.quantity import KEYED_CURVES, Axis, Curve, Select, evaluate
 
 SELECTIONS = ("best", "paper", "vote", "single")  # rules that choose among a cell's replicas; see analysis/phases.py
 XAVIER = "xavier"
+KEEPS = ("all", "results", "best")
 LONGEST_AXIS = 2**24
+MOST_INSTANCES = 10**15
 RECORD_POINTS = 16
-MOST_WEIGHTS = 2**33
 DEFAULT_STUDY = "phase-map"  # format 2 stored this if a spec named no study; keeps the hash of those
 
 Options = tuple[tuple[str, Any], ...]  # (key, value) pairs that the chosen registry entries add to a table
@@ -119,11 +121,22 @@ class Study:
 
 @dataclass(frozen=True)
 class Engine:
-    """How to split the work, which changes results at the level of bits. 0: the rule in engine/plan.py decides."""
+    """How to split the work. 0: the rule in engine/plan.py decides. Bits depend on all keys but `unit`."""
 
     block: int = _key(0, type="int", low=0, high=2**24)
     microbatch: int = _key(0, type="int", low=0, high=2**20)
-    tile: int = _key(0, type="int", low=0, high=2**31 - 1)  # blocks on the devices at once; changes no bit
+    unit: int = _key(0, type="int", low=0, high=2**40)  # largest number of models to train and store at once
+
+
+@dataclass(frozen=True)
+class StoreTable:
+    """[store]: what to keep of a finished sweep.
+
+    "all": results and final checkpoints. "results": no checkpoints, which hold the state of the optimizer. "best": of
+    each cell, the results of the replica of lowest loss, with counts and moments over the replicas.
+    """
+
+    keep: str = _key("all", type="choice", of=KEEPS)
 
 
 @dataclass(frozen=True)
@@ -154,6 +167,7 @@ class Spec:
     record: Record = Record()
     study: Study = Study()
     engine: Engine = Engine()
+    store: StoreTable = StoreTable()
     checkpoint: Checkpoint = Checkpoint()
     imports: tuple[str, ...] = ()
     folder: str = field(default="", compare=False)
@@ -177,7 +191,9 @@ class Spec:
     def hash(self) -> str:
         """SHA-256 of the study and of every key that affects results."""
         content = {k: v for k, v in to_dict(self).items() if k != "checkpoint"}
-        content["engine"].pop("tile")
+        content["engine"].pop("unit")
+        if self.store == StoreTable():  # older versions had no such table
+            content.pop("store")
         content["study"].setdefault("kind", DEFAULT_STUDY)
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
@@ -234,10 +250,16 @@ class Spec:
             return dict(getattr(self, table).options)[option]
         return getattr(next(t for t in (self.instance, self.init, self.train) if hasattr(t, name)), name)
 
-    def evaluate(self, name: str) -> np.ndarray:
+    @property
+    def replica_axis(self) -> int | None:
+        """The position of the replica axis among the axes."""
+        return list(self.axis).index(REPLICA) if REPLICA in self.axis else None
+
+    def evaluate(self, name: str, box: Box | None = None) -> np.ndarray:
         """Values of the quantity `name`, broadcastable over axes and features; see `quantity.evaluate`.
 
-        `name`: a key such as "importance", or "table.option" for an option that a registry entry adds.
+        `name`: a key such as "importance", or "table.option" for an option that a registry entry adds. `box`: the part
+        of the grid to evaluate; None: all.
         """
         fan = self.model.features + (self.model.hidden or 0)  # hidden is None only while a spec is checked
         return evaluate(
@@ -246,6 +268,7 @@ class Spec:
             features=self.model.features,
             seed=self.seed,
             words={XAVIER: math.sqrt(2 / fan)},
+            part={} if box is None else dict(zip(self.axis, box.slices, strict=True)),
         )
 
 
@@ -258,6 +281,7 @@ TABLES = {
     "record": Record,
     "study": Study,
     "engine": Engine,
+    "store": StoreTable,
     "checkpoint": Checkpoint,
 }
 

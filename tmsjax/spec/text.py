@@ -39,17 +39,18 @@ def difference(old: Spec, new: Spec) -> list[str]:
         return {path: value}
 
     a, b = ({"study.kind": DEFAULT_STUDY} | flat(to_dict(spec), "") for spec in (old, new))
-    keys = [k for k in dict.fromkeys([*a, *b]) if not k.startswith("checkpoint.") and k != "engine.tile"]
+    keys = [k for k in dict.fromkeys([*a, *b]) if not k.startswith("checkpoint.") and k != "engine.unit"]
     return [f"{k}: {a.get(k, 'absent')} -> {b.get(k, 'absent')}" for k in keys if a.get(k) != b.get(k)]
 
 
 def grows(old: Spec, new: Spec) -> bool:
     """Whether `new` differs from `old` only in training for more steps, so that it can continue the old run.
 
-    Requires a schedule that does not depend on the number of steps. `new` may record more steps beyond the old end.
+    Requires a schedule that does not depend on the number of steps, and that checkpoints are kept. `new` may record
+    more steps beyond the old end.
     """
     schedule = SCHEDULES.get(old.train.schedule)
-    if schedule is None or not schedule.endless or new.train.steps <= old.train.steps:
+    if old.store.keep != "all" or schedule is None or not schedule.endless or new.train.steps <= old.train.steps:
         return False
     train, record = replace(old.train, steps=new.train.steps), replace(old.record, steps=new.record.steps)
     before = [s for s in new.record.steps or () if s <= old.train.steps]

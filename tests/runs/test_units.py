@@ -1,0 +1,293 @@
+"""Units: the same bytes however a sweep is divided; what is kept; bounded memory; shares of several processes."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import digest, plain_spec, run_command, small_spec, write_spec
+
+import tmsjax
+from tmsjax.engine import Ensemble, plan
+from tmsjax.errors import Interrupted, RunError, SpecError
+from tmsjax.kinds import SUCCESS
+from tmsjax.runs import capacity, open_run, run_sweep
+from tmsjax.spec import Box, Boxes, load_spec, part_shape
+
+
+def divided(**changes) -> dict:
+    """The small sweep in six units of one cell, or of what `changes` says."""
+    return small_spec(**{"engine": {"unit": 3}, **changes})
+
+
+@pytest.mark.parametrize(("unit", "count"), [(3, 6), (4, 4), (6, 2), (12, 1)])
+@pytest.mark.parametrize("keep", ["all", "results", "best"])
+def test_bits_do_not_depend_on_units(tmp_path, unit, count, keep):
+    raw = small_spec(store={"keep": keep}, record={"measures": ["loss", "W"], "steps": [0, 7, 30]})
+    whole = run_sweep(raw).dataset
+    raw["engine"] = {"unit": unit}
+    run = run_sweep(raw, tmp_path / "run")
+    assert len(run.units) == count
+    assert digest(run.dataset) == digest(whole)
+    assert digest(run_sweep(raw).dataset) == digest(whole), "in memory"
+    again = open_run(tmp_path / "run")
+    assert again.dataset.attrs.keys() == whole.attrs.keys()
+    for k, box in enumerate(again.units):
+        cut = dict(zip(whole["loss"].dims, box.slices, strict=True))
+        xr.testing.assert_equal(again.part(k), whole.isel(cut))
+
+
+def test_arrays_in_units_are_the_same_bits(tmp_path):
+    raw = plain_spec(30, 6, instances=5, engine={"block": 2})
+    raw["axes"]["probability"] = {"values": [0.5, 0.1, 0.05]}
+    raw["instance"]["feature_probability"] = "probability"
+    whole = run_sweep(raw).dataset
+    raw["engine"]["unit"] = 5
+    run = run_sweep(raw, tmp_path / "run")
+    assert len(run.units) == 3
+    assert digest(run.dataset) == digest(whole)
+
+
+def test_units_hold_whole_cells_and_cover_the_grid():
+    spec = load_spec(small_spec())
+    for most in range(1, 14):
+        boxes = Boxes(spec.shape, part_shape(spec.shape, most, {2}))
+        seen = np.zeros(spec.shape, int)
+        for box in boxes:
+            assert box.ranges[2] == range(2), "all replicas"
+            assert box.size <= max(most, 2)
+            seen[box.slices] += 1
+        assert (seen == 1).all()
+
+
+def test_only_a_cell_beyond_a_unit_is_divided():
+    raw = plain_spec(2, 1, instances=10, engine={"unit": 4})
+    assert plan(load_spec(raw), "cpu").unit == (4,)
+    raw["store"] = {"keep": "best"}
+    assert plan(load_spec(raw), "cpu").unit == (10,)
+
+
+def test_boxes_find_those_that_overlap():
+    boxes = Boxes((10, 7), (3, 4))
+    assert len(boxes) == 8
+    assert boxes[7] == Box((range(9, 10), range(4, 7)))
+    for box in (Box((range(2, 4), range(7))), Box((range(9, 10), range(6, 7)))):
+        shared = [
+            k for k, b in enumerate(boxes) if all(set(p) & set(q) for p, q in zip(b.ranges, box.ranges, strict=True))
+        ]
+        assert list(boxes.overlapping(box)) == shared
+
+
+# What is kept
+
+
+def test_the_best_of_each_cell_with_its_counts(tmp_path):
+    raw = divided()
+    raw["axes"]["replica"]["count"] = 5
+    every = run_sweep(raw).dataset.load()
+    every["status"][0, 0, 1] = 2
+    every["status"][1, 2] = 1
+    from tmsjax.runs.dataset import best_of_cells
+
+    best = best_of_cells(every)
+    ok = every["status"] == 0
+    loss = every["loss"].where(ok)
+    np.testing.assert_array_equal(best["loss"].where(ok.any("replica")), loss.min("replica"))
+    np.testing.assert_array_equal(best["successes"], (loss <= SUCCESS * loss.min("replica")).sum("replica"))
+    np.testing.assert_array_equal(best["diverged"], (~ok).sum("replica"))
+    np.testing.assert_allclose(best["loss_mean"], loss.mean("replica"), rtol=1e-6)
+    np.testing.assert_allclose(best["loss_spread"], loss.std("replica"), rtol=1e-4, atol=1e-9)
+    for name in ("W", "b", "status"):
+        np.testing.assert_array_equal(best[name], every[name].isel(replica=best["replica"]))
+    assert int(best["diverged"][1, 2]) == 5
+    assert int(best["successes"][1, 2]) == 0
+    assert best.attrs["keep"] == "best"
+    assert best.attrs["replicas"] == 5
+
+
+@pytest.mark.parametrize("keep", ["results", "best"])
+@pytest.mark.parametrize("unit", [0, 4])
+def test_no_state_of_the_optimizer_is_kept(tmp_path, keep, unit):
+    raw = small_spec(store={"keep": keep}, engine={"unit": unit}, checkpoint={"every_seconds": 0.0})
+    run = run_sweep(raw, tmp_path / "run")
+    assert not list((tmp_path / "run").rglob("manifest.json"))
+    assert run.steps() == []
+
+
+def test_every_unit_keeps_its_last_checkpoint(tmp_path):
+    run = run_sweep(divided(), tmp_path / "run")
+    for k, box in enumerate(run.units):
+        arrays = open_run(tmp_path / "run").restore(unit=k)
+        W = arrays["state.params.W"].reshape(*box.shape, 1, 2)
+        np.testing.assert_array_equal(W, run.part(k)["W"])
+    with pytest.raises(RunError, match="no unit 6; has 6"):
+        run.restore(unit=6)
+
+
+def test_the_best_needs_replicas_of_equal_inputs():
+    raw = plain_spec(3, 2, store={"keep": "best"})
+    raw["instance"]["importance"] = {"first": 1.0, "ratio": 0.9, "permute": "replica"}
+    with pytest.raises(SpecError, match=r"store.keep: 'best' needs replicas with equal importance"):
+        load_spec(raw)
+
+
+def test_what_is_kept_belongs_to_the_sweep_and_units_do_not(tmp_path):
+    assert load_spec(small_spec()).hash == load_spec(small_spec(store={"keep": "all"}, engine={"unit": 4})).hash
+    assert load_spec(small_spec()).hash != load_spec(small_spec(store={"keep": "best"})).hash
+    run_sweep(divided(), tmp_path / "run")
+    with pytest.raises(RunError, match=r"store\.keep: all -> results"):
+        run_sweep(divided(store={"keep": "results"}), tmp_path / "run")
+    assert len(run_sweep(small_spec(), tmp_path / "run").units) == 6, "a run keeps its units"
+
+
+# Resuming
+
+
+def stopping_after(calls: int):
+    """A `should_stop` that says so from the `calls`-th time on."""
+    left = iter([False] * calls)
+    return lambda: next(left, True)
+
+
+def test_an_interrupted_run_goes_on_with_the_missing_units(tmp_path):
+    changes = {"checkpoint": {"segment_seconds": 0.0}}
+    reference = digest(run_sweep(small_spec()).dataset)
+    seen = set()
+    for _ in range(100):
+        try:
+            run = run_sweep(divided(**changes), tmp_path / "run", should_stop=stopping_after(20))
+            break
+        except Interrupted:
+            done = open_run(tmp_path / "run").units_done
+            with pytest.raises(RunError, match=rf"no results yet \({done} of 6 units done\)"):
+                open_run(tmp_path / "run").dataset  # noqa: B018
+            seen.add(done)
+    assert len(seen) > 2
+    assert digest(run.dataset) == reference
+
+
+def test_more_steps_continue_every_unit(tmp_path):
+    constant, no = {"schedule": "constant"}, {"measures": []}
+    run_sweep(divided(train=constant, record=no), tmp_path / "run")
+    run = run_sweep(divided(train={**constant, "steps": 50}, record=no), tmp_path / "run")
+    assert digest(run.dataset) == digest(run_sweep(small_spec(train={**constant, "steps": 50}, record=no)).dataset)
+    assert run.trained == 6
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (facts["state"], facts["steps_done"]) == ("complete", 50)
+    run_sweep(divided(train=constant, store={"keep": "best"}), tmp_path / "best")
+    with pytest.raises(RunError, match=r"train.steps: 30 -> 50"):
+        run_sweep(divided(train={**constant, "steps": 50}, store={"keep": "best"}), tmp_path / "best")
+
+
+def test_a_damaged_unit_is_set_aside_and_trained_again(tmp_path):
+    run = run_sweep(divided(), tmp_path / "run")
+    reference, place = digest(run.dataset), tmp_path / "run" / "results" / "00002.nc"
+    data = bytearray(place.read_bytes())
+    data[len(data) // 2] ^= 4
+    place.write_bytes(data)
+    with pytest.raises(RunError, match=r"00002.nc: damaged .*; `tmsjax resume .*run`"):
+        open_run(tmp_path / "run").part(2)
+    with pytest.raises(RunError, match=r"00002\.nc: damaged"):
+        open_run(tmp_path / "run").dataset.load()
+    with pytest.warns(UserWarning, match=r"00002.nc: damaged .*; set aside as .*damaged-00002.nc-0"):
+        again = run_sweep(divided(), tmp_path / "run")
+    assert again.trained == 1
+    assert digest(again.dataset) == reference
+    assert run_sweep(divided(), tmp_path / "run").trained == 0
+
+
+def test_a_missing_unit_is_named_and_trained_again(tmp_path):
+    run = run_sweep(divided(store={"keep": "best"}), tmp_path / "run")
+    reference = digest(run.dataset)
+    (tmp_path / "run" / "results" / "00004.nc").unlink()
+    with pytest.raises(RunError, match=r"no results yet \(5 of 6 units done\)"):
+        open_run(tmp_path / "run").dataset  # noqa: B018
+    assert digest(run_sweep(divided(store={"keep": "best"}), tmp_path / "run").dataset) == reference
+
+
+# Shares
+
+
+def test_shares_of_processes_make_one_run(tmp_path):
+    spec = write_spec(tmp_path / "s.toml", divided())
+    for k in (2, 3):
+        done = run_command("run", spec, "--out", tmp_path / "run", "--units", f"{k}/3")
+        assert done.returncode == 0, done.stderr
+        assert "trained 2 units in " in done.stdout
+        assert f"{2 * (k - 1)} of the run's 6 units are done" in done.stdout
+    done = run_command("run", spec, "--out", tmp_path / "run", "--units", "1/3")
+    assert "trained 12 models in" in done.stdout
+    assert digest(open_run(tmp_path / "run").dataset) == digest(run_sweep(small_spec()).dataset)
+
+
+@pytest.mark.parametrize("share", ["\uff11/\uff13", "0/3", "4/3", "1/0", "x", "1/3/5", "", "-1/3"])
+def test_bad_shares_are_refused(share):
+    with pytest.raises(SpecError, match="--units: "):
+        run_sweep(small_spec(), units=share)
+
+
+def test_a_share_waits_for_no_one_but_leaves_a_unit_to_who_holds_it(tmp_path):
+    run_sweep(divided(), tmp_path / "run", units="1/2")
+    directory = open_run(tmp_path / "run").directory
+    with directory.try_lock(directory.unit_folder(3)) as locked:
+        assert locked
+        assert run_sweep(divided(), tmp_path / "run", units="2/2").units_done == 5
+    assert run_sweep(divided(), tmp_path / "run").trained == 1
+
+
+# Memory
+
+
+def test_a_unit_beyond_memory_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(capacity, "available_memory", lambda: 10**6)
+    with pytest.raises(RunError, match=r"a unit of 12 models needs .* MB .*, 1\.0 MB are free: set engine.unit lower"):
+        run_sweep(small_spec(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_failed_allocation_names_the_remedy(tmp_path, monkeypatch):
+    import jax
+
+    def advance(ensemble, states, stop):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes.")
+
+    monkeypatch.setattr(Ensemble, "advance", advance)
+    with pytest.raises(RuntimeError, match=r"unit 0: failed .*does not hold a unit of 2 models, set engine.unit lower"):
+        run_sweep(divided(), tmp_path / "run")
+
+
+def test_a_trillion_models_are_described_in_no_time():
+    raw = small_spec(engine={"unit": 1000})
+    for axis in ("feature_probability", "extra_importance"):
+        raw["axes"][axis]["count"] = 10**6
+    spec = load_spec(raw)
+    units = plan(spec, "cpu").units(spec)
+    assert units[len(units) - 1].ranges[0][-1] == 10**6 - 1
+    assert capacity.disk_bytes(Ensemble(spec, box=units[0])) > 30e12
+
+
+@pytest.mark.slow
+def test_a_hundred_million_models_run_in_bounded_memory(tmp_path):
+    """Four steps of 100,000,000 one-neuron models, the best of each cell kept."""
+    raw = small_spec(train={"steps": 4, "batch": 4}, record={"measures": []}, store={"keep": "best"})
+    raw["axes"] = {
+        "feature_probability": {"log": [1.0, 0.01], "count": 3200},
+        "extra_importance": {"log": [0.1, 10.0], "count": 3125},
+        "replica": {"count": 10},
+    }
+    spec = write_spec(tmp_path / "s.toml", raw)
+    done = run_command("run", spec, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    run = open_run(tmp_path / "run")
+    peak = run.directory.info()["peak_memory_bytes"]
+    told = capacity.main_bytes(Ensemble(load_spec(raw)), plan(load_spec(raw), "cpu").units(load_spec(raw))[0])
+    print(f"peak memory {peak / 1e9:.2f} GB, told {told / 1e9:.2f} GB")
+    assert peak < 3e9
+    assert peak < 1.5 * told
+    assert len(run.units) == 48
+
+
+def test_only_whole_runs_can_be_mapped(tmp_path):
+    run_sweep(divided(), tmp_path / "run", units="1/2")
+    with pytest.raises(RunError, match="no results yet"):
+        tmsjax.phase_map(open_run(tmp_path / "run"))
