@@ -15,7 +15,7 @@ from tmsjax.kinds import VALUES, measures
 from tmsjax.plots import style
 from tmsjax.runs import Run
 from tmsjax.runs.dataset import results_dataset
-from tmsjax.spec import SELECTIONS, load_spec
+from tmsjax.spec import SELECTIONS, Box, load_spec
 
 DIMS = {"W": ("hidden", "feature"), "b": ("feature",)}
 
@@ -33,7 +33,7 @@ def results(W, loss, status=None, raw=None) -> xr.Dataset:
     }
     status = np.zeros(rows, np.int8) if status is None else np.asarray(status, np.int8).reshape(-1)
     params = {"W": W.reshape(rows, *W.shape[3:]), "b": np.zeros((rows, n), np.float32)}
-    return results_dataset(spec, range(rows), DIMS, params, inputs, loss.reshape(-1), status, {}, [])
+    return results_dataset(spec, Box.whole(spec.shape), DIMS, params, inputs, loss.reshape(-1), status, {}, [])
 
 
 def everywhere(models, loss) -> tuple:

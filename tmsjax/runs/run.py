@@ -45,9 +45,7 @@ class Run:
         names = list(self.spec.axis)
         axis = names.index(REPLICA) if REPLICA in names and len(self.units.grid) == len(names) else None
         if axis is not None and self.units.counts[axis] > 1:
-            raise RunError(
-                f"{self.spec.name}: the replicas of a cell are in several units; `engine.unit` must be larger"
-            )
+            raise RunError(f"{self.spec.name}: several units share the replicas of a cell; `engine.unit` is too small")
         return self.units.without(axis)
 
     @cached_property
