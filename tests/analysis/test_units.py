@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import run_command, small_spec
 from cut_runs import COLUMNS, REPLICAS, ROWS, CutRun, best_only, map_spec, trained_like
 
 import tmsjax
@@ -209,3 +210,24 @@ def test_replicas_with_inputs_of_their_own_are_recognised_by_the_spec(dataset):
     raw = map_spec()
     raw["instance"]["importance"] = {"geometric": [1.0, "extra_importance"], "permute": "replica"}
     assert not phases.same_inputs(best_only(trained_like(raw)))
+
+
+@pytest.mark.parametrize("keep", ["all", "best"])
+def test_a_trained_run_of_several_units_has_the_map_and_comparison_of_one(keep, tmp_path):
+    raw = small_spec(train={"steps": 200})
+    for axis, count in {"feature_probability": 6, "extra_importance": 5}.items():
+        raw["axes"][axis]["count"] = count
+    one = tmsjax.run_sweep(raw, tmp_path / "one")
+    several = tmsjax.run_sweep(raw | {"store": {"keep": keep}, "engine": {"unit": 24}}, tmp_path / keep)
+    assert len(several.units) == len(several.cells) == 3
+    same(tmsjax.compare(one), tmsjax.compare(several), 1e-5)
+    expected = tmsjax.phase_map(one)
+    xr.testing.assert_allclose(tmsjax.phase_map(several).load(), expected.astype(tmsjax.phase_map(several).dtypes))
+    told = [run_command("map", run.directory.path).stdout.split("\n") for run in (one, several)]
+    assert told[0][:-2] == told[1][:-2]
+    assert told[1][-2] == str(several.directory.path / "phase_map-best")
+    drawn = run_command("plot", several.directory.path, "--region", "extra_importance=0.5:20")
+    assert drawn.returncode == 0, drawn.stderr
+    refused = run_command("map", several.directory.path, "--select", "vote")
+    assert refused.returncode == (2 if keep == "best" else 0)
+    assert ("only the best of each cell was kept" in refused.stderr) == (keep == "best")

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from conftest import run_command, small_spec
+from conftest import plain_spec, run_command, small_spec
 from cut_runs import CutRun, map_spec, trained_like
 
 import tmsjax
 from tmsjax import analysis, plots
 from tmsjax.analysis import phases, pixels
 from tmsjax.errors import RunError, SpecError
+from tmsjax.kinds import STUDIES
 from tmsjax.plots import studies
 from tmsjax.runs import Run
 
@@ -204,3 +205,18 @@ def test_a_narrow_region_has_ticks(dataset):
     assert sum(low <= tick <= high for tick in axes.get_xticks()) >= 3
     away = {"extra_importance": (5, 10), "feature_probability": (0.03, 0.05)}  # no boundary
     assert plots.figures(one_unit(dataset), region=away)["phase_map-region"].axes[0].get_legend() is None
+
+
+@pytest.mark.parametrize("unit", [0, 4])
+def test_every_kind_draws_a_run_that_kept_only_the_best(tmp_path, unit):
+    raw = plain_spec(3, 2, probability="feature_probability", store={"keep": "best"}, engine={"unit": unit})
+    raw["axes"] = {"feature_probability": {"values": [0.05, 1.0, 0.3]}, "replica": {"count": 4}}
+    raw["record"] = {"measures": ["loss", "norm"], "steps": [0, 30]}
+    run = tmsjax.run_sweep(raw, tmp_path / "run")
+    assert "replica" not in run.dataset.dims
+    for kind in set(STUDIES) - {"phase-map"}:
+        for figure in plots.figures(run, kind=kind).values():
+            figure.canvas.draw()
+    run.dataset["diverged"][1] = 3
+    assert studies.told(run) == "12 models, 3 diverged"
+    assert "data:image/png;base64" in run._repr_html_()

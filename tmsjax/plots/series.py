@@ -135,7 +135,7 @@ def learning(run: Run) -> tuple[np.ndarray, list[Lines]]:
     Per-feature measures are pooled over features, except that a single cell with few features has one series per
     feature.
     """
-    dataset = run.dataset
+    dataset = analysis.with_replica(run.dataset) if REPLICA in run.spec.axis else run.dataset
     axes = _cell_axes(run)
     names, pooled = _named_cells(run, axes)
     ordered = len(axes) == 1 and _is_numbers(run, axes[0])
