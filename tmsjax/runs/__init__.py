@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tmsjax.lazy import attach
 from tmsjax.runs.directory import RunDirectory, free_name, provenance
 from tmsjax.runs.files import read_dataset, write_dataset, write_json, write_text
-from tmsjax.runs.progress import Progress, progress_bar
+from tmsjax.runs.progress import Progress, counted, progress_bar
 from tmsjax.runs.run import Run, open_run
 from tmsjax.runs.share import Share
 from tmsjax.runs.store import Store
@@ -39,6 +39,7 @@ __all__ = [
     "RunDirectory",
     "Share",
     "Store",
+    "counted",
     "estimate",
     "free_name",
     "open_run",
