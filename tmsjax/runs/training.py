@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable
 
 import jax
@@ -16,6 +15,7 @@ from tmsjax.runs.checkpoint import flatten, unflatten
 from tmsjax.runs.history import History, measured
 from tmsjax.runs.progress import Listener, Progress
 
+SECONDS = ("compiling", "training", "results")  # what the time of a unit is spent on
 MEASURE_SECONDS = 1.0  # between measurements of the mean loss
 Arrays = dict[str, np.ndarray]
 Save = Callable[[int, Callable[[], Arrays]], None]
@@ -31,7 +31,7 @@ class Training:
         self.spec, self.ensemble = ensemble.spec, ensemble
         self.save, self.listen, self.should_stop = save, listen, should_stop
         self.history = History(self.spec)
-        self.seconds: dict[str, float] = defaultdict(float)
+        self.seconds = dict.fromkeys(SECONDS, 0.0)
         self.step = 0
         self.mean_loss, self.measured = math.nan, -math.inf  # as last reported, and when
         self.states: list[TrainState] = []
