@@ -115,8 +115,9 @@ def train_unit(
             job.directory.log("checkpoint", step=step)
 
     training = Training(job.ensemble.on(job.units[unit]), save, listen, should_stop)
+    found = _newest(job, checkpoints)
     try:
-        training.begin(*_newest(job, checkpoints))
+        training.begin(*found)
         training.run()
         start = time.monotonic()
         dataset, diverged = results(training)
