@@ -141,7 +141,7 @@ def test_a_folder_is_renamed_with_all_its_objects(place, tmp_path):
         for name in ("run.json", "results/00000.nc", "results/00001.nc"):
             write_whole(top / "run" / name, lambda p, name=name: p.write_text(name))
         files.rename(top / "run", top / "run.old-0")
-        assert not (top / "run").exists()
+        assert not RunDirectory(top / "run").exists()
         assert (top / "run.old-0" / "results" / "00001.nc").read_text() == "results/00001.nc"
         assert len([p for p in (top / "run.old-0").rglob("*") if p.is_file()]) == 3
 

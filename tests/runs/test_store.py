@@ -375,3 +375,33 @@ def test_a_full_disk_leaves_the_old_unit(tmp_path):
     assert files.is_disk_full(failure.value)
     assert len(list(store.folder.iterdir())) == 6
     assert_same(store.open(), expected)
+
+
+def test_only_units_of_several_are_compressed_and_only_the_given_quantities(tmp_path):
+    W, given = np.random.default_rng(0).normal(size=(4, 100_000)), np.full((4, 100_000), 0.3)
+    dataset = xr.Dataset({"W": (("a", "feature"), W), "instance_importance": (("a", "feature"), given)})
+    several = Store(tmp_path / "several", Boxes((4,), (2,)), {"a": range(4)})
+    for unit in (0, 1):
+        several.write(unit, dataset.isel(a=slice(2 * unit, 2 * unit + 2)))
+    assert W.nbytes < several.bytes < 1.1 * W.nbytes
+    single = Store(tmp_path / "single", Boxes((4,), (4,)), {"a": range(4)})
+    single.write(0, dataset)
+    assert single.path(0) == tmp_path / "single.nc"
+    assert single.bytes > 2 * W.nbytes
+    for store in (several, single):
+        assert_same(store.open(), dataset.assign_coords(a=range(4)))
+        np.testing.assert_array_equal(store.open()["instance_importance"][1:3, 50_000:50_002], 0.3)
+
+
+def test_facts_are_stored_beside_a_unit(tmp_path):
+    store, expected = make(tmp_path / "results")
+    part = expected.isel(dict(zip(COORDS, store.boxes[5].slices, strict=True)))
+    store.write(5, part, {"seconds": 1.5, "device": "cpu"})
+    assert store.facts(5) == {"seconds": 1.5, "device": "cpu"}
+    assert store.facts(0) == {}
+    assert_same(store.read(5), part)
+    assert store.attributes(5)["spec"] == expected.attrs["spec"]
+    store.remove(5)
+    assert 5 not in store.done()
+    with pytest.raises(RunError, match=r"00005\.nc"):
+        store.facts(5)
