@@ -102,9 +102,10 @@ def compare(run: RunPath, select: Select = "best") -> None:
     """Compare a run with candidate and exact theory: writes RUN/comparison.json and RUN/report.md."""
     _check_select(select)
     from tmsjax.analysis import compare_run
+    from tmsjax.runs import as_path
 
     compare_run(run, select)
-    say((Path(run) / "report.md").read_text(encoding="utf-8").rstrip("\n"))
+    say((as_path(run) / "report.md").read_text(encoding="utf-8").rstrip("\n"))
 
 
 @app.command()
@@ -130,6 +131,7 @@ def plot(
     from tmsjax import plots
     from tmsjax.analysis import read_region
     from tmsjax.kinds import REGISTRIES, execute, located
+    from tmsjax.runs import as_path
 
     execute(located(imports or [], str(Path.cwd())), REGISTRIES)
     if kind is not None:
@@ -137,7 +139,7 @@ def plot(
 
     part = read_region(region) if region else None
     for name, figure in plots.figures(run, kind=kind, select=select, beside=beside, region=part).items():
-        for path in plots.save(figure, Path(run) / "figures" / name):
+        for path in plots.save(figure, as_path(run) / "figures" / name):
             say(str(path))
 
 
@@ -309,14 +311,14 @@ def _describe(spec: Spec) -> None:
 
 def _set_aside(directory: str) -> None:
     """Renames the run in `directory`, if there is one, to an unused name. Raises RunError if it is being written."""
-    from tmsjax.runs import RunDirectory, free_name
+    from tmsjax.runs import RunDirectory, free_name, rename
 
-    run = RunDirectory(Path(directory).absolute())
+    run = RunDirectory(directory)
     if not run.exists():
         return
     aside = free_name(run.path.with_name(f"{run.path.name}.old"))
     with run.lock():
-        run.path.rename(aside)
+        rename(run.path, aside)
     say(f"set aside: {aside}")
 
 

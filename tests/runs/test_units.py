@@ -205,6 +205,20 @@ def test_a_missing_unit_is_named_and_trained_again(tmp_path):
     assert digest(run_sweep(divided(store={"keep": "best"}), tmp_path / "run").dataset) == reference
 
 
+@pytest.mark.parametrize("keep", ["all", "best"])
+def test_a_lost_run_json_is_made_again_from_a_unit(tmp_path, keep):
+    run = run_sweep(divided(store={"keep": keep}), tmp_path / "run")
+    reference = digest(run.dataset)
+    (tmp_path / "run" / "run.json").write_text("{")
+    with pytest.raises(RunError, match=r"run\.json: damaged.*`tmsjax resume .*run` rebuilds it from a copy"):
+        open_run(tmp_path / "run")
+    with pytest.warns(UserWarning, match=r"run\.json: damaged.*made again from "):
+        again = run_sweep(divided(store={"keep": keep}), tmp_path / "run")
+    assert again.trained == 0
+    assert digest(again.dataset) == reference
+    assert len(again.units) == 6
+
+
 # Shares
 
 

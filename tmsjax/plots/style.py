@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from tmsjax.errors import RunError
+from tmsjax.runs import write_whole
 
 GREY, BLUE, RED, HIDDEN = (np.array(to_rgb(c)) for c in ("#e6e6e6", "#2166ac", "#c0392b", "#000000"))
 LABELS = {"feature_probability": "feature probability", "extra_importance": "importance of the extra feature"}
@@ -67,11 +69,10 @@ def save(figure: Figure, path: Path) -> list[Path]:
     """Writes `path`.png and `path`.svg reproducibly, byte for byte."""
     written = []
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with rc_context(STYLE):
             for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
                 written.append(path.with_suffix(f".{kind}"))
-                figure.savefig(written[-1], metadata=metadata)
+                write_whole(written[-1], partial(figure.savefig, format=kind, metadata=metadata))
     except OSError as error:
         raise RunError(f"{written[-1] if written else path.parent}: cannot be written: {error.strerror}") from error
     return written

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tmsjax.lazy import attach
 from tmsjax.runs.directory import RunDirectory, free_name, provenance
-from tmsjax.runs.files import read_dataset, write_dataset, write_json, write_text
+from tmsjax.runs.files import as_path, read_dataset, rename, write_dataset, write_json, write_text, write_whole
 from tmsjax.runs.progress import Progress, counted, progress_bar
 from tmsjax.runs.run import Run, open_run
 from tmsjax.runs.share import Share
@@ -39,6 +39,7 @@ __all__ = [
     "RunDirectory",
     "Share",
     "Store",
+    "as_path",
     "counted",
     "estimate",
     "free_name",
@@ -46,9 +47,11 @@ __all__ = [
     "progress_bar",
     "provenance",
     "read_dataset",
+    "rename",
     "run_sweep",
     "with_imports",
     "write_dataset",
     "write_json",
     "write_text",
+    "write_whole",
 ]

@@ -32,11 +32,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from tmsjax.errors import CheckpointError, RunError
-from tmsjax.runs.files import as_path, is_local, read_sealed, write_sealed, write_text
+from tmsjax.runs.files import as_path, is_local, read_dataset, read_sealed, write_sealed, write_text
 from tmsjax.spec import Spec, stored_spec, to_toml
 
 FORMAT = 3  # of the run directory; increased when older versions cannot read it
 MANIFEST = "manifest.json"  # in a checkpoint
+FACTS = "facts"  # attribute of a unit's results: JSON about its training
 NEEDED = {"format": int, "state": str, "steps_done": int, "versions": dict}
 
 
@@ -56,7 +57,7 @@ class RunDirectory:
         # ValueError: a null character; clients of object stores raise many types
         errors = (OSError, ValueError) if self.local else (Exception,)
         try:
-            return self.info_file.exists() or bool(self._manifests())
+            return self.info_file.exists() or bool(self._copies())
         except errors as error:
             raise RunError(f"{self.path!s:.200}: cannot be used: {getattr(error, 'strerror', error)}") from error
 
@@ -193,12 +194,12 @@ class RunDirectory:
             if not sealed and info["format"] > 1:
                 raise ValueError("it has no checksum")
         except (OSError, ValueError, RecursionError) as error:
-            again = f"; `tmsjax resume {self.path}` rebuilds it from a checkpoint" if self._manifests() else ""
+            again = f"; `tmsjax resume {self.path}` rebuilds it from a copy" if self._copies() else ""
             raise RunError(f"{self.info_file}: damaged: {error}{again}") from error
         return info
 
     def repair(self) -> None:
-        """Restores a missing or damaged run.json from the newest checkpoint with a copy. Requires the lock.
+        """Restores a missing or damaged run.json from the newest checkpoint or a unit's results. Requires the lock.
 
         Raises CheckpointError, and changes nothing, if there is no copy.
         """
@@ -209,23 +210,24 @@ class RunDirectory:
         except RunError as error:
             if "newer tmsjax" in str(error):
                 raise
-            for manifest in self._manifests():
+            for copy in self._copies():
                 try:
-                    info = read_sealed(manifest)[0]["run"]
-                    spec = stored_spec(info["spec"], str(manifest))
-                except (OSError, ValueError, KeyError, RecursionError):
+                    info = _copy_of_info(copy)
+                    spec = stored_spec(info["spec"], str(copy))
+                except (OSError, ValueError, KeyError, TypeError, RecursionError, RunError):
                     continue
                 if self.info_file.exists():
                     self.info_file.rename(free_name(self.path / "damaged-run.json"))
                 self.write({**info, "state": "running"}, spec)
-                warnings.warn(f"{error}; made again from {manifest}", stacklevel=2)
+                warnings.warn(f"{error}; made again from {copy}", stacklevel=2)
                 return
             raise CheckpointError(f"{error}; and no checkpoint has a copy of it; --fresh starts again") from error
 
-    def _manifests(self) -> list[Path]:
-        """Manifests of the checkpoints, newest first."""
-        found = [p for p in self.checkpoints.glob(f"*/{MANIFEST}") if is_step(p.parent.name)]
-        return sorted(found, key=lambda p: -int(p.parent.name))
+    def _copies(self) -> list[Path]:
+        """Files with a copy of run.json: manifests of checkpoints, newest first, then the results of units."""
+        folders = [self.checkpoints, *self.units.glob("*/checkpoints")]
+        found = [p for folder in folders for p in folder.glob(f"*/{MANIFEST}") if is_step(p.parent.name)]
+        return sorted(found, key=lambda p: -int(p.parent.name)) + sorted((self.path / "results").glob("[0-9]*.nc"))
 
     def log(self, event: str, **values: Any) -> None:
         """Appends one line to log.jsonl. In an object store, lines of processes that write at once can be lost."""
@@ -241,6 +243,13 @@ class RunDirectory:
                 if file.read(1) != b"\n":
                     line = "\n" + line  # a killed process left an incomplete line
             file.write((line + "\n").encode())
+
+
+def _copy_of_info(path: Path) -> dict:
+    """The copy of run.json in a checkpoint's manifest or a unit's results. Raises many types if it is damaged."""
+    if path.name == MANIFEST:
+        return read_sealed(path)[0]["run"]
+    return json.loads(read_dataset(path).attrs[FACTS])["run"]
 
 
 def _not_through_links(path: str, flags: int) -> int:

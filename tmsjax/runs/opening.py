@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from tmsjax.errors import RunError, SpecError
 from tmsjax.runs.directory import RunDirectory, provenance
-from tmsjax.runs.files import check_space
+from tmsjax.runs.files import check_space, is_local
 from tmsjax.runs.imports import recorded
 from tmsjax.runs.unit import Job
 from tmsjax.spec import Spec, difference, grows, stored_spec, to_toml
@@ -109,5 +109,7 @@ def finished(job: Job, units: Iterable[int]) -> set[int]:
                 store.read(unit)
                 good.add(unit)
         except (RunError, SpecError) as error:
+            if not is_local(store.path(unit)):  # it may be out of reach
+                raise
             warnings.warn(f"{error}; set aside as {store.set_aside(unit)}", stacklevel=5)
     return good

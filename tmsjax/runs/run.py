@@ -123,7 +123,7 @@ class Run:
 
 def open_run(path: str | PathLike) -> Run:
     """Opens the run in the directory `path`. Raises RunError if it is missing, damaged or too new."""
-    if not isinstance(path, (str, PathLike)):
+    if not isinstance(path, (str, PathLike)) and not hasattr(path, "fs"):  # a UPath is no PathLike
         raise RunError(f"needs the path of a run's directory, not {path!r:.80}")
     directory = RunDirectory(path)
     directory.info()

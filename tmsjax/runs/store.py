@@ -23,11 +23,11 @@ from xarray.core import indexing
 
 from tmsjax.errors import RunError
 from tmsjax.kinds import REPLICA
-from tmsjax.runs.directory import free_name
+from tmsjax.runs.directory import FACTS, free_name
 from tmsjax.runs.files import as_path, is_local, read_attributes, read_dataset, read_values, stamp, write_dataset
 from tmsjax.spec import Boxes, Spec
 
-UNIT, FACTS = "unit", "facts"  # attributes of a file: which unit of which sweep it is, and facts about its training
+UNIT = "unit"  # attribute of a file: which unit of which sweep it is
 NUMBERS = "iufb"  # kinds of dtypes that a file stores as they are
 Positions = slice | np.ndarray  # along one dimension
 
@@ -125,7 +125,10 @@ class Store:
 
     def facts(self, unit: int) -> dict:
         """The facts stored beside a unit's results; empty if there are none."""
-        return json.loads(self.attributes(unit).get(FACTS, "{}"))
+        try:
+            return json.loads(self.attributes(unit).get(FACTS, "{}"))
+        except ValueError as error:
+            raise RunError(f"{self.path(unit)}: damaged ({error}); {self.remedy}") from error
 
     def remove(self, unit: int) -> None:
         self.path(unit).unlink(missing_ok=True)

@@ -127,6 +127,7 @@ def train_unit(
     _note(job, before, training)
     facts: dict[str, Any] = {f"seconds_of_{key}": value for key, value in training.seconds.items()}
     facts |= {"models": training.ensemble.box.size, "diverged_models": diverged}
+    facts["run"] = job.info | {"spec": to_toml(job.ensemble.spec)}
     facts |= {"device": device_line(job.ensemble.devices), "host": socket.gethostname()}
     return dataset, facts
 
