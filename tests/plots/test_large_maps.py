@@ -39,8 +39,9 @@ def blocks(values: np.ndarray, rows: int, columns: int) -> list[list[np.ndarray]
     ]
 
 
+@pytest.mark.usefixtures("small_figures")
 @pytest.mark.parametrize("part", [(40, 30, 3), (12, 7, 3)])
-def test_pixels_are_means_and_pluralities_of_their_cells(dataset, small_figures, part):
+def test_pixels_are_means_and_pluralities_of_their_cells(dataset, part):
     picture, theories, shades = analysis.plotted(CutRun(dataset, part), "best")
     cells = phases.phase_map(dataset)
     phase = cells["phase"].to_numpy()
@@ -71,7 +72,8 @@ def test_pixels_are_means_and_pluralities_of_their_cells(dataset, small_figures,
     assert float(agree) == np.mean((phase == expected)[usable])
 
 
-def test_the_figures_of_many_units_say_what_a_pixel_is_and_stand_where_the_cells_do(dataset, small_figures):
+@pytest.mark.usefixtures("small_figures")
+def test_the_figures_of_many_units_say_what_a_pixel_is_and_stand_where_the_cells_do(dataset):
     drawn = plots.figures(CutRun(dataset, (12, 7, 3)), kind="phase-map")
     assert list(drawn) == ["phase_map", "failures", "agreement", "panels"]
     axes = drawn["phase_map"].axes[0]
@@ -83,7 +85,8 @@ def test_the_figures_of_many_units_say_what_a_pixel_is_and_stand_where_the_cells
     assert drawn["agreement"].axes[0].get_title() == title
 
 
-def test_the_axes_of_pixels_are_those_of_cells(dataset, small_figures, monkeypatch):
+@pytest.mark.usefixtures("small_figures")
+def test_the_axes_of_pixels_are_those_of_cells(dataset, monkeypatch):
     monkeypatch.setattr(pixels, "PIXELS", 7)  # 6 x 5 cells, fewer in the last row
     small = plots.figures(one_unit(dataset))["phase_map"].axes[0]
     monkeypatch.undo()
@@ -107,8 +110,9 @@ def test_a_map_of_many_units_that_fits_is_the_same_figure(dataset):
                 np.testing.assert_array_equal(line.get_xydata(), other.get_xydata())
 
 
+@pytest.mark.usefixtures("small_figures")
 @pytest.mark.parametrize("part", [(40, 30, 3), (12, 7, 3)])
-def test_a_region_is_drawn_alone_and_reads_only_its_units(dataset, part, small_figures):
+def test_a_region_is_drawn_alone_and_reads_only_its_units(dataset, part):
     run = CutRun(dataset, part)
     p, r = (dataset[name].to_numpy() for name in ("feature_probability", "extra_importance"))
     region = {"feature_probability": (p[9], p[3]), "extra_importance": (r[8], r[12])}
