@@ -6,7 +6,8 @@ import pytest
 from tmsjax import theory
 from tmsjax.kinds import VALUES
 from tmsjax.models import expected, linear_loss
-from tmsjax.theory import optimum
+from tmsjax.theory import newton
+from tmsjax.theory.problem import Problem
 
 RNG = np.random.default_rng(5)  # cases are drawn as tests run; every tolerance holds for any draw
 
@@ -90,17 +91,14 @@ def test_candidates_of_constant_values_are_sums_over_four_cases():
 
 @pytest.mark.parametrize("probability", [0.7, 0.95])
 def test_onset_is_where_the_dedicated_solution_turns_unstable(probability):
-    """From a dedicated solution with a small minor weight: it dies below the onset's ratio and grows above it."""
+    """The dedicated solution has no gradient, and is a minimum below the onset's ratio but not above it."""
     at = theory.onset(probability)
     ratios = np.array([at - 0.01, at + 0.01])
-    importance, p = np.stack([np.ones(2), ratios], 1), np.full((2, 2), probability)
-    start = np.array([[1.0, -0.05, 0.0, probability / 2]] * 2)
-    problem = optimum.Problem(2, 1)
-    theta, _ = optimum.descend(problem, start, importance, p, steps=4000, rate=1e-3)
-    theta, _, gradient = optimum.refine(problem, theta, importance, p)
-    assert abs(theta[0, 1]) < 1e-4
-    assert abs(theta[1, 1]) > 0.02
-    assert gradient.max() < 1e-6
+    importance, p = np.stack([np.ones(2), ratios]), np.full((2, 2), probability)
+    dedicated = np.array([[1.0, 0.0, 0.0, probability / 2]] * 2).T
+    found = newton.solve(Problem(2, 1), dedicated, importance, p)
+    np.testing.assert_allclose(found.theta, dedicated, atol=1e-12)
+    assert found.stable.tolist() == [True, False]
 
 
 @pytest.mark.parametrize("probability", [0.0, 1.1])

@@ -1,0 +1,190 @@
+"""Local minima of many cells: from many starts, or continued from a lattice of nearby cells.
+
+A cell is one column of importances (scaled to a maximum of 1) and feature probabilities. Dense lists of cells lie on
+few boxes of a lattice in the logarithms of importance ratios and probabilities. Many descents find the local minima
+(branches) at the lattice's nodes; every cell continues the branches of all corners of its box.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tmsjax.theory.newton import Solutions, solve
+from tmsjax.theory.problem import Problem
+from tmsjax.theory.starts import starts
+
+SAME = 0.02  # solutions are equal if no entry of W^T W and b differs by more
+MERGED = 0.1  # branches at the corners of a box closer than this start only one descent
+CONVERGED = 1e-7  # gradient norm of a local minimum
+TIE = 1e-13  # relative difference of losses below which the first start is the best
+SPACING = {2: 0.1, 3: 0.15}  # of the lattice, by number of features
+MOST_BRANCHES = 8  # per node
+CELLS_PER_BOX, CELLS_PER_NODE, MOST_CORNERS = 4, 2, 8  # a lattice is used if it has so few boxes and nodes
+LEAST_IMPORTANCE, LEAST_PROBABILITY = 1e-6, 1e-30  # the lattice's ends; cells beyond continue from there
+
+
+@dataclass
+class Best:
+    """theta (d, k), loss, gradient norm and loss of the second-best minimum (k,), NaN if there is none."""
+
+    theta: np.ndarray
+    loss: np.ndarray
+    gradient: np.ndarray
+    second: np.ndarray
+
+
+def from_starts(problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray) -> Best:
+    """The best minima of k cells from the starts theta (d, k, s)."""
+    owner = np.repeat(np.arange(theta.shape[1]), theta.shape[2])
+    flat = theta.reshape(len(theta), -1)
+    return best_two(problem, solve(problem, flat, importance[:, owner], probability[:, owner]), owner)
+
+
+def best_two(problem: Problem, found: Solutions, owner: np.ndarray) -> Best:
+    """The best solution of every cell and the loss of its second-best minimum; `owner`: cells in ascending order."""
+    begins = np.flatnonzero(np.diff(owner, prepend=-1))
+    loss = np.where(np.isfinite(found.loss), found.loss, np.inf)
+    least = np.minimum.reduceat(loss, begins)
+    tied = np.flatnonzero(loss <= (least * (1 + TIE))[owner])
+    first = tied[np.diff(owner[tied], prepend=-1) > 0]
+    other = is_minimum(problem, found) & (distance(problem, found.theta, found.theta[:, first][:, owner]) > SAME)
+    second = np.minimum.reduceat(np.where(other, loss, np.inf), begins)
+    second = np.where(np.isfinite(second), second, np.nan)
+    return Best(found.theta[:, first], found.loss[first], found.gradient[first], second)
+
+
+def is_minimum(problem: Problem, found: Solutions) -> np.ndarray:
+    """Whether each solution is a converged local minimum (k,), other than a plateau on which an output is always 0."""
+    n, weights = problem.features, problem.features * problem.hidden
+    W, b = found.theta[:weights].reshape(problem.hidden, n, -1), found.theta[weights:]
+    out = found.stable & (found.gradient < CONVERGED)
+    for i, bias in enumerate(b):
+        most = bias + sum(np.maximum((W[:, i] * W[:, j]).sum(0), 0) for j in range(n))
+        out &= most >= 0  # the largest pre-activation
+    return out
+
+
+def distance(problem: Problem, theta: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The largest difference in W^T W and b, shape (...), of theta (d, ...). Invariant to rotations of W."""
+    n, weights = problem.features, problem.features * problem.hidden
+    W, V = (t[:weights].reshape(problem.hidden, n, *t.shape[1:]) for t in (theta, other))
+    out = np.abs(theta[weights:] - other[weights:]).max(0, initial=0)
+    for i in range(n):
+        for j in range(i + 1):
+            np.maximum(out, np.abs((W[:, i] * W[:, j]).sum(0) - (V[:, i] * V[:, j]).sum(0)), out=out)
+    return out
+
+
+@dataclass
+class Lattice:
+    """The boxes of a lattice that hold k cells, and their corners, the nodes.
+
+    importance, probability (n, nodes): the nodes as cells. corners (boxes, c): nodes. box (k,): of every cell.
+    """
+
+    importance: np.ndarray
+    probability: np.ndarray
+    corners: np.ndarray
+    box: np.ndarray
+
+
+def coordinates(importance: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """(2n - 1, k): log importance ratios to the first feature, log p of the first, log ratios of p to it."""
+    u = np.log(np.maximum(importance, LEAST_IMPORTANCE))
+    v = np.log(np.maximum(probability, LEAST_PROBABILITY))
+    return np.concatenate([u[1:] - u[0], v[:1], v[1:] - v[0]])
+
+
+def lattice_of(importance: np.ndarray, probability: np.ndarray) -> Lattice | None:
+    """The lattice for cells (n, k), or None if it would have too many nodes for so few or so scattered cells.
+
+    A box has 2^f corners, f the number of coordinates in which its cells lie between nodes: 2 for a grid of one
+    importance and one probability.
+    """
+    n, k = importance.shape
+    spacing = SPACING[n]
+    where = coordinates(importance, probability) / spacing
+    nearest = np.round(where)
+    key = np.where(np.abs(where - nearest) < 1e-9, 2 * nearest, 2 * np.floor(where) + 1).astype(np.int64)
+    boxes, box = _unique(key)  # even: on a node; odd: between two
+    corners = _corners(boxes)
+    if CELLS_PER_BOX * boxes.shape[1] > k or corners.shape[-1] > MOST_CORNERS:
+        return None
+    nodes, index = _unique(corners.reshape(len(boxes), -1))
+    if CELLS_PER_NODE * nodes.shape[1] > k:
+        return None
+    at = nodes * (spacing / 2)
+    logs = np.concatenate([np.zeros_like(at[:1]), at[: n - 1]])
+    p = at[n - 1] + np.concatenate([np.zeros_like(at[:1]), at[n:]])
+    return Lattice(np.exp(logs - logs.max(0)), np.exp(np.minimum(p, 0)), index.reshape(corners.shape[1:]), box)
+
+
+def _corners(boxes: np.ndarray) -> np.ndarray:
+    """The nodes (2n - 1, boxes, c) around every box; some are repeated if boxes differ in their number."""
+    corners = [boxes]
+    for axis, key in enumerate(boxes):
+        shift = np.zeros_like(boxes)
+        shift[axis] = key % 2
+        if shift.any():
+            corners = [c + s for c in corners for s in (-shift, shift)]
+    return np.stack(corners, axis=-1)
+
+
+def _unique(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct columns of integers (c, k), and for every column the index of its equal."""
+    low = keys.min(1)
+    spans = keys.max(1) - low + 1
+    flat = np.ravel_multi_index(tuple(keys - low[:, None]), tuple(spans))
+    distinct, inverse = np.unique(flat, return_inverse=True)
+    return np.stack(np.unravel_index(distinct, tuple(spans))) + low[:, None], inverse
+
+
+def continued(problem: Problem, lattice: Lattice, importance: np.ndarray, probability: np.ndarray) -> Best:
+    """The best minima of k cells, continued from the branches at the corners of their boxes."""
+    theta = starts(problem, lattice.probability)
+    owner = np.repeat(np.arange(theta.shape[1]), theta.shape[2])
+    given = lattice.importance[:, owner], lattice.probability[:, owner]
+    found = solve(problem, theta.reshape(len(theta), -1), *given)
+    nodes = _distinct(problem, found, theta.shape[1:])
+    table, kept = _merged(problem, nodes, lattice.corners)
+    counts = kept.sum(1)[lattice.box]
+    owner = np.repeat(np.arange(len(counts)), counts)
+    within = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    order = np.argsort(~kept, axis=1, kind="stable")  # the kept branches of every box first
+    box = lattice.box[owner]
+    begin = table[:, box, order[box, within]]
+    return best_two(problem, solve(problem, begin, importance[:, owner], probability[:, owner]), owner)
+
+
+def _distinct(problem: Problem, found: Solutions, shape: tuple[int, ...]) -> np.ndarray:
+    """The distinct minima (d, nodes, MOST_BRANCHES) of solutions from `shape` (nodes, starts), in order of loss.
+
+    NaN where a node has fewer.
+    """
+    theta = found.theta.reshape(-1, *shape)
+    loss = np.where(np.isfinite(found.loss), found.loss, np.inf).reshape(shape)
+    minimum = is_minimum(problem, found).reshape(shape) | (loss <= loss.min(1, keepdims=True))
+    loss = np.where(minimum, loss, np.inf)
+    rows, out = np.arange(shape[0]), np.full((len(theta), shape[0], MOST_BRANCHES), np.nan)
+    for k in range(MOST_BRANCHES):
+        pick = loss.argmin(1)
+        left = np.isfinite(loss[rows, pick])
+        if not left.any():
+            break
+        chosen = theta[:, rows, pick]
+        out[:, left, k] = chosen[:, left]
+        loss[distance(problem, theta, np.broadcast_to(chosen[:, :, None], theta.shape)) <= SAME] = np.inf
+    return out
+
+
+def _merged(problem: Problem, nodes: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The branches (d, boxes, c) at all corners of every box, and which of them to start from (boxes, c)."""
+    table = nodes[:, corners].reshape(len(nodes), len(corners), -1)
+    kept = np.isfinite(table[0])
+    for c in range(1, kept.shape[1]):
+        earlier = np.broadcast_to(table[:, :, c : c + 1], table[:, :, :c].shape)
+        near = distance(problem, table[:, :, :c], earlier) <= MERGED
+        kept[:, c] &= ~(near & kept[:, :c]).any(1)
+    return table, kept
