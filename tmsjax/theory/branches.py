@@ -180,11 +180,16 @@ def _distinct(problem: Problem, found: Solutions, shape: tuple[int, ...]) -> np.
 
 
 def _merged(problem: Problem, nodes: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The branches (d, boxes, c) at all corners of every box, and which of them to start from (boxes, c)."""
+    """The branches (d, boxes, c) at all corners of every box, and which of them to start from (boxes, c).
+
+    All branches of the corner that has most, and those of the others that are not near one of another corner.
+    """
+    counts = np.isfinite(nodes[0]).sum(1)
+    corners = np.take_along_axis(corners, np.argsort(-counts[corners], axis=1, kind="stable"), axis=1)
     table = nodes[:, corners].reshape(len(nodes), len(corners), -1)
     kept = np.isfinite(table[0])
-    for c in range(1, kept.shape[1]):
-        earlier = np.broadcast_to(table[:, :, c : c + 1], table[:, :, :c].shape)
-        near = distance(problem, table[:, :, :c], earlier) <= MERGED
-        kept[:, c] &= ~(near & kept[:, :c]).any(1)
+    for c in range(nodes.shape[2], kept.shape[1]):
+        before = c - c % nodes.shape[2]  # branches of the corners before
+        here = np.broadcast_to(table[:, :, c : c + 1], table[:, :, :before].shape)
+        kept[:, c] &= ~((distance(problem, table[:, :, :before], here) <= MERGED) & kept[:, :before]).any(1)
     return table, kept

@@ -88,13 +88,13 @@ def _kernel(problem: Problem) -> Callable:
 
     The rows of the result: theta, damping, loss, gradient norm, whether stable, whether done.
     """
-    size, drawn = problem.size, problem.drawn
+    drawn = problem.drawn
 
     def run(steps: Any, theta: Any, damping: Any, importance: Any, probability: Any) -> Any:
         inputs = list(importance), list(probability)
 
         def step(state: tuple) -> tuple:
-            count, theta, value, slope, curvature, damping, trial, _ = state
+            count, theta, value, slope, curvature, damping, trial, *_ = state
             new = _stacked(*derivatives(list(trial), *inputs, drawn, problem.bias))
             closer = _square(new[1]) < _square(slope)
             better = (new[0] < value) | ((new[0] <= value + ROUNDING * abs(value)) & closer)
@@ -104,17 +104,16 @@ def _kernel(problem: Problem) -> Callable:
             )
             damping = jnp.where(better, jnp.maximum(damping / 10, LEAST_DAMPING), damping * 10)
             done = (_square(slope) <= TOLERANCE**2) | (damping > MOST_DAMPING)
-            move, _ = _newton_step(slope, curvature, damping)
+            move, positive = _newton_step(slope, curvature, jnp.where(done, STABLE, damping))
             trial = theta - jnp.where(done[None], 0.0, move)
-            return count + 1, theta, value, slope, curvature, damping, trial, done
+            return count + 1, theta, value, slope, curvature, damping, trial, done, positive
 
         zero = jnp.zeros_like(theta[0])
-        empty = jnp.zeros((size, *theta.shape), theta.dtype)
-        state = (0, theta, zero + jnp.inf, jnp.zeros_like(theta), empty, damping[0] * 10, theta, zero > 1)
-        state = jax.lax.while_loop(lambda s: (s[0] <= steps) & ~s[-1].all(), step, state)
-        _, theta, value, slope, curvature, damping, _, done = state
-        stable = _newton_step(slope, curvature, zero + STABLE)[1]
-        facts = [damping, value, jnp.sqrt(_square(slope)), stable * 1.0, done * 1.0]
+        empty = jnp.zeros((problem.size, *theta.shape), theta.dtype)
+        state = (0, theta, zero + jnp.inf, jnp.zeros_like(theta), empty, damping[0] * 10, theta, zero > 1, zero > 1)
+        state = jax.lax.while_loop(lambda s: (s[0] <= steps) & ~s[-2].all(), step, state)
+        _, theta, value, slope, _, damping, _, done, positive = state
+        facts = [damping, value, jnp.sqrt(_square(slope)), positive * 1.0, done * 1.0]
         return jnp.concatenate([theta, jnp.stack(facts)])
 
     return jax.jit(run, compiler_options=WIDE_VECTORS)

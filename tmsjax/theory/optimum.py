@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -31,11 +32,13 @@ class Optimum:
     """Global minima of the exact loss for k cells, as found.
 
     W (k, m, n), b (k, n), loss (k,). gradient (k,): the norm of the remaining gradient. second_loss (k,): the loss of
-    the next-best local minimum that was found; NaN if all descents lead to the same one. starts: descents per cell, or
-    per lattice node if the cells continue the minima of a lattice.
+    the next-best local minimum that was found, NaN if there is none. Plateaus with an output that is always 0 do not
+    count. At a kink of the loss, one side's Hessian decides what is a minimum. starts: descents per cell, or per
+    lattice node if the cells continue the minima of a lattice.
 
     The check: `checked` cells were solved again from `check_starts` random starts. `improved` of them ended at a lower
-    loss, by a relative `largest_improvement` at most; all cells then started once more from the nearest of these.
+    loss, by a relative `largest_improvement` at most (0 or rounding if none); all cells then started once more from the
+    nearest of these, and the arrays hold the better solutions.
     """
 
     W: np.ndarray
@@ -66,8 +69,10 @@ def exact_optimum(
     `hidden`: dimensions, n - 1 by default. `activity`: how features are active together, a name in kinds.ACTIVITIES,
     its options as keywords. `bias`: False keeps b = 0. Few or scattered cells: Newton's method from
     `structured_starts` and `random_starts` normal samples drawn with `seed`, for every cell. Many neighbouring cells
-    and no random starts: from the minima at the nodes of a lattice (branches.py). Computes in float64. Raises ValueError
-    for other shapes, importances below 0, probabilities outside (0, 1] and activities without an exact loss.
+    and no random starts: from the minima at the nodes of a lattice (branches.py). Computes in float64.
+
+    Raises ValueError for other shapes, importances below 0, probabilities outside (0, 1] and activities without an
+    exact loss.
     """
     importance = np.atleast_2d(np.asarray(importance, np.float64))
     probability = np.atleast_2d(np.asarray(feature_probability, np.float64))
@@ -86,22 +91,19 @@ def exact_optimum(
     if drawn_by(activity, n, **options).activity.exactly is None:
         raise ValueError(f"no exact loss is known for activity {activity!r}")
     problem = Problem(n, n - 1 if hidden is None else hidden, activity, bias, tuple(sorted(options.items())))
-    scale = importance.max(1)
-    scale = np.where(scale > 0, scale, 1.0)
-    inputs = np.ascontiguousarray((importance / scale[:, None]).T), np.ascontiguousarray(probability.T)
-    best = _in_blocks(partial(_solved, problem, random_starts, seed), BLOCK, *inputs)
-    best, check = _checked(problem, best, *inputs, seed)
+    best = _in_blocks(partial(_solved, problem, random_starts, seed), BLOCK, importance, probability)
+    best, check = _checked(problem, best, importance, probability, seed)
     W, b = problem.unpack(best.theta.T)
     count = len(structured_starts(n, problem.hidden)) + random_starts
-    return Optimum(W, b, best.loss * scale, best.gradient * scale, best.second * scale, count, *check)
+    return Optimum(W, b, best.loss, best.gradient, best.second, count, *check)
 
 
 def _in_blocks(function: Callable[..., Best], size: int, *arrays: np.ndarray) -> Best:
-    """`function` of blocks of `size` columns of `arrays`, joined."""
-    count = arrays[0].shape[1]
+    """`function` of blocks of `size` rows of `arrays`, joined."""
+    count = len(arrays[0])
     out: list[np.ndarray] = []
     for start in range(0, count, size):
-        part = astuple(function(*(a[:, start : start + size] for a in arrays)))
+        part = astuple(function(*(a[start : start + size] for a in arrays)))
         out = out or [np.empty((*v.shape[:-1], count)) for v in part]
         for whole, v in zip(out, part, strict=True):
             whole[..., start : start + size] = v
@@ -109,15 +111,36 @@ def _in_blocks(function: Callable[..., Best], size: int, *arrays: np.ndarray) ->
 
 
 def _solved(problem: Problem, random: int, seed: int, importance: np.ndarray, probability: np.ndarray) -> Best:
-    lattice = None if random else lattice_of(importance, probability)
+    """The minima of a block of cells (rows): on a lattice if they are dense, else from many starts each."""
+    lattice = None if random else lattice_of(*_columns(importance, probability))
     if lattice is not None:
-        return continued(problem, lattice, importance, probability)
-
-    def many(some_importance: np.ndarray, some_probability: np.ndarray) -> Best:
-        return from_starts(problem, starts(problem, some_probability, random, seed), some_importance, some_probability)
-
+        return _rescaled(continued(problem, lattice, *_columns(importance, probability)), importance)
     count = len(structured_starts(problem.features, problem.hidden)) + random
+    many = partial(_from_many, problem, random, seed, fixed=True)
     return _in_blocks(many, max(1, SOLUTIONS // count), importance, probability)
+
+
+def _from_many(
+    problem: Problem, random: int, seed: int, importance: np.ndarray, probability: np.ndarray, *, fixed: bool
+) -> Best:
+    columns = _columns(importance, probability)
+    theta = starts(problem, columns[1], random, seed, fixed)
+    return _rescaled(from_starts(problem, theta, *columns), importance)
+
+
+def _columns(importance: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cells as columns (n, k), with importances divided by the cell's largest: minima depend on ratios only."""
+    return np.ascontiguousarray((importance / _scale(importance)[:, None]).T), np.ascontiguousarray(probability.T)
+
+
+def _scale(importance: np.ndarray) -> np.ndarray:
+    largest = importance.max(1)
+    return np.where(largest > 0, largest, 1.0)
+
+
+def _rescaled(best: Best, importance: np.ndarray) -> Best:
+    scale = _scale(importance)
+    return Best(best.theta, best.loss * scale, best.gradient * scale, best.second * scale)
 
 
 def _checked(
@@ -127,24 +150,21 @@ def _checked(
     k = len(best.loss)
     count = min(k, max(LEAST_CHECKED, k // CHECKED_SHARE))
     rng = np.random.default_rng([seed, k])
-    rows = ((np.arange(count) + rng.random(count)) * (k / count)).astype(int)
-    given = importance[:, rows], probability[:, rows]
-    again = from_starts(problem, starts(problem, given[1], CHECK_STARTS, seed + 1, fixed=False), *given)
-    gain = best.loss[rows] - again.loss
-    lower = gain > IMPROVED * best.loss[rows] + LEAST_GAIN
-    facts = count, CHECK_STARTS, int(lower.sum()), float(np.max(gain / (best.loss[rows] + LEAST_GAIN), initial=0))
+    rows = ((np.arange(count) + rng.random(count)) * (k / count)).astype(int)  # one in every stretch of the list
+    again = _from_many(problem, CHECK_STARTS, seed + 1, importance[rows], probability[rows], fixed=False)
+    gain, least = best.loss[rows] - again.loss, LEAST_GAIN * _scale(importance[rows])
+    lower = gain > IMPROVED * best.loss[rows] + least
+    facts = count, CHECK_STARTS, int(lower.sum()), float(np.max(gain / (best.loss[rows] + least), initial=0))
     if not lower.any():
         return best, facts
-    tree = cKDTree(coordinates(given[0][:, lower], given[1][:, lower]).T)
+    tree = cKDTree(coordinates(*_columns(importance[rows[lower]], probability[rows[lower]])).T)
     better = again.theta[:, lower]
 
-    def restarted(*cells: np.ndarray) -> Best:
-        some_importance, some_probability, theta, second = np.split(cells[0], splits)
-        nearest = tree.query(coordinates(some_importance, some_probability).T)[1]
-        both = from_starts(problem, np.stack([theta, better[:, nearest]], axis=-1), some_importance, some_probability)
-        both.second = np.fmin(both.second, second[0])
-        return both
+    def restarted(some_importance: np.ndarray, some_probability: np.ndarray, theta: np.ndarray, second: Any) -> Best:
+        columns = _columns(some_importance, some_probability)
+        nearest = tree.query(coordinates(*columns).T)[1]
+        both = from_starts(problem, np.stack([theta.T, better[:, nearest]], axis=-1), *columns)
+        both = _rescaled(both, some_importance)
+        return Best(both.theta, both.loss, both.gradient, np.fmin(both.second, second))
 
-    n = problem.features
-    splits = [n, 2 * n, 2 * n + problem.size]
-    return _in_blocks(restarted, BLOCK, np.concatenate([importance, probability, best.theta, best.second[None]])), facts
+    return _in_blocks(restarted, BLOCK, importance, probability, best.theta.T, best.second), facts
