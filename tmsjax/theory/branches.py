@@ -1,13 +1,13 @@
 """Local minima of many cells: from many starts, or continued from a lattice of nearby cells.
 
-A cell is one column of importances (scaled to a maximum of 1) and feature probabilities. Dense lists of cells lie on
+A cell is one column of importances and feature probabilities. Dense lists of cells lie on
 few boxes of a lattice in the logarithms of importance ratios and probabilities. Many descents find the local minima
 (branches) at the lattice's nodes; every cell continues the branches of all corners of its box.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -17,12 +17,14 @@ from tmsjax.theory.starts import starts
 
 SAME = 0.02  # solutions are equal if no entry of W^T W and b differs by more
 MERGED = 0.1  # branches at the corners of a box closer than this start only one descent
-CONVERGED = 1e-7  # gradient norm of a local minimum
+CONVERGED = 1e-7  # gradient norm of a local minimum, in the unit of `scale`
 TIE = 1e-13  # relative difference of losses below which the first start is the best
 SPACING = {2: 0.1, 3: 0.15}  # of the lattice, by number of features
 MOST_BRANCHES = 8  # per node
 CELLS_PER_BOX, CELLS_PER_NODE, MOST_CORNERS = 4, 2, 8  # a lattice is used if it has so few boxes and nodes
-LEAST_IMPORTANCE, LEAST_PROBABILITY = 1e-6, 1e-30  # the lattice's ends; cells beyond continue from there
+LEAST_IMPORTANCE, LEAST_PROBABILITY = 1e-6, 1e-30  # the lattice's ends; importance over the cell's largest
+CLOSE = 0.02  # a loss this close to a cell's best may hide a better one across a kink
+NUDGE = 0.05  # the weight that a dropped feature gets to find it
 
 
 @dataclass
@@ -35,20 +37,80 @@ class Best:
     second: np.ndarray
 
 
-def from_starts(problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray) -> Best:
+def scale(problem: Problem, importance: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """The largest importance times probability of being active (k,); losses divided by it are at most about n / 3."""
+    largest = (importance * problem.drawn.marginal(probability.T).T).max(0)
+    return np.where(largest > 0, largest, 1.0)
+
+
+def from_starts(
+    problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray, *, near: bool = False
+) -> Best:
     """The best minima of k cells from the starts theta (d, k, s)."""
     owner = np.repeat(np.arange(theta.shape[1]), theta.shape[2])
-    flat = theta.reshape(len(theta), -1)
-    return best_two(problem, solve(problem, flat, importance[:, owner], probability[:, owner]), owner)
+    return _from_flat(problem, theta.reshape(len(theta), -1), owner, importance, probability, near)
+
+
+def _from_flat(
+    problem: Problem,
+    theta: np.ndarray,
+    owner: np.ndarray,
+    importance: np.ndarray,
+    probability: np.ndarray,
+    near: bool,
+) -> Best:
+    """The best minima of k cells (n, k) from theta (d, s), each a start of cell `owner` (s,), in ascending order."""
+    unit = scale(problem, importance, probability)
+    scaled = importance / unit
+    found = solve(problem, theta, scaled[:, owner], probability[:, owner], near=near)
+    theta, of = _nudged(problem, found, owner)
+    if of.size:
+        more = solve(problem, theta, scaled[:, of], probability[:, of])
+        owner = np.concatenate([owner, of])
+        order = np.argsort(owner, kind="stable")
+        owner = owner[order]
+        found = Solutions(
+            *(np.concatenate(v, axis=-1)[..., order] for v in zip(astuple(found), astuple(more), strict=True))
+        )
+    best = best_two(problem, found, owner)
+    return Best(best.theta, best.loss * unit, best.gradient * unit, best.second * unit)
+
+
+def _nudged(problem: Problem, found: Solutions, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """New starts (d, s) and their cells (s,), next to good solutions that drop a feature.
+
+    These lie on a kink of the loss, where no gradient and one side's Hessian do not tell a minimum from a saddle. The
+    dropped feature gets a small weight against the sum of the others, and one along it.
+    """
+    n, m = problem.features, problem.hidden
+    W = found.theta[: n * m].reshape(m, n, -1)
+    total = W.sum(1)
+    total = total / np.sqrt((total**2).sum(0) + 1e-30)
+    close = found.loss <= (1 + CLOSE) * np.minimum.reduceat(found.loss, _begins(owner))[owner]
+    theta, of = [found.theta[:, :0]], [owner[:0]]
+    for i in range(n):
+        rows = np.flatnonzero(close & ((W[:, i] ** 2).sum(0) < SAME**2))
+        rows = rows[_begins(owner[rows])]  # one in every cell
+        for sign in (-1, 1):
+            moved = found.theta[:, rows]
+            moved[i : n * m : n] = sign * NUDGE * total[:, rows]
+            theta.append(moved)
+            of.append(owner[rows])
+    return np.concatenate(theta, axis=1), np.concatenate(of)
+
+
+def _begins(owner: np.ndarray) -> np.ndarray:
+    """Where each run of equal numbers begins."""
+    return np.flatnonzero(np.diff(owner, prepend=-1))
 
 
 def best_two(problem: Problem, found: Solutions, owner: np.ndarray) -> Best:
     """The best solution of every cell and the loss of its second-best minimum; `owner`: cells in ascending order."""
-    begins = np.flatnonzero(np.diff(owner, prepend=-1))
+    begins = _begins(owner)
     loss = np.where(np.isfinite(found.loss), found.loss, np.inf)
     least = np.minimum.reduceat(loss, begins)
     tied = np.flatnonzero(loss <= (least * (1 + TIE))[owner])
-    first = tied[np.diff(owner[tied], prepend=-1) > 0]
+    first = tied[_begins(owner[tied])]
     other = is_minimum(problem, found) & (distance(problem, found.theta, found.theta[:, first][:, owner]) > SAME)
     second = np.minimum.reduceat(np.where(other, loss, np.inf), begins)
     second = np.where(np.isfinite(second), second, np.nan)
@@ -92,7 +154,8 @@ class Lattice:
 
 def coordinates(importance: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """(2n - 1, k): log importance ratios to the first feature, log p of the first, log ratios of p to it."""
-    u = np.log(np.maximum(importance, LEAST_IMPORTANCE))
+    largest = importance.max(0)
+    u = np.log(np.maximum(importance / np.where(largest > 0, largest, 1.0), LEAST_IMPORTANCE))
     v = np.log(np.maximum(probability, LEAST_PROBABILITY))
     return np.concatenate([u[1:] - u[0], v[:1], v[1:] - v[0]])
 
@@ -145,8 +208,8 @@ def continued(problem: Problem, lattice: Lattice, importance: np.ndarray, probab
     """The best minima of k cells, continued from the branches at the corners of their boxes."""
     theta = starts(problem, lattice.probability)
     owner = np.repeat(np.arange(theta.shape[1]), theta.shape[2])
-    given = lattice.importance[:, owner], lattice.probability[:, owner]
-    found = solve(problem, theta.reshape(len(theta), -1), *given)
+    scaled = lattice.importance / scale(problem, lattice.importance, lattice.probability)
+    found = solve(problem, theta.reshape(len(theta), -1), scaled[:, owner], lattice.probability[:, owner])
     nodes = _distinct(problem, found, theta.shape[1:])
     table, kept = _merged(problem, nodes, lattice.corners)
     counts = kept.sum(1)[lattice.box]
@@ -155,7 +218,7 @@ def continued(problem: Problem, lattice: Lattice, importance: np.ndarray, probab
     order = np.argsort(~kept, axis=1, kind="stable")  # the kept branches of every box first
     box = lattice.box[owner]
     begin = table[:, box, order[box, within]]
-    return best_two(problem, solve(problem, begin, importance[:, owner], probability[:, owner]), owner)
+    return _from_flat(problem, begin, owner, importance, probability, near=True)
 
 
 def _distinct(problem: Problem, found: Solutions, shape: tuple[int, ...]) -> np.ndarray:

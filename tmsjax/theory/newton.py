@@ -22,9 +22,10 @@ from tmsjax.theory.problem import Problem
 
 CHUNK = {2: 2048, 3: 512}  # solutions per kernel, by number of features
 ROUNDS = (6, 6, 12, 24, 60)  # steps; after each round, only the solutions still moving go on
-TOLERANCE = 1e-11  # gradient norm, in units of the largest importance, at which a solution stops
+TOLERANCE = 1e-11  # gradient norm at which a solution stops
 LONGEST = 0.4  # the longest step
-FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-12, 1e6
+FAR, NEAR = 0.3, 1e-4  # first damping: far from a minimum, so that early steps follow the gradient, and near one
+LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e6
 STABLE = 1e-6  # a solution whose Hessian plus this times the identity is positive definite counts as a minimum
 ROUNDING = 4e-16  # relative error of a loss
 
@@ -39,15 +40,17 @@ class Solutions:
     stable: np.ndarray
 
 
-def solve(problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray) -> Solutions:
+def solve(
+    problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray, *, near: bool = False
+) -> Solutions:
     """Damped Newton steps from theta (d, k); importance and probability (n, k). The loss never rises.
 
-    The factorisation takes absolute pivots, so that steps lead away from saddles. A solution stops at a gradient norm
-    of TOLERANCE, or when damping by MOST_DAMPING does not help.
+    `near`: whether theta is near a minimum. The factorisation takes absolute pivots, so that steps lead away from
+    saddles. A solution stops at a gradient norm of TOLERANCE, or when damping by MOST_DAMPING does not help.
     """
     kernel, size = _kernel(problem), CHUNK[problem.features]
     count = theta.shape[1]
-    damping = np.full((1, count), FIRST_DAMPING)
+    damping = np.full((1, count), NEAR if near else FAR)
     theta, facts = np.array(theta, np.float64), np.empty((4, count))
     rows = np.arange(count)
     for steps in ROUNDS:
@@ -102,7 +105,7 @@ def _kernel(problem: Problem) -> Callable:
                 jnp.where(jnp.broadcast_to(better, a.shape), a, b)
                 for a, b in zip((trial, *new), (theta, value, slope, curvature), strict=True)
             )
-            damping = jnp.where(better, jnp.maximum(damping / 10, LEAST_DAMPING), damping * 10)
+            damping = jnp.where(better, jnp.maximum(damping / 3, LEAST_DAMPING), damping * 10)
             done = (_square(slope) <= TOLERANCE**2) | (damping > MOST_DAMPING)
             move, positive = _newton_step(slope, curvature, jnp.where(done, STABLE, damping))
             trial = theta - jnp.where(done[None], 0.0, move)
@@ -110,7 +113,7 @@ def _kernel(problem: Problem) -> Callable:
 
         zero = jnp.zeros_like(theta[0])
         empty = jnp.zeros((problem.size, *theta.shape), theta.dtype)
-        state = (0, theta, zero + jnp.inf, jnp.zeros_like(theta), empty, damping[0] * 10, theta, zero > 1, zero > 1)
+        state = (0, theta, zero + jnp.inf, jnp.zeros_like(theta), empty, damping[0] * 3, theta, zero > 1, zero > 1)
         state = jax.lax.while_loop(lambda s: (s[0] <= steps) & ~s[-2].all(), step, state)
         _, theta, value, slope, _, damping, _, done, positive = state
         facts = [damping, value, jnp.sqrt(_square(slope)), positive * 1.0, done * 1.0]

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from tmsjax.kinds import drawn_by
-from tmsjax.theory.branches import Best, continued, coordinates, from_starts, lattice_of
+from tmsjax.theory.branches import Best, continued, coordinates, from_starts, lattice_of, scale
 from tmsjax.theory.newton import CHUNK
 from tmsjax.theory.problem import Problem
 from tmsjax.theory.starts import starts, structured_starts
@@ -24,7 +24,7 @@ BLOCK = 2**17  # cells in memory at a time
 SOLUTIONS = 2**20  # in memory at a time, from many starts per cell
 CHECKED_SHARE, LEAST_CHECKED, CHECK_STARTS = 1000, 48, 32  # 1 cell in 1000 is solved again, from 32 random starts
 IMPROVED = 1e-9  # relative difference of losses that counts as an improvement
-LEAST_GAIN = 1e-15  # what a loss must fall by in any case; importances are at most 1
+LEAST_GAIN = 1e-15  # what a loss must fall by in any case, in the unit of `branches.scale`
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _solved(problem: Problem, random: int, seed: int, importance: np.ndarray, pr
     """The minima of a block of cells (rows): on a lattice if they are dense, else from many starts each."""
     lattice = None if random else lattice_of(*_columns(importance, probability))
     if lattice is not None:
-        return _rescaled(continued(problem, lattice, *_columns(importance, probability)), importance)
+        return continued(problem, lattice, *_columns(importance, probability))
     count = len(structured_starts(problem.features, problem.hidden)) + random
     many = partial(_from_many, problem, random, seed, fixed=True)
     return _in_blocks(many, max(1, SOLUTIONS // count), importance, probability)
@@ -124,23 +124,11 @@ def _from_many(
     problem: Problem, random: int, seed: int, importance: np.ndarray, probability: np.ndarray, *, fixed: bool
 ) -> Best:
     columns = _columns(importance, probability)
-    theta = starts(problem, columns[1], random, seed, fixed)
-    return _rescaled(from_starts(problem, theta, *columns), importance)
+    return from_starts(problem, starts(problem, columns[1], random, seed, fixed), *columns)
 
 
-def _columns(importance: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cells as columns (n, k), with importances divided by the cell's largest: minima depend on ratios only."""
-    return np.ascontiguousarray((importance / _scale(importance)[:, None]).T), np.ascontiguousarray(probability.T)
-
-
-def _scale(importance: np.ndarray) -> np.ndarray:
-    largest = importance.max(1)
-    return np.where(largest > 0, largest, 1.0)
-
-
-def _rescaled(best: Best, importance: np.ndarray) -> Best:
-    scale = _scale(importance)
-    return Best(best.theta, best.loss * scale, best.gradient * scale, best.second * scale)
+def _columns(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    return tuple(np.ascontiguousarray(a.T) for a in arrays)
 
 
 def _checked(
@@ -152,7 +140,10 @@ def _checked(
     rng = np.random.default_rng([seed, k])
     rows = ((np.arange(count) + rng.random(count)) * (k / count)).astype(int)  # one in every stretch of the list
     again = _from_many(problem, CHECK_STARTS, seed + 1, importance[rows], probability[rows], fixed=False)
-    gain, least = best.loss[rows] - again.loss, LEAST_GAIN * _scale(importance[rows])
+    gain, least = (
+        best.loss[rows] - again.loss,
+        LEAST_GAIN * scale(problem, *_columns(importance[rows], probability[rows])),
+    )
     lower = gain > IMPROVED * best.loss[rows] + least
     facts = count, CHECK_STARTS, int(lower.sum()), float(np.max(gain / (best.loss[rows] + least), initial=0))
     if not lower.any():
@@ -163,8 +154,7 @@ def _checked(
     def restarted(some_importance: np.ndarray, some_probability: np.ndarray, theta: np.ndarray, second: Any) -> Best:
         columns = _columns(some_importance, some_probability)
         nearest = tree.query(coordinates(*columns).T)[1]
-        both = from_starts(problem, np.stack([theta.T, better[:, nearest]], axis=-1), *columns)
-        both = _rescaled(both, some_importance)
+        both = from_starts(problem, np.stack([theta.T, better[:, nearest]], axis=-1), *columns, near=True)
         return Best(both.theta, both.loss, both.gradient, np.fmin(both.second, second))
 
     return _in_blocks(restarted, BLOCK, importance, probability, best.theta.T, best.second), facts
