@@ -18,13 +18,15 @@ from tmsjax.theory.starts import starts
 SAME = 0.02  # solutions are equal if no entry of W^T W and b differs by more
 MERGED = 0.1  # branches at the corners of a box closer than this start only one descent
 CONVERGED = 1e-7  # gradient norm of a local minimum, in the unit of `scale`
+TINY = 1e-200
 TIE = 1e-13  # relative difference of losses below which the first start is the best
 SPACING = {2: 0.1, 3: 0.15}  # of the lattice, by number of features
 MOST_BRANCHES = 8  # per node
 CELLS_PER_BOX, CELLS_PER_NODE, MOST_CORNERS = 4, 2, 8  # a lattice is used if it has so few boxes and nodes
 LEAST_IMPORTANCE, LEAST_PROBABILITY = 1e-6, 1e-30  # the lattice's ends; importance over the cell's largest
-CLOSE = 0.02  # a loss this close to a cell's best may hide a better one across a kink
-NUDGE = 0.05  # the weight that a dropped feature gets to find it
+# (weight, closeness): a dropped feature gets this weight if the loss is this close to the cell's best. The larger weight
+# reaches minima behind a barrier; the smaller one those next to the kink, which are lower by very little.
+NUDGES = ((0.05, 0.02), (0.002, 1e-4))
 
 
 @dataclass
@@ -86,16 +88,18 @@ def _nudged(problem: Problem, found: Solutions, owner: np.ndarray) -> tuple[np.n
     W = found.theta[: n * m].reshape(m, n, -1)
     total = W.sum(1)
     total = total / np.sqrt((total**2).sum(0) + 1e-30)
-    close = found.loss <= (1 + CLOSE) * np.minimum.reduceat(found.loss, _begins(owner))[owner]
-    theta, of = [found.theta[:, :0]], [owner[:0]]
+    excess = found.loss / np.maximum(np.minimum.reduceat(found.loss, _begins(owner)), TINY)[owner] - 1
+    theta, of = [], []
     for i in range(n):
-        rows = np.flatnonzero(close & ((W[:, i] ** 2).sum(0) < SAME**2))
-        rows = rows[_begins(owner[rows])]  # one in every cell
-        for sign in (-1, 1):
-            moved = found.theta[:, rows]
-            moved[i : n * m : n] = sign * NUDGE * total[:, rows]
-            theta.append(moved)
-            of.append(owner[rows])
+        dropped = (W[:, i] ** 2).sum(0) < SAME**2
+        for weight, closeness in NUDGES:
+            rows = np.flatnonzero(dropped & (excess <= closeness))
+            rows = rows[_begins(owner[rows])]  # one in every cell
+            for signed in (-weight, weight):
+                moved = found.theta[:, rows]
+                moved[i : n * m : n] = signed * total[:, rows]
+                theta.append(moved)
+                of.append(owner[rows])
     return np.concatenate(theta, axis=1), np.concatenate(of)
 
 
