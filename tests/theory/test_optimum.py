@@ -105,7 +105,7 @@ def test_random_starts_find_nothing_better():
     r, p = (g.reshape(-1) for g in np.meshgrid(np.geomspace(0.1, 10, 7), np.geomspace(1, 0.01, 7)))
     inputs = np.stack([np.ones_like(r), r], 1), np.stack([p, p], 1)
     ours, more = optimum.exact_optimum(*inputs), optimum.exact_optimum(*inputs, random_starts=50)
-    assert (ours.starts, more.starts) == (8, 58)
+    assert (ours.starts, more.starts) == (12, 62)
     np.testing.assert_allclose(ours.loss, more.loss, rtol=1e-9)
 
 

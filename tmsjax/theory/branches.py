@@ -7,7 +7,7 @@ few boxes of a lattice in the logarithms of importance ratios and probabilities.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,13 +18,13 @@ from tmsjax.theory.starts import starts
 SAME = 0.02  # solutions are equal if no entry of W^T W and b differs by more
 MERGED = 0.1  # branches at the corners of a box closer than this start only one descent
 CONVERGED = 1e-7  # gradient norm of a local minimum, in the unit of `scale`
-TINY = 1e-200
+TINY = 1e-200  # keeps ratios of losses finite
 TIE = 1e-13  # relative difference of losses below which the first start is the best
 SPACING = {2: 0.1, 3: 0.15}  # of the lattice, by number of features
 MOST_BRANCHES = 8  # per node
 CELLS_PER_BOX, CELLS_PER_NODE, MOST_CORNERS = 4, 2, 8  # a lattice is used if it has so few boxes and nodes
 LEAST_IMPORTANCE, LEAST_PROBABILITY = 1e-6, 1e-30  # the lattice's ends; importance over the cell's largest
-# (weight, closeness): a dropped feature gets this weight if the loss is this close to the cell's best. The larger weight
+# (weight, closeness): a dropped feature gets this weight if the loss is this close to the cell's best. The larger one
 # reaches minima behind a barrier; the smaller one those next to the kink, which are lower by very little.
 NUDGES = ((0.05, 0.02), (0.002, 1e-4))
 
@@ -72,7 +72,10 @@ def _from_flat(
         order = np.argsort(owner, kind="stable")
         owner = owner[order]
         found = Solutions(
-            *(np.concatenate(v, axis=-1)[..., order] for v in zip(astuple(found), astuple(more), strict=True))
+            *(
+                np.concatenate(v, axis=-1)[..., order]
+                for v in zip(vars(found).values(), vars(more).values(), strict=True)
+            )
         )
     best = best_two(problem, found, owner)
     return Best(best.theta, best.loss * unit, best.gradient * unit, best.second * unit)

@@ -7,7 +7,7 @@ inputs and outputs does not grow with their number. A share of the cells is solv
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -103,7 +103,7 @@ def _in_blocks(function: Callable[..., Best], size: int, *arrays: np.ndarray) ->
     count = len(arrays[0])
     out: list[np.ndarray] = []
     for start in range(0, count, size):
-        part = astuple(function(*(a[start : start + size] for a in arrays)))
+        part = vars(function(*(a[start : start + size] for a in arrays))).values()
         out = out or [np.empty((*v.shape[:-1], count)) for v in part]
         for whole, v in zip(out, part, strict=True):
             whole[..., start : start + size] = v
@@ -139,16 +139,15 @@ def _checked(
     count = min(k, max(LEAST_CHECKED, k // CHECKED_SHARE))
     rng = np.random.default_rng([seed, k])
     rows = ((np.arange(count) + rng.random(count)) * (k / count)).astype(int)  # one in every stretch of the list
-    again = _from_many(problem, CHECK_STARTS, seed + 1, importance[rows], probability[rows], fixed=False)
-    gain, least = (
-        best.loss[rows] - again.loss,
-        LEAST_GAIN * scale(problem, *_columns(importance[rows], probability[rows])),
-    )
+    rows = np.minimum(rows, k - 1)
+    given = importance[rows], probability[rows]
+    again = _from_many(problem, CHECK_STARTS, seed + 1, *given, fixed=False)
+    gain, least = best.loss[rows] - again.loss, LEAST_GAIN * scale(problem, *_columns(*given))
     lower = gain > IMPROVED * best.loss[rows] + least
     facts = count, CHECK_STARTS, int(lower.sum()), float(np.max(gain / (best.loss[rows] + least), initial=0))
     if not lower.any():
         return best, facts
-    tree = cKDTree(coordinates(*_columns(importance[rows[lower]], probability[rows[lower]])).T)
+    tree = cKDTree(coordinates(*(v[:, lower] for v in _columns(*given))).T)
     better = again.theta[:, lower]
 
     def restarted(some_importance: np.ndarray, some_probability: np.ndarray, theta: np.ndarray, second: Any) -> Best:
