@@ -71,12 +71,8 @@ def _from_flat(
         owner = np.concatenate([owner, of])
         order = np.argsort(owner, kind="stable")
         owner = owner[order]
-        found = Solutions(
-            *(
-                np.concatenate(v, axis=-1)[..., order]
-                for v in zip(vars(found).values(), vars(more).values(), strict=True)
-            )
-        )
+        both = zip(vars(found).values(), vars(more).values(), strict=True)
+        found = Solutions(*(np.concatenate(v, axis=-1)[..., order] for v in both))
     best = best_two(problem, found, owner)
     return Best(best.theta, best.loss * unit, best.gradient * unit, best.second * unit)
 
