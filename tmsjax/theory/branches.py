@@ -22,6 +22,8 @@ TINY = 1e-200  # keeps ratios of losses finite
 TIE = 1e-13  # relative difference of losses below which the first start is the best
 SPACING = {2: 0.1, 3: 0.15}  # of the lattice, by number of features
 MOST_BRANCHES = 8  # per node
+JUMP, MOST_EXCHANGES = 0.05, 4  # neighbours that differ by more than JUMP have different branches
+IMPROVED = 1e-9  # relative difference of losses that counts as an improvement
 CELLS_PER_BOX, CELLS_PER_NODE, MOST_CORNERS = 4, 2, 8  # a lattice is used if it has so few boxes and nodes
 LEAST_IMPORTANCE, LEAST_PROBABILITY = 1e-6, 1e-30  # the lattice's ends; importance over the cell's largest
 # (weight, closeness): a dropped feature gets this weight if the loss is this close to the cell's best. The larger one
@@ -221,7 +223,43 @@ def continued(problem: Problem, lattice: Lattice, importance: np.ndarray, probab
     order = np.argsort(~kept, axis=1, kind="stable")  # the kept branches of every box first
     box = lattice.box[owner]
     begin = table[:, box, order[box, within]]
-    return _from_flat(problem, begin, owner, importance, probability, near=True)
+    best = _from_flat(problem, begin, owner, importance, probability, near=True)
+    keys = coordinates(importance, probability)
+    for order in (np.lexsort((*keys, lattice.box)), np.lexsort((*keys[::-1], lattice.box))):
+        _exchange(problem, best, order, importance, probability)
+    return best
+
+
+def _exchange(problem: Problem, best: Best, order: np.ndarray, importance: np.ndarray, probability: np.ndarray) -> None:
+    """Cells whose neighbour in `order` (k,) has another branch start from that too, until no loss falls."""
+    for _ in range(MOST_EXCHANGES):
+        lower = 0
+        for source, target in ((order[:-1], order[1:]), (order[1:], order[:-1])):
+            other = distance(problem, best.theta[:, source], best.theta[:, target]) > JUMP
+            theta, rows = best.theta[:, source[other]], target[other]
+            before = best.loss[rows]
+            restart(problem, best, rows, theta, importance[:, rows], probability[:, rows])
+            lower += int((best.loss[rows] < before * (1 - IMPROVED)).sum())
+        if not lower:
+            break
+
+
+def restart(
+    problem: Problem,
+    best: Best,
+    rows: np.ndarray,
+    theta: np.ndarray,
+    importance: np.ndarray,
+    probability: np.ndarray,
+) -> None:
+    """Starts cells `rows` (r,) of `best` also from theta (d, r), with their importance, probability (n, r)."""
+    if not rows.size:
+        return
+    both = np.stack([best.theta[:, rows], theta], axis=-1)
+    found = from_starts(problem, both, importance, probability, near=True)
+    found.second = np.fmin(found.second, best.second[rows])
+    for whole, part in zip(vars(best).values(), vars(found).values(), strict=True):
+        whole[..., rows] = part
 
 
 def _distinct(problem: Problem, found: Solutions, shape: tuple[int, ...]) -> np.ndarray:

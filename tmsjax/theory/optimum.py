@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from tmsjax.kinds import drawn_by
-from tmsjax.theory.branches import Best, continued, coordinates, from_starts, lattice_of, scale
+from tmsjax.theory.branches import IMPROVED, Best, continued, coordinates, from_starts, lattice_of, restart, scale
 from tmsjax.theory.newton import CHUNK
 from tmsjax.theory.problem import Problem
 from tmsjax.theory.starts import starts, structured_starts
@@ -23,7 +22,6 @@ from tmsjax.theory.starts import starts, structured_starts
 BLOCK = 2**17  # cells in memory at a time
 SOLUTIONS = 2**20  # in memory at a time, from many starts per cell
 CHECKED_SHARE, LEAST_CHECKED, CHECK_STARTS = 1000, 48, 32  # 1 cell in 1000 is solved again, from 32 random starts
-IMPROVED = 1e-9  # relative difference of losses that counts as an improvement
 LEAST_GAIN = 1e-15  # what a loss must fall by in any case, in the unit of `branches.scale`
 
 
@@ -92,7 +90,7 @@ def exact_optimum(
         raise ValueError(f"no exact loss is known for activity {activity!r}")
     problem = Problem(n, n - 1 if hidden is None else hidden, activity, bias, tuple(sorted(options.items())))
     best = _in_blocks(partial(_solved, problem, random_starts, seed), BLOCK, importance, probability)
-    best, check = _checked(problem, best, importance, probability, seed)
+    check = _checked(problem, best, importance, probability, seed)
     W, b = problem.unpack(best.theta.T)
     count = len(structured_starts(n, problem.hidden)) + random_starts
     return Optimum(W, b, best.loss, best.gradient, best.second, count, *check)
@@ -133,8 +131,8 @@ def _columns(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
 
 def _checked(
     problem: Problem, best: Best, importance: np.ndarray, probability: np.ndarray, seed: int
-) -> tuple[Best, tuple[int, int, int, float]]:
-    """Solves a share of the cells again; `best` with what this improves, and Optimum's four facts of the check."""
+) -> tuple[int, int, int, float]:
+    """Solves a share of the cells again, improving `best`. Returns Optimum's four facts of the check."""
     k = len(best.loss)
     count = min(k, max(LEAST_CHECKED, k // CHECKED_SHARE))
     rng = np.random.default_rng([seed, k])
@@ -146,14 +144,13 @@ def _checked(
     lower = gain > IMPROVED * best.loss[rows] + least
     facts = count, CHECK_STARTS, int(lower.sum()), float(np.max(gain / (best.loss[rows] + least), initial=0))
     if not lower.any():
-        return best, facts
+        return facts
     tree = cKDTree(coordinates(*(v[:, lower] for v in _columns(*given))).T)
     better = again.theta[:, lower]
 
-    def restarted(some_importance: np.ndarray, some_probability: np.ndarray, theta: np.ndarray, second: Any) -> Best:
-        columns = _columns(some_importance, some_probability)
+    for start in range(0, k, BLOCK):
+        block = np.arange(start, min(start + BLOCK, k))
+        columns = _columns(importance[block], probability[block])
         nearest = tree.query(coordinates(*columns).T)[1]
-        both = from_starts(problem, np.stack([theta.T, better[:, nearest]], axis=-1), *columns, near=True)
-        return Best(both.theta, both.loss, both.gradient, np.fmin(both.second, second))
-
-    return _in_blocks(restarted, BLOCK, importance, probability, best.theta.T, best.second), facts
+        restart(problem, best, block, better[:, nearest], *columns)
+    return facts
