@@ -18,28 +18,25 @@ SIGNED_STARTS = (
     (0.7, 0.7),
     (1.0, -0.6),
     (-0.6, 1.0),
-    (1.0, 0.7),
-    (0.7, 1.0),
-    (0.5, 0.1),
-    (0.1, 0.5),
 )
 
 
 def structured_starts(features: int, hidden: int) -> np.ndarray:
     """The fixed starts W (s, m, n) of a cell's descents.
 
-    n = 2: SIGNED_STARTS; for m > 1, W_2 also has a component between 1 and 0.1 in the second dimension. n = 3, m = 2:
-    each feature nearly dropped, leaning against the other two or with them; each pair antipodal; the triangle, also
-    with one feature shrunk. n = 3, other m: normal samples with a fixed seed.
+    n = 2: SIGNED_STARTS; for m > 1, W_2 also has a component between 1 and 0.1 in the second dimension. Then normal
+    samples with a fixed seed, since tied features of very different importance and probability have minima that none of
+    the others leads to. n = 3, m = 2: each feature nearly dropped, leaning against the other two or with them; each
+    pair antipodal; the triangle, also with one feature shrunk. n = 3, other m: normal samples with a fixed seed.
     """
     if features == 2:
         W = np.zeros((len(SIGNED_STARTS), hidden, 2))
         W[:, 0, :] = SIGNED_STARTS
         if hidden > 1:
             W[:, 1, 1] = np.linspace(1, 0.1, len(W))
-        return W
+        return np.concatenate([W, np.random.default_rng(0).normal(size=(8, hidden, 2)) * RANDOM_SCALE])
     if hidden != 2:
-        return np.random.default_rng(0).normal(size=(16, hidden, 3)) * 0.7
+        return np.random.default_rng(0).normal(size=(16, hidden, 3)) * RANDOM_SCALE
     angles = np.array([0.0, 2, 4]) * np.pi / 3
     triangle = np.stack([np.cos(angles), np.sin(angles)])
     starts = [triangle, triangle * [1, 1, 0.6]]
