@@ -21,7 +21,7 @@ ONLY_IN = {
     "matplotlib": {f"plots/{name}" for name in ("style", "maps", "features", "curves", "speed", "reports")},
     "contourpy": {"analysis/outlines"},
     "typer": {"cli", "terminal"},
-    "optax": {"kinds/optimizers", "kinds/schedules", "engine/train", "theory/optimum", "bench/competitors"},
+    "optax": {"kinds/optimizers", "kinds/schedules", "engine/train", "bench/competitors"},
 }
 WITHOUT_JAX = ("kinds", "spec", "theory", "runs", "analysis", "plots", "cli")
 
@@ -120,7 +120,7 @@ def test_help_imports_neither_jax_nor_xarray():
 def test_vmap_over_instances_jit_and_sharding_live_in_the_ensemble():
     for module in MODULES:
         text = (PACKAGE / f"{module}.py").read_text()
-        if module not in ("engine/ensemble", "bench/bound", "bench/competitors", "theory/optimum"):  # no instances
+        if module not in ("engine/ensemble", "bench/bound", "bench/competitors", "theory/newton"):  # no instances
             assert "jax.jit" not in text, module
             assert "NamedSharding" not in text, module
         if module not in ("engine/ensemble", "bench/competitors", "models/loss", "models/trial"):  # over samples
