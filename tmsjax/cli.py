@@ -255,8 +255,11 @@ def _connected(dask: str | None) -> Any:
     """A client of the Dask scheduler at this address, before anything is written; None for None."""
     if dask is None:
         return None
+    import logging
+
     from tmsjax.runs import connect
 
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its tracebacks of lost connections
     return connect(dask)
 
 

@@ -7,165 +7,42 @@ cores or its GPU, and so that a worker takes part only after its versions and it
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
+import importlib
 import queue
-import socket
-import threading
 import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import distributed
-import jax
 
-from tmsjax.engine import device_line, keep_programs, processor_features
-from tmsjax.errors import Interrupted, RunError, RunFailed, SpecError
-from tmsjax.kinds import located
+from tmsjax.errors import Interrupted, RunError, RunFailed
+from tmsjax.runs import guest
 from tmsjax.runs.crew import NOTICE_SECONDS, hand_out
+from tmsjax.runs.guest import Order, differences
 from tmsjax.runs.progress import Listener, Progress
-from tmsjax.runs.remote import News, open_job, work
+from tmsjax.runs.remote import News
 from tmsjax.runs.unit import Job
 from tmsjax.spec import Spec
 
-PACKAGES = ("tmsjax", "jax", "jaxlib", "numpy", "optax")  # whose versions must agree
 CONNECT_SECONDS = 8.0
 RECONNECT_SECONDS = 60.0
 GREET_SECONDS = 120.0  # for busy workers; later ones are checked when they answer
-SEE_SECONDS = 10.0  # until a network file system shows the run to all workers
 ROSTER_SECONDS = 1.0  # between looks at which workers there are
 POLL_SECONDS = 0.02
-RUNS_KEPT = 4  # open in a worker
-
-
-# In the workers
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a worker needs to open a run.
-
-    token: names this coordinator. out: the run's directory or URL. begun: run.json's `started`. imports, folder: of the
-    spec. expected: the facts that must be those of the worker.
-    """
-
-    token: str
-    out: str = ""
-    begun: str = ""
-    imports: tuple[str, ...] = ()
-    folder: str = ""
-    expected: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class _Open:
-    """A run that this process has opened."""
-
-    job: Job
-    stopping: threading.Event = field(default_factory=threading.Event)
-
-
-_runs: dict[str, _Open] = {}  # by token
-_turn = threading.Lock()  # one unit at a time, of whichever run
-
-
-def facts(imports: Sequence[str], folder: str) -> dict[str, str]:
-    """What must be the same in all processes that train units of a run: versions, code, and imported files."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "unknown version"
-    code = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        code.update(path.read_bytes())
-    found["code of tmsjax"] = code.hexdigest()[:8]
-    for name in imports:
-        try:
-            found[name] = located([name], folder)[0].sha256[:8]
-        except SpecError as error:
-            found[name] = error.problems[0][1]
-    return found
-
-
-def _greet(order: Order) -> tuple[dict[str, str], dict[str, str]]:
-    """(facts that must agree, facts about the worker) of this process."""
-    keep_programs()
-    device = jax.local_devices()[0]
-    found = facts(order.imports, order.folder) | {"platform": device.platform}
-    kind = processor_features() if device.platform == "cpu" else device.device_kind
-    about = {"host": socket.gethostname(), "device": device_line(jax.local_devices()), "kind": kind}
-    return found, about
-
-
-def _enter(order: Order) -> list[str]:
-    """Opens a run in this process. Returns what speaks against it."""
-    found, _ = _greet(order)
-    if trouble := _differences(found, order.expected):
-        return trouble
-    try:
-        job = _seen(order)
-    except Exception as error:
-        return [f"cannot open the run: {error}" if str(error) else type(error).__name__]
-    _runs[order.token] = _Open(job)
-    while len(_runs) > RUNS_KEPT:
-        _runs.pop(next(iter(_runs)))
-    return []
-
-
-def _seen(order: Order) -> Job:
-    """The run, as soon as the file system shows it. Raises RunError if it is absent or another."""
-    until = time.monotonic() + SEE_SECONDS
-    while True:
-        try:
-            job = open_job(order.out)
-            if job.info["started"] == order.begun:
-                return job
-            raise RunError(f"{order.out}: this worker sees another run there; workers need a shared file system")
-        except RunError as error:
-            if "not a run directory" not in str(error):
-                raise
-            if time.monotonic() > until:
-                raise RunError(f"{error}; workers need a shared file system, or an object store as --out") from None
-        time.sleep(0.5)
 
 
 def _train(order: Order, unit: int) -> News:
-    """Trains and stores a unit. "unknown" if this process has not entered the run."""
-    opened = _runs.get(order.token)
-    if opened is None:
-        return News("unknown", unit)
+    """Trains a unit, in a worker, and tells the progress as events under the run's token."""
     worker = distributed.get_worker()
 
     def listen(progress: Progress) -> None:
-        worker.log_event(order.token, {"unit": unit, **asdict(progress)})
+        worker.log_event(order.token, {"unit": unit, "progress": asdict(progress)})
 
-    return work(opened.job, unit, _turn, listen, opened.stopping.is_set)
-
-
-def _stop(token: str) -> None:
-    """Asks units under way in this process to save and stop."""
-    if token in _runs:
-        _runs[token].stopping.set()
-
-
-def _leave(token: str) -> None:
-    _runs.pop(token, None)
-
-
-def _differences(found: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
-    return [
-        f"{key}: {found.get(key, 'none')}, not {value}" for key, value in expected.items() if found.get(key) != value
-    ]
-
-
-# In the coordinator
+    return guest.train(order, unit, listen)
 
 
 def connect(address: Any, security: Any = None) -> distributed.Client:
@@ -212,7 +89,7 @@ class DaskCluster:
 
     def __exit__(self, *exc: object) -> None:
         with suppress(Exception):
-            self.client.run(_leave, self.order.token, wait=False, on_error="ignore")
+            self.client.run(guest.leave, self.order.token, wait=False, on_error="ignore")
         with suppress(Exception):
             self.client.close(timeout=2)
 
@@ -237,10 +114,8 @@ class DaskCluster:
     def train(
         self, job: Job, todo: Sequence[int], listen: Listener | None, should_stop: Callable[[], bool]
     ) -> tuple[int, list]:
-        self.order = Order(
-            self.order.token, self.out, job.info["started"], self.order.imports, self.order.folder, self.order.expected
-        )
-        answers = self._answers({address: self._submit(_enter, address) for address in self.abouts})
+        self.order = replace(self.order, out=self.out, begun=job.info["started"])
+        answers = self._results_of({address: self._submit(guest.enter, address) for address in self.abouts})
         self._refuse({address: trouble for address, trouble in answers.items() if trouble}, "cannot train this run")
         self.members = {address: _Member(entered=True) for address in answers}
         return hand_out(job, todo, self, listen, should_stop), []
@@ -253,16 +128,17 @@ class DaskCluster:
         answers: dict[str, Any] = {}
         while not answers:
             self._wait_for_a_worker()
-            answers = self._answers({address: self._submit(_greet, address) for address in self._addresses()})
-        ours = facts(spec.imports, spec.folder)
+            able = self._answers({address: self._import(address) for address in self._addresses()})
+            answers = self._results_of({address: self._submit(guest.greet, address) for address in able})
+        ours = guest.facts(spec.imports, spec.folder)
         platforms = [found["platform"] for found, _ in answers.values()]
         expected = ours | {"platform": max(sorted(set(platforms)), key=platforms.count)}
         self._refuse(
-            {k: lines for k, (found, _) in answers.items() if (lines := _differences(found, expected))},
+            {k: lines for k, (found, _) in answers.items() if (lines := differences(found, expected))},
             "differ from this process or from each other",
         )
         self.abouts = {address: about for address, (_, about) in answers.items()}
-        self.order = Order(self.order.token, imports=tuple(spec.imports), folder=spec.folder, expected=expected)
+        self.order = replace(self.order, expected=expected)
         return expected
 
     def _wait_for_a_worker(self) -> None:
@@ -277,7 +153,7 @@ class DaskCluster:
         """Says once a minute that there are no workers. Leaves a task for any worker, for clusters that adapt."""
         if self.demand is None:
             self.told = time.monotonic() - NOTICE_SECONDS
-            self.demand = self.client.submit(_greet, self.order, pure=False)
+            self.demand = self.client.submit(guest.greet, self.order, pure=False)
         if time.monotonic() - self.told >= NOTICE_SECONDS:
             self.told = time.monotonic()
             warnings.warn(f"waiting for workers of the scheduler {self.address}", stacklevel=6)
@@ -294,23 +170,26 @@ class DaskCluster:
         """A task of this run for one worker."""
         return self.client.submit(task, self.order, *more, workers=[address], pure=False, retries=0)
 
-    def _answers(self, asked: Mapping[str, distributed.Future]) -> dict[str, Any]:
-        """The answers of the workers that give one in time. Raises RunError if a worker cannot run tmsjax."""
-        answers, broken = {}, {}
+    def _import(self, address: str) -> distributed.Future:
+        """A task that imports this module. Without it, a task of ours would not be understood, and end the worker."""
+        return self.client.submit(importlib.import_module, __name__, workers=[address], pure=False, retries=0)
+
+    def _results_of(self, asked: Mapping[str, distributed.Future]) -> dict[str, Any]:
+        return {k: future.result(timeout=CONNECT_SECONDS) for k, future in self._answers(asked).items()}
+
+    def _answers(self, asked: Mapping[str, distributed.Future]) -> dict[str, distributed.Future]:
+        """The tasks that end in time, of workers that stay. Raises RunError if a worker cannot run tmsjax."""
         until = time.monotonic() + GREET_SECONDS
         while any(future.status == "pending" for future in asked.values()) and time.monotonic() < until:
             if gone := set(asked) - self._addresses():
+                warnings.warn(f"workers ended when they were asked: {', '.join(sorted(gone))}", stacklevel=6)
                 asked = {address: future for address, future in asked.items() if address not in gone}
             if self.should_stop():
                 raise Interrupted("stopped before the first unit")
             time.sleep(0.1)
-        for address, future in asked.items():
-            if future.status == "finished":
-                answers[address] = future.result(timeout=CONNECT_SECONDS)
-            elif future.status == "error":
-                broken[address] = [f"cannot run tmsjax: {future.exception(timeout=CONNECT_SECONDS)!r:.300}"]
+        broken = {address: [_failure(future)] for address, future in asked.items() if future.status == "error"}
         self._refuse(broken, "cannot take part")
-        return answers
+        return {address: future for address, future in asked.items() if future.status == "finished"}
 
     def _refuse(self, trouble: Mapping[str, list[str]], what: str) -> None:
         """Raises RunError if there is any."""
@@ -332,7 +211,7 @@ class DaskCluster:
     def stop(self) -> None:
         self.stopping = True
         with suppress(OSError, TimeoutError):
-            self.client.run(_stop, self.order.token, wait=False, on_error="ignore")
+            self.client.run(guest.stop, self.order.token, wait=False, on_error="ignore")
 
     def news(self, seconds: float) -> Iterator[News]:
         until, quiet = time.monotonic() + seconds, True
@@ -349,10 +228,10 @@ class DaskCluster:
     def _progress(self) -> Iterator[News]:
         while True:
             try:
-                told = dict(self.events.get_nowait())
+                told = self.events.get_nowait()
             except queue.Empty:
                 return
-            yield News("progress", told.pop("unit"), Progress(**told))
+            yield News("progress", told["unit"], Progress(**told["progress"]))
 
     def _results(self) -> Iterator[News]:
         """What tasks have returned."""
@@ -388,18 +267,28 @@ class DaskCluster:
                 future.cancel()
                 yield News("lost", unit, f"its worker {address} has gone") if k == 0 else News("stopped", unit)
         for address in now - self.members.keys():
-            self.members[address] = _Member(entering=self._submit(_enter, address))
+            self.members[address] = _Member(tests=[self._import(address)])
         for address, member in self.members.items():
-            if member.entering is not None and member.entering.status in ("finished", "error"):
-                trouble = _outcome(member.entering)
-                member.entering, member.entered = None, not trouble
-                if trouble:
-                    lines = "\n  ".join([f"worker {address} is not used:", *trouble])
-                    yield News("warning", -1, lines)
+            if trouble := self._tested(address, member):
+                yield News("warning", -1, "\n  ".join([f"worker {address} is not used:", *trouble]))
         if not self.size() and not now:
             self._mention_waiting()
         else:
             self._withdraw_demand()
+
+    def _tested(self, address: str, member: _Member) -> list[str]:
+        """Takes a late worker through its tests: importing this module, then entering the run. Returns its faults."""
+        if not member.tests or member.tests[-1].status not in ("finished", "error"):
+            return []
+        if member.tests[-1].status == "error":
+            trouble = [_failure(member.tests[-1])]
+        elif len(member.tests) == 1:
+            member.tests.append(self._submit(guest.enter, address))
+            return []
+        else:
+            trouble = member.tests[-1].result(timeout=CONNECT_SECONDS)
+        member.tests, member.entered = [], not trouble
+        return trouble
 
     def _reconnect(self) -> Iterator[News]:
         """Connects to a scheduler that comes back at the same address. All units under way are handed out again."""
@@ -426,10 +315,10 @@ class DaskCluster:
 
 @dataclass
 class _Member:
-    """A worker: whether it takes part, or the task that finds out; and its units, the one under way first."""
+    """A worker: whether it takes part, or the tasks that test it; and its units, the one under way first."""
 
     entered: bool = False
-    entering: distributed.Future | None = None
+    tests: list[distributed.Future] = field(default_factory=list)
     units: dict[int, distributed.Future] = field(default_factory=dict)
 
 
@@ -437,8 +326,5 @@ class _SchedulerLost(Exception):
     """The connection to the scheduler is broken."""
 
 
-def _outcome(entering: distributed.Future) -> list[str]:
-    """What speaks against a worker."""
-    if entering.status == "error":
-        return [f"cannot run tmsjax: {entering.exception(timeout=CONNECT_SECONDS)!r:.300}"]
-    return entering.result(timeout=CONNECT_SECONDS)
+def _failure(future: distributed.Future) -> str:
+    return f"cannot run tmsjax: {future.exception(timeout=CONNECT_SECONDS)!r:.300}"
