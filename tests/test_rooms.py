@@ -19,7 +19,7 @@ LONGEST = 400  # lines of a module
 ONLY_IN = {
     "orbax": {"runs/checkpoint"},
     "matplotlib": {f"plots/{name}" for name in ("style", "maps", "features", "curves", "speed", "reports")},
-    "contourpy": {"analysis/phases"},
+    "contourpy": {"analysis/outlines"},
     "distributed": {"runs/cluster"},
     "typer": {"cli", "terminal"},
     "optax": {"kinds/optimizers", "kinds/schedules", "engine/train", "theory/optimum", "bench/competitors"},

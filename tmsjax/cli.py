@@ -98,21 +98,16 @@ def resume(run: RunPath, set_: Set = None, units: Units = None, workers: Workers
 
 @app.command("map")
 def map_(run: RunPath, select: Select = "best") -> None:
-    """Aggregate replicas into a phase map: writes RUN/phase_map-SELECT.nc and prints a table of phases."""
-    from tmsjax import analysis
-    from tmsjax.runs import open_run, write_dataset
+    """Aggregate replicas into a phase map: writes RUN/phase_map-SELECT.nc and prints a table of phases.
+
+    For a run of several units, the map is a folder with a file for each unit; a second call makes what is missing.
+    """
+    from tmsjax.analysis import write_phase_map
+    from tmsjax.runs import open_run
 
     _check_select(select)
-    mapped = analysis.phase_map(open_run(run).dataset, select)
-    path = Path(run) / f"phase_map-{select}.nc"
-    write_dataset(path, mapped)
-    phase = mapped["phase"].to_numpy()
-    for k, name in enumerate(analysis.layout(analysis.spec_of(mapped)).phases):
-        say(f"{name:16s} {(phase == k).sum():9,d} cells {(phase == k).mean():8.2%}")
-    if (phase == analysis.MASKED).any():
-        say(f"{'masked':16s} {(phase == analysis.MASKED).sum():9,d} cells")
-    say(f"inits within 1 % of the best of their cell: {float(mapped['success'].mean()):.1%}")
-    say(f"diverged models: {int(mapped['failed'].sum()):,}")
+    path, counts = write_phase_map(open_run(run), select)
+    say("\n".join(counts.table()))
     say(str(path))
 
 
@@ -139,17 +134,23 @@ def plot(
     imports: Annotated[
         list[str] | None, typer.Option("--import", metavar="FILE", help="Execute a file that adds kinds of figures.")
     ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AXIS=LOW:HIGH", help="Phase maps: draw only this part. May be given for several axes."),
+    ] = None,
 ) -> None:
     """Draw the figures of a run into RUN/figures. Run `tmsjax compare` first to include theory's boundaries."""
     _check_select(select)
     from tmsjax import plots
+    from tmsjax.analysis import read_region
     from tmsjax.kinds import REGISTRIES, execute, located
 
     execute(located(imports or [], str(Path.cwd())), REGISTRIES)
     if kind is not None:
         _check_known("--kind", kind, STUDIES)
 
-    for name, figure in plots.figures(run, kind=kind, select=select, beside=beside).items():
+    part = read_region(region) if region else None
+    for name, figure in plots.figures(run, kind=kind, select=select, beside=beside, region=part).items():
         for path in plots.save(figure, Path(run) / "figures" / name):
             say(str(path))
 

@@ -8,14 +8,14 @@ import xarray as xr
 from conftest import small_spec
 
 import tmsjax
-from tmsjax import plots, theory
+from tmsjax import analysis, plots, theory
 from tmsjax.analysis import comparison, phases
 from tmsjax.errors import RunError, SpecError
 from tmsjax.kinds import VALUES, measures
 from tmsjax.plots import style
 from tmsjax.runs import Run
 from tmsjax.runs.dataset import results_dataset
-from tmsjax.spec import load_spec
+from tmsjax.spec import SELECTIONS, Box, load_spec
 
 DIMS = {"W": ("hidden", "feature"), "b": ("feature",)}
 
@@ -33,7 +33,7 @@ def results(W, loss, status=None, raw=None) -> xr.Dataset:
     }
     status = np.zeros(rows, np.int8) if status is None else np.asarray(status, np.int8).reshape(-1)
     params = {"W": W.reshape(rows, *W.shape[3:]), "b": np.zeros((rows, n), np.float32)}
-    return results_dataset(spec, range(rows), DIMS, params, inputs, loss.reshape(-1), status, {}, [])
+    return results_dataset(spec, Box.whole(spec.shape), DIMS, params, inputs, loss.reshape(-1), status, {}, [])
 
 
 def everywhere(models, loss) -> tuple:
@@ -105,7 +105,7 @@ def test_vote_is_a_plurality_and_a_tie_is_none():
     assert np.all(tie["phase"] == NAMES.index("none"))
 
 
-@pytest.mark.parametrize("select", phases.SELECTIONS)
+@pytest.mark.parametrize("select", SELECTIONS)
 def test_a_cell_without_a_usable_replica_is_masked(select):
     status = np.zeros((2, 3, 2))
     status[1, 2] = 1
@@ -116,7 +116,7 @@ def test_a_cell_without_a_usable_replica_is_masked(select):
     assert mapped["phase"][1, 2] == phases.MASKED
     assert np.isnan(mapped["norm"][1, 2]).all()
     assert (mapped["phase"] == NAMES.index("first only")).sum() == 5
-    result = phases.compare(mapped, {"exact": np.ones((2, 3), np.int8)})
+    result = analysis.compare(mapped, {"exact": np.ones((2, 3), np.int8)})
     assert result["masked_cells"] == 1
     assert result["exact"]["agreement"] == 1.0
     assert result["diverged_models"] == 2
@@ -148,12 +148,12 @@ def test_comparison_counts_agreement_confusion_and_distance():
     dataset = theory_results(21)
     mapped = phases.phase_map(dataset)
     expected = phases.candidate_phases(dataset)
-    same = phases.compare(mapped, {"candidate": expected})["candidate"]
+    same = analysis.compare(mapped, {"candidate": expected})["candidate"]
     assert same["agreement"] == 1.0
     assert same["boundary_distance"]["theory_to_trained"]["maximum"] < 1e-12
     shifted = np.roll(expected, 2, axis=0)
     shifted[:2] = expected[:2]
-    other = phases.compare(mapped, {"candidate": shifted})["candidate"]
+    other = analysis.compare(mapped, {"candidate": shifted})["candidate"]
     assert other["agreement"] == pytest.approx(np.mean(shifted == expected))
     table = np.array(other["confusion"])
     assert table.sum() == 441
@@ -292,7 +292,7 @@ def test_theories_that_apply():
     assert list(comparison.theory_phases(unbiased, comparison.exact_map(unbiased))) == ["exact"]
     constant = results(W, loss, raw=small_spec(data={"values": "constant"}))
     assert list(comparison.theory_phases(constant, None)) == ["candidate"]
-    facts = phases.compare(phases.phase_map(constant), comparison.theory_phases(constant, None))
+    facts = analysis.compare(phases.phase_map(constant), comparison.theory_phases(constant, None))
     text = comparison.report(Run(phases.spec_of(constant), None, constant), facts)
     assert "## Candidate theory" in text
     assert "No exact theory is known for this model.\n" in text
@@ -305,7 +305,7 @@ def test_theories_that_apply():
 def test_a_map_without_usable_cells_is_reported_as_such(tmp_path):
     W, loss = everywhere([[1, 0]], [0.1])
     dataset = results(W, loss, np.ones((2, 3, 1)))
-    result = phases.compare(phases.phase_map(dataset), {"exact": np.ones((2, 3), np.int8)})
+    result = analysis.compare(phases.phase_map(dataset), {"exact": np.ones((2, 3), np.int8)})
     assert result["exact"]["agreement"] is None
     assert "No usable cells." in comparison._theory_lines(result, result["exact"])
 
@@ -313,7 +313,7 @@ def test_a_map_without_usable_cells_is_reported_as_such(tmp_path):
 def test_borders_are_drawn_once():
     x = y = np.arange(6.0)
     phase = np.repeat([[1, 1, 3, 3, 2, 2]], 6, axis=0)
-    lines = phases.boundaries(x, y, phase)
+    lines = analysis.boundaries(x, y, phase)
     assert sorted(round(float(line[0, 0]), 6) for line in lines) == [1.5, 3.5]
 
 
@@ -344,7 +344,7 @@ def test_axes_out_of_order_are_no_map():
     mapped = phases.phase_map(results(*everywhere([[1, 0]], [0.1]), raw=raw))
     assert not phases.is_map(mapped)
     assert phases.is_map(phases.phase_map(results(*everywhere([[1, 0]], [0.1]))))
-    assert phases.boundary_distance(mapped, mapped["phase"].to_numpy()) is None
+    assert analysis.compare(mapped, {"exact": mapped["phase"].to_numpy()})["exact"]["boundary_distance"] is None
 
 
 def test_no_axis_can_take_the_name_of_a_result():

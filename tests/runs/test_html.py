@@ -131,7 +131,7 @@ def test_runs_that_are_unfinished_or_damaged_have_html(run, tmp_path):
     unfinished.info_file.unlink()
     assert Read(opened._repr_html_()).facts["state"].startswith("damaged: ")
     write_sealed(unfinished.info_file, info)
-    unfinished.results_file.write_bytes(b"no dataset")
+    (unfinished.path / "results.nc").write_bytes(b"no dataset")
     huge = '{"exact": {"agreement": 1' + "0" * 400 + "}}"
     for comparison in ("[", "[1]", "3", '{"exact": 3}', '{"exact": {"agreement": NaN}}', huge):
         (unfinished.path / "comparison.json").write_text(comparison)

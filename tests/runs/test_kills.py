@@ -20,12 +20,15 @@ LONG = {"every_seconds": 1e9, "segment_seconds": 0.2}
 
 def die_at(process: subprocess.Popen, out: Path, moment: str, delay: float) -> bool:
     """Kills a training process at a moment of its life; False if it ended before."""
-    patterns = {"saving": "checkpoints/.saving-*", "aggregating": ".results.nc.*"}
+    patterns = {
+        "saving": ("checkpoints/.saving-*", "units/*/checkpoints/.saving-*"),
+        "aggregating": (".results.nc.*", "results/.0*.nc.*"),
+    }
     began = time.monotonic()
     while process.poll() is None:
         if moment == "any" and time.monotonic() - began >= delay:
             break
-        if moment != "any" and any(out.glob(patterns[moment])):
+        if moment != "any" and any(any(out.glob(pattern)) for pattern in patterns[moment]):
             break
         time.sleep(0.0005)
     process.kill()
@@ -33,10 +36,11 @@ def die_at(process: subprocess.Popen, out: Path, moment: str, delay: float) -> b
     return process.returncode == -signal.SIGKILL
 
 
-def survive(tmp_path: Path, moments: list[str], seed: int) -> int:
+def survive(tmp_path: Path, moments: list[str], seed: int, unit: int = 0) -> int:
     """Trains while being killed at the given moments, in as many runs as they last for; returns how many that were.
 
-    Every run that comes to its end must have the bytes of a run that nobody interrupted.
+    Every run that comes to its end must have the bytes of a run of one unit that nobody interrupted. `unit`: the
+    largest number of models in a unit; there are 6000 in all.
     """
     raw = small_spec(train={"steps": 3000}, checkpoint={"every_seconds": 0.15, "segment_seconds": 0.05})
     raw["axes"]["replica"]["count"] = 1000
@@ -51,7 +55,10 @@ def survive(tmp_path: Path, moments: list[str], seed: int) -> int:
         done = False
         while not done:
             process = subprocess.Popen(
-                command("run", spec, "--out", out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                command("run", spec, "--out", out, "--set", f"engine.unit={unit}"),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
             )
             if left and die_at(process, out, left[0], rng.uniform(0, longest)):
                 left.pop(0)
@@ -60,9 +67,10 @@ def survive(tmp_path: Path, moments: list[str], seed: int) -> int:
             assert process.returncode == 0, errors
             done = True
         assert digest(open_run(out).dataset) == reference
-        assert not list(out.glob("damaged-*")), "a kill leaves nothing that looks damaged"
-        assert [p.name for p in out.glob(".*")] == [".lock"]
-        assert all(p.name.isdigit() for p in (out / "checkpoints").iterdir())
+        assert not list(out.rglob("damaged-*")), "a kill leaves nothing that looks damaged"
+        assert sorted(p.name for p in out.glob(".*")) == [".begin", ".lock"]
+        assert not list(out.glob("results/.*"))
+        assert all(p.name.isdigit() for folder in out.rglob("checkpoints") for p in folder.iterdir())
         runs += 1
     return runs
 
@@ -74,14 +82,16 @@ def moments(kills: int, seed: int) -> list[str]:
     return [str(name) for name in np.random.default_rng(seed).permutation(names)]
 
 
-def test_twenty_kills_change_no_byte(tmp_path):
-    runs = survive(tmp_path, moments(20, seed=1), seed=2)
-    print(f"20 kills in {runs} runs")
+@pytest.mark.parametrize("unit", [0, 1500], ids=["one unit", "six units"])
+def test_ten_kills_change_no_byte(tmp_path, unit):
+    runs = survive(tmp_path, moments(10, seed=1), seed=2, unit=unit)
+    print(f"10 kills in {runs} runs")
 
 
 @pytest.mark.slow
-def test_two_hundred_kills_change_no_byte(tmp_path):
-    runs = survive(tmp_path, moments(200, seed=3), seed=4)
+@pytest.mark.parametrize("unit", [0, 1500], ids=["one unit", "six units"])
+def test_two_hundred_kills_change_no_byte(tmp_path, unit):
+    runs = survive(tmp_path, moments(200, seed=3), seed=4, unit=unit)
     print(f"200 kills in {runs} runs")
 
 

@@ -149,7 +149,7 @@ def test_commands_write_into_the_runs_directory_alone(tmp_path):
         assert "Traceback" not in run_command(*verb, cwd=tmp_path).stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "sweep.toml"]
     assert {p.name for p in (tmp_path / "run").iterdir()} <= {
-        *("run.json", "spec.toml", "log.jsonl", "checkpoints", "results.nc", ".lock"),
+        *("run.json", "spec.toml", "log.jsonl", "checkpoints", "results.nc", ".lock", ".begin"),
         *("phase_map-best.nc", "theory.nc", "comparison.json", "report.md", "figures"),
     }
 

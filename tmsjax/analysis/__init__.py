@@ -1,61 +1,61 @@
 """Analysis: what training found. Selection among replicas, phases, agreement with theory, polytopes.
 
-Most functions map a Dataset to a Dataset. They need only results, numpy, xarray and SciPy: no jax, any machine. Imports
-kinds, spec, theory and runs; from a run it reads datasets, and it writes comparisons into it.
+Most functions map a Dataset to a Dataset. Those of a Run work unit by unit (stream.py), so that a map may exceed
+memory. They need only results, numpy, xarray and SciPy: no jax, any machine. Imports kinds, spec, theory and runs; from
+a run it reads datasets, and it writes phase maps and comparisons into it.
 """
 
 from tmsjax.analysis import polytopes
-from tmsjax.analysis.comparison import (
-    compare_run,
-    exact_map,
-    plotted,
-    report,
-    stored_exact_map,
-    theory_phases,
-)
+from tmsjax.analysis.agreement import Agreement, Counts, compare
+from tmsjax.analysis.comparison import compare_run, exact_map, report, stored_exact_map, theory_phases
 from tmsjax.analysis.features import COMPONENTS, best, component_kinds, in_one_frame, measures
+from tmsjax.analysis.outlines import boundaries
 from tmsjax.analysis.phases import (
     FEATURE_CLASSES,
     MASKED,
     SIGNED_PHASES,
-    SUCCESS,
     TWO_FEATURE_PHASES,
     Layout,
-    boundaries,
-    boundary_distance,
     candidate_phases,
     candidate_weights,
     cell_inputs,
     cell_phases,
     classify,
-    compare,
+    is_best_only,
     is_log,
     is_map,
     layout,
     linear_phases,
     other_axes,
-    phase_map,
     phases_of,
     same_inputs,
     same_variances,
     scaled_axes,
     signed_phases,
     spec_of,
+    with_replica,
 )
+from tmsjax.analysis.pixels import DIFFERENCES, differences, plotted
+from tmsjax.analysis.regions import Region, read_region
 from tmsjax.analysis.replicas import agreement_by_count, opposite_at_init, success
+from tmsjax.analysis.stream import phase_map, write_phase_map
+from tmsjax.kinds import SUCCESS
 
 __all__ = [
     "COMPONENTS",
+    "DIFFERENCES",
     "FEATURE_CLASSES",
     "MASKED",
     "SIGNED_PHASES",
     "SUCCESS",
     "TWO_FEATURE_PHASES",
+    "Agreement",
+    "Counts",
     "Layout",
+    "Region",
     "agreement_by_count",
     "best",
     "boundaries",
-    "boundary_distance",
     "candidate_phases",
     "candidate_weights",
     "cell_inputs",
@@ -64,8 +64,10 @@ __all__ = [
     "compare",
     "compare_run",
     "component_kinds",
+    "differences",
     "exact_map",
     "in_one_frame",
+    "is_best_only",
     "is_log",
     "is_map",
     "layout",
@@ -77,6 +79,7 @@ __all__ = [
     "phases_of",
     "plotted",
     "polytopes",
+    "read_region",
     "report",
     "same_inputs",
     "same_variances",
@@ -86,4 +89,6 @@ __all__ = [
     "stored_exact_map",
     "success",
     "theory_phases",
+    "with_replica",
+    "write_phase_map",
 ]

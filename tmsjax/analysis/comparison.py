@@ -8,9 +8,11 @@ import numpy as np
 import xarray as xr
 
 from tmsjax.analysis import phases
+from tmsjax.analysis.agreement import Agreement
+from tmsjax.analysis.stream import axes_only, cell_store, is_divided, parts, stored_unit
 from tmsjax.errors import RunError
 from tmsjax.kinds import ACTIVATIONS, ACTIVITIES, FAMILIES, REPLICA, VALUES
-from tmsjax.runs import Run, open_run, read_dataset, write_dataset, write_json, write_text
+from tmsjax.runs import Run, Store, open_run, read_dataset, write_dataset, write_json, write_text
 from tmsjax.spec import static
 
 MOST_FEATURES = 3  # of models that theory.exact_optimum supports
@@ -74,25 +76,19 @@ def exact_map(dataset: xr.Dataset) -> xr.Dataset | None:
 
 
 def compare_run(run: Run | str | Path, select: str = "best") -> dict:
-    """Compares a run with every theory that applies. Returns the result of `phases.compare`, with loss ratios.
+    """Compares a run with every theory that applies. Returns `Agreement.result`.
 
-    Also writes theory.nc (reused by later calls), comparison.json and report.md into the run's directory, if any.
+    Works unit by unit. Also writes the exact optima (reused by later calls), comparison.json and report.md into the
+    run's directory, if any.
     """
     run = run if isinstance(run, Run) else open_run(run)
-    dataset = run.dataset
-    exact = stored_exact_map(run)
-    if exact is None and (exact := exact_map(dataset)) is not None and run.directory is not None:
-        write_dataset(run.directory.path / "theory.nc", exact)
-    trained = phases.phase_map(dataset, select)
-    result = phases.compare(trained, theory_phases(dataset, exact))
-    if exact is not None:
-        ratio = (trained["loss"] / exact["loss"]).to_numpy()
-        ratio = ratio[np.isfinite(ratio)]
-        if ratio.size:
-            quantiles = {str(q): float(np.quantile(ratio, q)) for q in (0.0, 0.5, 0.9, 0.99, 1.0)}
-            result["exact"]["loss_ratio_quantiles"] = quantiles
-        result["exact"]["starts"] = int(exact.attrs["starts"])
-        result["exact"]["largest_gradient"] = float(exact["gradient"].max())
+    phases.check_selection(select)
+    compared = Agreement(select, axes_only(run), run.cells)
+    for unit, part in parts(run, "compare"):
+        trained = phases.phase_map(part, select)
+        exact = _exact_of(run, unit, part)
+        compared.add(unit, trained, theory_phases(part, exact), exact)
+    result = compared.result()
     if run.directory is not None:
         write_json(run.directory.path / "comparison.json", result)
         text = report(run, result)
@@ -100,37 +96,49 @@ def compare_run(run: Run | str | Path, select: str = "best") -> dict:
     return result
 
 
-def plotted(run: Run, select: str) -> tuple[xr.Dataset, dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The data of a run's figures: the phase map, and each theory's phases and weights W.
-
-    Does not compute exact optima, only reads them from theory.nc. Raises RunError unless the run is a map over two
-    axes, or over three (one panel per value of the third).
-    """
-    dataset = run.dataset
-    trained = phases.phase_map(dataset, select)
-    third = phases.other_axes(trained)
-    if len(third) > 1 or not phases.is_map(trained.isel({axis: 0 for axis in third})):
-        have = ", ".join(map(str, trained["phase"].dims)) or "none"
-        needs = "two axes of numbers in monotonic order, and at most one more besides replica"
-        raise RunError(f"a phase map needs {needs}; {run.spec.name} has: {have}")
-    exact = stored_exact_map(run)
-    theories = theory_phases(dataset, exact)
-    weights = {}
-    if "candidate" in theories:
-        weights["candidate"] = phases.candidate_weights(dataset)
-    if exact is not None:
-        weights["exact"] = exact["W"].to_numpy()
-    return trained, theories, weights
+def _exact_of(run: Run, unit: int, part: xr.Dataset) -> xr.Dataset | None:
+    """The exact optima of a unit: stored ones, or computed and stored."""
+    if (stored := stored_optima(run, unit)) is not None:
+        return stored
+    exact = exact_map(part)
+    if exact is not None and run.directory is not None:
+        if is_divided(run):
+            theory_store(run).write(unit, exact.assign(W=exact["W"].astype("f4"), b=exact["b"].astype("f4")))
+        else:
+            write_dataset(run.directory.path / "theory.nc", exact)
+    return exact
 
 
-def stored_exact_map(run: Run) -> xr.Dataset | None:
-    """The exact map in theory.nc; None if the file is missing, unreadable or from another spec."""
-    path = run.directory.path / "theory.nc" if run.directory else None
+def stored_optima(run: Run, unit: int) -> xr.Dataset | None:
+    """The stored exact optima of a unit; None if they are missing, unreadable or from another spec."""
+    if run.directory is None:
+        return None
+    if is_divided(run):
+        return stored_unit(theory_store(run), unit)
+    path = run.directory.path / "theory.nc"
     try:
-        stored = read_dataset(path) if path and path.exists() else None
+        stored = read_dataset(path) if path.exists() else None
     except RunError:  # unreadable, but it can be computed again
         stored = None
     return stored if stored is not None and stored.attrs["spec"] == run.dataset.attrs["spec"] else None
+
+
+def stored_exact_map(run: Run) -> xr.Dataset | None:
+    """The stored exact map of the whole run; None if some of it is missing, unreadable or from another spec.
+
+    For a run of several units, values are read when they are needed.
+    """
+    if run.directory is None or not is_divided(run):
+        return stored_optima(run, 0)
+    try:
+        return theory_store(run).open()
+    except RunError:
+        return None
+
+
+def theory_store(run: Run) -> Store:
+    """The exact optima of a run of several units: RUN/theory/, with W and b of 4 bytes a number."""
+    return cell_store(run, "theory", "`tmsjax compare` makes it again")
 
 
 def report(run: Run, result: dict) -> str:
@@ -179,12 +187,18 @@ def _theory_lines(result: dict, part: dict) -> list[str]:
             f"trained, mean {there['mean']:.4f}, maximum {there['maximum']:.4f}; from trained to theory, mean "
             f"{back['mean']:.4f}, maximum {back['maximum']:.4f} (which includes isolated wrong cells)."
         )
+        if "thinned" in distance:
+            lines.append(f"These distances are of one in {distance['thinned']} points of the boundaries.")
     if "loss_ratio_quantiles" in part:
         q = part["loss_ratio_quantiles"]
         lines.append(
             f"Trained loss over the exact minimum: smallest {q['0.0']:.6f}, median {q['0.5']:.4f}, "
             f"99 % below {q['0.99']:.4f}, largest {q['1.0']:.4f}."
         )
+        if "loss_ratio_error" in part:
+            lines.append(
+                f"Median and 99 % are of a histogram: their relative error is at most {part['loss_ratio_error']:.0e}."
+            )
     if "starts" in part:
         lines.append(
             f"Exact minima: best of {part['starts']} descents per cell; "

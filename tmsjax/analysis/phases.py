@@ -1,4 +1,4 @@
-"""Phase maps from results, and agreement of maps with theory: Dataset -> Dataset. No jax.
+"""Phase maps from results, and the phases that theory predicts for their cells: Dataset -> Dataset. No jax.
 
 Rules that select among the replicas of a cell:
   best   the replica of lowest noise-free loss
@@ -13,15 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import contourpy
 import numpy as np
 import xarray as xr
-from scipy.spatial import cKDTree
 
 from tmsjax import theory
 from tmsjax.errors import RunError
 from tmsjax.kinds import REPLICA, REPRESENTED, SUCCESS, measures
-from tmsjax.spec import SELECTIONS, Spec, stored_spec
+from tmsjax.spec import SELECTIONS, Spec, axes_used, stored_spec
 
 SUPERPOSED = 0.1  # least superposition of a represented feature that counts as sharing (m > 1)
 MASKED = -1  # no replica of the cell is usable
@@ -46,6 +44,32 @@ def spec_of(dataset: xr.Dataset) -> Spec:
     if "instance" in dataset.dims:
         raise RunError("this is a shard, one part of a sweep; join all shards with `tmsjax merge`")
     return stored_spec(dataset.attrs["spec"], "dataset")
+
+
+def is_best_only(dataset: xr.Dataset) -> bool:
+    """Whether the results hold only the best replica of each cell (`store.keep = "best"`)."""
+    return dataset.attrs.get("keep") == "best"
+
+
+def with_replica(dataset: xr.Dataset) -> xr.Dataset:
+    """The results with a replica axis, of length 1 if they have none."""
+    if REPLICA in dataset.dims:
+        return dataset
+    return dataset.drop_vars(REPLICA, errors="ignore").expand_dims(
+        REPLICA
+    )  # the index of the best one, if only it is kept
+
+
+def need_replicas(dataset: xr.Dataset, what: str) -> None:
+    """Raises RunError if the results hold only the best replica of each cell. `what`: what needs the others."""
+    if is_best_only(dataset):
+        raise RunError(f'{what} needs every replica, but only the best of each cell was kept (store.keep = "best")')
+
+
+def check_selection(select: str) -> None:
+    """Raises ValueError if `select` is not a rule."""
+    if select not in SELECTIONS:
+        raise ValueError(f"select must be one of {', '.join(SELECTIONS)}, not {select!r}")
 
 
 def layout(spec: Spec) -> Layout:
@@ -91,37 +115,35 @@ def phase_map(results: Any, select: str = "best") -> xr.Dataset:
 
     Variables over the axes other than replica: phase (int8 with flag_meanings; -1 where every replica diverged), norm
     and superposition (..., feature), loss of the best replica, success (share of inits within 1 % of it), failed
-    (number of diverged replicas). Raises ValueError for an unknown rule, RunError for a shard or models without W.
+    (number of diverged replicas). Raises ValueError for an unknown rule, RunError for a shard, models without W, and
+    rules other than "best" if only the best replica was kept.
     """
-    if select not in SELECTIONS:
-        raise ValueError(f"select must be one of {', '.join(SELECTIONS)}, not {select!r}")
+    check_selection(select)
     dataset: xr.Dataset = results if isinstance(results, xr.Dataset) else results.dataset
     if not dataset.attrs["directions"]:
         raise RunError("these models have no directions W to map")
     spec = spec_of(dataset)
+    if select != "best":
+        need_replicas(dataset, f"select = {select!r}")
     shown = layout(spec)
     dims = [a.name for a in spec.axes if a.name != REPLICA]
     W, loss, ok = _by_replica(dataset, dims)
-    norm, superposition = measures.norms(W), measures.superposition(W)
-    gated = np.where(norm >= REPRESENTED, superposition, 0)
     ranked = np.where(ok, loss, np.inf)
     usable = ok.any(-1)
     if select in ("best", "single"):
-        best = np.argmin(ranked, axis=-1) if select == "best" else np.argmax(ok, axis=-1)
-        norm, superposition = _take(norm, best), _take(superposition, best)
-        classes = classify(norm, superposition, W.shape[-2])
-        phase = cell_phases(classes, shown)
-    elif select == "paper":
+        chosen = np.argmin(ranked, axis=-1) if select == "best" else np.argmax(ok, axis=-1)
+        W = np.take_along_axis(W, chosen[..., None, None, None], axis=-3)[..., 0, :, :]
+    norm, superposition = measures.norms(W), measures.superposition(W)
+    gated = np.where(norm >= REPRESENTED, superposition, 0)
+    if select == "paper":
         keep = _without_worst(ranked)
         norm, superposition = _mean(norm, keep), _mean(gated, keep)
-        phase = cell_phases(classify(norm, superposition, W.shape[-2]), shown)
-    else:
-        votes = cell_phases(classify(norm, superposition, W.shape[-2]), shown)
-        phase, winners = _plurality(votes, ok, len(shown.phases))
+    phase = cell_phases(classify(norm, superposition, W.shape[-2]), shown)
+    if select == "vote":
+        phase, winners = _plurality(phase, ok, len(shown.phases))
         norm, superposition = _mean(norm, winners), _mean(gated, winners)
     best_loss = np.min(ranked, axis=-1)
-    with np.errstate(invalid="ignore"):
-        success = np.mean(ranked <= SUCCESS * best_loss[..., None], axis=-1)
+    success, failed = _replicas_that_succeed_and_fail(dataset, dims, ranked, ok)
     phase = np.where(usable, phase, MASKED).astype(np.int8)
     hide = np.where(usable, 1.0, np.nan)
     flags = {"flag_values": list(range(len(shown.phases))), "flag_meanings": _flag_words(shown.phases)}
@@ -132,7 +154,7 @@ def phase_map(results: Any, select: str = "best") -> xr.Dataset:
             "superposition": ([*dims, "feature"], superposition * hide[..., None]),
             "loss": (dims, best_loss * hide),
             "success": (dims, success * hide),
-            "failed": (dims, (~ok).sum(-1)),
+            "failed": (dims, failed),
         },
         {d: dataset[d] for d in dims},
         {"spec": dataset.attrs["spec"], "select": select},
@@ -145,16 +167,21 @@ def _flag_words(names: tuple[str, ...]) -> str:
 
 def _by_replica(dataset: xr.Dataset, dims: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """W (..., replica, m, n), loss and "did not diverge" (..., replica); adds a replica axis if there is none."""
-    if REPLICA not in dataset.dims:
-        dataset = dataset.expand_dims(REPLICA)
+    dataset = with_replica(dataset)
     W = dataset["W"].transpose(*dims, REPLICA, "hidden", "feature").to_numpy().astype(np.float64)
     ok = dataset["status"].transpose(*dims, REPLICA).to_numpy() == 0
     return np.where(ok[..., None, None], W, 0), dataset["loss"].transpose(*dims, REPLICA).to_numpy(), ok
 
 
-def _take(values: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Selects one replica per cell from values (..., replica, feature); `index` has shape (...)."""
-    return np.take_along_axis(values, index[..., None, None], axis=-2)[..., 0, :]
+def _replicas_that_succeed_and_fail(
+    dataset: xr.Dataset, dims: list[str], ranked: np.ndarray, ok: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The share of replicas within 1 % of the best and the number that diverged, per cell."""
+    if is_best_only(dataset):
+        successes, diverged = (dataset[name].transpose(*dims).to_numpy() for name in ("successes", "diverged"))
+        return successes / dataset.attrs["replicas"], diverged.astype(np.int64)
+    with np.errstate(invalid="ignore"):
+        return np.mean(ranked <= SUCCESS * ranked.min(-1, keepdims=True), axis=-1), (~ok).sum(-1)
 
 
 def _without_worst(ranked: np.ndarray) -> np.ndarray:
@@ -180,7 +207,14 @@ def _plurality(votes: np.ndarray, ok: np.ndarray, phases: int) -> tuple[np.ndarr
 
 
 def same_inputs(dataset: xr.Dataset) -> bool:
-    """Whether the replicas of each cell have equal importances and probabilities, as theory per cell requires."""
+    """Whether the replicas of each cell have equal importances and probabilities, as theory per cell requires.
+
+    If only the best replica was kept, the spec decides: whether one of them depends on the replica axis.
+    """
+    if is_best_only(dataset):
+        spec = spec_of(dataset)
+        used = (axes_used(spec.quantity(name)) for name in ("importance", "feature_probability"))
+        return dataset.attrs["replicas"] == 1 or not any(REPLICA in axes for axes in used)
     if REPLICA not in dataset.dims:
         return True
     names = ("instance_importance", "instance_feature_probability")
@@ -225,59 +259,6 @@ def same_variances(dataset: xr.Dataset) -> bool:
     return bool(np.all(probability == probability[..., :1])) or (spec.model.features, spec.model.hidden) == (2, 1)
 
 
-def compare(trained: xr.Dataset, theories: dict[str, np.ndarray]) -> dict:
-    """Agreement of a phase map with each theory's phases (arrays of the shape of trained.phase).
-
-    For each theory: the share of unmasked cells with the same phase, the confusion table (rows: theory, columns:
-    trained) and the distance between the phase boundaries, in decades along logarithmic axes.
-    """
-    shown = layout(spec_of(trained))
-    phase = trained["phase"].to_numpy()
-    usable = phase != MASKED
-    out: dict = {
-        "select": trained.attrs["select"],
-        "cells": int(phase.size),
-        "masked_cells": int((~usable).sum()),
-        "diverged_models": int(trained["failed"].sum()),
-        "mean_success": float(trained["success"].mean()),
-        "phases": list(shown.phases),
-        "trained_cells": [int((phase == k).sum()) for k in range(len(shown.phases))],
-    }
-    for name, expected in theories.items():
-        pairs = expected[usable] * len(shown.phases) + phase[usable]
-        table = np.bincount(pairs, minlength=len(shown.phases) ** 2).reshape(len(shown.phases), -1)
-        out[name] = {
-            "agreement": float(np.mean(expected[usable] == phase[usable])) if usable.any() else None,
-            "confusion": table.tolist(),
-            "boundary_distance": boundary_distance(trained, expected),
-        }
-    return out
-
-
-def boundary_distance(trained: xr.Dataset, expected: np.ndarray) -> dict | None:
-    """Mean and maximum distance between the trained and the theory's phase boundaries, in both directions.
-
-    An isolated wrong cell has a boundary of its own, which counts only in trained_to_theory. None if the map is not
-    two-dimensional or if either side has no boundary.
-    """
-    shown = layout(spec_of(trained))
-    if not is_map(trained) or min(trained["phase"].shape) < 2:
-        return None
-    x, y, units = scaled_axes(trained, shown)
-    order = trained["phase"].dims == (shown.y, shown.x)
-    maps = [m if order else m.T for m in (trained["phase"].to_numpy(), expected)]
-    ours, theirs = (np.concatenate([np.empty((0, 2)), *boundaries(x, y, m)]) for m in maps)
-    if not len(ours) or not len(theirs):
-        return None
-    ways = {"theory_to_trained": (ours, theirs), "trained_to_theory": (theirs, ours)}
-    distances = {name: cKDTree(goal).query(points)[0] for name, (goal, points) in ways.items()}
-    return {
-        "units": units,
-        "cell": [float(np.abs(np.diff(x)).mean()), float(np.abs(np.diff(y)).mean())],
-        **{name: {"mean": float(d.mean()), "maximum": float(d.max())} for name, d in distances.items()},
-    }
-
-
 def other_axes(trained: xr.Dataset) -> list[str]:
     """The dimensions of a phase map other than its y and x."""
     shown = layout(spec_of(trained))
@@ -302,18 +283,3 @@ def scaled_axes(dataset: xr.Dataset, shown: Layout) -> tuple[np.ndarray, np.ndar
 def is_log(spec: Spec, axis: str | None) -> bool:
     """Whether the spec gives `axis` as log."""
     return axis is not None and any(key == "log" for key, _ in spec.axis[axis].source)
-
-
-def boundaries(x: np.ndarray, y: np.ndarray, phase: np.ndarray) -> list[np.ndarray]:
-    """Polylines (k, 2) along the borders between the phases of a map (y, x), each border once.
-
-    For each phase, contours its indicator at one half among the cells of that phase and lower ones. Masked cells have
-    no border; nor does a map that is one cell wide.
-    """
-    lines: list[np.ndarray] = []
-    if min(phase.shape) < 2:
-        return lines
-    for k in np.unique(phase[phase != MASKED])[::-1]:
-        inside = np.ma.masked_where((phase > k) | (phase == MASKED), (phase == k).astype(float))
-        lines += contourpy.contour_generator(x, y, inside, line_type="Separate").lines(0.5)  # type: ignore[arg-type]
-    return lines

@@ -9,7 +9,7 @@ import xarray as xr
 
 from tmsjax.analysis import phases
 from tmsjax.errors import RunError
-from tmsjax.kinds import REPLICA
+from tmsjax.kinds import REPLICA, SUCCESS
 
 
 def agreement_by_count(dataset: xr.Dataset, expected: np.ndarray, select: str, counts: Sequence[int]) -> list[float]:
@@ -18,6 +18,7 @@ def agreement_by_count(dataset: xr.Dataset, expected: np.ndarray, select: str, c
     `expected`: phases over the spec's axes other than replica, in their order. NaN if all cells are masked. Raises
     ValueError for counts outside 1 to the number of replicas.
     """
+    phases.need_replicas(dataset, "agreement by the number of replicas")
     most = dataset.sizes.get(REPLICA, 0)
     if not all(1 <= count <= most for count in counts):
         raise ValueError(f"counts must be in 1 to {most}, the number of replicas, not {list(counts)}")
@@ -42,6 +43,7 @@ def opposite_at_init(dataset: xr.Dataset) -> np.ndarray:
 
 def success(dataset: xr.Dataset) -> np.ndarray:
     """Whether each model's loss is within 1 % of the best in its cell, in the shape of the instances."""
+    phases.need_replicas(dataset, "success of each model")
     loss = dataset["loss"].where(dataset["status"] == 0)
     best = loss.min(REPLICA) if REPLICA in dataset.dims else loss
-    return (loss <= phases.SUCCESS * best).transpose(*dataset["loss"].dims).to_numpy()
+    return (loss <= SUCCESS * best).transpose(*dataset["loss"].dims).to_numpy()

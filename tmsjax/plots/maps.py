@@ -46,7 +46,7 @@ def phase_map(trained: xr.Dataset, theories: dict[str, np.ndarray] | None = None
         _draw_colours(axes, trained, _norm(trained), _superposition(trained))
         _draw_boundaries(axes, trained, theories or {})
         spec = analysis.spec_of(trained)
-        axes.set_title(f"{spec.name}: trained, {_selection(trained)}")
+        axes.set_title(_noted(f"{spec.name}: trained, {_selection(trained)}", trained))
         colour_key(key)
     return figure
 
@@ -68,6 +68,7 @@ def facets(trained: xr.Dataset, theories: dict[str, np.ndarray], axis: str) -> F
             _draw_boundaries(axes, one, cut, legend=False)
             axes.set_title(named(axis, value))
         outer_labels(every, len(values))
+        _add_note(left, _pixel_note(trained))
         handles = [Line2D([], [], color=LINES[t][0], linestyle=LINES[t][1], label=f"{t} theory") for t in theories]
         if handles:
             every[0, 0].legend(handles=handles, loc="lower right", framealpha=0.9)
@@ -75,25 +76,27 @@ def facets(trained: xr.Dataset, theories: dict[str, np.ndarray], axis: str) -> F
     return figure
 
 
-def panels(trained: xr.Dataset, theories: dict[str, np.ndarray], weights: dict[str, np.ndarray]) -> Figure:
-    """Maps from each theory's weights W (y, x, m, n) and from training, side by side."""
+def panels(trained: xr.Dataset, theories: dict[str, np.ndarray], weights: dict[str, Any]) -> Figure:
+    """Maps from each theory and from training, side by side.
+
+    `weights`: each theory's W (y, x, m, n), or norm and superposition (y, x) of the mapped feature.
+    """
     shown = analysis.layout(analysis.spec_of(trained))
     with rc_context(STYLE):
         figure = Figure(figsize=(3.4 * (len(weights) + 1) + 1.4, 3.9), layout="constrained")
         count = len(weights) + 1
         parts = figure.subplots(1, count + 1, width_ratios=[4.2] * count + [1])
         for axes, (name, W) in zip(parts, weights.items(), strict=False):
-            norm, superposition = (
-                measures.norms(W)[..., shown.feature],
-                measures.superposition(W)[..., shown.feature],
-            )
-            _draw_colours(axes, trained, norm, superposition)
+            if not isinstance(W, tuple):
+                W = tuple(measure(W)[..., shown.feature] for measure in (measures.norms, measures.superposition))
+            _draw_colours(axes, trained, *W)
             axes.set_title(f"{name} theory")
         _draw_colours(parts[count - 1], trained, _norm(trained), _superposition(trained))
         _draw_boundaries(parts[count - 1], trained, theories)
         parts[count - 1].set_title(f"trained, {_selection(trained)}")
         for axes in parts[1:count]:
             axes.set_ylabel("")
+        _add_note(figure, _pixel_note(trained))
         colour_key(parts[count])
     return figure
 
@@ -107,7 +110,7 @@ def failures(trained: xr.Dataset) -> Figure:
         mesh = axes.pcolormesh(*_edges(trained), share, cmap="cividis", vmin=0, vmax=1, rasterized=True)
         _label(axes, trained)
         figure.colorbar(mesh, ax=axes, label="share of inits that fail")
-        axes.set_title("Inits that end more than 1 % above the best of their cell")
+        axes.set_title(_noted("Inits that end more than 1 % above the best of their cell", trained))
     return figure
 
 
@@ -115,32 +118,57 @@ def agreement(trained: xr.Dataset, theories: dict[str, np.ndarray]) -> Figure:
     """Where the trained phase agrees with each theory."""
     with rc_context(STYLE):
         figure = Figure(figsize=(4.3 * len(theories) + 0.3, 4.6), layout="constrained")
-        phase = trained["phase"].to_numpy()
         palette = ListedColormap(["#f0f0f0", "#d55e00", "#0072b2", "#000000"])
-        names = ["same phase", "theory: superposition, trained: not", "other difference", "masked"]
-        shared = len(analysis.layout(analysis.spec_of(trained)).phases) - 1
+        present = {0, 1, 2}
         for axes, (name, expected) in zip(
             figure.subplots(1, len(theories), squeeze=False)[0], theories.items(), strict=True
         ):
-            kind = np.where(phase == expected, 0, np.where(expected == shared, 1, 2))
-            kind = np.where(phase == analysis.MASKED, 3, kind)
+            kind, share = _differences(trained, name, expected)
+            present |= set(np.unique(kind).tolist())
             norm = BoundaryNorm(np.arange(5) - 0.5, 4)
             axes.pcolormesh(*_edges(trained), _oriented(trained, kind), cmap=palette, norm=norm, rasterized=True)
             _label(axes, trained)
-            same = (phase == expected)[phase != analysis.MASKED]
-            axes.set_title(
-                f"{name} theory: " + (f"{same.mean():.2%} of cells agree" if same.size else "no usable cells")
-            )
-        present = [0, 1, 2] + [3] * bool((phase == analysis.MASKED).any())
-        handles = [Patch(facecolor=palette(k), edgecolor="#888888", label=names[k]) for k in present]
+            axes.set_title(f"{name} theory: " + ("no usable cells" if share is None else f"{share:.2%} of cells agree"))
+        _add_note(figure, _pixel_note(trained, "the most frequent of "))
+        names = analysis.DIFFERENCES
+        handles = [Patch(facecolor=palette(k), edgecolor="#888888", label=names[k]) for k in sorted(present)]
         legend_below(figure, handles)
     return figure
+
+
+def _differences(trained: xr.Dataset, name: str, expected: np.ndarray) -> tuple[np.ndarray, float | None]:
+    """Index into analysis.DIFFERENCES of each cell or pixel, and the share of usable cells that agree with a theory."""
+    if f"difference_{name}" in trained:
+        agreeing, usable = (int(trained[n].sum()) for n in (f"agreeing_{name}", "usable"))
+        return trained[f"difference_{name}"].to_numpy(), agreeing / usable if usable else None
+    phase = trained["phase"].to_numpy()
+    same = (phase == expected)[phase != analysis.MASKED]
+    shared = len(analysis.layout(analysis.spec_of(trained)).phases) - 1
+    return analysis.differences(phase, expected, shared), float(same.mean()) if same.size else None
+
+
+def _pixel_note(trained: xr.Dataset, what: str = "") -> str:
+    """What a pixel shows, if it shows several cells: "each pixel: 13 x 13 cells", else ""."""
+    shown = analysis.layout(analysis.spec_of(trained))
+    pixel = trained.attrs.get("pixel", {})
+    size = [pixel.get(axis, 1) for axis in (shown.x, shown.y)]
+    return f"each pixel: {what}{size[0]} x {size[1]} cells" if max(size) > 1 else ""
+
+
+def _noted(title: str, trained: xr.Dataset) -> str:
+    """A title with what a pixel shows on a second line."""
+    return "\n".join(filter(None, (title, _pixel_note(trained))))
+
+
+def _add_note(figure: Any, note: str) -> None:
+    if note:
+        figure.suptitle(note, fontsize=9)
 
 
 def models(dataset: xr.Dataset, cell: dict[str, float]) -> Figure:
     """W of every replica of one cell as bars, best first. `cell`: axis values; the nearest cell is shown."""
     one = dataset.sel(cell, method="nearest")
-    one = one if "replica" in one.dims else one.expand_dims("replica")
+    one = analysis.with_replica(one)
     order = np.argsort(one["loss"].to_numpy())
     W = one["W"].to_numpy()[order]
     b = one["b"].to_numpy()[order] if "b" in one else np.zeros((len(order), W.shape[-1]))
@@ -180,11 +208,17 @@ def models(dataset: xr.Dataset, cell: dict[str, float]) -> Figure:
 
 
 def _norm(trained: xr.Dataset) -> np.ndarray:
-    return trained["norm"].to_numpy()[..., analysis.layout(analysis.spec_of(trained)).feature]
+    return _of_mapped_feature(trained["norm"], trained)
 
 
 def _superposition(trained: xr.Dataset) -> np.ndarray:
-    return trained["superposition"].to_numpy()[..., analysis.layout(analysis.spec_of(trained)).feature]
+    return _of_mapped_feature(trained["superposition"], trained)
+
+
+def _of_mapped_feature(values: xr.DataArray, trained: xr.Dataset) -> np.ndarray:
+    """Values over cells of all features, or over pixels of the mapped feature."""
+    feature = analysis.layout(analysis.spec_of(trained)).feature
+    return values.to_numpy()[..., feature] if "feature" in values.dims else values.to_numpy()
 
 
 def _selection(trained: xr.Dataset) -> str:
@@ -204,10 +238,16 @@ def _oriented(trained: xr.Dataset, values: np.ndarray) -> np.ndarray:
 
 
 def _edges(trained: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Borders of the cells along x and y, halfway between coordinates (in log space on log axes)."""
+    """Borders of the cells or pixels along x and y, halfway between coordinates (in log space on log axes)."""
     spec = analysis.spec_of(trained)
-    shown = analysis.layout(spec)
-    return tuple(borders(trained[a].to_numpy().astype(float), analysis.is_log(spec, a)) for a in (shown.x, shown.y))  # type: ignore[return-value]
+    out = []
+    for axis in spec.map_axes[::-1]:
+        assert axis is not None
+        cells = f"cells_{axis}" if f"cells_{axis}" in trained.coords else axis
+        edges = borders(trained[cells].to_numpy().astype(float), analysis.is_log(spec, axis))
+        size = trained.attrs.get("pixel", {}).get(axis, 1)
+        out.append(np.append(edges[:-1:size], edges[-1]))
+    return out[0], out[1]
 
 
 def _label(axes: Axes, trained: xr.Dataset) -> None:
@@ -222,7 +262,7 @@ def _label(axes: Axes, trained: xr.Dataset) -> None:
             scale("log")
             values = trained[name].to_numpy()
             if values.max() / values.min() < 30:  # few powers of ten
-                plain_log_ticks(ticks)
+                plain_log_ticks(ticks, values)
         set_label(label(name))
     x, y = _edges(trained)
     axes.set_xlim(x.min(), x.max())
@@ -246,11 +286,11 @@ def _draw_boundaries(axes: Axes, trained: xr.Dataset, theories: dict[str, np.nda
             points = [np.exp(c) if log else c for c, log in zip(line.T, logs, strict=True)]
             called = f"{name} theory" if k == 0 else None
             axes.plot(*points, color=colour, linestyle=dash, linewidth=1.1, label=called)
-    if theories and legend:
+    if legend and axes.get_legend_handles_labels()[0]:  # a region may have no boundary
         axes.legend(loc="lower right", framealpha=0.9)
 
 
-def run_figures(trained: xr.Dataset, theories: dict[str, np.ndarray], weights: dict[str, np.ndarray]) -> dict[str, Any]:
+def run_figures(trained: xr.Dataset, theories: dict[str, np.ndarray], weights: dict[str, Any]) -> dict[str, Any]:
     """Figures of a phase-map study by file name. A third axis gives one figure with one panel per value."""
     if len(third := analysis.other_axes(trained)) == 1:
         return {"phase_map": facets(trained, theories, third[0])}

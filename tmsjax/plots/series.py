@@ -91,7 +91,7 @@ def along_axis(run: Run) -> Along:
     The axis is the study's x, otherwise the longest numeric axis. Cells over the other axes are separate series if
     there are at most MOST.
     """
-    results = _with_replica(run.dataset.drop_dims("step", errors="ignore"))
+    results = analysis.with_replica(run.dataset.drop_dims("step", errors="ignore"))
     axes = _cell_axes(run)
     x = _x(run, axes)
     others = [a for a in axes if a != x]
@@ -135,7 +135,7 @@ def learning(run: Run) -> tuple[np.ndarray, list[Lines]]:
     Per-feature measures are pooled over features, except that a single cell with few features has one series per
     feature.
     """
-    dataset = run.dataset
+    dataset = analysis.with_replica(run.dataset) if REPLICA in run.spec.axis else run.dataset
     axes = _cell_axes(run)
     names, pooled = _named_cells(run, axes)
     ordered = len(axes) == 1 and _is_numbers(run, axes[0])
@@ -257,10 +257,6 @@ def _cell_axes(run: Run) -> list[str]:
 def _dims(run: Run) -> list[str]:
     """Names of all axes of the sweep, replica last."""
     return sorted((a.name for a in run.spec.axes), key=lambda name: name == REPLICA)
-
-
-def _with_replica(results: xr.Dataset) -> xr.Dataset:
-    return results if REPLICA in results.dims else results.expand_dims(REPLICA)
 
 
 def _is_numbers(run: Run, axis: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from tmsjax.spec import SELECTIONS, suggest
 ROW, COLUMN = "_row", "_column"  # dimensions that no axis can have
 WRAP = 5  # panels per row if there is only one axis
 MAP = "phase-map"
+MOST_MODELS = 20_000_000  # in a run of several units, for figures that load all of them
 GRAPHS = 12  # largest number of feature graphs in a figure
 LACKS = {
     DIRECTIONS: "these models have no directions W to show",
@@ -35,13 +38,20 @@ def figures(
     kind: str | None = None,
     select: str = "best",
     beside: Run | str | Path | None = None,
+    region: analysis.Region | None = None,
 ) -> Figures:
     """The run's figures by file name: of `kind`, otherwise of the study that its spec names, otherwise of all studies
     that suit its shape (see kinds.STUDIES).
 
     `select`: the rule that selects among replicas in phase maps; other kinds show the model of lowest loss
-    (analysis.best). `beside`: a second run, whose first cell is drawn before the others ("gram" only). Raises RunError
-    if the run cannot be shown in this way.
+    (analysis.best). `beside`: a second run, whose first cell is drawn before the others ("gram" only). `region`: the
+    lowest and highest value along some axes, such as {"feature_probability": (0.4, 0.7)}; draws only this part of a
+    phase map, and adds "-region" to the names of the figures. Raises RunError if the run cannot be shown in this way,
+    SpecError if it has no such region.
+
+    Maps of more than 1,000 cells along an axis, and regions of more than 1,000,000 cells, are drawn as at most 800 x
+    800 pixels of several cells each. Other kinds load all models: if there are more than MOST_MODELS in a run of
+    several units, they are refused, or left out with a warning if no kind is named.
     """
     run = run if isinstance(run, Run) else open_run(run)
     for what, given, allowed in (("select", select, SELECTIONS), ("kind", kind or next(iter(STUDIES)), STUDIES)):
@@ -52,14 +62,18 @@ def figures(
         asked = "gram"
     if beside is not None and asked != "gram":
         raise RunError(f"only figures of kind 'gram' show a run beside another, not {asked!r}")
-    chosen = fitting(run) if asked is None else [checked_kind(run, asked)]
+    if region is not None:
+        asked = kind or MAP
+        if asked != MAP:
+            raise RunError(f"only phase maps show a region, not figures of kind {asked!r}")
+    chosen = loadable(run, fitting(run)) if asked is None else [checked_kind(run, asked)]
     if select != "best" and MAP not in chosen:
         which = " and ".join(map(repr, chosen))
         raise RunError(f"figures of kind {which} show the model of lowest loss: select is 'best', not {select!r}")
     out: Figures = {}
     for one in chosen:
         if one == MAP:
-            out |= phase_map(run, select)
+            out |= phase_map(run, select, region)
         elif beside is not None:
             out |= gram(run, beside if isinstance(beside, Run) else open_run(beside))
         else:
@@ -77,6 +91,29 @@ def named_study(run: Run) -> str | None:
 def fitting(run: Run) -> list[str]:
     """The kinds that suit the run's shape; "curves" if none does."""
     return suited(run.spec, results_have(run)) or ["curves"]
+
+
+def loadable(run: Run, kinds: list[str]) -> list[str]:
+    """Those of several kinds that can draw a run of this size. Warns of others; raises RunError if there are none."""
+    reasons = {kind: too_large(run, kind) for kind in kinds}
+    able = [kind for kind in kinds if reasons[kind] is None]
+    problems = [reason for reason in reasons.values() if reason is not None]
+    if not able:
+        raise RunError(problems[0])
+    for problem in problems:
+        warnings.warn(problem, stacklevel=3)
+    return able
+
+
+def too_large(run: Run, kind: str) -> str | None:
+    """Why a run has too many models for a kind of figures; None if it has not."""
+    count = math.prod(run.units.grid)
+    if kind == MAP or len(run.units) == 1 or count <= MOST_MODELS:
+        return None
+    return (
+        f"{run.spec.name}: figures of kind {kind!r} load all {count:,} models, and more than {MOST_MODELS:,} are too "
+        f"many; {MAP!r} draws any number, or a part of them (--region)"
+    )
 
 
 def results_have(run: Run) -> set[str]:
@@ -99,6 +136,8 @@ def checked_kind(run: Run, kind: str) -> str:
     for need in STUDIES[kind].needs:
         if need not in has:
             raise RunError(f"{name}: {LACKS[need]}")
+    if problem := too_large(run, kind):
+        raise RunError(problem)
     return kind
 
 
@@ -132,9 +171,10 @@ def thumbnail(run: Run) -> bytes:
     return style.small_png(next(iter(drawn(run, kind).values())))
 
 
-def phase_map(run: Run, select: str = "best") -> Figures:
+def phase_map(run: Run, select: str = "best", region: analysis.Region | None = None) -> Figures:
     """The map of one feature, the share of failed inits, and the comparison with theory."""
-    return maps.run_figures(*analysis.plotted(run, select))
+    drawn = maps.run_figures(*analysis.plotted(run, select, region))
+    return drawn if region is None else {f"{name}-region": figure for name, figure in drawn.items()}
 
 
 def curves(run: Run) -> Figures:
@@ -208,8 +248,7 @@ def norms(run: Run) -> Figures:
         titles.append("\n".join(filter(None, (head, count))))
     norm, classes = (np.array([cell[name].to_numpy() for cell in cells]) for name in ("norm", "class"))
     sides = [cell_name(cell, y) for cell in cells[::columns]] if y is not None else []
-    if REPLICA not in every.dims:
-        every = every.expand_dims(REPLICA)
+    every = analysis.with_replica(every)
     measured = {
         text: every[name].transpose(ROW, COLUMN, REPLICA).to_numpy()
         for name, text in (("represented", "features represented"), ("frobenius", r"Frobenius norm $\|W\|_F$"))
@@ -229,7 +268,9 @@ def best_measured(run: Run) -> xr.Dataset:
 
 def told(run: Run) -> str:
     """The number of models of a run, and of diverged models, which are not shown."""
-    diverged = int((run.dataset["status"] != 0).sum())
+    kept = "diverged" if analysis.is_best_only(run.dataset) else "status"
+    values = run.dataset[kept]
+    diverged = int((values if kept == "diverged" else values != 0).sum())
     models = f"{run.spec.instances:,} model{'s' * (run.spec.instances > 1)}"
     return f"{models}, {diverged:,} diverged" if diverged else models
 

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from tmsjax.errors import RunError
 
@@ -37,9 +37,15 @@ def colours(norm: np.ndarray, superposition: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(strength), HIDDEN, (1 - strength) * GREY + strength * hue)
 
 
-def plain_log_ticks(axis: Axis) -> None:
-    """Ticks at 1, 2 and 5 times powers of ten, in plain numbers."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+def plain_log_ticks(axis: Axis, values: np.ndarray | None = None) -> None:
+    """Ticks at 1, 2 and 5 times powers of ten, in plain numbers; at other round numbers if the range of `values` has
+    fewer than two of them."""
+    locator: LogLocator | MaxNLocator = LogLocator(subs=(1, 2, 5))
+    if values is not None:
+        low, high = values.min(), values.max()
+        if sum(low <= tick <= high for tick in locator.tick_values(low, high)) < 2:
+            locator = MaxNLocator(5)
+    axis.set_major_locator(locator)
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 

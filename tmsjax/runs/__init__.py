@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tmsjax.lazy import attach
 from tmsjax.runs.directory import RunDirectory, free_name, provenance
 from tmsjax.runs.files import read_dataset, write_dataset, write_json, write_text
-from tmsjax.runs.progress import Progress, progress_bar
+from tmsjax.runs.progress import Progress, counted, progress_bar
 from tmsjax.runs.run import Run, open_run
 from tmsjax.runs.share import Share, check_crew
 from tmsjax.runs.store import Store
@@ -43,6 +43,7 @@ __all__ = [
     "Store",
     "check_crew",
     "connect",
+    "counted",
     "estimate",
     "free_name",
     "open_run",

@@ -87,7 +87,7 @@ class DaskCluster:
         self.client.subscribe_topic(self.order.token, lambda event: self.events.put(event[1]))
         self.roster_at = 0.0
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, *error: object) -> None:
         with suppress(Exception):
             self.client.run(guest.leave, self.order.token, wait=False, on_error="ignore")
         with suppress(Exception):

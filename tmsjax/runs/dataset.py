@@ -37,7 +37,7 @@ def results_dataset(
 
     def variable(array: np.ndarray, extra: tuple[str, ...] = (), **attrs: Any) -> xr.Variable:
         array = np.asarray(array)
-        return xr.Variable((*axes, *extra), array.reshape(*box.shape, *array.shape[1:]), attrs)
+        return xr.Variable((*axes, *extra), array.reshape((*box.shape, *array.shape[1:])), attrs)
 
     meanings: dict[str, Any] = {"flag_values": list(STATUS.values()), "flag_meanings": " ".join(STATUS)}
     variables = {name: variable(array, dims[name]) for name, array in params.items()}

@@ -6,6 +6,9 @@ A run of several units has results/00000.nc, ... instead of results.nc, and unit
 checkpoints/.
 
 run.json holds the spec as run and all facts needed to resume; every checkpoint has a copy. spec.toml is for people.
+
+In an object store, such as s3://bucket/run, there are no locks and no checkpoints: two processes that write one run
+are not noticed, and the units under way when a process is killed are trained again.
 """
 
 from __future__ import annotations
@@ -29,10 +32,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from tmsjax.errors import CheckpointError, RunError
-from tmsjax.runs.files import read_sealed, write_sealed, write_text
+from tmsjax.runs.files import as_path, is_local, read_sealed, write_sealed, write_text
 from tmsjax.spec import Spec, stored_spec, to_toml
 
-FORMAT = 2  # of the run directory; increased when older versions cannot read it
+FORMAT = 3  # of the run directory; increased when older versions cannot read it
 MANIFEST = "manifest.json"  # in a checkpoint
 NEEDED = {"format": int, "state": str, "steps_done": int, "versions": dict}
 
@@ -41,7 +44,7 @@ class RunDirectory:
     """Paths and files of one run. Creates nothing before `create`."""
 
     def __init__(self, path: str | PathLike):
-        self.path = Path(path)
+        self.path = as_path(path)
         self.spec_file = self.path / "spec.toml"
         self.info_file = self.path / "run.json"
         self.checkpoints = self.path / "checkpoints"  # of a run of one unit
@@ -50,13 +53,17 @@ class RunDirectory:
 
     def exists(self) -> bool:
         """Whether the directory holds a run, possibly damaged. Raises RunError if the path cannot be read."""
+        # ValueError: a null character; clients of object stores raise many types
+        errors = (OSError, ValueError) if self.local else (Exception,)
         try:
             return self.info_file.exists() or bool(self._manifests())
-        except (OSError, ValueError) as error:  # ValueError: a null character
+        except errors as error:
             raise RunError(f"{self.path!s:.200}: cannot be used: {getattr(error, 'strerror', error)}") from error
 
     def held(self) -> int:
-        """The size of its checkpoints and results in bytes."""
+        """The size of its checkpoints and results in bytes; 0 in an object store, whose space is not limited."""
+        if not self.local:
+            return 0
         folders = (self.checkpoints, self.units, self.path / "results")
         files = [self.path / "results.nc", *(p for folder in folders for p in folder.rglob("*"))]
         return sum(p.stat().st_size for p in files if p.is_file())
@@ -64,7 +71,7 @@ class RunDirectory:
     @property
     def local(self) -> bool:
         """Whether the directory is on a file system, which has locks and takes checkpoints."""
-        return True
+        return is_local(self.path)
 
     def unit_folder(self, unit: int) -> Path:
         """Where a unit of several keeps its lock and checkpoints while it is under way."""
@@ -78,6 +85,9 @@ class RunDirectory:
 
     def create(self) -> None:
         """Creates the directory. Raises RunError if it is not writable."""
+        if not self.local:
+            self._check_writable()
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
@@ -85,12 +95,24 @@ class RunDirectory:
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written: {error.strerror}") from error
 
+    def _check_writable(self) -> None:
+        """Writes and removes an object. Raises RunError if that fails."""
+        probe = self.path / ".writable"
+        try:
+            write_text(probe, "")
+            probe.unlink()
+        except Exception as error:
+            raise RunError(f"{self.path}: cannot be written: {error}") from error
+
     @contextmanager
     def lock(self, shared: bool = False) -> Iterator[None]:
         """Locks the directory for one writer, or for those that share its units; the lock ends with its process.
 
-        Raises RunError if it is locked otherwise.
+        Raises RunError if it is locked otherwise. Does nothing in an object store, which has no locks.
         """
+        if not self.local:
+            yield
+            return
         with self._file(".lock") as file:
             try:
                 fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -107,7 +129,10 @@ class RunDirectory:
 
     @contextmanager
     def begin_lock(self) -> Iterator[None]:
-        """Waits until no other process begins or repairs this run."""
+        """Waits until no other process begins or repairs this run. Does nothing in an object store."""
+        if not self.local:
+            yield
+            return
         with self._file(".begin") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -135,7 +160,7 @@ class RunDirectory:
 
     def clean(self) -> None:
         """Removes temporary files of killed writers. Requires the lock."""
-        for file in (self.info_file, self.spec_file):
+        for file in (self.info_file, self.spec_file) if self.local else ():
             for half in self.path.glob(f".{file.name}.*"):
                 half.unlink(missing_ok=True)
 
@@ -203,9 +228,14 @@ class RunDirectory:
         return sorted(found, key=lambda p: -int(p.parent.name))
 
     def log(self, event: str, **values: Any) -> None:
-        """Appends one line to log.jsonl."""
+        """Appends one line to log.jsonl. In an object store, lines of processes that write at once can be lost."""
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **values})
-        with open(self.path / "log.jsonl", "ab+", opener=_not_through_links) as file:
+        path = self.path / "log.jsonl"
+        if not self.local:
+            before = path.read_text(encoding="utf-8") if path.exists() else ""
+            write_text(path, f"{before}{line}\n")
+            return
+        with open(path, "ab+", opener=_not_through_links) as file:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":

@@ -1,33 +1,71 @@
-"""Files that are written atomically and verified when read. No jax.
+"""Files that are written atomically and verified when read, on a file system or in an object store. No jax.
 
-A file is written to a temporary name in the same directory, synced, then renamed. run.json, manifests and all datasets
-carry a CRC-32 of their content, since neither JSON nor HDF5 detects a flipped bit.
+A file is written to a temporary name in the same directory, synced, then renamed; an object is uploaded as a whole.
+run.json, manifests and all datasets carry a CRC-32 of their content, since neither JSON nor HDF5 detects a flipped bit.
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, nullcontext
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 
 from tmsjax.errors import RunError
+from tmsjax.spec import part_shape
 
 CHECKSUM = "crc32"
+CHUNK = 2**18  # values that are compressed together; 1 MB of float32, as HDF5 keeps in memory
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def as_path(path: str | PathLike) -> Path:
+    """A local Path, or for a URL such as s3://bucket/run a UPath, which has the same methods.
+
+    Raises RunError if a package that such URLs need is not installed.
+    """
+    scheme, separator, rest = str(path).partition("://")
+    if not separator:
+        return Path(path)
+    if scheme in ("file", "local"):
+        return Path(rest)
+    try:
+        from upath import UPath
+
+        found: Any = UPath(path, use_listings_cache=False)  # other processes write there too
+        _ = found.fs  # imports the package for this scheme
+    except (ImportError, ValueError) as error:
+        raise RunError(
+            f"{path!s:.200}: {error}; URLs need `pip install tmsjax[cloud]` and the scheme's own package, such as s3fs"
+        ) from error
+    return found
+
+
+def is_local(path: Path) -> bool:
+    """Whether a path is of a file system, with renames, locks and links, and not of an object store."""
+    return isinstance(path, Path)
+
+
 def write_whole(path: Path, writer: Callable[[Path], Any]) -> None:
-    """Calls `writer` with a temporary path, then syncs and renames the file to `path`."""
+    """Calls `writer` with a temporary path, then syncs and renames the file to `path`, or uploads it as one object."""
+    if not is_local(path):
+        with tempfile.TemporaryDirectory() as folder:
+            local = Path(folder) / path.name
+            writer(local)
+            _upload(local, path)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -41,6 +79,27 @@ def write_whole(path: Path, writer: Callable[[Path], Any]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _upload(local: Path, path: Any) -> None:
+    path.fs.put_file(str(local), path.path)
+
+
+def rename(path: Path, target: Path) -> None:
+    """Renames a file or folder. In an object store, each object of a folder is copied and removed in turn."""
+    if is_local(path) or path.is_file():
+        path.rename(target)
+        return
+    for file in [p for p in path.rglob("*") if p.is_file()]:
+        file.rename(target / str(file.relative_to(path)))
+
+
+def stamp(path: Any) -> Any:
+    """What changes when a file does. Raises FileNotFoundError."""
+    if not is_local(path):
+        return path.fs.ukey(path.path)
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def sync(path: Path) -> None:
@@ -82,22 +141,33 @@ def _crc_of_json(value: dict) -> int:
 
 def crc_of_file(path: Path) -> int:
     crc = 0
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         while chunk := file.read(2**22):
             crc = zlib.crc32(chunk, crc)
     return crc
 
 
-def write_dataset(path: Path, dataset: xr.Dataset) -> None:
-    """Writes netCDF with a checksum of the whole dataset in attrs["crc32"]."""
+def write_dataset(path: Path, dataset: xr.Dataset, compressed: Collection[str] = ()) -> None:
+    """Writes netCDF with a checksum of the whole dataset in attrs["crc32"]. `compressed`: names of variables.
+
+    The file is built in memory: on a full disk, HDF5 crashes the process when it writes by itself.
+    """
     sealed = dataset.assign_attrs({CHECKSUM: _crc_of_dataset(dataset)})
-    write_whole(path, lambda p: sealed.to_netcdf(p, engine="h5netcdf"))
+    encoding = {
+        name: {"zlib": True, "complevel": 1, "shuffle": True, "chunksizes": part_shape(sealed[name].shape, CHUNK)}
+        for name in compressed
+        if sealed[name].size > 0
+    }
+    content = sealed.to_netcdf(engine="h5netcdf", encoding=encoding)
+    write_whole(path, lambda p: p.write_bytes(content))
 
 
 def read_dataset(path: Path) -> xr.Dataset:
     """Loads a dataset into memory. Raises RunError if it is damaged. Files of format 1 have no checksum."""
-    with opened_dataset(path) as opened:
-        dataset = opened.load()
+    with _readable(path):
+        source = path if is_local(path) else io.BytesIO(path.read_bytes())
+        with xr.open_dataset(source, engine="h5netcdf") as opened:
+            dataset = opened.load()
         expected = dataset.attrs.pop(CHECKSUM, None)
         if expected is not None and expected != _crc_of_dataset(dataset):
             raise ValueError("its checksum does not match")
@@ -106,15 +176,33 @@ def read_dataset(path: Path) -> xr.Dataset:
     return dataset
 
 
+def read_values(path: Path, name: str, slices: tuple[slice, ...]) -> np.ndarray:
+    """Part of a variable of numbers, as stored and not verified. Raises RunError if it cannot be read."""
+    with _readable(path), _hdf5(path) as file:
+        return file[name][slices]
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """The attributes of a dataset, not verified. Raises RunError if they cannot be read."""
+    with _readable(path), _hdf5(path) as file:
+        return {name: value for name, value in file.attrs.items() if not name.startswith("_")}
+
+
 @contextmanager
-def opened_dataset(path: Path) -> Iterator[xr.Dataset]:
-    """A dataset whose values are read when they are needed, and not verified. Any error in the block is a RunError."""
+def _hdf5(path: Path) -> Iterator[Any]:
+    """The file, of which only what is used is read, or fetched."""
+    with nullcontext(path) if is_local(path) else path.open("rb") as source, h5py.File(source) as file:
+        yield file
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while the file is read into a RunError."""
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
-            yield opened
-    except Exception as error:  # h5py and xarray raise many types for damaged files
+        yield
+    except Exception as error:  # h5py and xarray raise many types for damaged files, clients of object stores their own
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
-        raise RunError(f"{path}: damaged ({reason})") from error
+        raise RunError(f"{path}: damaged{'' if is_local(path) else ' or out of reach'} ({reason})") from error
 
 
 def _crc_of_dataset(dataset: xr.Dataset) -> int:
@@ -149,8 +237,10 @@ def _plain(attributes: dict) -> dict:
     return {str(k): plain(v) for k, v in attributes.items() if k != CHECKSUM}
 
 
-def free_space(path: Path) -> int:
-    """Free bytes at `path`, or at its nearest existing parent."""
+def free_space(path: Path) -> int | None:
+    """Free bytes at `path`, or at its nearest existing parent; None in an object store."""
+    if not is_local(path):
+        return None
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
@@ -158,12 +248,14 @@ def free_space(path: Path) -> int:
 
 def check_space(path: Path, needed: int) -> None:
     """Raises RunError if fewer than `needed` bytes are free at `path`."""
-    if needed > free_space(path):
+    free = free_space(path)
+    if free is not None and needed > free:
         raise RunError(f"{path}: not enough space: {space_line(path, needed)}")
 
 
 def space_line(path: Path, needed: int) -> str:
-    return f"needs {megabytes(needed)}, {megabytes(free_space(path))} are free"
+    free = free_space(path)
+    return f"needs {megabytes(needed)}" + ("" if free is None else f", {megabytes(free)} are free")
 
 
 def megabytes(size: float) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -49,14 +50,39 @@ def progress_bar(spec: Spec, plain: bool = False) -> Iterator[Listener | None]:
 
     Elsewhere it prints a line every ten seconds if `plain`, and is None otherwise.
     """
-    from rich.console import Console
-
-    notebook = Console().is_jupyter
-    if sys.stdout.isatty() or (notebook and find_spec("ipywidgets") is not None):  # which rich needs in notebooks
+    bar, notebook = _place()
+    if bar:
         with _bar(spec) as listen:
             yield listen
     else:
         yield _plain_lines(spec) if plain or notebook else None
+
+
+def counted(units: Sequence[int], text: str) -> Iterator[int]:
+    """Yields the units of a run, and shows how many are done: a bar in terminals and notebooks, elsewhere a line every
+    ten seconds. Shows nothing for a single unit. `text`: what is done, such as "map"."""
+    if len(units) < 2:
+        yield from units
+    elif _place()[0]:
+        from rich.progress import track
+
+        yield from track(units, text)
+    else:
+        began = told = time.monotonic()
+        for done, unit in enumerate(units):
+            if (now := time.monotonic()) - told >= PLAIN_SECONDS:
+                told = now
+                left = (now - began) / max(done, 1) * (len(units) - done)
+                print(f"{text}: {done} of {len(units)} units  {left:.0f} s left", flush=True)
+            yield unit
+
+
+def _place() -> tuple[bool, bool]:
+    """Whether the output shows bars, and whether it is a notebook."""
+    from rich.console import Console
+
+    notebook = Console().is_jupyter
+    return sys.stdout.isatty() or (notebook and find_spec("ipywidgets") is not None), notebook  # which rich needs
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from tmsjax.errors import RunError
+from tmsjax.kinds import REPLICA
 from tmsjax.runs.directory import RunDirectory
 from tmsjax.runs.store import Store, kept_boxes, results_store
 from tmsjax.spec import Boxes, Spec, difference, stored_spec
@@ -37,6 +38,15 @@ class Run:
     def units(self) -> Boxes:
         """The parts of the grid that were trained one by one: boxes over the dimensions of `dataset`."""
         return kept_boxes(self.spec, Boxes(self.spec.shape, self._unit or self.spec.shape))
+
+    @property
+    def cells(self) -> Boxes:
+        """The boxes of the units in the grid without the replica axis. Raises RunError if units divide this axis."""
+        names = list(self.spec.axis)
+        axis = names.index(REPLICA) if REPLICA in names and len(self.units.grid) == len(names) else None
+        if axis is not None and self.units.counts[axis] > 1:
+            raise RunError(f"{self.spec.name}: several units share the replicas of a cell; `engine.unit` is too small")
+        return self.units.without(axis)
 
     @cached_property
     def _unit(self) -> tuple[int, ...] | None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from xarray.core import indexing
 from tmsjax.errors import RunError
 from tmsjax.kinds import REPLICA
 from tmsjax.runs.directory import free_name
-from tmsjax.runs.files import opened_dataset, read_dataset, write_dataset
+from tmsjax.runs.files import as_path, is_local, read_attributes, read_dataset, read_values, stamp, write_dataset
 from tmsjax.spec import Boxes, Spec
 
 UNIT, FACTS = "unit", "facts"  # attributes of a file: which unit of which sweep it is, and facts about its training
+NUMBERS = "iufb"  # kinds of dtypes that a file stores as they are
 Positions = slice | np.ndarray  # along one dimension
 
 
@@ -50,14 +52,14 @@ class Store:
         sweep: str = "",
         remedy: str = "",
     ):
-        self.folder, self.boxes = Path(folder), boxes
+        self.folder, self.boxes = as_path(folder), boxes
         self.attrs, self.sweep = attrs, sweep
         self.remedy = remedy or f"`tmsjax resume {self.folder.parent}` makes it again"
         self.dims = tuple(coords)
         self._labels = xr.Dataset(coords={dim: (dim, list(values)) for dim, values in coords.items()})
         if tuple(self._labels.sizes[dim] for dim in self.dims) != boxes.grid:
             raise ValueError(f"coordinates of {dict(self._labels.sizes)} for a grid of {boxes.grid}")
-        self._verified: dict[int, tuple[int, int]] = {}  # the stamp of each file that this process has verified
+        self._verified: dict[int, Any] = {}  # the stamp of each file that this process has verified
 
     @property
     def single(self) -> bool:
@@ -96,17 +98,17 @@ class Store:
         attrs |= {} if self.single else {UNIT: self._mark(unit)}
         attrs |= {} if facts is None else {FACTS: json.dumps(facts)}
         path = self.path(unit)
-        for half in path.parent.glob(f".{path.name}.*"):
-            half.unlink(missing_ok=True)
-        write_dataset(path, dataset.drop_encoding().assign_coords(labels.coords).assign_attrs(attrs))
+        if is_local(path):
+            for half in path.parent.glob(f".{path.name}.*"):
+                half.unlink(missing_ok=True)
+        compressed = [name for name in map(str, dataset) if name.startswith("instance_") and not self.single]
+        write_dataset(path, dataset.drop_encoding().assign_coords(labels.coords).assign_attrs(attrs), compressed)
 
     def read(self, unit: int) -> xr.Dataset:
         """One unit in memory, verified. Raises RunError if it is missing, damaged or another unit."""
-        stamp = self._stamp(unit)
-        try:
+        found = self._stamp(unit)
+        with self._advising():
             dataset = read_dataset(self.path(unit))
-        except RunError as error:
-            raise RunError(f"{error}; {self.remedy}") from error
         labels = self._labels.isel(self._box(unit))
         mark = self._mark(unit) if self.single else dataset.attrs.pop(UNIT, None)
         dataset.attrs.pop(FACTS, None)
@@ -114,13 +116,12 @@ class Store:
             raise RunError(f"{self.path(unit)}: not the {self._mark(unit)}; {self.remedy}")
         if self.attrs is not None:
             dataset.attrs = dict(self.attrs)
-        self._verified[unit] = stamp
+        self._verified[unit] = found
         return dataset.assign_coords(labels.coords)
 
     def attributes(self, unit: int) -> dict:
         """The attributes of a unit, not verified. Raises RunError if its file cannot be read."""
-        with opened_dataset(self.path(unit)) as dataset:
-            return dict(dataset.attrs)
+        return read_attributes(self.path(unit))
 
     def facts(self, unit: int) -> dict:
         """The facts stored beside a unit's results; empty if there are none."""
@@ -163,20 +164,35 @@ class Store:
         lazy: Any = indexing.LazilyIndexedArray(_Whole(self, name, part))
         return xr.Variable(part.dims, indexing.CopyOnWriteArray(lazy), part.attrs)
 
-    def _values(self, unit: int, name: str, positions: dict[str, Positions]) -> np.ndarray:
-        """Some values of a variable. Verifies the unit's file unless this process has, and it is the same file."""
-        if self._verified.get(unit) != self._stamp(unit):
-            return self.read(unit)[name].variable.isel(positions).to_numpy()
-        with opened_dataset(self.path(unit)) as dataset:
-            return dataset[name].variable.isel(positions).to_numpy()
+    def _values(self, unit: int, name: str, dtype: np.dtype, positions: Sequence[Positions]) -> np.ndarray:
+        """The values of a variable at all combinations of positions.
 
-    def _stamp(self, unit: int) -> tuple[int, int]:
+        Verifies the unit's file unless this process has already, and the file has not changed since.
+        """
+        if self._verified.get(unit) != self._stamp(unit) or dtype.kind not in NUMBERS:
+            whole = self.read(unit)
+            if name not in whole:
+                raise RunError(f"{self.path(unit)}: has no {name}, unlike {self.path(0).name}; {self.remedy}")
+            return whole[name].to_numpy()[_combinations(positions, whole[name].shape)]
+        spans = [one if isinstance(one, slice) else slice(int(one.min()), int(one.max()) + 1) for one in positions]
+        with self._advising():
+            values = read_values(self.path(unit), name, tuple(spans)).astype(dtype, copy=False)
+        within = [slice(None) if isinstance(one, slice) else one - one.min() for one in positions]
+        return values[_combinations(within, values.shape)]
+
+    @contextmanager
+    def _advising(self) -> Iterator[None]:
+        try:
+            yield
+        except RunError as error:
+            raise RunError(f"{error}; {self.remedy}") from error
+
+    def _stamp(self, unit: int) -> Any:
         """What changes if the file of a unit does. Raises RunError if there is none."""
         try:
-            stat = self.path(unit).stat()
+            return stamp(self.path(unit))
         except FileNotFoundError:
             raise RunError(f"{self.path(unit)}: missing; {self.remedy}") from None
-        return stat.st_size, stat.st_mtime_ns
 
     def _mark(self, unit: int) -> str:
         return f"unit {unit} of {len(self.boxes)}" + f" of sweep {self.sweep}" * bool(self.sweep)
@@ -190,7 +206,8 @@ class _Whole(BackendArray):
 
     def __init__(self, store: Store, name: str, part: xr.Variable):
         grid = dict(zip(store.dims, store.boxes.grid, strict=True))
-        self.store, self.name, self.dims, self.dtype = store, name, part.dims, part.dtype
+        self.store, self.name, self.dims = store, name, part.dims
+        self.dtype = part.dtype if part.dtype.kind in NUMBERS else np.dtype(object)  # texts of units differ in length
         self.shape = tuple(grid.get(str(dim), size) for dim, size in part.sizes.items())
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
@@ -208,8 +225,8 @@ class _Whole(BackendArray):
         for pieces in itertools.product(*cuts):
             place = {dim: piece[0] for dim, piece in zip(self.dims, pieces, strict=True)}
             unit = int(np.ravel_multi_index([place.get(dim, 0) for dim in self.store.dims], boxes.counts))
-            within = {str(dim): piece[2] for dim, piece in zip(self.dims, pieces, strict=True)}
-            _put(out, [piece[1] for piece in pieces], self.store._values(unit, self.name, within))
+            _, where, within = zip(*pieces, strict=True)
+            out[_combinations(where, out.shape)] = self.store._values(unit, self.name, self.dtype, within)
         return out[tuple(0 if isinstance(k, int | np.integer) else slice(None) for k in key)]
 
 
@@ -235,12 +252,11 @@ def _as_slice(positions: np.ndarray) -> Positions:
     return slice(int(positions[0]), int(positions[-1]) + 1, int(steps[0]))
 
 
-def _put(out: np.ndarray, where: list[Positions], values: np.ndarray) -> None:
-    """Sets `out` at all combinations of the positions in `where`."""
-    if all(isinstance(one, slice) for one in where):
-        out[tuple(where)] = values
-    else:
-        out[np.ix_(*(np.arange(size)[one] for one, size in zip(where, out.shape, strict=True)))] = values
+def _combinations(positions: Sequence[Positions], shape: tuple[int, ...]) -> tuple[Positions, ...]:
+    """An index of numpy for all combinations of positions in an array of `shape`."""
+    if all(isinstance(one, slice) for one in positions):
+        return tuple(positions)
+    return np.ix_(*(np.arange(size)[one] for one, size in zip(positions, shape, strict=True)))
 
 
 def _same_coords(dataset: xr.Dataset, labels: xr.Dataset, strict: bool = False) -> bool:

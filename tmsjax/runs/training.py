@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable
 
 import jax
@@ -16,7 +15,8 @@ from tmsjax.runs.checkpoint import flatten, unflatten
 from tmsjax.runs.history import History, measured
 from tmsjax.runs.progress import Listener, Progress
 
-TELL_SECONDS = 1.0
+SECONDS = ("compiling", "training", "results")  # what the time of a unit is spent on
+MEASURE_SECONDS = 1.0  # between measurements of the mean loss
 Arrays = dict[str, np.ndarray]
 Save = Callable[[int, Callable[[], Arrays]], None]
 
@@ -31,9 +31,9 @@ class Training:
         self.spec, self.ensemble = ensemble.spec, ensemble
         self.save, self.listen, self.should_stop = save, listen, should_stop
         self.history = History(self.spec)
-        self.seconds: dict[str, float] = defaultdict(float)
+        self.seconds = dict.fromkeys(SECONDS, 0.0)
         self.step = 0
-        self.told = -math.inf  # when the listener was told
+        self.mean_loss, self.measured = math.nan, -math.inf  # as last reported, and when
         self.states: list[TrainState] = []
 
     def begin(self, step: int, arrays: Arrays) -> None:
@@ -90,22 +90,26 @@ class Training:
         return flatten(self.ensemble.gather(self.states), "state") | self.history.arrays()
 
     def _tell(self, speed: float, seconds: float) -> None:
-        """Reports progress to the listener, at most once a second. `speed`: steps per second."""
-        now, last = time.monotonic(), self.spec.train.steps
-        if self.listen is None or (self.step < last and now - self.told < TELL_SECONDS):
+        """Reports progress to the listener. `speed`: steps per second."""
+        if self.listen is None:
             return
-        self.told = now
         spec, models = self.spec, self.ensemble.box.size
+        samples = speed * models * (1 if spec.train.loss == "exact" else spec.train.batch)
+        steps = spec.train.steps
+        self.listen(Progress(self.step, steps, seconds, speed * models / steps, samples, self._mean_loss(), models))
+
+    def _mean_loss(self) -> float:
+        """The mean noise-free loss over finite instances, measured at most once a second; NaN if it is not known."""
+        if time.monotonic() - self.measured < MEASURE_SECONDS and self.step < self.spec.train.steps:
+            return self.mean_loss
         losses = np.array([np.nan])
-        if spec.exact_loss is not None:
+        if self.spec.exact_loss is not None:
             losses = self.ensemble.noise_free_loss(self.states)
         elif self.history.records.get("loss"):
             losses = self.history.records["loss"][-1]
         finite = losses[np.isfinite(losses)]
-        mean = float(finite.mean()) if finite.size else float("nan")
-        samples = speed * models * (1 if spec.train.loss == "exact" else spec.train.batch)
-        steps = spec.train.steps
-        self.listen(Progress(self.step, steps, seconds, speed * models / steps, samples, mean, models))
+        self.mean_loss, self.measured = float(finite.mean()) if finite.size else math.nan, time.monotonic()
+        return self.mean_loss
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -28,7 +28,7 @@ from tmsjax.runs.files import is_disk_full, space_line
 from tmsjax.runs.progress import Listener
 from tmsjax.runs.results import results
 from tmsjax.runs.store import Store, kept_boxes, results_store
-from tmsjax.runs.training import Arrays, Training, out_of_memory
+from tmsjax.runs.training import SECONDS, Arrays, Training, out_of_memory
 from tmsjax.spec import Boxes, to_toml
 
 
@@ -101,7 +101,7 @@ def train_unit(
     Raises Interrupted if it should stop, after saving a checkpoint; RunFailed if memory, disk or device fail.
     """
     checkpoints = job.checkpoints(unit)
-    before = {key: job.info.get(f"seconds_of_{key}", 0.0) for key in ("training", "compiling", "results")}
+    before = {key: job.info.get(f"seconds_of_{key}", 0.0) for key in SECONDS}
 
     def save(step: int, arrays: Callable[[], Arrays]) -> None:
         if checkpoints is None or job.directory is None:
@@ -115,8 +115,9 @@ def train_unit(
             job.directory.log("checkpoint", step=step)
 
     training = Training(job.ensemble.on(job.units[unit]), save, listen, should_stop)
+    found = _newest(job, checkpoints)
     try:
-        training.begin(*_newest(job, checkpoints))
+        training.begin(*found)
         training.run()
         start = time.monotonic()
         dataset, diverged = results(training)

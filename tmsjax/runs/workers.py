@@ -56,7 +56,7 @@ class LocalWorkers:
             os.environ.setdefault(PREALLOCATE, "false")
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, *error: object) -> None:
         pass
 
     def platform(self, spec: Spec) -> str:
