@@ -1,5 +1,6 @@
 """Units trained on a Dask cluster of real processes: the same bytes through kills, joins and a new scheduler."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -86,6 +87,13 @@ def test_kills_a_late_worker_and_a_new_scheduler_change_no_byte(tmp_path, cluste
     with open(words, "w") as errors:
         process = start("run", spec, "--out", out, "--dask", cluster.address, stderr=errors)
     wait_for(lambda: under_way(out), process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143, words.read_text()
+    assert "of 6 units done; to continue: tmsjax resume" in words.read_text()
+    with open(words, "w") as errors:
+        process = start("resume", out, "--dask", cluster.address, stderr=errors)
+    wait_for(lambda: (out / "log.jsonl").read_text().count('"start"') == 2, process)
     workers[0].kill()
     workers.append(cluster.worker())
     wait_for(lambda: len(stored(out)) >= 2, process)

@@ -97,7 +97,10 @@ def _claimed(job: Job, unit: int) -> Iterator[bool]:
     """Locks a unit, also the only one of a run: the coordinator holds the lock of the directory itself."""
     assert job.directory is not None
     assert job.store is not None
-    if not job.single or not job.directory.local:
+    if not job.directory.local:  # no locks there
+        yield unit not in job.store.done()
+        return
+    if not job.single:
         with job.claim(unit) as mine:
             yield mine
         return
