@@ -20,6 +20,7 @@ ONLY_IN = {
     "orbax": {"runs/checkpoint"},
     "matplotlib": {f"plots/{name}" for name in ("style", "maps", "features", "curves", "speed", "reports")},
     "contourpy": {"analysis/outlines"},
+    "distributed": {"runs/cluster"},
     "typer": {"cli", "terminal"},
     "optax": {"kinds/optimizers", "kinds/schedules", "engine/train", "bench/competitors"},
 }

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,6 +40,14 @@ Units = Annotated[
     str | None,
     typer.Option(metavar="I/K", help="Train share I of K of the units, beside processes that train the other shares."),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Train units on N processes of this machine; they divide its cores or GPUs."),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Train units on the workers of this Dask scheduler, tcp://HOST:8786."),
+]
 Select = Annotated[str, typer.Option(help=f"How to select among the replicas of a cell: {', '.join(SELECTIONS)}.")]
 KINDS = ". ".join(f"{name}: {study.sentence}" for name, study in STUDIES.items())
 
@@ -51,11 +59,14 @@ def run(
     set_: Set = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Rename an existing run and start a new one.")] = False,
     units: Units = None,
+    workers: Workers = None,
+    dask: Dask = None,
 ) -> None:
     """Train every model of a sweep. Resumes an unfinished run; does nothing if the run is complete."""
-    from tmsjax.runs import RunDirectory, Share
+    from tmsjax.runs import RunDirectory, Share, check_crew
     from tmsjax.spec import load_spec
 
+    check_crew(workers, dask, units)
     loaded, share = load_spec(spec, set_ or []), Share.parse(units)
     if loaded.imports:
         from tmsjax.runs import with_imports
@@ -63,23 +74,26 @@ def run(
         there = RunDirectory(out) if out is not None and not fresh else None
         loaded = with_imports(loaded, spec, set_ or [], there, _tell_import)
     directory = out or f"runs/{loaded.name}-{loaded.hash[:8]}"
+    client = _connected(dask)
     if fresh:
         _set_aside(directory)
-    _train(loaded, directory, share)
+    _train(loaded, directory, share, workers, client)
 
 
 @app.command()
-def resume(run: RunPath, set_: Set = None, units: Units = None) -> None:
+def resume(run: RunPath, set_: Set = None, units: Units = None, workers: Workers = None, dask: Dask = None) -> None:
     """Resume a run from its newest checkpoint. Under a constant schedule, --set train.steps=N extends it."""
-    from tmsjax.runs import RunDirectory, Share, with_imports
+    from tmsjax.runs import RunDirectory, Share, check_crew, with_imports
 
+    check_crew(workers, dask, units)
+    client = _connected(dask)
     directory, share = RunDirectory(run), Share.parse(units)
     if directory.exists():
         directory.create()
         with directory.lock(share is not None), directory.begin_lock():
             directory.repair()
     stored = directory.spec()
-    _train(with_imports(stored, stored, set_ or [], directory, _tell_import), run, share)
+    _train(with_imports(stored, stored, set_ or [], directory, _tell_import), run, share, workers, client)
 
 
 @app.command("map")
@@ -240,21 +254,38 @@ def _tell_import(file: Imported) -> None:
     say(f"imports {file.path} (sha256 {file.sha256[:8]})")
 
 
-def _train(spec: Spec, directory: str, share: Share | None) -> None:
+def _connected(dask: str | None) -> Any:
+    """A client of the Dask scheduler at this address, before anything is written; None for None."""
+    if dask is None:
+        return None
+    import logging
+
+    from tmsjax.runs import connect
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its tracebacks of lost connections
+    return connect(dask)
+
+
+def _train(spec: Spec, directory: str, share: Share | None, workers: int | None, client: Any) -> None:
     import jax
 
-    from tmsjax.engine import device_line
+    from tmsjax.engine import device_line, keep_programs
     from tmsjax.errors import Interrupted
     from tmsjax.runs import progress_bar, run_sweep
 
-    say(f"device: {device_line(jax.devices())}")
-    _keep_programs()
+    if workers is None and client is None:
+        say(f"device: {device_line(jax.devices())}")
+    else:
+        say(f"training on {f'{workers} processes' if client is None else client.scheduler.address}")
+        jax.config.update("jax_platforms", "cpu")  # the devices are the workers'
+    keep_programs()
     _warn_of_unused_gpu(jax.default_backend())
     began = time.monotonic()
     with stop_on_signal() as stopped, progress_bar(spec, plain=True) as listen:
         try:
             stop = lambda: bool(stopped)  # noqa: E731
-            trained = run_sweep(spec, directory, progress=False, listen=listen, should_stop=stop, units=share)
+            how = {"units": share, "workers": workers, "client": client}
+            trained = run_sweep(spec, directory, progress=False, listen=listen, should_stop=stop, **how)
         except Interrupted as reason:
             say(f"{reason}; to continue: tmsjax resume {directory}", err=True)
             raise typer.Exit(128 + stopped[0]) from None
@@ -275,29 +306,6 @@ def _summary(run: Run, seconds: float) -> str:
         f"({seconds:.1f} s with compiling and saving; peak memory {facts['peak_memory_bytes'] / 1e9:.2f} GB)\n"
         f"diverged models: {facts['diverged_models']:,}"
     )
-
-
-def _keep_programs() -> None:
-    """Stores compiled programs in the user's cache directory, unless jax is configured with another one.
-
-    Each kind of device and processor has its own folder, since programs for one may not run on another.
-    """
-    import hashlib
-    import os
-
-    import jax
-
-    from tmsjax.engine import device_line, processor_features
-
-    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
-        return
-    kind = hashlib.sha256(f"{device_line(jax.devices())} {processor_features()}".encode()).hexdigest()[:12]
-    try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # no home directory
-        return
-    jax.config.update("jax_compilation_cache_dir", str(home / "tmsjax" / kind))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def _describe(spec: Spec) -> None:

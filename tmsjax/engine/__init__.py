@@ -2,10 +2,12 @@
 
 ensemble.py holds the only vmap over instances and its jit; plan.py splits the work; train.py defines the state, init
 and step of one instance. Random bits come from counters keyed by an instance's identity (threefry.py), so no instance
-depends on another. machine.py describes the hardware. Imports kinds, spec and models.
+depends on another. machine.py describes the hardware, cache.py keeps compiled programs. Imports kinds, spec and
+models.
 """
 
 from tmsjax.engine import threefry, train
+from tmsjax.engine.cache import keep_programs
 from tmsjax.engine.ensemble import WIDE_VECTORS, Ensemble, directions
 from tmsjax.engine.machine import (
     available_memory,
@@ -14,6 +16,7 @@ from tmsjax.engine.machine import (
     forget_peak_memory,
     peak_memory,
     processor_features,
+    processor_name,
 )
 from tmsjax.engine.plan import Plan, plan, stored_plan
 from tmsjax.engine.train import TrainState
@@ -28,9 +31,11 @@ __all__ = [
     "device_line",
     "directions",
     "forget_peak_memory",
+    "keep_programs",
     "peak_memory",
     "plan",
     "processor_features",
+    "processor_name",
     "stored_plan",
     "threefry",
     "train",

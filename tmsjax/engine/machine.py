@@ -21,11 +21,12 @@ def device_line(devices: Sequence[Any]) -> str:
     import jax
 
     if devices[0].platform == "cpu":
-        return f"cpu, {cores()} cores of {_cpu_name()}, jax {jax.__version__}"
+        return f"cpu, {cores()} cores of {processor_name()}, jax {jax.__version__}"
     return f"{len(devices)} x {devices[0].device_kind}, jax {jax.__version__}"
 
 
-def _cpu_name() -> str:
+def processor_name() -> str:
+    """The processor's name as Linux gives it."""
     return _of_processor("model name") or "an unknown kind"
 
 

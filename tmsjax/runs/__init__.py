@@ -1,10 +1,10 @@
 """Runs: training a sweep, storing it, reopening it.
 
-sweep.py runs a spec: opening.py finds or begins the directory, and the units that are missing are trained one by one.
-unit.py trains a unit: training.py loops over segments, history.py records, results.py builds the labelled dataset,
-which store.py writes. Files appear whole and are verified when read (files.py, directory.py, checkpoint.py, which alone
-imports orbax). run.py is the user's handle. capacity.py and estimate.py predict what a run needs. Reading a run does
-not import jax. Imports kinds, spec, models and engine.
+sweep.py runs a spec: opening.py finds or begins the directory, then trainers.py has the missing units trained: here
+(here.py) or by workers (crew.py, remote.py) on this machine (workers.py) or a cluster (cluster.py). unit.py trains a
+unit: training.py loops over segments, history.py records, results.py builds the dataset, store.py writes it. Files
+appear whole and are verified when read (files.py, directory.py, checkpoint.py, which alone imports orbax). run.py is
+the user's handle; capacity.py and estimate.py predict what a run needs. Reading a run does not import jax.
 """
 
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from tmsjax.runs.directory import RunDirectory, free_name, provenance
 from tmsjax.runs.files import as_path, read_dataset, rename, write_dataset, write_json, write_text, write_whole
 from tmsjax.runs.progress import Progress, counted, progress_bar
 from tmsjax.runs.run import Run, open_run
-from tmsjax.runs.share import Share
+from tmsjax.runs.share import Share, check_crew
 from tmsjax.runs.store import Store
 
 if TYPE_CHECKING:
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from tmsjax.runs.estimate import estimate
     from tmsjax.runs.imports import with_imports
     from tmsjax.runs.sweep import run_sweep
+    from tmsjax.runs.trainers import connect
 
 __getattr__ = attach(
     __name__,
     {
         "Checkpoints": "checkpoint",
+        "connect": "trainers",
         "estimate": "estimate",
         "run_sweep": "sweep",
         "with_imports": "imports",
@@ -40,6 +42,8 @@ __all__ = [
     "Share",
     "Store",
     "as_path",
+    "check_crew",
+    "connect",
     "counted",
     "estimate",
     "free_name",

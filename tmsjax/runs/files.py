@@ -11,10 +11,12 @@ import io
 import json
 import os
 import shutil
+import sys
 import tempfile
+import threading
 import zlib
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from tmsjax.spec import part_shape
 
 CHECKSUM = "crc32"
 CHUNK = 2**18  # values that are compressed together; 1 MB of float32, as HDF5 keeps in memory
+_encoding = threading.Lock()  # HDF5 works for one thread at a time
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -158,8 +161,15 @@ def write_dataset(path: Path, dataset: xr.Dataset, compressed: Collection[str] =
         for name in compressed
         if sealed[name].size > 0
     }
-    content = sealed.to_netcdf(engine="h5netcdf", encoding=encoding)
+    with _encoding, _without_dask():
+        content = sealed.to_netcdf(engine="h5netcdf", encoding=encoding)
     write_whole(path, lambda p: p.write_bytes(content))
+
+
+def _without_dask() -> AbstractContextManager:
+    """Keeps xarray from asking a Dask client of this process for a lock, which fails for files in memory."""
+    dask = sys.modules.get("dask")
+    return nullcontext() if dask is None else dask.config.set(scheduler="threads")
 
 
 def read_dataset(path: Path) -> xr.Dataset:

@@ -30,11 +30,13 @@ def with_imports(
     overrides: Sequence[str] = (),
     run: RunDirectory | None = None,
     tell: Callable[[Imported], None] = lambda one: None,
+    worker: bool = False,
 ) -> Spec:
     """Executes the files that `spec` imports, then loads `source` again with the entries that they add.
 
     `spec`: `source`, loaded before its imports were executed. `run`: the directory to train in; if it holds a run, the
-    files must match those that the run recorded. `tell`: called with each file before any is executed.
+    files must match those that the run recorded. `tell`: called with each file before any is executed. `worker`: says
+    that this process knows only the entries that the files add.
     Raises RunError if a file has changed or is missing, or if the run names unknown entries; SpecError for all other
     problems.
     """
@@ -45,7 +47,7 @@ def with_imports(
         tell(one)
     execute(found, REGISTRIES)
     if run is not None and info and not difference(run.spec(), spec):
-        _check_known(spec, str(run.path))
+        _check_known(spec, str(run.path), worker)
     return load_spec(source, overrides, imports=True)
 
 
@@ -89,12 +91,14 @@ def recorded_digests(path: Path, info: Mapping) -> dict[str, str]:
     return {one["name"]: one["sha256"] for one in found}
 
 
-def _check_known(spec: Spec, path: str) -> None:
+def _check_known(spec: Spec, path: str, worker: bool) -> None:
     """Raises RunError if the spec of the run in `path` names entries that are not registered in this process."""
     unknown = [f"{key} = {name!r} is not known here" for key, name in _named(spec) if name not in REGISTRIES[key]]
     if unknown:
         who = "none of its imports adds it" if spec.imports else "it was added in Python, and the spec imports no file"
         again = f"add it in Python again and call tmsjax.run_sweep(tmsjax.open_run({path!r}).spec, {path!r})"
+        if worker:
+            again = "workers need a file that adds it, named in the spec's `imports`"
         raise RunError("\n  ".join([f"{path}: cannot go on:", *unknown, f"{who}: {again}"]))
 
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 
 from tmsjax.errors import RunError, SpecError
+from tmsjax.runs.capacity import disk_bytes
 from tmsjax.runs.directory import RunDirectory, provenance
 from tmsjax.runs.files import check_space, is_local
 from tmsjax.runs.imports import recorded
@@ -49,16 +50,16 @@ def check_same(directory: RunDirectory, spec: Spec) -> bool:
     return False
 
 
-def begin(job: Job, info: dict | None, held: ExitStack, *, needed: int, shared: bool) -> dict:
+def begin(job: Job, info: dict | None, held: ExitStack, *, facts: dict, shared: bool) -> dict:
     """Prepares the job's directory for training and writes run.json; returns its content without the spec.
 
-    `info`: run.json of an existing run, whose lock is held. `needed`: size of the whole run on disk in bytes.
-    Removes the results of fewer steps that the job continues.
+    `info`: run.json of an existing run, whose lock is held. `facts`: about the devices, for run.json; the platform is
+    that of the first call. Removes the results of fewer steps that the job continues.
     """
     directory, spec = job.directory, job.ensemble.spec
     assert directory is not None
     assert job.store is not None
-    check_space(directory.path, needed - directory.held())
+    check_space(directory.path, disk_bytes(job.ensemble) - directory.held())
     if info is None:
         directory.create()
         held.enter_context(directory.lock(shared))
@@ -79,7 +80,9 @@ def begin(job: Job, info: dict | None, held: ExitStack, *, needed: int, shared: 
         changed = [f"{k} {v} -> {versions[k]}" for k, v in before.items() if versions.get(k) != v]
         if changed and directory.held():
             warnings.warn(f"resumed with other versions, bits may differ: {', '.join(changed)}", stacklevel=5)
-        facts = {"plan": asdict(job.ensemble.plan), "models": spec.instances, "units": len(job.units)}
+        facts = facts | {"plan": asdict(job.ensemble.plan), "models": spec.instances, "units": len(job.units)}
+        if info is not None and "platform" in info:
+            facts["platform"] = info["platform"]
         info = (info or new) | facts | {"spec_hash": spec.hash, "state": "running"} | recorded(spec)
         info.pop("spec", None)
         directory.write(info, spec)

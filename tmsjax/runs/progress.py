@@ -28,6 +28,7 @@ class Progress:
     models: int  # in the unit that is trained
     units_done: int = 0
     units: int = 1  # to train in this call
+    workers: int = 0  # whose steps and speeds are added up; 0: this process trains
 
     @property
     def share(self) -> float:
@@ -106,7 +107,10 @@ def _plain_lines(spec: Spec) -> Listener:
         if p.share == 1 or p.seconds - told >= PLAIN_SECONDS:
             told = p.seconds
             unit = f"unit {p.units_done + 1}/{p.units}  " if p.units > 1 else ""
-            print(f"{unit}step {p.step}/{p.steps}  {p.seconds_left:.0f} s left  {_words(p, spec)}", flush=True)
+            place = f"{unit}step {p.step}/{p.steps}"
+            if p.workers:
+                place = f"{p.units_done}/{p.units} units  {p.workers} worker{'s' * (p.workers > 1)}"
+            print(f"{place}  {p.seconds_left:.0f} s left  {_words(p, spec)}", flush=True)
 
     return listen
 

@@ -1,12 +1,15 @@
-"""A share of a run's units, for one of several independent processes."""
+"""Who trains a run's units, as an option says it: a share of them, workers, a cluster. Checks only; no jax."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from tmsjax.errors import SpecError
 from tmsjax.spec import shown
+
+MOST = 1024  # workers of one machine
 
 
 @dataclass(frozen=True)
@@ -29,3 +32,16 @@ class Share:
         if not match or not 1 <= int(match[1]) <= int(match[2]):
             raise SpecError(option, [("", f"needs I/K with 1 <= I <= K, such as 3/16, not {shown(text)}")])
         return Share(int(match[1]), int(match[2]))
+
+
+def check_crew(workers: int | None, client: Any, share: str | Share | None) -> None:
+    """Raises SpecError if --workers, --dask and --units do not fit together, or if one is malformed."""
+    given = {"--workers": workers, "--dask": client, "--units": share}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise SpecError(", ".join(named), [("", "choose one of them")])
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= MOST):
+        raise SpecError("--workers", [("", f"needs a number of processes from 1 to {MOST}, not {shown(workers)}")])
+    if isinstance(client, str) and not re.fullmatch(r"[a-z]+://[^\s/]+:[0-9]{1,5}", client):
+        message = f"needs the address of a scheduler, such as tcp://HOST:8786, not {shown(client)}"
+        raise SpecError("--dask", [("", message)])

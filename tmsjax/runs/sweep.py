@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
-from dataclasses import replace
-from functools import partial
 from os import PathLike
+from typing import Any
 
-import jax
-import xarray as xr
-
-from tmsjax.engine import Ensemble, device_line, peak_memory, plan, stored_plan
+from tmsjax.engine import Ensemble, peak_memory, plan, stored_plan
 from tmsjax.errors import Diverged
 from tmsjax.models import check_spec
 from tmsjax.runs import capacity, imports, opening
 from tmsjax.runs.dataset import assembled
 from tmsjax.runs.directory import RunDirectory
-from tmsjax.runs.progress import Listener, Progress, progress_bar
+from tmsjax.runs.progress import Listener, progress_bar
 from tmsjax.runs.run import Run
 from tmsjax.runs.share import Share
-from tmsjax.runs.unit import Job, failure, train_unit
+from tmsjax.runs.trainers import chosen
+from tmsjax.runs.unit import Job
 from tmsjax.spec import Spec, load_spec
 
 
@@ -36,6 +31,8 @@ def run_sweep(
     listen: Listener | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     units: str | Share | None = None,
+    workers: int | None = None,
+    client: Any = None,
 ) -> Run:
     """Trains every instance of a spec and returns its results.
 
@@ -44,19 +41,23 @@ def run_sweep(
     `out` is resumed, with the same bits as without the interruption; under a constant schedule, `train.steps` may be
     larger than before. `progress`: whether to show a bar in a terminal or notebook. `listen`: called with a Progress
     between segments, instead of the bar. `units`: "3/16" trains the third of 16 shares of the run's units, beside other
-    processes that train the other shares in the same `out`.
+    processes that train the other shares in the same `out`. `workers`: trains units on that many processes of this
+    machine. `client`: trains units on the workers of a Dask cluster; a dask.distributed.Client or the address of a
+    scheduler. The bytes do not depend on who trains.
     Warns (Diverged) if models diverged. Raises SpecError (bad spec), RunError (unusable directory, another sweep in
-    it, too little memory or disk), Interrupted, RunFailed.
+    it, too little memory or disk, workers that differ), Interrupted, RunFailed.
     """
+    trainer = chosen(workers, client, units, out, should_stop)
     spec = load_spec(source, overrides)  # refuses bad input before anything is written or executed
     share = Share.parse(units)
     directory = None if out is None else RunDirectory(out)
     with ExitStack() as held:
+        held.enter_context(trainer)
         info = None if directory is None else opening.find(directory, held, share is not None)
         if spec.imports:
             spec = imports.with_imports(spec, source, overrides, directory)
         check_spec(spec)
-        cut = stored_plan(info["plan"]) if info and "plan" in info else plan(spec, jax.local_devices()[0].platform)
+        cut = stored_plan(info["plan"]) if info and "plan" in info else plan(spec, trainer.platform(spec))
         spec = capacity.within_record_limit(spec, cut.units(spec)[0])
         if directory is not None and info is not None:
             opening.check_same(directory, spec)
@@ -66,10 +67,12 @@ def run_sweep(
         todo = [unit for unit in wanted if unit not in done]
         if not todo and info and info["state"] == "complete":
             return Run(spec, directory)
-        _begin(job, info, held, share)
+        facts = trainer.prepare(job, len(todo)) if todo else {}
+        if directory is not None:
+            job.info = opening.begin(job, info, held, facts=facts, shared=share is not None)
         shown = progress and listen is None
         with progress_bar(spec) if shown else nullcontext(listen) as listener:
-            trained, parts = _train_here(job, todo, listener, should_stop)
+            trained, parts = trainer.train(job, todo, listener, should_stop) if todo else (0, [])
         diverged = _sum_up(job, [facts for _, facts in parts])
         in_memory = assembled([dataset for dataset, _ in parts], job.kept) if directory is None else None
     if diverged:
@@ -77,62 +80,6 @@ def run_sweep(
     run = Run(spec, directory, in_memory)
     run.trained = trained
     return run
-
-
-def _begin(job: Job, info: dict | None, held: ExitStack, share: Share | None) -> None:
-    """Checks that memory and disk suffice, and writes run.json. `info`: that of an existing run."""
-    capacity.check_memory(job.ensemble, job.units[0])
-    if job.directory is None:
-        return
-    facts = {"device": device_line(job.ensemble.devices)}
-    needed = capacity.disk_bytes(job.ensemble)
-    job.info = opening.begin(job, info, held, needed=needed, shared=share is not None) | facts
-
-
-def _train_here(
-    job: Job, todo: Sequence[int], listen: Listener | None, should_stop: Callable[[], bool]
-) -> tuple[int, list[tuple[xr.Dataset, dict]]]:
-    """Trains units in this process, each while the one before is written. Leaves out units that others train.
-
-    Returns the number of units trained, and (results, facts) of each if the run is in memory.
-    """
-    trained, kept = 0, []
-    began = time.monotonic()
-    with ThreadPoolExecutor(1) as writer:
-        writing: list[tuple[int, Future]] = []
-        for count, unit in enumerate(todo):
-            heard = None if listen is None else partial(_tell, listen, count, len(todo), began)
-            with ExitStack() as claim:
-                if not claim.enter_context(job.claim(unit)):
-                    continue
-                results = train_unit(job, unit, heard, should_stop)
-                trained += 1
-                if job.store is None:
-                    kept.append(results)
-                    continue
-                _wait(job, writing)
-                writing = [(unit, writer.submit(_write, job, unit, results, claim.pop_all()))]
-        _wait(job, writing)
-    return trained, kept
-
-
-def _tell(listen: Listener, units_done: int, units: int, began: float, progress: Progress) -> None:
-    """Tells the listener which unit is under way, and the time since training began."""
-    listen(replace(progress, units_done=units_done, units=units, seconds=time.monotonic() - began))
-
-
-def _write(job: Job, unit: int, trained: tuple[xr.Dataset, dict], claim: ExitStack) -> None:
-    with claim:
-        job.store_unit(unit, *trained)
-
-
-def _wait(job: Job, writing: list[tuple[int, Future]]) -> None:
-    """Waits until a unit is written. Raises RunFailed if that fails."""
-    for unit, written in writing:
-        try:
-            written.result()
-        except (MemoryError, OSError) as error:
-            raise failure(job, unit, job.ensemble.spec.train.steps, error) from error
 
 
 def _sum_up(job: Job, facts: list[dict]) -> int:
@@ -150,7 +97,7 @@ def _sum_up(job: Job, facts: list[dict]) -> int:
     diverged = sum(one["diverged_models"] for one in facts)
     if job.directory is not None:
         done = {"state": "complete", "steps_done": job.ensemble.spec.train.steps, "diverged_models": diverged}
-        job.info |= done | {"peak_memory_bytes": peak_memory()}
+        job.info |= done | {"peak_memory_bytes": max(peak_memory(), job.info.get("peak_memory_bytes", 0))}
         job.directory.write(job.info, job.ensemble.spec)
         job.directory.log("complete", step=job.info["steps_done"])
     return diverged
