@@ -194,6 +194,8 @@ def test_in_memory_comparison_of_a_trained_sweep():
     result = tmsjax.compare(run)
     assert result["exact"]["agreement"] >= 34 / 36
     assert result["exact"]["largest_gradient"] < 1e-6
+    assert result["exact"]["checked"] > 0
+    assert result["exact"]["improved"] == 0
     assert result["exact"]["loss_ratio_quantiles"]["0.5"] < 1.02
     assert json.loads(json.dumps(result)) == result
 

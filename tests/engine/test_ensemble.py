@@ -125,13 +125,15 @@ def test_gradient_noise_of_the_streams():
 
 def test_the_plan_is_a_function_of_spec_and_platform():
     flagship = load_spec("sweeps/one_neuron_relu.toml")
-    assert ensemble.plan(flagship, "cpu") == Plan(scalars=True, block=32000, blocks=32, microbatch=64)
+    assert ensemble.plan(flagship, "cpu") == Plan(
+        scalars=True, block=32000, blocks=32, microbatch=64, unit=(320, 320, 10)
+    )
     assert ensemble.plan(load_spec(plain_spec(200, 20)), "cpu").scalars is False
     assert ensemble.plan(load_spec(plain_spec(20, 5)), "cpu").scalars is True
     assert ensemble.plan(load_spec(plain_spec(20, 5)), "gpu").scalars is False
     assert ensemble.plan(flagship, "gpu").unroll == ensemble.plan(flagship, "gpu").microbatch == 16
     chosen = load_spec(small_spec(engine={"block": 5, "microbatch": 4}))
-    assert ensemble.plan(chosen, "cpu") == Plan(scalars=True, block=5, blocks=3, microbatch=4)
+    assert ensemble.plan(chosen, "cpu") == Plan(scalars=True, block=5, blocks=3, microbatch=4, unit=(2, 3, 2))
 
 
 LARGE = {

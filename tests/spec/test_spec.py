@@ -295,9 +295,9 @@ def test_sizes_of_sets(small):
 
 
 def test_a_quantity_too_large_to_hold_is_refused_without_building_it(small):
-    axes = {name: {"linear": [0.1, 0.9], "count": 20_000} for name in ("u", "v")}
+    axes = {name: {"linear": [0.1, 0.9], "count": 40_000} for name in ("u", "v")}
     small |= {"axes": axes, "instance": {"feature_probability": ["u", "v"]}}
-    assert "800,000,000 values" in problems(small)["instance.feature_probability"]
+    assert "3,200,000,000 values" in problems(small)["instance.feature_probability"]
 
 
 def test_control_characters_are_written_out_in_messages(small):

@@ -117,12 +117,19 @@ class _Theory:
         self.ratio = Quantiles()
         self.starts: int | None = None
         self.gradient = float("nan")
+        self.check: dict[str, float] = {}  # see theory.Optimum; empty for maps stored by an older version
 
     def add_losses(self, trained: xr.Dataset, exact: xr.Dataset) -> None:
         ratio = (trained["loss"].to_numpy() / exact["loss"].to_numpy()).reshape(-1)
         self.ratio.add(ratio[np.isfinite(ratio)])
         self.starts = int(exact.attrs["starts"])
         self.gradient = float(np.fmax(self.gradient, exact["gradient"].max()))
+        if "checked" in exact.attrs:
+            for name in ("checked", "improved"):
+                self.check[name] = self.check.get(name, 0) + int(exact.attrs[name])
+            self.check["check_starts"] = int(exact.attrs["check_starts"])
+            worst = float(exact.attrs["largest_improvement"])
+            self.check["largest_improvement"] = max(self.check.get("largest_improvement", 0.0), worst)
 
 
 class Agreement:
@@ -190,7 +197,7 @@ class Agreement:
         if theory.ratio.error:
             out["loss_ratio_error"] = theory.ratio.error
         if theory.starts is not None:
-            out |= {"starts": theory.starts, "largest_gradient": theory.gradient}
+            out |= {"starts": theory.starts, "largest_gradient": theory.gradient} | theory.check
         return out
 
 

@@ -53,8 +53,14 @@ class Run:
         """The shape of the units; None for one."""
         if self.directory is None:
             return None
-        unit = self.directory.info().get("plan", {}).get("unit")
-        return None if unit is None else tuple(unit)
+        plan = self.directory.info().get("plan")
+        unit = plan.get("unit") if isinstance(plan, dict) else None  # older formats have none
+        if unit is None:
+            return None
+        axes = len(self.spec.shape)
+        if not isinstance(unit, list) or len(unit) != axes or not all(type(k) is int and k > 0 for k in unit):
+            raise RunError(f"{self.directory.info_file}: damaged: its units have no shape of {axes} axes")
+        return tuple(unit)
 
     @cached_property
     def _store(self) -> Store:
