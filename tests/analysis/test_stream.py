@@ -50,6 +50,9 @@ def same(one: dict, other: dict, error: float = 0.0) -> None:
         quantiles = [part.pop("loss_ratio_quantiles", {}) for part in pair]
         pair[1].pop("loss_ratio_error", None)
         assert quantiles[0] == pytest.approx(quantiles[1], rel=error or 1e-15)
+        if theory == "exact":  # each unit checks some of its cells
+            assert min(part.pop("checked") for part in pair) > 0
+            assert max(part.pop("largest_improvement") for part in pair) < 1e-9
         assert pair[0] == pair[1]
     rest = [{k: v for k, v in result.items() if k not in ("candidate", "exact")} for result in (one, other)]
     assert rest[0].pop("mean_success") == pytest.approx(rest[1].pop("mean_success"), rel=1e-12)
