@@ -262,8 +262,10 @@ def _connected(dask: str | None) -> Any:
 
     from tmsjax.runs import connect
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its tracebacks of lost connections
-    return connect(dask)
+    client = connect(dask)
+    for name in ("distributed", "distributed.client"):  # their tracebacks of lost connections
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return client
 
 
 def _train(spec: Spec, directory: str, share: Share | None, workers: int | None, client: Any) -> None:
