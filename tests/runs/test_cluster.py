@@ -5,13 +5,16 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import digest, run_command, small_spec, write_spec
 from test_workers import start, stored, sweep, under_way, wait_for
 
 from tmsjax.runs import open_run, run_sweep
+from tmsjax.runs.remote import News
 
 pytest.importorskip("distributed")
 
@@ -31,14 +34,21 @@ remote.RunDirectory = lambda path: RunDirectory(f"/nowhere{path}")
 """
 
 
+def free_port() -> int:
+    """A port that no outgoing connection takes while no scheduler listens there."""
+    for port in np.random.default_rng().integers(10_000, 30_000, 100):
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("127.0.0.1", int(port)))
+            return int(port)
+    raise AssertionError("no free port")
+
+
 class Cluster:
     """A scheduler at one port of this machine, and workers."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.address = f"tcp://127.0.0.1:{self.port}"
         self.processes: list[subprocess.Popen] = []
 
@@ -75,6 +85,8 @@ def cluster(tmp_path):
     made = Cluster(tmp_path)
     yield made
     made.end()
+    for log in sorted([*tmp_path.glob("dask-*.log"), *tmp_path.glob("errors")]):  # shown if the test failed
+        print(f"--- {log.name}\n{log.read_text()[-3000:]}")
 
 
 def test_kills_a_late_worker_and_a_new_scheduler_change_no_byte(tmp_path, cluster):
@@ -120,6 +132,21 @@ def test_kills_a_late_worker_and_a_new_scheduler_change_no_byte(tmp_path, cluste
     assert run.directory.info()["device"].startswith("workers: cpu, ")
 
 
+def test_what_was_heard_before_the_scheduler_was_lost_counts():
+    from tmsjax.runs.cluster import DaskCluster
+
+    lost = DaskCluster("tcp://nowhere:1", "run", lambda: False)
+    stored, back = News("stored", 3, {}), News("stopped", 4)
+
+    def gone():
+        yield from ()
+        raise OSError("no scheduler")
+
+    lost._progress, lost._results, lost._roster = lambda: iter(()), lambda: iter([stored]), gone
+    lost._reconnect = lambda: iter([back])
+    assert list(lost.news(1.0)) == [stored, back]
+
+
 def test_workers_that_differ_or_do_not_see_the_run_are_refused_before_any_work(tmp_path, cluster):
     spec, out = write_spec(tmp_path / "sweep.toml", small_spec()), tmp_path / "run"
     cluster.scheduler()
@@ -159,6 +186,7 @@ def test_without_dask_one_line_says_what_to_install(tmp_path, monkeypatch):
     spec = write_spec(tmp_path / "sweep.toml", small_spec())
     monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.delitem(sys.modules, "tmsjax.runs.cluster", raising=False)
+    monkeypatch.delattr("tmsjax.runs.cluster", raising=False)
     with pytest.raises(RuntimeError, match=r"--dask needs Dask: pip install 'tmsjax\[dask\]'$"):
         run_sweep(spec, tmp_path / "run", client="tcp://127.0.0.1:1")
     assert not (tmp_path / "run").exists()

@@ -13,8 +13,10 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import distributed
@@ -175,7 +177,9 @@ class DaskCluster:
         return self.client.submit(importlib.import_module, __name__, workers=[address], pure=False, retries=0)
 
     def _results_of(self, asked: Mapping[str, distributed.Future]) -> dict[str, Any]:
-        return {k: future.result(timeout=CONNECT_SECONDS) for k, future in self._answers(asked).items()}
+        """The answers of the workers that give one in time."""
+        answers = {address: _answer(future) for address, future in self._answers(asked).items()}
+        return {address: answer for address, answer in answers.items() if answer is not None}
 
     def _answers(self, asked: Mapping[str, distributed.Future]) -> dict[str, distributed.Future]:
         """The tasks that end in time, of workers that stay. Raises RunError if a worker cannot run tmsjax."""
@@ -187,8 +191,8 @@ class DaskCluster:
             if self.should_stop():
                 raise Interrupted("stopped before the first unit")
             time.sleep(0.1)
-        broken = {address: [_failure(future)] for address, future in asked.items() if future.status == "error"}
-        self._refuse(broken, "cannot take part")
+        failed = {address: _answer(future) for address, future in asked.items() if future.status == "error"}
+        self._refuse({address: [_unable(error)] for address, error in failed.items() if error}, "cannot take part")
         return {address: future for address, future in asked.items() if future.status == "finished"}
 
     def _refuse(self, trouble: Mapping[str, list[str]], what: str) -> None:
@@ -217,9 +221,9 @@ class DaskCluster:
         until, quiet = time.monotonic() + seconds, True
         try:
             while quiet and time.monotonic() < until:
-                for one in [*self._progress(), *self._results(), *self._roster()]:
-                    yield one
+                for one in chain(self._progress(), self._results(), self._roster()):  # heard before the next may raise
                     quiet = False
+                    yield one
                 if quiet:
                     time.sleep(POLL_SECONDS)
         except (OSError, TimeoutError, _SchedulerLost):
@@ -241,17 +245,17 @@ class DaskCluster:
                     continue
                 if future.status not in ("finished", "error"):  # cancelled when the scheduler ends
                     raise _SchedulerLost
-                if future.status == "error":
-                    error = future.exception(timeout=CONNECT_SECONDS)
-                    yield News("lost", unit, f"{type(error).__name__}: {error}")
-                    del member.units[unit]
-                    continue
-                news = future.result(timeout=CONNECT_SECONDS)
+                answer = _answer(future)
                 del member.units[unit]
-                if news.kind == "unknown":  # a new process at an old address
-                    self.members.pop(address, None)
-                    news = News("stopped", unit)
-                yield news
+                if answer is None:
+                    yield News("stopped", unit)
+                elif isinstance(answer, Exception):
+                    yield News("lost", unit, f"{type(answer).__name__}: {answer}")
+                elif answer.kind == "unknown":  # a new process at an old address
+                    member.entered, member.tests = False, [self._import(address)]
+                    yield News("stopped", unit)
+                else:
+                    yield answer
 
     def _roster(self) -> Iterator[News]:
         """Notices workers that came or went, once a second. A worker's first unit was under way, the second not."""
@@ -264,7 +268,8 @@ class DaskCluster:
         for address in self.members.keys() - now:
             member = self.members.pop(address)
             for k, (unit, future) in enumerate(member.units.items()):
-                future.cancel()
+                with suppress(OSError, TimeoutError):
+                    future.cancel()
                 yield News("lost", unit, f"its worker {address} has gone") if k == 0 else News("stopped", unit)
         for address in now - self.members.keys():
             self.members[address] = _Member(tests=[self._import(address)])
@@ -280,13 +285,14 @@ class DaskCluster:
         """Takes a late worker through its tests: importing this module, then entering the run. Returns its faults."""
         if not member.tests or member.tests[-1].status not in ("finished", "error"):
             return []
-        if member.tests[-1].status == "error":
-            trouble = [_failure(member.tests[-1])]
-        elif len(member.tests) == 1:
+        if member.tests[-1].status == "finished" and len(member.tests) == 1:
             member.tests.append(self._submit(guest.enter, address))
             return []
-        else:
-            trouble = member.tests[-1].result(timeout=CONNECT_SECONDS)
+        trouble = _answer(member.tests[-1])
+        if trouble is None:  # it has ended
+            return []
+        if isinstance(trouble, Exception):
+            trouble = [_unable(trouble)]
         member.tests, member.entered = [], not trouble
         return trouble
 
@@ -326,5 +332,15 @@ class _SchedulerLost(Exception):
     """The connection to the scheduler is broken."""
 
 
-def _failure(future: distributed.Future) -> str:
-    return f"cannot run tmsjax: {future.exception(timeout=CONNECT_SECONDS)!r:.300}"
+def _answer(future: distributed.Future) -> Any:
+    """What a task has returned, or the exception that ended it; None if its worker ended before it was asked."""
+    try:
+        return future.result(timeout=CONNECT_SECONDS)
+    except (TimeoutError, CancelledError):
+        return None
+    except Exception as error:
+        return error
+
+
+def _unable(error: Exception) -> str:
+    return f"cannot run tmsjax: {error!r:.300}"

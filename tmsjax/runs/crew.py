@@ -77,6 +77,7 @@ class _Desk:
         self.units, self.began = len(todo), time.monotonic()
         self.waiting = deque(todo)
         self.under_way: dict[int, Progress | None] = {}
+        self.latest: Progress | None = None  # of any unit
         self.held: dict[int, float] = {}
         self.told = self.began  # when the user was told of held units
         self.tries: Counter[int] = Counter()
@@ -118,18 +119,20 @@ class _Desk:
         if news.kind == "warning":
             warnings.warn(news.value, stacklevel=3)
             return
+        if news.kind == "progress":
+            self.latest = news.value  # may come after the unit's end, or not at all
         if news.unit not in self.under_way:
             return
         if news.kind == "progress":
             self.under_way[news.unit] = news.value
-            self._tell(news.unit)
+            self._tell()
             return
-        last = self.under_way.pop(news.unit)
+        del self.under_way[news.unit]
         if news.kind == "stored":
             self.stored += 1
             self._note(news.value)
-            if last is not None and not self.under_way and not self.waiting:
-                self._tell(news.unit, last)
+            if self.stored == self.units:
+                self._tell(self.latest)
         elif news.kind == "stopped":
             self.waiting.appendleft(news.unit)
         elif news.kind == "held":
@@ -152,11 +155,11 @@ class _Desk:
         info |= {key: facts[key] for key in SECONDS if key in facts}
         info["peak_memory_bytes"] = max(info.get("peak_memory_bytes", 0), facts.get("peak_memory_bytes", 0))
 
-    def _tell(self, unit: int, last: Progress | None = None) -> None:
-        """Tells the listener the sum over units under way. `last`: of the last unit, which is stored."""
-        if self.listen is None:
-            return
+    def _tell(self, last: Progress | None = None) -> None:
+        """Tells the listener the sum over units under way. `last`: of any unit, when all are stored."""
         reports = [one for one in self.under_way.values() if one is not None] if last is None else [last]
+        if self.listen is None or not reports:
+            return
         models = sum(one.models for one in reports)
         total = replace(
             reports[0],
