@@ -1,5 +1,6 @@
 """Units: the same bytes however a sweep is divided; what is kept; bounded memory; shares of several processes."""
 
+import gc
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ from tmsjax.engine import Ensemble, plan
 from tmsjax.errors import Interrupted, RunError, SpecError
 from tmsjax.kinds import SUCCESS
 from tmsjax.runs import capacity, open_run, run_sweep
+from tmsjax.runs.training import Training
 from tmsjax.spec import Box, Boxes, load_spec, part_shape
 
 
@@ -278,6 +280,17 @@ def test_a_trillion_models_are_described_in_no_time():
     units = plan(spec, "cpu").units(spec)
     assert units[len(units) - 1].ranges[0][-1] == 10**6 - 1
     assert capacity.disk_bytes(Ensemble(spec, box=units[0])) > 30e12
+
+
+@pytest.mark.parametrize("out", ["run", None])
+def test_memory_of_a_unit_is_freed_without_the_garbage_collector(tmp_path, out):
+    gc.collect()
+    gc.disable()  # it counts objects, not the bytes of their arrays
+    try:
+        run_sweep(divided(store={"keep": "results"}), tmp_path / out if out else None)
+        assert not [one for one in gc.get_objects() if isinstance(one, Training)]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.slow

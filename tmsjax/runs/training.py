@@ -22,16 +22,23 @@ Save = Callable[[int, Callable[[], Arrays]], None]
 
 
 class Training:
-    """The states of a unit's instances after `step`, and the seconds spent by key.
+    """The states of a unit's instances after `step`.
 
-    `save`: called with a step and a function that returns the arrays of its checkpoint.
+    `seconds`: the time spent, by SECONDS, to which it adds. `save`: called with a step and a function that returns the
+    arrays of its checkpoint; it must not refer to this object, whose memory would then outlive it.
     """
 
-    def __init__(self, ensemble: Ensemble, save: Save, listen: Listener | None, should_stop: Callable[[], bool]):
-        self.spec, self.ensemble = ensemble.spec, ensemble
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        seconds: dict[str, float],
+        save: Save,
+        listen: Listener | None,
+        should_stop: Callable[[], bool],
+    ):
+        self.spec, self.ensemble, self.seconds = ensemble.spec, ensemble, seconds
         self.save, self.listen, self.should_stop = save, listen, should_stop
         self.history = History(self.spec)
-        self.seconds = dict.fromkeys(SECONDS, 0.0)
         self.step = 0
         self.mean_loss, self.measured = math.nan, -math.inf  # as last reported, and when
         self.states: list[TrainState] = []

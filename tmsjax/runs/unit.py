@@ -102,11 +102,12 @@ def train_unit(
     """
     checkpoints = job.checkpoints(unit)
     before = {key: job.info.get(f"seconds_of_{key}", 0.0) for key in SECONDS}
+    seconds = dict.fromkeys(SECONDS, 0.0)
 
     def save(step: int, arrays: Callable[[], Arrays]) -> None:
         if checkpoints is None or job.directory is None:
             return
-        _note(job, before, training)
+        _note(job, before, seconds)
         info = job.info | {"steps_done": step}
         checkpoints.save(step, arrays(), info | {"spec": to_toml(job.ensemble.spec)})
         if job.single:
@@ -114,18 +115,18 @@ def train_unit(
             job.directory.write(job.info, job.ensemble.spec)
             job.directory.log("checkpoint", step=step)
 
-    training = Training(job.ensemble.on(job.units[unit]), save, listen, should_stop)
+    training = Training(job.ensemble.on(job.units[unit]), seconds, save, listen, should_stop)
     found = _newest(job, checkpoints)
     try:
         training.begin(*found)
         training.run()
         start = time.monotonic()
         dataset, diverged = results(training)
-        training.seconds["results"] += time.monotonic() - start
+        seconds["results"] += time.monotonic() - start
     except (MemoryError, OSError, RunFailed, jax.errors.JaxRuntimeError) as error:
         raise failure(job, unit, training.step, error) from error
-    _note(job, before, training)
-    facts: dict[str, Any] = {f"seconds_of_{key}": value for key, value in training.seconds.items()}
+    _note(job, before, seconds)
+    facts: dict[str, Any] = {f"seconds_of_{key}": value for key, value in seconds.items()}
     facts |= {"models": training.ensemble.box.size, "diverged_models": diverged}
     facts["run"] = job.info | {"spec": to_toml(job.ensemble.spec)}
     facts |= {"device": device_line(job.ensemble.devices), "host": socket.gethostname()}
@@ -140,10 +141,10 @@ def _newest(job: Job, checkpoints: Checkpoints | None) -> tuple[int, dict[str, n
     return found or (0, {})
 
 
-def _note(job: Job, before: dict[str, float], training: Training) -> None:
+def _note(job: Job, before: dict[str, float], seconds: dict[str, float]) -> None:
     """Adds the seconds spent to the facts of a run of one unit. Other runs add up the facts of their units."""
     if job.single:
-        job.info |= {f"seconds_of_{key}": value + training.seconds[key] for key, value in before.items()}
+        job.info |= {f"seconds_of_{key}": value + seconds[key] for key, value in before.items()}
 
 
 def failure(job: Job, unit: int, step: int, error: Exception) -> RunFailed:
