@@ -2,11 +2,14 @@
 
 import gc
 import json
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import digest, plain_spec, run_command, small_spec, write_spec
+from conftest import ROOT, command, digest, plain_spec, run_command, small_spec, write_spec
 
 import tmsjax
 from tmsjax.engine import Ensemble, plan
@@ -294,24 +297,21 @@ def test_memory_of_a_unit_is_freed_without_the_garbage_collector(tmp_path, out):
 
 
 @pytest.mark.slow
-def test_a_hundred_million_models_run_in_bounded_memory(tmp_path):
-    """Four steps of 100,000,000 one-neuron models, the best of each cell kept."""
-    raw = small_spec(train={"steps": 4, "batch": 4}, record={"measures": []}, store={"keep": "best"})
-    raw["axes"] = {
-        "feature_probability": {"log": [1.0, 0.01], "count": 3200},
-        "extra_importance": {"log": [0.1, 10.0], "count": 3125},
-        "replica": {"count": 10},
-    }
-    spec = write_spec(tmp_path / "s.toml", raw)
-    done = run_command("run", spec, "--out", tmp_path / "run")
-    assert done.returncode == 0, done.stderr
-    run = open_run(tmp_path / "run")
-    peak = run.directory.info()["peak_memory_bytes"]
-    told = capacity.main_bytes(Ensemble(load_spec(raw)), plan(load_spec(raw), "cpu").units(load_spec(raw))[0])
-    print(f"peak memory {peak / 1e9:.2f} GB, told {told / 1e9:.2f} GB")
-    assert peak < 3e9
-    assert peak < 1.5 * told
-    assert len(run.units) == 48
+def test_a_hundred_million_models_train_and_compare_within_3_gigabytes(tmp_path):
+    """The billion-model sweep with a tenth of the models: `bash scripts/billion.sh --quick` without the kill."""
+    cells = ["--set", "axes.feature_probability.count=3200", "--set", "axes.extra_importance.count=3125"]
+    for arguments in (["run", ROOT / "sweeps" / "one_neuron_billion.toml", *cells, "--out"], ["map"], ["compare"]):
+        line = [sys.executable, ROOT / "scripts" / "measured.py", *command(*arguments, tmp_path / "run")]
+        done = subprocess.run(list(map(str, line)), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        peak = float(re.search(r"peak memory ([\d.]+) GB\n$", done.stdout)[1])
+        print(done.stdout.splitlines()[-1])
+        assert peak < 3
+    assert len(open_run(tmp_path / "run").units) == 48
+    found = json.loads((tmp_path / "run" / "comparison.json").read_text())
+    assert found["cells"] == 10_000_000
+    assert found["exact"]["agreement"] > 0.99
+    assert found["exact"]["improved"] == 0
 
 
 def test_only_whole_runs_can_be_mapped(tmp_path):
