@@ -2,7 +2,7 @@
 # Trains 1,000,000,000 models, kills the command once on the way and resumes it, then maps, compares with theory and draws.
 #   bash scripts/billion.sh            10,000 x 10,000 cells x 10 replicas into runs/one-neuron-billion
 #   bash scripts/billion.sh --quick    3,200 x 3,125 cells x 10 replicas into runs/one-neuron-billion-quick
-# Passes other options to the training command, for example --out DIR. Needs 8 GB of disk (0.8 GB) and 3 GB of memory.
+# Passes other options to the training command, for example --out DIR. Needs 11 GB of disk (1.1 GB) and 2 GB of memory.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 setup

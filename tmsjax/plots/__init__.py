@@ -7,7 +7,7 @@ Does not import jax, so that a run can be drawn anywhere. Imports kinds, spec, t
 
 from tmsjax.plots import features, reports
 from tmsjax.plots.maps import agreement, facets, failures, models, panels, phase_map, run_figures
-from tmsjax.plots.speed import stream_noise, throughput
+from tmsjax.plots.speed import scale, stream_noise, throughput
 from tmsjax.plots.studies import figures
 from tmsjax.plots.style import colours, label, named, save
 
@@ -26,6 +26,7 @@ __all__ = [
     "reports",
     "run_figures",
     "save",
+    "scale",
     "stream_noise",
     "throughput",
 ]

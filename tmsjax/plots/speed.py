@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import xarray as xr
 from matplotlib import rc_context
@@ -28,6 +30,18 @@ def throughput(measured: xr.Dataset) -> Figure:
         axes[0].set_ylabel(measured.attrs["unit"])
         axes[0].set_ylim(bottom=10 ** np.floor(np.log10(min(measured[v].min() for v in measured))))
         figure.suptitle("Training throughput, n = 2, m = 1")
+    return figure
+
+
+def scale(models: Sequence[int], measured: Mapping[str, Sequence[float]]) -> Figure:
+    """What a sweep takes by its number of models: one panel for each of `measured`, whose keys are labels of y."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(3.3 * len(measured), 3.1), layout="constrained")
+        for axes, (name, values) in zip(figure.subplots(1, len(measured)), measured.items(), strict=True):
+            axes.loglog(models, values, "o-", color="#0072b2", markersize=4)
+            axes.set_xlabel("models")
+            axes.set_ylabel(name)
+            axes.grid(alpha=0.3)
     return figure
 
 
