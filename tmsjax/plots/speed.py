@@ -34,11 +34,19 @@ def throughput(measured: xr.Dataset) -> Figure:
 
 
 def scale(models: Sequence[int], measured: Mapping[str, Sequence[float]]) -> Figure:
-    """What a sweep takes by its number of models: one panel for each of `measured`, whose keys are labels of y."""
+    """What a sweep takes by its number of models: one panel for each of `measured`, whose keys are labels of y.
+
+    An axis is linear, from 0, if its values differ by less than a factor of 10.
+    """
     with rc_context(STYLE):
         figure = Figure(figsize=(3.3 * len(measured), 3.1), layout="constrained")
         for axes, (name, values) in zip(figure.subplots(1, len(measured)), measured.items(), strict=True):
-            axes.loglog(models, values, "o-", color="#0072b2", markersize=4)
+            axes.plot(models, values, "o-", color="#0072b2", markersize=4)
+            axes.set_xscale("log")
+            if max(values) < 10 * min(values):
+                axes.set_ylim(0, 1.1 * max(values))
+            else:
+                axes.set_yscale("log")
             axes.set_xlabel("models")
             axes.set_ylabel(name)
             axes.grid(alpha=0.3)
