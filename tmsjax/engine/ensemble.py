@@ -23,9 +23,10 @@ import numpy as np
 from tmsjax.engine import train
 from tmsjax.engine.machine import cores
 from tmsjax.engine.plan import Plan, plan
+from tmsjax.engine.segment import advance, axes, divide
 from tmsjax.engine.train import TrainState
 from tmsjax.kinds import FAMILIES
-from tmsjax.models import inputs, instances, joined, model, of_zero_model, split
+from tmsjax.models import inputs, instances, joined, model, of_zero_model
 from tmsjax.spec import Box, Boxes, Spec
 
 WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}  # XLA's default is 256
@@ -59,7 +60,9 @@ class Ensemble:
         self._program: Any = None
         self._init = self._compiled(partial(_init_block, spec=spec))
         self._advance = self._compiled(
-            partial(_advance_block, spec=spec, cut=self.plan), reassociate=True, donate_argnums=0
+            partial(advance, spec=spec, cut=self.plan, interpret=self.platform == "cpu"),
+            reassociate=True,
+            donate_argnums=0,
         )
         self._loss = self._compiled(partial(_loss_block, spec=spec, cut=self.plan))
         self._zero = self._compiled(partial(_zero_block, spec=spec, cut=self.plan))
@@ -197,16 +200,6 @@ def directions(params: dict, spec: Spec) -> np.ndarray | None:
     return np.asarray(jax.vmap(partial(model.directions, model=spec.model))(params))
 
 
-def _axes(tree: Any) -> Any:
-    """vmap's axes for a tree of stacked arrays: 0, and None for scalars."""
-    return jax.tree.map(lambda leaf: 0 if leaf.ndim else None, tree)
-
-
-def _divide(tree: Any, cut: Plan) -> Any:
-    """Converts arrays (block, ...) to Scalars of (block,) vectors, if the plan holds models as scalars."""
-    return jax.tree.map(lambda x: split(x) if x.ndim > 1 else x, tree) if cut.scalars else tree
-
-
 def _init_block(table: Any, *, spec: Spec) -> TrainState:
     one = partial(train.init, spec=spec)
     shape = jax.eval_shape(one, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), table))
@@ -214,30 +207,14 @@ def _init_block(table: Any, *, spec: Spec) -> TrainState:
     return jax.vmap(one, out_axes=shared)(table)
 
 
-def _advance_block(state: TrainState, table: Any, stop: Any, *, spec: Spec, cut: Plan) -> TrainState:
-    state, table = _divide(state, cut), _divide(table, cut)
-    axes = _axes(state)
-    one = partial(train.step, spec=spec, cut=cut)
-
-    def shift(k: Any) -> Any:
-        return jax.vmap(lambda row: train.offset(k, row, spec), in_axes=(_axes(table),))(table)
-
-    def step(k: Any, carry: Any) -> Any:
-        state, offsets = carry
-        vectorised = jax.vmap(one, in_axes=(axes, _axes(table), None, 0), out_axes=axes)
-        return vectorised(state, table, train.stream(k, spec, cut.scalars), offsets), shift(k + 1)
-
-    return joined(jax.lax.fori_loop(state.step, stop, step, (state, shift(state.step)))[0])
-
-
 def _noise_block(params: Any, table: Any, *, spec: Spec, cut: Plan, draws: int) -> tuple[Any, Any]:
-    params, table = _divide(params, cut), _divide(table, cut)
+    params, table = divide(params, cut), divide(table, cut)
 
     def one(params: Any, row: Any, k: Any, bits: Any) -> Any:
         return train.gradient(params, row, bits, train.offset(k, row, spec), spec, cut)
 
     def gradients(k: Any) -> Any:
-        every = jax.vmap(one, in_axes=(_axes(params), _axes(table), None, None))
+        every = jax.vmap(one, in_axes=(axes(params), axes(table), None, None))
         return joined(every(params, table, k, train.stream(k, spec, cut.scalars)))
 
     def add(k: Any, sums: tuple) -> tuple:
@@ -267,12 +244,12 @@ def _evaluation_chunk(cut: Plan) -> int:
 
 
 def _zero_block(table: Any, *, spec: Spec, cut: Plan) -> jax.Array:
-    table = _divide(table, cut)
+    table = divide(table, cut)
     one = partial(train.zero_model_loss, spec=spec, chunk=_evaluation_chunk(cut))
-    return jax.vmap(one, in_axes=(_axes(table),))(table)
+    return jax.vmap(one, in_axes=(axes(table),))(table)
 
 
 def _loss_block(params: Any, table: Any, *, spec: Spec, cut: Plan) -> jax.Array:
-    params, table = _divide(params, cut), _divide(table, cut)
+    params, table = divide(params, cut), divide(table, cut)
     one = partial(train.noise_free_loss, spec=spec, chunk=_evaluation_chunk(cut))
-    return jax.vmap(one, in_axes=(_axes(params), _axes(table)))(params, table)
+    return jax.vmap(one, in_axes=(axes(params), axes(table)))(params, table)

@@ -17,6 +17,8 @@ SCALAR_LIMIT_ELSEWHERE = 16
 UNIT_PARAMETERS = {"cpu": 2**23}
 UNIT_PARAMETERS_ELSEWHERE = 2**26
 
+CHUNK = 32
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -37,6 +39,8 @@ class Plan:
     microbatch: int
     unroll: int = 1
     unit: tuple[int, ...] | None = None
+    chunk: int = 1
+    kernel: str = "xla"
 
     def units(self, spec: Spec) -> Boxes:
         """The units of a sweep."""
@@ -69,7 +73,8 @@ def plan(spec: Spec, platform: str) -> Plan:
         largest, enough = max(1, 2**16 // weights), 2**16 // batch
     elif scalars:  # GPU, TPU: SIMD lanes hold instances; on CPU they hold samples
         largest, enough = 2**20, 2**20
-        microbatch = unroll = math.gcd(batch, 16 if weights <= 4 else 8)
+        unroll = math.gcd(batch, 16 if weights <= 4 else 8)
+        microbatch = math.gcd(batch, 4 * unroll)
     else:  # activations of a block: 4 MB on CPU, 1 GB elsewhere
         largest = enough = max(1, (2**20 if cpu else 2**28) // (batch * n))
     fewest = 2 if cpu else 1  # blocks
@@ -84,7 +89,7 @@ def plan(spec: Spec, platform: str) -> Plan:
         microbatch = spec.engine.microbatch
         unroll = math.gcd(microbatch, unroll)
     unit = _unit(spec, spec.engine.unit or most)
-    return Plan(scalars, block, math.ceil(math.prod(unit) / block), microbatch, unroll, unit)
+    return Plan(scalars, block, math.ceil(math.prod(unit) / block), microbatch, unroll, unit, 1 if cpu else CHUNK)
 
 
 def _unit(spec: Spec, most: int) -> tuple[int, ...]:

@@ -139,7 +139,11 @@ def gradient(params: Any, instance: Instance, bits: jax.Array, shift: Any, spec:
 
 def step(state: TrainState, instance: Instance, bits: jax.Array, shift: Any, spec: Spec, cut: Cut) -> TrainState:
     """One optimizer step on samples from `stream(state.step)` (`bits`) and `offset(state.step)` (`shift`)."""
-    grads = gradient(state.params, instance, bits, shift, spec, cut)
+    return update(gradient(state.params, instance, bits, shift, spec, cut), state, instance, spec)
+
+
+def update(grads: Any, state: TrainState, instance: Instance, spec: Spec) -> TrainState:
+    """The state after a step along the gradient `grads` of the mean loss."""
     updates, opt_state = optimizer(spec.train, instance).update(grads, state.opt_state, state.params)
     return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
 

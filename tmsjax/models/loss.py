@@ -5,6 +5,9 @@ The paper's notebook also takes the mean over features, so its loss is smaller b
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from itertools import zip_longest
 from operator import itemgetter
 from typing import Any
 
@@ -55,23 +58,57 @@ def gradient(params: Any, instance: Instance, words: Any, offset: Any, spec: Spe
     For arrays, this is the gradient of the sum: matrix products over the samples. For Scalars, it is the sum of the
     per-sample gradients, with all parameters in one reduction. XLA compiles it to one kernel that loops over samples
     and keeps a model's parameters and sums in registers; separate sums would each repeat the forward pass.
-    `unroll`: the number of samples in the body of the kernel's loop.
+    `unroll`: the number of samples in the body of the kernel's loop. If it is above 1, SIMD lanes hold instances.
     """
     if not held_as_scalars(params):
         return jax.grad(total)(params, instance, words, offset, spec, penalised=True)
 
-    def of_group(words: Any) -> Any:
-        def loss(params: Any) -> Any:
-            of_sample = [jax.tree.map(itemgetter(k), words) for k in range(unroll)]
-            return sum(one(params, instance, word, offset, spec, penalised=True) for word in of_sample)
-
-        return jax.grad(loss)(params)
+    def of_group(params: Any, instance: Instance, words: Any, offset: Any) -> Any:
+        return of_samples(params, instance, [jax.tree.map(itemgetter(k), words) for k in range(unroll)], offset, spec)
 
     groups = jax.tree.map(lambda column: column.reshape(-1, unroll), words)
-    leaves, tree = jax.tree.flatten(jax.vmap(of_group)(groups))
-    zeros = [np.float32(0)] * len(leaves)
-    sums = jax.lax.reduce(leaves, zeros, lambda a, b: [x + y for x, y in zip(a, b, strict=True)], (0,))
-    return jax.tree.unflatten(tree, sums)
+    summed = partial(_summed, of_group) if unroll == 1 else _summed_in_lanes(of_group)
+    return summed(params, instance, groups, offset)
+
+
+def of_samples(params: Any, instance: Instance, words: list, offset: Any, spec: Spec) -> Any:
+    """The gradient of the penalised loss, summed over a few samples. `words`: of each sample, as in `one`."""
+
+    def loss(params: Any) -> Any:
+        return sum(one(params, instance, word, offset, spec, penalised=True) for word in words)
+
+    return jax.grad(loss)(params)
+
+
+def _summed(of_group: Callable, params: Any, instance: Instance, groups: Any, offset: Any) -> Any:
+    leaves, tree = jax.tree.flatten(jax.vmap(lambda group: of_group(params, instance, group, offset))(groups))
+    return jax.tree.unflatten(tree, _reduced(leaves))
+
+
+def _reduced(leaves: list) -> list:
+    """The sums of arrays over their first axis, in one reduction."""
+    zeros = [np.zeros((), leaf.dtype) for leaf in leaves]
+    return jax.lax.reduce(leaves, zeros, lambda a, b: [x + y for x, y in zip(a, b, strict=True)], (0,))
+
+
+def _summed_in_lanes(of_group: Callable) -> Callable:
+    """`_summed` for devices whose lanes hold instances: under vmap over instances, the axis of groups comes first.
+
+    Sums gradients in pairs, as complex numbers: for every array in a reduction XLA's cost model counts the arithmetic
+    of a sample once more, and where this looks too expensive, XLA writes the samples to memory.
+    """
+    summed = jax.custom_batching.custom_vmap(partial(_summed, of_group))
+
+    @summed.def_vmap
+    def of_instances(size: int, batched: Any, params: Any, instance: Instance, groups: Any, offset: Any) -> Any:
+        axes = jax.tree.map(lambda b: 0 if b else None, batched)
+        every = jax.vmap(of_group, in_axes=(axes[0], axes[1], None, axes[3]))
+        leaves, tree = jax.tree.flatten(jax.vmap(lambda group: every(params, instance, group, offset))(groups))
+        pairs = [jax.lax.complex(a, b) for a, b in zip_longest(leaves[::2], leaves[1::2], fillvalue=leaves[-1])]
+        parts = [part for pair in _reduced(pairs) for part in (jnp.real(pair), jnp.imag(pair))]
+        return jax.tree.unflatten(tree, parts[: len(leaves)]), jax.tree.unflatten(tree, [True] * len(leaves))
+
+    return summed
 
 
 def exact(params: Any, instance: Instance, spec: Spec) -> Any:

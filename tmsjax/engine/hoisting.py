@@ -1,0 +1,81 @@
+"""Moves out of a loop what does not depend on the loop's state.
+
+XLA computes the random bits, the learning rate and Adam's bias correction of every step on a single thread of a GPU.
+`hoist` splits a traced function in two, so that a part can be computed for many steps at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+from jax.extend import core
+
+
+def hoist(
+    function: Callable, first: Any, *rest: Any, stays: Callable[[Any], bool]
+) -> tuple[Callable[[Any], list], Callable[..., Any]]:
+    """Splits `function(first, *rest)` into `early(first)`, a list, and `late(early(first), *rest)`.
+
+    `early` has the equations of the jaxpr that depend on `first`, but not on `rest`. `stays`: whether such an equation
+    is repeated in `late` instead of passing its result, because the result is larger or no more expensive than its
+    inputs. The arguments may be shapes.
+    """
+    closed, shape = jax.make_jaxpr(function, return_shape=True)(first, *rest)
+    jaxpr = _without_copies(closed.jaxpr)
+    leaves = len(jax.tree.leaves(first))
+    constant = set(jaxpr.constvars)
+    early_or_given = constant | set(jaxpr.invars[:leaves])
+    early, late = [], []
+    for e in jaxpr.eqns:
+        if constant.issuperset(_inputs(e)):
+            constant |= set(e.outvars)
+        if early_or_given.issuperset(_inputs(e)):
+            early.append(e)
+            early_or_given |= set(e.outvars)
+        else:
+            late.append(e)
+    needed = {v for e in late for v in _inputs(e)} | _variables(jaxpr.outvars)
+    for e in reversed(early):
+        if needed.intersection(e.outvars) and (stays(e) or constant.issuperset(e.outvars)):
+            late.insert(0, e)
+            needed |= set(_inputs(e))
+    repeated = {v for e in late for v in e.outvars}
+    known = [*jaxpr.invars[:leaves], *(v for e in early for v in e.outvars)]
+    passed = [v for v in known if v in needed and v not in repeated]
+    before = _part(jaxpr, closed.consts, early, jaxpr.invars[:leaves], passed)
+    after = _part(jaxpr, closed.consts, late, passed + jaxpr.invars[leaves:], jaxpr.outvars)
+    tree = jax.tree.structure(shape)
+    return (
+        lambda first: before(*jax.tree.leaves(first)),
+        lambda values, *args: jax.tree.unflatten(tree, after(*values, *jax.tree.leaves(args))),
+    )
+
+
+def _without_copies(jaxpr: Any) -> Any:
+    """`jaxpr` without the operation that copies an array, which has no effect here and which Pallas does not support."""
+    copied: dict = {}
+    equations = []
+    for e in jaxpr.eqns:
+        given = [copied.get(x, x) if isinstance(x, core.Var) else x for x in e.invars]
+        if e.primitive.name == "copy":
+            copied[e.outvars[0]] = given[0]
+        else:
+            equations.append(e.replace(invars=given))
+    outputs = [copied.get(x, x) if isinstance(x, core.Var) else x for x in jaxpr.outvars]
+    return core.Jaxpr(jaxpr.constvars, jaxpr.invars, outputs, equations, jaxpr.effects)
+
+
+def _part(jaxpr: Any, constants: list, equations: list, inputs: list, outputs: list) -> Callable:
+    """The function of some of a jaxpr's equations."""
+    part = core.Jaxpr(jaxpr.constvars, inputs, outputs, equations, jaxpr.effects)
+    return core.jaxpr_as_fun(core.ClosedJaxpr(part, constants))
+
+
+def _inputs(equation: Any) -> set:
+    return _variables(equation.invars)
+
+
+def _variables(atoms: Iterable) -> set:
+    return {x for x in atoms if not isinstance(x, core.Literal)}

@@ -1,0 +1,154 @@
+"""Advances a block by a segment of steps.
+
+On CPU the steps run one by one. Other devices run them in chunks of known length: what depends only on a step's number
+(random bits, learning rate, bias correction) is computed for a chunk at once, and no step waits for the host.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tmsjax.engine import train
+from tmsjax.engine.hoisting import hoist
+from tmsjax.engine.kernel import in_registers
+from tmsjax.engine.plan import Plan
+from tmsjax.engine.train import TrainState
+from tmsjax.models import Scalars, joined, loss, sampling, split
+from tmsjax.spec import Spec
+
+VIEWS = ("broadcast_in_dim", "reshape", "slice", "squeeze", "transpose")  # operations that only rearrange their input
+
+
+def axes(tree: Any) -> Any:
+    """vmap's axes for a tree of stacked arrays: 0, and None for scalars."""
+    return jax.tree.map(lambda leaf: 0 if leaf.ndim else None, tree)
+
+
+def divide(tree: Any, cut: Plan) -> Any:
+    """Converts arrays (block, ...) to Scalars of (block,) vectors, if the plan holds models as scalars."""
+    return jax.tree.map(lambda x: split(x) if x.ndim > 1 else x, tree) if cut.scalars else tree
+
+
+def advance(state: TrainState, table: Any, stop: Any, *, spec: Spec, cut: Plan, interpret: bool = False) -> TrainState:
+    """The state of a block after step `stop`. All arrays have a leading instance axis; step counts have none."""
+    state, table = divide(state, cut), divide(table, cut)
+    run = _one_by_one if cut.chunk == 1 else _in_chunks
+    if cut.kernel == "pallas":
+        run = partial(_in_kernel, interpret=interpret)
+    return joined(run(state, table, stop, spec, cut))
+
+
+def _one_by_one(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan) -> TrainState:
+    """One loop over steps. Computes offsets one step ahead, in a kernel over models (see docs/performance.md)."""
+
+    def step(k: Any, carry: Any) -> Any:
+        state, offsets = carry
+        return _step(k, state, table, offsets, spec, cut), _offsets(k + 1, table, spec)
+
+    return jax.lax.fori_loop(state.step, stop, step, (state, _offsets(state.step, table, spec)))[0]
+
+
+def _in_chunks(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan) -> TrainState:
+    """Chunks of `cut.chunk` steps. The last chunk discards the steps from `stop` on.
+
+    So one program runs every step, and its bits do not depend on how steps are cut into segments.
+    """
+    leaves, tree = jax.tree.flatten(state)
+    arrays = [leaf if leaf.ndim else None for leaf in leaves]  # the others count steps
+
+    def step(k: Any, table: Any, arrays: list) -> list:
+        state = jax.tree.unflatten(tree, [k if x is None else x for x in arrays])
+        new = jax.tree.leaves(_step(k, state, table, _offsets(k, table, spec), spec, cut))
+        return [None if old is None else x for x, old in zip(new, arrays, strict=True)]
+
+    of_step, step_ = hoist(step, state.step, table, arrays, stays=lambda e: e.primitive.name in VIEWS)
+    drawn = jax.eval_shape(of_step, state.step)
+
+    of_table, step = hoist(
+        lambda table, drawn, arrays: step_(drawn, table, arrays),
+        table,
+        drawn,
+        arrays,
+        stays=lambda e: e.primitive.name != "div",
+    )
+    quotients = of_table(table)
+
+    def one(arrays: list, given: tuple) -> tuple[list, None]:
+        drawn, active = given
+        new = step(quotients, drawn, arrays)
+        return jax.tree.map(lambda new, old: jnp.where(active, new, old), new, arrays), None
+
+    def chunk(carry: tuple) -> tuple:
+        first, arrays = carry
+        steps = first + jnp.arange(cut.chunk, dtype=jnp.int32)
+        arrays, _ = jax.lax.scan(one, arrays, (jax.vmap(of_step)(steps), steps < stop))
+        return first + cut.chunk, arrays
+
+    _, arrays = jax.lax.while_loop(lambda carry: carry[0] < stop, chunk, (state.step, arrays))
+    return jax.tree.unflatten(tree, [jnp.maximum(state.step, stop) if x is None else x for x in arrays])
+
+
+def _in_kernel(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan, interpret: bool) -> TrainState:
+    """Chunks of `cut.chunk` steps, each in one launch of a kernel that keeps the state in registers."""
+    leaves, tree = jax.tree.flatten(state)
+    arrays = [leaf for leaf in leaves if leaf.ndim]
+    rows, rows_tree = jax.tree.flatten(table)
+    features = sampling.columns(spec.data, spec.model.features)
+
+    def state_at(k: Any, arrays: list) -> TrainState:
+        rest = iter(arrays)
+        return jax.tree.unflatten(tree, [next(rest) if leaf.ndim else k for leaf in leaves])
+
+    def update(k: Any, table: Any, arrays: list, grads: Any) -> list:
+        state = state_at(k, arrays)
+        every = jax.vmap(partial(train.update, spec=spec), in_axes=(0, axes(state), 0), out_axes=axes(state))
+        return [leaf for leaf in jax.tree.leaves(every(grads, state, table)) if leaf.ndim]
+
+    def views(e: Any) -> bool:
+        return e.primitive.name in VIEWS
+
+    of_offsets, offsets = hoist(lambda k, table: _offsets(k, table, spec), state.step, table, stays=views)
+    of_update, update = hoist(update, state.step, table, arrays, state.params, stays=views)
+    drawn_by_offsets = len(jax.eval_shape(of_offsets, state.step))
+
+    def step(i: Any, drawn: list, row: Any, held: list, arrays: list) -> list:
+        table = jax.tree.unflatten(rows_tree, held)
+        shift = offsets(drawn[:drawn_by_offsets], table)
+        params = state_at(0, arrays).params
+
+        def add(group: Any, sums: Any) -> Any:
+            words = [Scalars(tuple(row(group * cut.unroll + j)), (features,)) for j in range(cut.unroll)]
+            every = jax.vmap(lambda params, own, shift: loss.of_samples(params, own, words, shift, spec))
+            return jax.tree.map(jnp.add, sums, every(params, table, shift))
+
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        sums = jax.lax.fori_loop(0, spec.train.batch // cut.unroll, add, zeros)
+        grads = jax.tree.map(lambda g: g * np.float32(1 / spec.train.batch), sums)
+        return update(drawn[drawn_by_offsets:], table, arrays, grads)
+
+    def chunk(carry: tuple) -> tuple:
+        first, arrays = carry
+        steps = first + jnp.arange(cut.chunk, dtype=jnp.int32)
+        drawn = [*jax.vmap(of_offsets)(steps), *jax.vmap(of_update)(steps)]
+        words = jax.vmap(lambda k: train.stream(k, spec, True))(steps).parts
+        count = jnp.minimum(stop - first, cut.chunk)
+        return first + count, in_registers(step, arrays, rows, drawn, words, count, interpret)
+
+    last, arrays = jax.lax.while_loop(lambda carry: carry[0] < stop, chunk, (state.step, arrays))
+    return state_at(last, arrays)
+
+
+def _step(k: Any, state: TrainState, table: Any, offsets: Any, spec: Spec, cut: Plan) -> TrainState:
+    """Step `k` of all instances."""
+    one = partial(train.step, spec=spec, cut=cut)
+    every = jax.vmap(one, in_axes=(axes(state), axes(table), None, 0), out_axes=axes(state))
+    return every(state, table, train.stream(k, spec, cut.scalars), offsets)
+
+
+def _offsets(k: Any, table: Any, spec: Spec) -> Any:
+    return jax.vmap(lambda row: train.offset(k, row, spec), in_axes=(axes(table),))(table)
