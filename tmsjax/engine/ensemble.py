@@ -22,7 +22,7 @@ import numpy as np
 
 from tmsjax.engine import train
 from tmsjax.engine.machine import cores
-from tmsjax.engine.plan import Plan, plan
+from tmsjax.engine.plan import Plan, check_kernel, plan
 from tmsjax.engine.segment import advance, axes, divide
 from tmsjax.engine.train import TrainState
 from tmsjax.kinds import FAMILIES
@@ -54,6 +54,7 @@ class Ensemble:
         self.spec = spec
         self.devices = tuple(devices or jax.local_devices())
         self.platform = self.devices[0].platform
+        check_kernel(spec, self.platform)
         self.plan = cut or plan(spec, self.platform)
         self.box = Box.whole(spec.shape) if box is None else box
         self._compiled_already: set[Any] = set()
@@ -90,8 +91,11 @@ class Ensemble:
         return self.place(instances(self.spec, self.box))
 
     def _compiled(self, function: Callable, reassociate: bool = False, **options: Any) -> Any:
+        # By default, GPUs and TPUs round the inputs of float32 matrix products to 10 or 7 bits.
+        precision = None if self.platform == "cpu" else "highest"
+
         def strict(*args: Any) -> Any:
-            with jax.numpy_rank_promotion("raise"):
+            with jax.numpy_rank_promotion("raise"), jax.default_matmul_precision(precision):
                 return function(*args)
 
         if self.platform == "cpu":

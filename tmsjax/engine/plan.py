@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tmsjax.models import elementwise_model, model
+from tmsjax.errors import SpecError
+from tmsjax.models import elementwise_model, model, sampling
 from tmsjax.spec import Boxes, Spec, part_shape
 
 # Largest number of weights (n m for tied models) to hold as separate scalars. Beyond it, compile time grows (10 s at
@@ -17,7 +18,10 @@ SCALAR_LIMIT_ELSEWHERE = 16
 UNIT_PARAMETERS = {"cpu": 2**23}
 UNIT_PARAMETERS_ELSEWHERE = 2**26
 
-CHUNK = 32
+# Elsewhere: parameters of a model up to which XLA's kernel for the sum over samples keeps the samples in registers.
+LANES_LIMIT = 4
+CHUNK = {"xla": 32, "pallas": 256}  # steps; enough to make what is done once a chunk negligible
+CHUNK_WORDS = 2**24  # of random bits that a chunk holds at once
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Plan:
     blocks:     number of blocks in a unit
     microbatch: samples per kernel
     unroll:     samples unrolled in the kernel's body, which runs microbatch / unroll times
+    chunk:      steps in a loop whose length the compiler knows; 1: each step in a loop that the host controls
+    kernel:     who compiles a step: "xla", or "pallas" for the kernel in engine/kernel.py
     unit:       shape of the units, the boxes of the sweep's grid that are trained and stored one by one. Bits do not
                 depend on it. None: the whole sweep is one unit
     """
@@ -61,20 +67,22 @@ def plan(spec: Spec, platform: str) -> Plan:
     size does not depend on `spec.engine.unit`, which therefore changes no bit.
     """
     n, m, batch = spec.model.features, spec.model.hidden, spec.train.batch
-    cpu = platform == "cpu"
+    cpu, kernel = platform == "cpu", spec.engine.kernel
     limit = SCALAR_LIMIT.get(platform, SCALAR_LIMIT_ELSEWHERE)
     sizes = [(len(shape), math.prod(shape)) for shape in model.shapes(spec.model).values()]
+    parameters = sum(size for _, size in sizes)
     weights = max(n * m, sum(size for dims, size in sizes if dims > 1))
-    most = UNIT_PARAMETERS.get(platform, UNIT_PARAMETERS_ELSEWHERE) // sum(size for _, size in sizes)
+    most = UNIT_PARAMETERS.get(platform, UNIT_PARAMETERS_ELSEWHERE) // parameters
     models = math.prod(_unit(spec, most))
     scalars = weights <= limit and elementwise_model(spec)
+    in_lanes = scalars and (kernel == "pallas" or (not cpu and parameters <= LANES_LIMIT))
     microbatch, unroll = batch, 1
-    if scalars and cpu:
+    if in_lanes:  # lanes of SIMD hold instances instead of samples
+        largest = enough = 2**20
+        unroll = math.gcd(batch, (16 if kernel == "xla" else 8) if parameters <= LANES_LIMIT else 4)
+        microbatch = batch if kernel == "pallas" else math.gcd(batch, 4 * unroll)
+    elif scalars and cpu:
         largest, enough = max(1, 2**16 // weights), 2**16 // batch
-    elif scalars:  # GPU, TPU: SIMD lanes hold instances; on CPU they hold samples
-        largest, enough = 2**20, 2**20
-        unroll = math.gcd(batch, 16 if weights <= 4 else 8)
-        microbatch = math.gcd(batch, 4 * unroll)
     else:  # activations of a block: 4 MB on CPU, 1 GB elsewhere
         largest = enough = max(1, (2**20 if cpu else 2**28) // (batch * n))
     fewest = 2 if cpu else 1  # blocks
@@ -89,7 +97,23 @@ def plan(spec: Spec, platform: str) -> Plan:
         microbatch = spec.engine.microbatch
         unroll = math.gcd(microbatch, unroll)
     unit = _unit(spec, spec.engine.unit or most)
-    return Plan(scalars, block, math.ceil(math.prod(unit) / block), microbatch, unroll, unit, 1 if cpu else CHUNK)
+    words = batch * sampling.columns(spec.data, n)
+    chunk = 1 if cpu and kernel == "xla" else max(2, min(CHUNK[kernel], CHUNK_WORDS // words))
+    return Plan(scalars, block, math.ceil(math.prod(unit) / block), microbatch, unroll, unit, chunk, kernel)
+
+
+def check_kernel(spec: Spec, platform: str) -> None:
+    """Raises SpecError if the kernel that the spec wants cannot train it."""
+    problem = None
+    if spec.engine.kernel == "pallas":
+        if platform not in ("gpu", "cpu"):
+            problem = f"runs on GPUs (and on CPU, slowly, for tests), not on {platform}"
+        elif not plan(spec, platform).scalars:
+            problem = "trains models whose parameters are held as scalars (see docs/performance.md); this one is not"
+        elif spec.train.loss == "exact":
+            problem = 'needs train.loss = "sampled"'
+    if problem:
+        raise SpecError(spec.name, [("engine.kernel", f'"pallas" {problem}; "xla" trains every model')])
 
 
 def _unit(spec: Spec, most: int) -> tuple[int, ...]:

@@ -126,6 +126,7 @@ class Engine:
     block: int = _key(0, type="int", low=0, high=2**24)
     microbatch: int = _key(0, type="int", low=0, high=2**20)
     unit: int = _key(0, type="int", low=0, high=2**40)  # largest number of models to train and store at once
+    kernel: str = _key("xla", type="choice", of=("xla", "pallas"))  # who compiles a step on a GPU, see docs/devices.md
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,8 @@ class Spec:
         """SHA-256 of the study and of every key that affects results."""
         content = {k: v for k, v in to_dict(self).items() if k != "checkpoint"}
         content["engine"].pop("unit")
+        if self.engine.kernel == Engine().kernel:  # older versions had no such key
+            content["engine"].pop("kernel")
         if self.store == StoreTable():  # older versions had no such table
             content.pop("store")
         content["study"].setdefault("kind", DEFAULT_STUDY)
