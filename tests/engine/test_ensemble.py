@@ -1,5 +1,7 @@
 """Many instances: bits do not depend on other instances, devices or segments; all options train; one compilation."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -131,7 +133,10 @@ def test_the_plan_is_a_function_of_spec_and_platform():
     assert ensemble.plan(load_spec(plain_spec(200, 20)), "cpu").scalars is False
     assert ensemble.plan(load_spec(plain_spec(20, 5)), "cpu").scalars is True
     assert ensemble.plan(load_spec(plain_spec(20, 5)), "gpu").scalars is False
-    assert ensemble.plan(flagship, "gpu").unroll == ensemble.plan(flagship, "gpu").microbatch == 16
+    on_gpu = ensemble.plan(flagship, "gpu")
+    assert (on_gpu.unroll, on_gpu.microbatch, on_gpu.chunk) == (16, 64, 32)
+    in_kernel = ensemble.plan(replace(flagship, engine=replace(flagship.engine, kernel="pallas")), "gpu")
+    assert (in_kernel.unroll, in_kernel.microbatch, in_kernel.chunk, in_kernel.kernel) == (8, 64, 256, "pallas")
     chosen = load_spec(small_spec(engine={"block": 5, "microbatch": 4}))
     assert ensemble.plan(chosen, "cpu") == Plan(scalars=True, block=5, blocks=3, microbatch=4, unit=(2, 3, 2))
 

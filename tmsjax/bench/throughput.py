@@ -59,13 +59,13 @@ def curve(spec_of: Callable[[int, int], Spec], say: Callable[[str], None]) -> xr
 
 def cuts(spec: Spec, platform: str) -> list[Plan]:
     """Plans to try: first the rule's, then blocks and microbatches around it."""
-    rule = plan(replace(spec, engine=Engine()), platform)
+    rule = plan(replace(spec, engine=Engine(kernel=spec.engine.kernel)), platform)
     blocks = sorted({max(1, min(spec.instances, round(rule.block * factor))) for factor in (0.25, 0.5, 1, 2, 4)})
-    engines = [Engine(block=block) for block in blocks]
+    engines = [{"block": block} for block in blocks]
     divisors = [d for d in (8, 16, 32, 64, 256, 1024) if spec.train.batch % d == 0 and d != rule.microbatch]
     if spec.train.loss == "sampled":
-        engines += [Engine(microbatch=d) for d in divisors]
-    found = [plan(replace(spec, engine=engine), platform) for engine in engines]
+        engines += [{"microbatch": d} for d in divisors]
+    found = [plan(replace(spec, engine=Engine(kernel=spec.engine.kernel, **engine)), platform) for engine in engines]
     return [rule, *(cut for cut in found if cut != rule)]
 
 

@@ -54,23 +54,30 @@ def hoist(
 
 
 def _without_copies(jaxpr: Any) -> Any:
-    """`jaxpr` without the operation that copies an array, which has no effect here and which Pallas does not support."""
+    """`jaxpr` without `copy`, which has no effect here and which Pallas does not support on GPUs."""
     copied: dict = {}
+
+    def source(x: Any) -> Any:
+        return copied.get(x, x) if isinstance(x, core.Var) else x
+
     equations = []
     for e in jaxpr.eqns:
-        given = [copied.get(x, x) if isinstance(x, core.Var) else x for x in e.invars]
         if e.primitive.name == "copy":
-            copied[e.outvars[0]] = given[0]
+            copied[e.outvars[0]] = source(e.invars[0])
         else:
-            equations.append(e.replace(invars=given))
-    outputs = [copied.get(x, x) if isinstance(x, core.Var) else x for x in jaxpr.outvars]
-    return core.Jaxpr(jaxpr.constvars, jaxpr.invars, outputs, equations, jaxpr.effects)
+            equations.append(e.replace(invars=list(map(source, e.invars))))
+    return _jaxpr(jaxpr, equations, jaxpr.invars, list(map(source, jaxpr.outvars)))
 
 
 def _part(jaxpr: Any, constants: list, equations: list, inputs: list, outputs: list) -> Callable:
     """The function of some of a jaxpr's equations."""
-    part = core.Jaxpr(jaxpr.constvars, inputs, outputs, equations, jaxpr.effects)
-    return core.jaxpr_as_fun(core.ClosedJaxpr(part, constants))
+    return core.jaxpr_as_fun(core.ClosedJaxpr(_jaxpr(jaxpr, equations, inputs, outputs), constants))
+
+
+def _jaxpr(jaxpr: Any, equations: list, inputs: list, outputs: list) -> Any:
+    """A jaxpr with the constants of another one."""
+    names = jaxpr.debug_info._replace(arg_names=("",) * len(inputs), result_paths=("",) * len(outputs))
+    return core.Jaxpr(jaxpr.constvars, inputs, outputs, equations, jaxpr.effects, names)
 
 
 def _inputs(equation: Any) -> set:

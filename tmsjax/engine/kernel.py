@@ -18,7 +18,7 @@ from jax.experimental.pallas import triton
 LANES = 128  # elements of a program
 WARPS = 4  # of 32 threads each
 
-Step = Callable[[Any, list, Callable[[Any], list], list, list], list]
+Step = Callable[[list, Callable[[Any], list], list, list], list]
 
 
 def in_registers(
@@ -32,7 +32,7 @@ def in_registers(
 ) -> list:
     """`arrays` after `count` steps.
 
-    step:    (i, scalars of step i, row, fixed, arrays) -> arrays; row(j): the element j of step i's rows
+    step:    (its scalars, row, fixed, arrays) -> arrays; row(j): element j of each of its rows
     arrays:  (elements,) each, updated by every step
     fixed:   (elements,) each, read only
     scalars: (steps,) each
@@ -66,7 +66,7 @@ def _kernel(count: Any, *refs: Any, step: Step, sizes: tuple[int, ...]) -> None:
     held = [ref[...] for ref in fixed]
 
     def one(i: Any, arrays: list) -> list:
-        return step(i, [ref[i] for ref in scalars], lambda j: [ref[i, j] for ref in rows], held, arrays)
+        return step([ref[i] for ref in scalars], lambda j: [ref[i, j] for ref in rows], held, arrays)
 
     arrays = jax.lax.fori_loop(0, count[0], one, [ref[...] for ref in given])
     for ref, x in zip(out, arrays, strict=True):

@@ -6,6 +6,7 @@ On CPU the steps run one by one. Other devices run them in chunks of known lengt
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,13 +16,11 @@ import numpy as np
 
 from tmsjax.engine import train
 from tmsjax.engine.hoisting import hoist
-from tmsjax.engine.kernel import in_registers
+from tmsjax.engine.kernel import LANES, in_registers
 from tmsjax.engine.plan import Plan
 from tmsjax.engine.train import TrainState
 from tmsjax.models import Scalars, joined, loss, sampling, split
 from tmsjax.spec import Spec
-
-VIEWS = ("broadcast_in_dim", "reshape", "slice", "squeeze", "transpose")  # operations that only rearrange their input
 
 
 def axes(tree: Any) -> Any:
@@ -58,24 +57,14 @@ def _in_chunks(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan) 
 
     So one program runs every step, and its bits do not depend on how steps are cut into segments.
     """
-    leaves, tree = jax.tree.flatten(state)
-    arrays = [leaf if leaf.ndim else None for leaf in leaves]  # the others count steps
 
     def step(k: Any, table: Any, arrays: list) -> list:
-        state = jax.tree.unflatten(tree, [k if x is None else x for x in arrays])
-        new = jax.tree.leaves(_step(k, state, table, _offsets(k, table, spec), spec, cut))
-        return [None if old is None else x for x, old in zip(new, arrays, strict=True)]
+        return _arrays(_step(k, _filled(state, k, arrays), table, _offsets(k, table, spec), spec, cut))
 
-    of_step, step_ = hoist(step, state.step, table, arrays, stays=lambda e: e.primitive.name in VIEWS)
+    arrays = _arrays(state)
+    of_step, step = hoist(step, state.step, table, arrays, stays=_rearranges)
     drawn = jax.eval_shape(of_step, state.step)
-
-    of_table, step = hoist(
-        lambda table, drawn, arrays: step_(drawn, table, arrays),
-        table,
-        drawn,
-        arrays,
-        stays=lambda e: e.primitive.name != "div",
-    )
+    of_table, step = hoist(_swapped(step), table, drawn, arrays, stays=lambda e: e.primitive.name != "div")
     quotients = of_table(table)
 
     def one(arrays: list, given: tuple) -> tuple[list, None]:
@@ -90,57 +79,48 @@ def _in_chunks(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan) 
         return first + cut.chunk, arrays
 
     _, arrays = jax.lax.while_loop(lambda carry: carry[0] < stop, chunk, (state.step, arrays))
-    return jax.tree.unflatten(tree, [jnp.maximum(state.step, stop) if x is None else x for x in arrays])
+    return _filled(state, jnp.maximum(state.step, stop), arrays)
 
 
 def _in_kernel(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan, interpret: bool) -> TrainState:
     """Chunks of `cut.chunk` steps, each in one launch of a kernel that keeps the state in registers."""
-    leaves, tree = jax.tree.flatten(state)
-    arrays = [leaf for leaf in leaves if leaf.ndim]
-    rows, rows_tree = jax.tree.flatten(table)
-    features = sampling.columns(spec.data, spec.model.features)
-
-    def state_at(k: Any, arrays: list) -> TrainState:
-        rest = iter(arrays)
-        return jax.tree.unflatten(tree, [next(rest) if leaf.ndim else k for leaf in leaves])
+    rows, tree = jax.tree.flatten(table)
+    columns = sampling.columns(spec.data, spec.model.features)
+    few = jax.tree.map(lambda x: jax.ShapeDtypeStruct((LANES,), x.dtype), (table, _arrays(state), state.params))
 
     def update(k: Any, table: Any, arrays: list, grads: Any) -> list:
-        state = state_at(k, arrays)
-        every = jax.vmap(partial(train.update, spec=spec), in_axes=(0, axes(state), 0), out_axes=axes(state))
-        return [leaf for leaf in jax.tree.leaves(every(grads, state, table)) if leaf.ndim]
+        before = _filled(state, k, arrays)
+        every = jax.vmap(partial(train.update, spec=spec), in_axes=(0, axes(before), 0), out_axes=axes(before))
+        return _arrays(every(grads, before, table))
 
-    def views(e: Any) -> bool:
-        return e.primitive.name in VIEWS
+    of_offsets, offsets = hoist(partial(_offsets, spec=spec), state.step, few[0], stays=_rearranges)
+    of_update, update = hoist(update, state.step, *few, stays=_rearranges)
+    count_of_offsets = len(jax.eval_shape(of_offsets, state.step))
 
-    of_offsets, offsets = hoist(lambda k, table: _offsets(k, table, spec), state.step, table, stays=views)
-    of_update, update = hoist(update, state.step, table, arrays, state.params, stays=views)
-    drawn_by_offsets = len(jax.eval_shape(of_offsets, state.step))
-
-    def step(i: Any, drawn: list, row: Any, held: list, arrays: list) -> list:
-        table = jax.tree.unflatten(rows_tree, held)
-        shift = offsets(drawn[:drawn_by_offsets], table)
-        params = state_at(0, arrays).params
+    def step(drawn: list, row: Any, fixed: list, arrays: list) -> list:
+        table = jax.tree.unflatten(tree, fixed)
+        shift = offsets(drawn[:count_of_offsets], table)
+        params = _filled(state, 0, arrays).params
 
         def add(group: Any, sums: Any) -> Any:
-            words = [Scalars(tuple(row(group * cut.unroll + j)), (features,)) for j in range(cut.unroll)]
+            words = [Scalars(tuple(row(group * cut.unroll + j)), (columns,)) for j in range(cut.unroll)]
             every = jax.vmap(lambda params, own, shift: loss.of_samples(params, own, words, shift, spec))
             return jax.tree.map(jnp.add, sums, every(params, table, shift))
 
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        sums = jax.lax.fori_loop(0, spec.train.batch // cut.unroll, add, zeros)
+        sums = jax.lax.fori_loop(0, spec.train.batch // cut.unroll, add, jax.tree.map(jnp.zeros_like, params))
         grads = jax.tree.map(lambda g: g * np.float32(1 / spec.train.batch), sums)
-        return update(drawn[drawn_by_offsets:], table, arrays, grads)
+        return update(drawn[count_of_offsets:], table, arrays, grads)
 
     def chunk(carry: tuple) -> tuple:
         first, arrays = carry
         steps = first + jnp.arange(cut.chunk, dtype=jnp.int32)
         drawn = [*jax.vmap(of_offsets)(steps), *jax.vmap(of_update)(steps)]
-        words = jax.vmap(lambda k: train.stream(k, spec, True))(steps).parts
+        words = jax.vmap(lambda k: train.stream(k, spec, scalars=True))(steps).parts
         count = jnp.minimum(stop - first, cut.chunk)
         return first + count, in_registers(step, arrays, rows, drawn, words, count, interpret)
 
-    last, arrays = jax.lax.while_loop(lambda carry: carry[0] < stop, chunk, (state.step, arrays))
-    return state_at(last, arrays)
+    last, arrays = jax.lax.while_loop(lambda carry: carry[0] < stop, chunk, (state.step, _arrays(state)))
+    return _filled(state, last, arrays)
 
 
 def _step(k: Any, state: TrainState, table: Any, offsets: Any, spec: Spec, cut: Plan) -> TrainState:
@@ -152,3 +132,23 @@ def _step(k: Any, state: TrainState, table: Any, offsets: Any, spec: Spec, cut: 
 
 def _offsets(k: Any, table: Any, spec: Spec) -> Any:
     return jax.vmap(lambda row: train.offset(k, row, spec), in_axes=(axes(table),))(table)
+
+
+def _arrays(state: TrainState) -> list:
+    """The leaves of a state that have an instance axis. The others all count steps."""
+    return [leaf for leaf in jax.tree.leaves(state) if leaf.ndim]
+
+
+def _filled(state: TrainState, step: Any, arrays: list) -> TrainState:
+    """`state` with other arrays, after `step` steps."""
+    rest = iter(arrays)
+    return jax.tree.map(lambda leaf: next(rest) if leaf.ndim else step, state)
+
+
+def _swapped(function: Callable) -> Callable:
+    return lambda a, b, *rest: function(b, a, *rest)
+
+
+def _rearranges(equation: Any) -> bool:
+    """Whether a jaxpr's equation only rearranges its input, perhaps into something larger."""
+    return equation.primitive.name in ("broadcast_in_dim", "reshape", "slice", "squeeze", "transpose")
