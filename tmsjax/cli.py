@@ -14,7 +14,7 @@ import typer
 from tmsjax.errors import Diverged
 from tmsjax.kinds import STUDIES
 from tmsjax.spec import SELECTIONS
-from tmsjax.terminal import guarded, say, show_warning, stop_on_signal
+from tmsjax.terminal import guarded, say, show_warning, stop_on_signal, without_lines
 
 if TYPE_CHECKING:
     from tmsjax.kinds import Imported
@@ -50,6 +50,8 @@ Dask = Annotated[
 ]
 Select = Annotated[str, typer.Option(help=f"How to select among the replicas of a cell: {', '.join(SELECTIONS)}.")]
 KINDS = ". ".join(f"{name}: {study.sentence}" for name, study in STUDIES.items())
+
+NO_DRIVER = ("absl::InitializeLog", "Could not find cuda drivers")  # logged by jax's plugin for a GPU, where none is
 
 
 @app.command()
@@ -162,10 +164,19 @@ def info(
     path: Annotated[Path, typer.Argument(metavar="SPEC|RUN", help="A TOML file or a run's directory.")],
     set_: Set = None,
     imports: Annotated[bool, typer.Option("--imports", help="Execute the files that the spec imports.")] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="CHIP", help="Compile for a chip that is not here: h100, h200, a100, v5e or v6e."),
+    ] = None,
 ) -> None:
-    """Describe a sweep, with its memory and training time on this machine, or describe a run."""
+    """Describe a sweep, with its memory and training time on this machine, or describe a run.
+
+    With --device: its memory, kernels and lower bounds of its time on another chip, which is not needed for it.
+    """
     from tmsjax.spec import load_spec
 
+    if device is not None:
+        _check_device(device, path)
     if path.is_dir():
         from tmsjax.runs import open_run
 
@@ -182,9 +193,7 @@ def info(
     if loaded.imports and not imports:
         say(f"{'imports':22s} {', '.join(loaded.imports)}, not executed: memory and timing need --imports")
         return
-    from tmsjax.runs import estimate
-
-    for key, value in estimate(loaded).items():
+    for key, value in _facts(loaded, device).items():
         say(f"{key:22s} {value}")
 
 
@@ -238,6 +247,31 @@ def bench(
         from tmsjax.runs import write_json
 
         write_json(json_file, result)
+
+
+def _check_device(name: str, path: Path) -> None:
+    """Raises SpecError if `name` is not a chip that programs can be compiled for, or `path` is a run."""
+    from tmsjax.spec import SpecError
+
+    with without_lines(*NO_DRIVER):
+        from tmsjax.engine import CHIPS
+
+    _check_known("--device", name, CHIPS)
+    if path.is_dir():
+        raise SpecError("--device", [("", "describes a SPEC, not a run")])
+
+
+def _facts(spec: Spec, device: str | None) -> dict[str, str]:
+    """Facts about running `spec` on this machine, or on a chip that is not here."""
+    from tmsjax.runs import estimate, forecast_lines
+
+    if device is None:
+        return estimate(spec)
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")  # do not look for this machine's devices
+    with without_lines(*NO_DRIVER):
+        return forecast_lines(spec, device)
 
 
 def _make_folder(path: Path) -> None:
