@@ -171,12 +171,14 @@ def info(
 ) -> None:
     """Describe a sweep, with its memory and training time on this machine, or describe a run.
 
-    With --device: its memory, kernels and lower bounds of its time on another chip, which is not needed for it.
+    With --device: its memory and kernels on another chip, which is not needed for it, and its time at the chip's rates.
     """
     from tmsjax.spec import load_spec
 
     if device is not None:
-        _check_device(device, path)
+        with without_lines(*NO_DRIVER):
+            _forecast(device, path, set_ or [], imports)
+        return
     if path.is_dir():
         from tmsjax.runs import open_run
 
@@ -193,7 +195,9 @@ def info(
     if loaded.imports and not imports:
         say(f"{'imports':22s} {', '.join(loaded.imports)}, not executed: memory and timing need --imports")
         return
-    for key, value in _facts(loaded, device).items():
+    from tmsjax.runs import estimate
+
+    for key, value in estimate(loaded).items():
         say(f"{key:22s} {value}")
 
 
@@ -249,29 +253,24 @@ def bench(
         write_json(json_file, result)
 
 
-def _check_device(name: str, path: Path) -> None:
-    """Raises SpecError if `name` is not a chip that programs can be compiled for, or `path` is a run."""
-    from tmsjax.spec import SpecError
-
-    with without_lines(*NO_DRIVER):
-        from tmsjax.engine import CHIPS
-
-    _check_known("--device", name, CHIPS)
-    if path.is_dir():
-        raise SpecError("--device", [("", "describes a SPEC, not a run")])
-
-
-def _facts(spec: Spec, device: str | None) -> dict[str, str]:
-    """Facts about running `spec` on this machine, or on a chip that is not here."""
-    from tmsjax.runs import estimate, forecast_lines
-
-    if device is None:
-        return estimate(spec)
+def _forecast(device: str, path: Path, set_: list[str], imports: bool) -> None:
+    """Describes a sweep on a chip that is not here."""
     import jax
 
+    from tmsjax.engine import CHIPS
+    from tmsjax.runs import forecast_lines
+    from tmsjax.spec import SpecError, load_spec
+
+    _check_known("--device", device, CHIPS)
+    if path.is_dir():
+        raise SpecError("--device", [("", "describes a SPEC, not a run")])
     jax.config.update("jax_platforms", "cpu")  # do not look for this machine's devices
-    with without_lines(*NO_DRIVER):
-        return forecast_lines(spec, device)
+    spec = load_spec(path, set_, imports=imports)
+    if spec.imports and not imports:
+        raise SpecError("--device", [("", f"needs --imports to execute {', '.join(spec.imports)}")])
+    _describe(spec)
+    for key, value in forecast_lines(spec, device).items():
+        say(f"{key:22s} {value}")
 
 
 def _make_folder(path: Path) -> None:

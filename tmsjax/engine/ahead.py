@@ -88,9 +88,20 @@ def _check_wheels(chip: Chip) -> None:
 
 
 def compile_ahead(lowered: Any, chip: Chip, launches: bool = False) -> Compiled:
-    """Compiles a lowered program for `chip`. `launches`: whether to look at a GPU's kernels as well."""
+    """Compiles a lowered program for `chip`. `launches`: whether to look at a GPU's kernels as well.
+
+    Raises RunError if a TPU's compiler finds that the program exceeds the chip's memory; a GPU's does not look.
+    """
     if chip.platform == "tpu":
-        return Compiled(lowered.compile(), {})
+        try:
+            return Compiled(lowered.compile(), {})
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            first = str(error).splitlines()[0]
+            raise RunError(
+                f"a block does not fit {chip.title}: set engine.block lower; its compiler: {first}"
+            ) from error
     options = {"xla_gpu_cuda_data_dir": str(_toolkit())}
     if not launches:
         return Compiled(lowered.compile(compiler_options=options), {})

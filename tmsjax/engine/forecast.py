@@ -63,7 +63,7 @@ class Forecast:
     unknown:      loops of unknown length, in programs and kernels, that were counted as one turn
     bytes:        read and written a step in the chip's main memory
     instructions: executed a step, summed over threads (GPU; 0 for a TPU)
-    uncounted:    kernels whose instructions are not known
+    uncounted:    kernels whose instructions are not known (GPU)
     registers:    of a thread, in the kernel that needs most (GPU)
     spills:       bytes that threads spill to memory, summed over the step's kernels (GPU)
     cycles:       of a step's fusions, as the compiler estimates them (TPU; 0 for a GPU)
@@ -201,7 +201,7 @@ def _instructions(kernels: list[listing.Kernel], compiled: Compiled, share: floa
     one turn. Kernels of a single thread have such loops for rare arguments of functions, which are not mentioned.
     """
     total, unknown, uncounted, registers, spills = 0.0, step.unknown, 0, 0, 0
-    for kernel in kernels:
+    for kernel in kernels if compiled.launches else ():  # none of a TPU's are known
         launch = compiled.launches.get(kernel.name)
         if launch is None:
             uncounted += kernel.name not in compiled.copies and kernel.opcode != "copy"
