@@ -38,7 +38,7 @@ def compiled():
 
 @pytest.mark.parametrize("chip", ["h100", "v5e"])
 @pytest.mark.parametrize("sweep", [*SWEEPS, "exact"])
-def test_a_sweep_compiles_to_programs_that_stay_on_the_chip(compiled, sweep, chip, registries):
+def test_a_sweep_compiles_to_programs_that_stay_on_the_chip(compiled, sweep, chip):
     facts = compiled(sweep, chip)
     assert facts.fits
     assert not facts.callbacks

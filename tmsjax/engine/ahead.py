@@ -66,9 +66,10 @@ def device(chip: Chip) -> Any:
     if chip.platform == "tpu":
         for key, value in _NO_TPU.items():
             os.environ.setdefault(key, value)
-        topology = topologies.get_topology_desc(platform="tpu", topology_name=chip.topology)
+        one: dict[str, Any] = {"chips_per_host_bounds": (1, 1, 1)}
+        topology = topologies.get_topology_desc(platform="tpu", topology_name=chip.topology, **one)
     else:
-        description = {"topology": "1x1x1", "target_config": chip.description}
+        description: dict[str, Any] = {"topology": "1x1x1", "target_config": chip.description}
         topology = topologies.get_topology_desc(platform="cuda", topology_name="", **description)
     return topology.devices[0]
 

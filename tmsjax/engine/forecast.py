@@ -41,7 +41,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Launches:
-    """Launches a step at one depth of loops: each of `kernels` is launched `turns` times."""
+    """Launches at one depth of loops, in a span of steps: each of `kernels` is launched `turns` times."""
 
     turns: float
     kernels: int
@@ -57,7 +57,8 @@ class Forecast:
     samples:      samples a step; with the exact loss, models
     memory:       of the programs "init", "step", "loss"
     state_bytes:  parameters and optimizer state of a block
-    launches:     kernels and copies a step, by depth of loops
+    span:         steps that the counted part of the program trains: 1, or all if a kernel trains a whole segment
+    launches:     kernels and copies in a span, by depth of loops
     copies:       asynchronous copies a step, which a TPU runs beside its kernels
     reads:        how often a step waits for the host to read a loop's condition
     unknown:      loops of unknown length, in programs and kernels, that were counted as one turn
@@ -77,6 +78,7 @@ class Forecast:
     samples: int
     memory: dict[str, Memory]
     state_bytes: int
+    span: int
     launches: tuple[Launches, ...]
     copies: float
     reads: float
@@ -104,7 +106,7 @@ class Forecast:
     @property
     def launched(self) -> float:
         """Launches a step."""
-        return sum(group.turns * group.kernels for group in self.launches)
+        return sum(group.turns * group.kernels for group in self.launches) / self.span
 
     @property
     def cached(self) -> bool:
@@ -145,24 +147,24 @@ def forecast(spec: Spec, name: str) -> Forecast:
     compiled = {key: compile_ahead(program, where, launches=key == "step") for key, program in lowered.items()}
     programs = {key: hlo.read(c.program.as_text()) for key, c in compiled.items()}
     step = listing.step(programs["step"])
-    steps = spec.train.steps
-    share = 1 / steps if step.segment else 1.0  # the whole run as one segment
+    span = spec.train.steps if step.segment else 1  # the whole run as one segment
     kernels = [k for k in step.kernels if not k.opcode.endswith("-start")]
     state = jax.tree.leaves(ensemble.abstract_state(ensemble.plan.block))
     return Forecast(
         chip=where,
         plan=ensemble.plan,
         units=len(ensemble.plan.units(spec)),
-        steps=steps,
+        steps=spec.train.steps,
         samples=ensemble.plan.block * (spec.train.batch if spec.train.loss == "sampled" else 1),
         memory={key: _memory(c) for key, c in compiled.items()},
         state_bytes=sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in state),
-        launches=_grouped(kernels, compiled["step"], share),
-        copies=share * sum(k.times for k in step.kernels if k.opcode.endswith("-start")),
-        reads=share * step.reads,
-        bytes=share * sum(k.times * k.bytes for k in step.kernels),
-        **_instructions(kernels, compiled["step"], share, step),
-        cycles=share * sum(k.times * k.cycles for k in step.kernels),
+        span=span,
+        launches=_grouped(kernels, compiled["step"]),
+        copies=sum(k.times for k in step.kernels if k.opcode.endswith("-start")) / span,
+        reads=step.reads / span,
+        bytes=sum(k.times * k.bytes for k in step.kernels) / span,
+        **_instructions(kernels, compiled["step"], span, step),
+        cycles=sum(k.times * k.cycles for k in step.kernels) / span,
         callbacks=frozenset[str]().union(*map(listing.callbacks, programs.values())),
         collectives=frozenset[str]().union(*map(listing.collectives, programs.values())),
         dtypes=frozenset[str]().union(*map(listing.dtypes, programs.values())),
@@ -179,11 +181,11 @@ def _memory(compiled: Compiled) -> Memory:
     )
 
 
-def _grouped(kernels: list[listing.Kernel], compiled: Compiled, share: float) -> tuple[Launches, ...]:
+def _grouped(kernels: list[listing.Kernel], compiled: Compiled) -> tuple[Launches, ...]:
     """Kernels by how often a step launches them, the outermost first."""
     groups = dict.fromkeys((kernel.depth, kernel.times) for kernel in kernels)
     return tuple(
-        Launches(share * times, len(members), sum(_single(kernel, compiled) for kernel in members))
+        Launches(times, len(members), sum(_single(kernel, compiled) for kernel in members))
         for depth, times in sorted(groups)
         if (members := [kernel for kernel in kernels if (kernel.depth, kernel.times) == (depth, times)])
     )
@@ -194,7 +196,7 @@ def _single(kernel: listing.Kernel, compiled: Compiled) -> bool:
     return kernel.elements == 1 if launch is None else launch.threads == 1
 
 
-def _instructions(kernels: list[listing.Kernel], compiled: Compiled, share: float, step: listing.Step) -> dict:
+def _instructions(kernels: list[listing.Kernel], compiled: Compiled, span: int, step: listing.Step) -> dict:
     """The fields that describe instructions.
 
     A loop of unknown length in a kernel is the one over steps if the kernel is a whole segment; elsewhere it counts as
@@ -208,7 +210,7 @@ def _instructions(kernels: list[listing.Kernel], compiled: Compiled, share: floa
             continue
         a_turn = 1.0 if step.segment else kernel.times
         counted = launch.instructions
-        total += launch.threads * (share * kernel.times * counted.once + a_turn * counted.a_turn)
+        total += launch.threads * (kernel.times * counted.once / span + a_turn * counted.a_turn)
         unknown += counted.a_turn > 0 and launch.threads > 1 and not step.segment
         registers = max(registers, launch.assembled.registers)
         spills += launch.assembled.spills

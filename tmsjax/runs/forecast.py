@@ -44,9 +44,11 @@ def _kernels(spec: Spec, facts: Forecast) -> dict[str, str]:
     tpu = facts.chip.platform == "tpu"
     groups = ", ".join(_group(group, "of a single number" if tpu else "of a single thread") for group in facts.launches)
     again = f"{_bytes(2 * facts.state_bytes)} would read and write the training state once"
+    whole = "" if facts.span == 1 else f", a segment of all {facts.span:,} steps"
+    span = "a step" if facts.span == 1 else "a segment"
     lines = {
-        "kernels a step": f"{_number(facts.launched)}: {groups} ({COUNTED})",
-        "bytes a step": f"{_bytes(facts.bytes)} ({COUNTED}); {again}",
+        f"kernels {span}": f"{_number(facts.launched * facts.span)}: {groups} ({COUNTED})",
+        "bytes a step": f"{_bytes(facts.bytes)}{whole} ({COUNTED}); {again}",
     }
     if tpu:
         return lines | {
@@ -69,6 +71,8 @@ def _group(group: Launches, single: str) -> str:
     some = f" ({group.single} {single})" if group.single else ""
     if group.turns == 1:
         return f"{group.kernels} once{some}"
+    if group.turns < 1:
+        return f"{group.kernels} every {_number(1 / group.turns)} steps{some}"
     return f"{group.kernels} in each of {_number(group.turns)} turns of a loop{some}"
 
 
@@ -87,10 +91,11 @@ def _times(facts: Forecast) -> dict[str, str]:
     assumed = ""
     if "launches" in facts.seconds:
         assumed = f", assuming {1e6 * LAUNCH_SECONDS:g} us a launch and {1e6 * READ_SECONDS:g} us a read by the host"
+    alone = " alone: the clock that its cycles need is not published," if chip.matrix and not chip.clock else ""
     return {
         "rates": f"{rates} ({chip.source})",
         "time a step": f"{times} at these rates (arithmetic{assumed})",
-        "time of the run": f"{facts.run_seconds:,.3g} s of {facts.bound} on one chip (arithmetic)",
+        "time of the run": f"{facts.run_seconds:,.3g} s of {facts.bound}{alone} on one chip (arithmetic)",
     }
 
 
