@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs lint, types and tests, then a few tests on a newer Python and jax if there is a Python 3.12 or newer.
-#   bash scripts/test.sh            all tests except those marked slow
-#   bash scripts/test.sh --slow     all tests
+#   bash scripts/test.sh            all tests except those marked slow or devices
+#   bash scripts/test.sh --slow     these and the slow ones
+#   bash scripts/test.sh --devices  those marked devices: compile for GPUs and TPUs that are not here (downloads 1 GB)
 #   bash scripts/test.sh --newest   all tests except slow ones, on the newer Python and the newest jax that it supports
 # Passes other options to pytest.
 set -euo pipefail
@@ -30,9 +31,16 @@ if [ "${1:-}" = --newest ]; then
     newest "$@"
     exit
 fi
+if [ "${1:-}" = --devices ]; then
+    shift
+    export TMSJAX_EXTRAS=dev,aot-cuda,aot-tpu JAX_PLATFORMS=cpu
+    setup .venv-devices
+    python -m pytest -m devices tests/engine/test_ahead.py "$@"
+    exit
+fi
 selection=()
 if [ "${1:-}" = --slow ]; then
-    selection=(-m "slow or not slow")
+    selection=(-m "not devices")
     shift
 fi
 setup

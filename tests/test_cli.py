@@ -134,6 +134,39 @@ def test_bad_selections_changed_specs_and_unwritable_outputs_exit_2(finished, tm
     assert "Traceback" not in done.stderr
 
 
+def test_info_for_an_unknown_chip_names_the_nearest(tmp_path):
+    done = run_command("info", write_spec(tmp_path / "s.toml", small_spec()), "--device", "h10")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean 'h100'? (allowed: 'h100', 'h200', 'a100', 'v5e', 'v6e')" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("chip", "module", "extra"),
+    [("h100", "nvidia.cuda_nvcc", "aot-cuda"), ("v5e", "libtpu", "aot-tpu")],
+)
+def test_info_for_a_chip_without_its_compiler_says_what_to_install(tmp_path, chip, module, extra):
+    """The module is hidden, in case that it is installed."""
+    spec = write_spec(tmp_path / "s.toml", small_spec())
+    hidden = f"import sys; sys.modules[{module!r}] = None; from tmsjax import cli; cli.main()"
+    command = [sys.executable, "-c", hidden, "info", spec, "--device", chip]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f'error: --device {chip}: its compiler is not installed: pip install "tmsjax[{extra}]"\n'
+
+
+def test_info_for_a_chip_describes_no_run(tmp_path):
+    done = run_command("info", tmp_path, "--device", "h100")
+    assert done.returncode == 2
+    assert "--device: 1 problem\n  describes a SPEC, not a run" in done.stderr
+
+
+def test_lines_of_libraries_are_dropped_and_others_kept(capfd):
+    with terminal.without_lines("cuda drivers"):
+        os.write(2, b"Could not find cuda drivers\nsomething else\n")
+    assert capfd.readouterr().err == "something else\n"
+
+
 def test_info_tells_size_and_time(tmp_path):
     done = run_command("info", write_spec(tmp_path / "s.toml", small_spec()))
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ import typer
 from tmsjax.errors import Diverged
 from tmsjax.kinds import STUDIES
 from tmsjax.spec import SELECTIONS
-from tmsjax.terminal import guarded, say, show_warning, stop_on_signal
+from tmsjax.terminal import guarded, say, show_warning, stop_on_signal, without_lines
 
 if TYPE_CHECKING:
     from tmsjax.kinds import Imported
@@ -50,6 +50,8 @@ Dask = Annotated[
 ]
 Select = Annotated[str, typer.Option(help=f"How to select among the replicas of a cell: {', '.join(SELECTIONS)}.")]
 KINDS = ". ".join(f"{name}: {study.sentence}" for name, study in STUDIES.items())
+
+NO_DRIVER = ("absl::InitializeLog", "Could not find cuda drivers")  # logged by jax's plugin for a GPU, where none is
 
 
 @app.command()
@@ -162,10 +164,21 @@ def info(
     path: Annotated[Path, typer.Argument(metavar="SPEC|RUN", help="A TOML file or a run's directory.")],
     set_: Set = None,
     imports: Annotated[bool, typer.Option("--imports", help="Execute the files that the spec imports.")] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="CHIP", help="Compile for a chip that is not here: h100, h200, a100, v5e or v6e."),
+    ] = None,
 ) -> None:
-    """Describe a sweep, with its memory and training time on this machine, or describe a run."""
+    """Describe a sweep, with its memory and training time on this machine, or describe a run.
+
+    With --device: its memory and kernels on another chip, which is not needed for it, and its time at the chip's rates.
+    """
     from tmsjax.spec import load_spec
 
+    if device is not None:
+        with without_lines(*NO_DRIVER):
+            _forecast(device, path, set_ or [], imports)
+        return
     if path.is_dir():
         from tmsjax.runs import open_run
 
@@ -238,6 +251,26 @@ def bench(
         from tmsjax.runs import write_json
 
         write_json(json_file, result)
+
+
+def _forecast(device: str, path: Path, set_: list[str], imports: bool) -> None:
+    """Describes a sweep on a chip that is not here."""
+    import jax
+
+    from tmsjax.engine import CHIPS
+    from tmsjax.runs import forecast_lines
+    from tmsjax.spec import SpecError, load_spec
+
+    _check_known("--device", device, CHIPS)
+    if path.is_dir():
+        raise SpecError("--device", [("", "describes a SPEC, not a run")])
+    jax.config.update("jax_platforms", "cpu")  # do not look for this machine's devices
+    spec = load_spec(path, set_, imports=imports)
+    if spec.imports and not imports:
+        raise SpecError("--device", [("", f"needs --imports to execute {', '.join(spec.imports)}")])
+    _describe(spec)
+    for key, value in forecast_lines(spec, device).items():
+        say(f"{key:22s} {value}")
 
 
 def _make_folder(path: Path) -> None:

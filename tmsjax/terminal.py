@@ -5,7 +5,11 @@ Exit codes: 0 success, 1 a run or a check failed, 2 bad input (nothing was start
 
 from __future__ import annotations
 
+import os
+import re
 import signal
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,6 +41,25 @@ def stop_on_signal() -> Iterator[list[int]]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+@contextmanager
+def without_lines(*patterns: str) -> Iterator[None]:
+    """Drops lines that match a pattern from standard error, also those that libraries in C++ write."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(before, 2)
+            os.close(before)
+            kept.seek(0)
+            for line in kept.read().decode(errors="replace").splitlines():
+                if not any(re.search(pattern, line) for pattern in patterns):
+                    say(line, err=True)
 
 
 def show_warning(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:

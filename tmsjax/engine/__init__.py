@@ -2,13 +2,15 @@
 
 ensemble.py holds the only vmap over instances and its jit; plan.py splits the work; train.py defines the state, init
 and step of one instance. Random bits come from counters keyed by an instance's identity (threefry.py), so no instance
-depends on another. machine.py describes the hardware, cache.py keeps compiled programs. Imports kinds, spec and
-models.
+depends on another. machine.py describes the hardware, cache.py keeps compiled programs. forecast.py says what programs
+need on a chip that is not here (ahead.py compiles, hlo.py, listing.py and ptx.py read). Imports kinds, spec and models.
 """
 
 from tmsjax.engine import threefry, train
 from tmsjax.engine.cache import keep_programs
+from tmsjax.engine.chips import CHIPS
 from tmsjax.engine.ensemble import WIDE_VECTORS, Ensemble, directions
+from tmsjax.engine.forecast import LAUNCH_SECONDS, READ_SECONDS, Forecast, Launches, forecast
 from tmsjax.engine.machine import (
     available_memory,
     cores,
@@ -22,14 +24,20 @@ from tmsjax.engine.plan import Plan, plan, stored_plan
 from tmsjax.engine.train import TrainState
 
 __all__ = [
+    "CHIPS",
+    "LAUNCH_SECONDS",
+    "READ_SECONDS",
     "WIDE_VECTORS",
     "Ensemble",
+    "Forecast",
+    "Launches",
     "Plan",
     "TrainState",
     "available_memory",
     "cores",
     "device_line",
     "directions",
+    "forecast",
     "forget_peak_memory",
     "keep_programs",
     "peak_memory",

@@ -182,6 +182,21 @@ class Ensemble:
         size, where = self.plan.block, jax.sharding.SingleDeviceSharding(self.devices[0])
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype, sharding=where), row)
 
+    def lowered(self, platform: str) -> dict[str, Any]:
+        """The programs "init", "step" (which advances a block) and "loss" for a block, lowered for `platform`."""
+        table, where = self._abstract_table(), jax.sharding.SingleDeviceSharding(self.devices[0])
+        state = jax.eval_shape(self._init, table)
+        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), state)
+        calls = {
+            "init": (self._init, (table,)),
+            "step": (self._advance, (state, table, np.int32(0))),
+            "loss": (self._loss, (state.params, table)),
+        }
+        return {
+            name: program.trace(*arguments).lower(lowering_platforms=(platform,))
+            for name, (program, arguments) in calls.items()
+        }
+
     def compile(self) -> Any:
         """The compiled program that advances a block, for its memory analysis and HLO. Compiles once."""
         if self._program is not None:

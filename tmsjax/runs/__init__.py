@@ -4,7 +4,7 @@ sweep.py runs a spec: opening.py finds or begins the directory, then trainers.py
 (here.py) or by workers (crew.py, remote.py) on this machine (workers.py) or a cluster (cluster.py). unit.py trains a
 unit: training.py loops over segments, history.py records, results.py builds the dataset, store.py writes it. Files
 appear whole and are verified when read (files.py, directory.py, checkpoint.py, which alone imports orbax). run.py is
-the user's handle; capacity.py and estimate.py predict what a run needs. Reading a run does not import jax.
+the user's handle; capacity.py, estimate.py and forecast.py predict what a run needs. Reading a run imports no jax.
 """
 
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from tmsjax.runs.store import Store
 if TYPE_CHECKING:
     from tmsjax.runs.checkpoint import Checkpoints
     from tmsjax.runs.estimate import estimate
+    from tmsjax.runs.forecast import forecast_lines
     from tmsjax.runs.imports import with_imports
     from tmsjax.runs.sweep import run_sweep
     from tmsjax.runs.trainers import connect
@@ -30,6 +31,7 @@ __getattr__ = attach(
         "Checkpoints": "checkpoint",
         "connect": "trainers",
         "estimate": "estimate",
+        "forecast_lines": "forecast",
         "run_sweep": "sweep",
         "with_imports": "imports",
     },
@@ -46,6 +48,7 @@ __all__ = [
     "connect",
     "counted",
     "estimate",
+    "forecast_lines",
     "free_name",
     "open_run",
     "progress_bar",
