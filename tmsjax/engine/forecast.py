@@ -22,6 +22,7 @@ from tmsjax.spec import Spec
 # Assumed, not measured: a GPU's time from one tiny kernel to the next, and for the host to read a loop's condition.
 LAUNCH_SECONDS = 2e-6
 READ_SECONDS = 10e-6
+SMALL = 2**15  # threads of kernels whose instructions do not matter
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,15 @@ class Forecast:
     samples:      samples a step; with the exact loss, models
     memory:       of the programs "init", "step", "loss"
     state_bytes:  parameters and optimizer state of a block
-    span:         steps that the counted part of the program trains: 1, or all if a kernel trains a whole segment
+    span:         steps that the counted part of the program trains: 1, or a chunk of steps if one kernel trains it
     launches:     kernels and copies in a span, by depth of loops
     copies:       asynchronous copies a step, which a TPU runs beside its kernels
     reads:        how often a step waits for the host to read a loop's condition
     unknown:      loops of unknown length, in programs and kernels, that were counted as one turn
     bytes:        read and written a step in the chip's main memory
     instructions: executed a step, summed over threads (GPU; 0 for a TPU)
+    serial:       seconds a step of the kernels one after another, each limited by its bytes or its instructions (GPU)
+    products:     the part of `serial` that kernels with matrix products take
     uncounted:    kernels whose instructions are not known (GPU)
     registers:    of a thread, in the kernel that needs most (GPU)
     spills:       bytes that threads spill to memory, summed over the step's kernels (GPU)
@@ -85,6 +88,8 @@ class Forecast:
     unknown: int
     bytes: float
     instructions: float
+    serial: float
+    products: float
     uncounted: int
     registers: int
     spills: int
@@ -119,6 +124,7 @@ class Forecast:
         times = {} if self.cached else {"memory": self.bytes / self.chip.bandwidth}
         if self.chip.platform == "gpu":  # a TPU runs its loops itself
             times["instructions"] = self.instructions / self.chip.lanes
+            times["kernels"] = self.serial
             times["launches"] = self.launched * LAUNCH_SECONDS + self.reads * READ_SECONDS
         elif self.chip.clock:
             times["cycles"] = self.cycles / self.chip.clock
@@ -147,7 +153,7 @@ def forecast(spec: Spec, name: str) -> Forecast:
     compiled = {key: compile_ahead(program, where, launches=key == "step") for key, program in lowered.items()}
     programs = {key: hlo.read(c.program.as_text()) for key, c in compiled.items()}
     step = listing.step(programs["step"])
-    span = spec.train.steps if step.segment else 1  # the whole run as one segment
+    span = ensemble.plan.chunk if ensemble.plan.kernel == "pallas" else 1
     kernels = [k for k in step.kernels if not k.opcode.endswith("-start")]
     state = jax.tree.leaves(ensemble.abstract_state(ensemble.plan.block))
     return Forecast(
@@ -163,7 +169,7 @@ def forecast(spec: Spec, name: str) -> Forecast:
         copies=sum(k.times for k in step.kernels if k.opcode.endswith("-start")) / span,
         reads=step.reads / span,
         bytes=sum(k.times * k.bytes for k in step.kernels) / span,
-        **_instructions(kernels, compiled["step"], span, step),
+        **_instructions(kernels, compiled["step"], where, span, step.unknown),
         cycles=sum(k.times * k.cycles for k in step.kernels) / span,
         callbacks=frozenset[str]().union(*map(listing.callbacks, programs.values())),
         collectives=frozenset[str]().union(*map(listing.collectives, programs.values())),
@@ -196,26 +202,33 @@ def _single(kernel: listing.Kernel, compiled: Compiled) -> bool:
     return kernel.elements == 1 if launch is None else launch.threads == 1
 
 
-def _instructions(kernels: list[listing.Kernel], compiled: Compiled, span: int, step: listing.Step) -> dict:
-    """The fields that describe instructions.
+def _instructions(kernels: list[listing.Kernel], compiled: Compiled, where: Chip, span: int, unknown: int) -> dict:
+    """The fields of a Forecast that describe instructions. `unknown`: loops of unknown length outside of kernels.
 
-    A loop of unknown length in a kernel is the one over steps if the kernel is a whole segment; elsewhere it counts as
-    one turn. Kernels of a single thread have such loops for rare arguments of functions, which are not mentioned.
+    A loop of unknown length in a kernel of our own is the one over steps; elsewhere it counts as one turn. XLA's small
+    kernels have such loops for rare arguments of functions, which are not mentioned.
     """
-    total, unknown, uncounted, registers, spills = 0.0, step.unknown, 0, 0, 0
-    for kernel in kernels if compiled.launches else ():  # none of a TPU's are known
+    total, serial, products, uncounted, registers, spills = 0.0, 0.0, 0.0, 0, 0, 0
+    for kernel in kernels if where.platform == "gpu" else ():
         launch = compiled.launches.get(kernel.name)
+        executed = 0.0
         if launch is None:
             uncounted += kernel.name not in compiled.copies and kernel.opcode != "copy"
-            continue
-        a_turn = 1.0 if step.segment else kernel.times
-        counted = launch.instructions
-        total += launch.threads * (kernel.times * counted.once / span + a_turn * counted.a_turn)
-        unknown += counted.a_turn > 0 and launch.threads > 1 and not step.segment
-        registers = max(registers, launch.assembled.registers)
-        spills += launch.assembled.spills
+        else:
+            own = span > 1 and kernel.opcode == "custom-call"
+            counted, times = launch.instructions, kernel.times / span
+            executed = launch.threads * (times * counted.once + (1.0 if own else times) * counted.a_turn)
+            unknown += counted.a_turn > 0 and launch.threads > SMALL and not own
+            registers = max(registers, launch.assembled.registers)
+            spills += launch.assembled.spills
+        total += executed
+        seconds = max(executed / where.lanes, kernel.times / span * kernel.bytes / where.bandwidth)
+        serial += seconds
+        products += seconds if launch is not None and "gemm" in launch.kernel else 0.0
     return {
         "instructions": total,
+        "serial": serial,
+        "products": products,
         "unknown": unknown,
         "uncounted": uncounted,
         "registers": registers,

@@ -2,8 +2,8 @@
 
 The step is the innermost loop outside of the vmap over instances: jax records for every operation which functions it
 was traced in, and the only vmap over instances stands around one step (ensemble.py). Loops inside the step, such as the
-one over microbatches, have "vmap" in their origin. A program without such a loop trains a whole segment of steps in one
-kernel; its counts are those of a segment.
+one over microbatches, have "vmap" in their origin. If a kernel of our own trains a chunk of steps (kernel.py), the loop
+over chunks is the innermost, and counts are those of a chunk.
 """
 
 from __future__ import annotations
@@ -53,13 +53,11 @@ class Step:
     kernels: everything it launches
     reads:   how often a step waits for the host to read a loop's condition
     unknown: loops inside the step of unknown length, counted as one turn
-    segment: whether a "step" here is a whole segment of steps, in a program without a loop over steps
     """
 
     kernels: tuple[Kernel, ...]
     reads: float
     unknown: int
-    segment: bool
 
 
 def step(program: Program) -> Step:
@@ -74,10 +72,8 @@ def step(program: Program) -> Step:
             kernels += _kernels(program, loop.called("condition"), 1 / turns, 0)
             reads += 1 / turns
         turns *= length or 1
-    if not loops:
-        kernels = list(_kernels(program, program.entry, 1, 0))
     unknown = sum(trip_count(program, loop) is None for loop in _loops(program) if not _is_step_loop(program, loop))
-    return Step(tuple(kernels), reads, unknown, not loops)
+    return Step(tuple(kernels), reads, unknown)
 
 
 def trip_count(program: Program, loop: Operation) -> int | None:

@@ -57,6 +57,8 @@ def _written(operation: Operation, inside: Computation) -> int:
     if operation.opcode != "fusion" or root is None:
         return operation.bytes
     parts = [inside[name] for name in root.operands] if root.opcode == "tuple" else [root]
+    if len(parts) != len(operation.arrays):  # one operation with several outputs
+        return operation.bytes
     written = 0
     for array, part in zip(operation.arrays, parts, strict=True):
         while part.opcode in NAMES_ONLY:

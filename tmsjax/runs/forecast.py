@@ -85,7 +85,10 @@ def _times(facts: Forecast) -> dict[str, str]:
         rates += f", {chip.matrix / 1e12:,.0f} TFLOP/s of matrix products in bfloat16"
     if chip.clock:
         rates += f", {chip.clock / 1e9:g} GHz (from the latter)"
-    times = ", ".join(f"{1e3 * seconds:.3g} ms of {what}" for what, seconds in facts.seconds.items())
+    words = {"kernels": "kernels one after another, each limited by one of both"}
+    times = ", ".join(f"{1e3 * seconds:.3g} ms of {words.get(what, what)}" for what, seconds in facts.seconds.items())
+    if facts.products:
+        times += f"; {facts.products / facts.serial:.0%} of the kernels' time in matrix products"
     if facts.cached:
         times += "; a block fits the cache"
     assumed = ""
