@@ -17,23 +17,26 @@ from pathlib import Path
 import jax
 
 from tmsjax.engine import LAUNCH_SECONDS, READ_SECONDS, Forecast, forecast
-from tmsjax.spec import load_spec
+from tmsjax.spec import SpecError, load_spec
 
 ROOT = Path(__file__).parents[1]
-SWEEPS = (
+SWEEPS = (  # file and settings
     "one_neuron_relu",
     "one_neuron_linear",
+    "ratios",
     "three_features",
     "intro",
+    "intro axes.replica.count=12800",
     "basic_relu_20_5",
-    "basic_linear_20_5",
     "geometry",
     "own_models",
+    "one_neuron_billion",
 )
 CHIPS = ("h100", "a100", "v5e")
 COLUMNS = {
     "sweep": "{sweep}",
     "chip": "{chip}",
+    "kernel": "{kernel}",
     "unit MB": "{unit_megabytes:,.0f}",
     "launches/step": "{launches:,.0f}",
     "MB/step": "{step_megabytes:,.1f}",
@@ -41,19 +44,26 @@ COLUMNS = {
     "instr/sample": "{instructions_per_sample:,.0f}",
     "regs": "{registers}",
     "spills": "{spills}",
+    "products": "{products:.0%}",
     "ms/step": "{milliseconds:.3g}",
     "by": "{bound}",
     "run s": "{run_seconds:,.3g}",
 }
 
 
-def facts(sweep: Path, chip: str) -> dict:
-    """One row of the table: plain numbers and words."""
-    spec = load_spec(sweep, imports=True)
-    found = forecast(spec, chip)
+def facts(sweep: str, chip: str, kernel: str) -> dict | None:
+    """One row of the table: plain numbers and words. None if the kernel cannot train the sweep on the chip."""
+    file, *settings = sweep.split()
+    path = Path(file) if file.endswith(".toml") else ROOT / "sweeps" / f"{file}.toml"
+    spec = load_spec(path, [*settings, f"engine.kernel='{kernel}'"], imports=True)
+    try:
+        found = forecast(spec, chip)
+    except SpecError:
+        return None
     return {
-        "sweep": sweep.stem,
+        "sweep": sweep,
         "chip": chip,
+        "kernel": kernel,
         "plan": asdict(found.plan) | {"units": found.units, "steps": found.steps},
         "memory_bytes": {key: asdict(memory) for key, memory in found.memory.items()},
         "unit_bytes": found.unit_bytes,
@@ -68,6 +78,7 @@ def facts(sweep: Path, chip: str) -> dict:
         "instructions_per_sample": found.instructions / found.samples,
         "registers": found.registers,
         "spills": found.spills,
+        "products": found.products / found.serial if found.serial else 0.0,
         "cycles": found.cycles,
         "seconds": found.seconds,
         "bound": found.bound,
@@ -101,13 +112,14 @@ def table(rows: list[list[str]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sweeps", nargs="*", type=Path, metavar="SPEC")
+    parser.add_argument("sweeps", nargs="*", metavar="SPEC")
     parser.add_argument("--chips", default=",".join(CHIPS), help="such as h100,v5e")
     parser.add_argument("--write", action="store_true", help="write docs/devices.json")
     options = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")  # do not look for this machine's devices
-    sweeps = options.sweeps or [ROOT / "sweeps" / f"{name}.toml" for name in SWEEPS]
-    found = [facts(sweep, chip) for sweep in sweeps for chip in options.chips.split(",")]
+    chips = options.chips.split(",")
+    cases = [(s, chip, k) for s in options.sweeps or SWEEPS for chip in chips for k in ("xla", "pallas")]
+    found = [fact for case in cases if (fact := facts(*case)) is not None]
     print(table([row(fact) for fact in found]))
     if options.write:
         assumed = {"launch_seconds": LAUNCH_SECONDS, "read_seconds": READ_SECONDS}

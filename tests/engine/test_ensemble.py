@@ -134,7 +134,7 @@ def test_the_plan_is_a_function_of_spec_and_platform():
     assert ensemble.plan(load_spec(plain_spec(20, 5)), "cpu").scalars is True
     assert ensemble.plan(load_spec(plain_spec(20, 5)), "gpu").scalars is False
     on_gpu = ensemble.plan(flagship, "gpu")
-    assert (on_gpu.unroll, on_gpu.microbatch, on_gpu.chunk) == (16, 64, 32)
+    assert (on_gpu.unroll, on_gpu.microbatch, on_gpu.chunk) == (16, 64, 16)
     in_kernel = ensemble.plan(replace(flagship, engine=replace(flagship.engine, kernel="pallas")), "gpu")
     assert (in_kernel.unroll, in_kernel.microbatch, in_kernel.chunk, in_kernel.kernel) == (8, 64, 256, "pallas")
     chosen = load_spec(small_spec(engine={"block": 5, "microbatch": 4}))

@@ -127,7 +127,7 @@ def test_a_step_is_the_loop_around_the_vmap_and_its_own_loops_count_turn_by_turn
         "less.1": (9, 1, 0),  # the condition, since the loop's length is unknown
     }
     step = listing.step(hlo.read(STEP))
-    assert (step.reads, step.unknown, step.segment) == (1, 0, False)
+    assert (step.reads, step.unknown) == (1, 0)
 
 
 def test_what_a_loop_around_several_steps_adds_is_divided_among_them():
@@ -141,9 +141,8 @@ def test_what_a_loop_around_several_steps_adds_is_divided_among_them():
     assert listing.step(hlo.read(text)).reads == 1 / 8
 
 
-def test_a_program_without_a_loop_over_steps_is_a_segment():
+def test_a_program_without_a_loop_over_steps_counts_as_a_whole():
     step = listing.step(hlo.read(SEGMENT))
-    assert step.segment
     assert [(k.name, k.opcode, k.bytes, k.times) for k in step.kernels] == [("segment", "custom-call", 1028, 1)]
 
 

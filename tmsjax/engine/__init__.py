@@ -1,9 +1,10 @@
 """Engine: trains many instances at once.
 
-ensemble.py holds the only vmap over instances and its jit; plan.py splits the work; train.py defines the state, init
-and step of one instance. Random bits come from counters keyed by an instance's identity (threefry.py), so no instance
-depends on another. machine.py describes the hardware, cache.py keeps compiled programs. forecast.py says what programs
-need on a chip that is not here (ahead.py compiles, hlo.py, listing.py and ptx.py read). Imports kinds, spec and models.
+train.py defines the state, init and step of one instance; segment.py vmaps steps over a block of instances, in the
+form that suits the device (hoisting.py, lanes.py, kernel.py); ensemble.py compiles and calls it, as plan.py splits the
+work. Random bits come from counters keyed by an instance's identity (threefry.py), so no instance depends on another.
+machine.py describes the hardware, cache.py keeps compiled programs. forecast.py says what programs need on a chip that
+is not here (ahead.py compiles, hlo.py, listing.py and ptx.py read). Imports kinds, spec and models.
 """
 
 from tmsjax.engine import threefry, train

@@ -222,7 +222,8 @@ def _instructions(kernels: list[listing.Kernel], compiled: Compiled, where: Chip
             registers = max(registers, launch.assembled.registers)
             spills += launch.assembled.spills
         total += executed
-        seconds = max(executed / where.lanes, kernel.times / span * kernel.bytes / where.bandwidth)
+        few = max(1.0, where.threads / launch.threads) if launch else 1.0
+        seconds = max(few * executed / where.lanes, kernel.times / span * kernel.bytes / where.bandwidth)
         serial += seconds
         products += seconds if launch is not None and "gemm" in launch.kernel else 0.0
     return {

@@ -1,9 +1,9 @@
 """What a compiled step launches, reads and writes, counted in its text (hlo.py).
 
 The step is the innermost loop outside of the vmap over instances: jax records for every operation which functions it
-was traced in, and the only vmap over instances stands around one step (ensemble.py). Loops inside the step, such as the
+was traced in, and the only vmap over instances stands around one step (segment.py). Loops inside the step, such as the
 one over microbatches, have "vmap" in their origin. If a kernel of our own trains a chunk of steps (kernel.py), the loop
-over chunks is the innermost, and counts are those of a chunk.
+over chunks is the innermost, and counts are those of a chunk. Without any such loop, they are those of the program.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ def step(program: Program) -> Step:
             kernels += _kernels(program, loop.called("condition"), 1 / turns, 0)
             reads += 1 / turns
         turns *= length or 1
+    if not loops:
+        kernels = list(_kernels(program, program.entry, 1, 0))
     unknown = sum(trip_count(program, loop) is None for loop in _loops(program) if not _is_step_loop(program, loop))
     return Step(tuple(kernels), reads, unknown)
 

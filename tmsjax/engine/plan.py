@@ -20,7 +20,7 @@ UNIT_PARAMETERS_ELSEWHERE = 2**26
 
 # Elsewhere: parameters of a model up to which XLA's kernel for the sum over samples keeps the samples in registers.
 LANES_LIMIT = 4
-CHUNK = {"xla": 32, "pallas": 256}  # steps; enough to make what is done once a chunk negligible
+CHUNK = {"xla": 16, "pallas": 256}  # steps; enough to make what is done once a chunk negligible
 CHUNK_WORDS = 2**24  # of random bits that a chunk holds at once
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from flax import struct
 
-from tmsjax.engine import threefry
+from tmsjax.engine import lanes, threefry
 from tmsjax.kinds import OPTIMIZERS, SCHEDULES
 from tmsjax.models import Instance, Scalars, as_arrays, held_as_scalars, loss, model, sampling, split
 from tmsjax.spec import Spec, Train
@@ -127,7 +127,9 @@ def gradient(params: Any, instance: Instance, bits: jax.Array, shift: Any, spec:
 
     def chunk(k: Any) -> Any:
         words = jax.tree.map(lambda w: jax.lax.dynamic_slice_in_dim(w, k * cut.microbatch, cut.microbatch), bits)
-        return loss.gradient(params, instance, words, shift, spec, cut.unroll)
+        if cut.unroll > 1 and held_as_scalars(params):
+            return lanes.gradient(params, instance, words, shift, spec, cut.unroll)
+        return loss.gradient(params, instance, words, shift, spec)
 
     def add(k: Any, so_far: Any) -> Any:
         return jax.tree.map(jnp.add, so_far, chunk(k))

@@ -5,10 +5,6 @@ The paper's notebook also takes the mean over features, so its loss is smaller b
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from itertools import zip_longest
-from operator import itemgetter
 from typing import Any
 
 import jax
@@ -52,23 +48,18 @@ def zero_total(instance: Instance, words: Any, offset: Any, spec: Spec) -> jax.A
     return jnp.sum(jax.vmap(one_sample)(words))
 
 
-def gradient(params: Any, instance: Instance, words: Any, offset: Any, spec: Spec, unroll: int) -> Any:
+def gradient(params: Any, instance: Instance, words: Any, offset: Any, spec: Spec) -> Any:
     """The gradient of `total`, penalised.
 
     For arrays, this is the gradient of the sum: matrix products over the samples. For Scalars, it is the sum of the
     per-sample gradients, with all parameters in one reduction. XLA compiles it to one kernel that loops over samples
     and keeps a model's parameters and sums in registers; separate sums would each repeat the forward pass.
-    `unroll`: the number of samples in the body of the kernel's loop. If it is above 1, SIMD lanes hold instances.
     """
     if not held_as_scalars(params):
         return jax.grad(total)(params, instance, words, offset, spec, penalised=True)
-
-    def of_group(params: Any, instance: Instance, words: Any, offset: Any) -> Any:
-        return of_samples(params, instance, [jax.tree.map(itemgetter(k), words) for k in range(unroll)], offset, spec)
-
-    groups = jax.tree.map(lambda column: column.reshape(-1, unroll), words)
-    summed = partial(_summed, of_group) if unroll == 1 else _summed_in_lanes(of_group)
-    return summed(params, instance, groups, offset)
+    every = jax.vmap(lambda word: of_samples(params, instance, [word], offset, spec))(words)
+    leaves, tree = jax.tree.flatten(every)
+    return jax.tree.unflatten(tree, sums(leaves))
 
 
 def of_samples(params: Any, instance: Instance, words: list, offset: Any, spec: Spec) -> Any:
@@ -80,35 +71,10 @@ def of_samples(params: Any, instance: Instance, words: list, offset: Any, spec: 
     return jax.grad(loss)(params)
 
 
-def _summed(of_group: Callable, params: Any, instance: Instance, groups: Any, offset: Any) -> Any:
-    leaves, tree = jax.tree.flatten(jax.vmap(lambda group: of_group(params, instance, group, offset))(groups))
-    return jax.tree.unflatten(tree, _reduced(leaves))
-
-
-def _reduced(leaves: list) -> list:
+def sums(leaves: list) -> list:
     """The sums of arrays over their first axis, in one reduction."""
     zeros = [np.zeros((), leaf.dtype) for leaf in leaves]
     return jax.lax.reduce(leaves, zeros, lambda a, b: [x + y for x, y in zip(a, b, strict=True)], (0,))
-
-
-def _summed_in_lanes(of_group: Callable) -> Callable:
-    """`_summed` for devices whose lanes hold instances: under vmap over instances, the axis of groups comes first.
-
-    Sums gradients in pairs, as complex numbers: for every array in a reduction XLA's cost model counts the arithmetic
-    of a sample once more, and where this looks too expensive, XLA writes the samples to memory.
-    """
-    summed = jax.custom_batching.custom_vmap(partial(_summed, of_group))
-
-    @summed.def_vmap
-    def of_instances(size: int, batched: Any, params: Any, instance: Instance, groups: Any, offset: Any) -> Any:
-        axes = jax.tree.map(lambda b: 0 if b else None, batched)
-        every = jax.vmap(of_group, in_axes=(axes[0], axes[1], None, axes[3]))
-        leaves, tree = jax.tree.flatten(jax.vmap(lambda group: every(params, instance, group, offset))(groups))
-        pairs = [jax.lax.complex(a, b) for a, b in zip_longest(leaves[::2], leaves[1::2], fillvalue=leaves[-1])]
-        parts = [part for pair in _reduced(pairs) for part in (jnp.real(pair), jnp.imag(pair))]
-        return jax.tree.unflatten(tree, parts[: len(leaves)]), jax.tree.unflatten(tree, [True] * len(leaves))
-
-    return summed
 
 
 def exact(params: Any, instance: Instance, spec: Spec) -> Any:
