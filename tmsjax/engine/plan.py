@@ -18,7 +18,7 @@ SCALAR_LIMIT_ELSEWHERE = 16
 UNIT_PARAMETERS = {"cpu": 2**23}
 UNIT_PARAMETERS_ELSEWHERE = 2**26
 
-# Elsewhere: parameters of a model up to which XLA's kernel for the sum over samples keeps the samples in registers.
+# GPU: parameters of a model up to which XLA's kernel for the sum over samples keeps the samples in registers.
 LANES_LIMIT = 4
 CHUNK = {"xla": 16, "pallas": 256}  # steps; enough to make what is done once a chunk negligible
 CHUNK_WORDS = 2**24  # of random bits that a chunk holds at once
@@ -75,7 +75,7 @@ def plan(spec: Spec, platform: str) -> Plan:
     most = UNIT_PARAMETERS.get(platform, UNIT_PARAMETERS_ELSEWHERE) // parameters
     models = math.prod(_unit(spec, most))
     scalars = weights <= limit and elementwise_model(spec)
-    in_lanes = scalars and (kernel == "pallas" or (not cpu and parameters <= LANES_LIMIT))
+    in_lanes = scalars and (kernel == "pallas" or (platform == "gpu" and parameters <= LANES_LIMIT))
     microbatch, unroll = batch, 1
     if in_lanes:  # lanes of SIMD hold instances instead of samples
         largest = enough = 2**20
@@ -83,8 +83,11 @@ def plan(spec: Spec, platform: str) -> Plan:
         microbatch = batch if kernel == "pallas" else math.gcd(batch, 4 * unroll)
     elif scalars and cpu:
         largest, enough = max(1, 2**16 // weights), 2**16 // batch
-    else:  # activations of a block: 4 MB on CPU, 1 GB elsewhere
-        largest = enough = max(1, (2**20 if cpu else 2**28) // (batch * n))
+    elif cpu:  # activations of a block: 4 MB
+        largest = enough = max(1, 2**20 // (batch * n))
+    else:  # 1 GB
+        samples = batch if spec.train.loss == "sampled" else 1
+        largest = enough = max(1, min(2**20, 2**28 // (samples * n)))
     fewest = 2 if cpu else 1  # blocks
     while cpu and fewest < 16 and models >= 2 * fewest * enough:
         fewest *= 2
