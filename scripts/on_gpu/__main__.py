@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None, steps: Mapping[str, Step] = STEPS) 
     failed = [step["name"] for step in done if step["failures"]]
     from on_gpu import report  # imports plots, which the processes of the steps do not need
 
-    facts = report.paper_facts(report.ROOT / "docs" / "devices.json")
+    facts = report.paper_facts(checks.ROOT / "docs" / "devices.json")
     result = provenance() | {
         "date": time.strftime("%Y-%m-%d"),
         "device": machine["device"],
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None, steps: Mapping[str, Step] = STEPS) 
         "rates": report.rows(done, machine["kind"], facts),
         "steps": done,
     }
-    path = (options.out or report.ROOT / "docs" / "benchmarks") / f"{report.slug(machine['kind'])}.json"
+    path = (options.out or checks.ROOT / "docs" / "benchmarks") / f"{report.slug(machine['kind'])}.json"
     write_text(path.with_suffix(".md"), report.text(result))
     write_json(path, result)
     print(f"{path}\n{path.with_suffix('.md')}")
@@ -81,4 +82,5 @@ def _choose_devices(dry: bool) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the step under way, too
     sys.exit(main())

@@ -22,27 +22,29 @@ from on_gpu.steps import Step, attempt
 from tmsjax.bench import Workload
 from tmsjax.engine import Ensemble, available_memory, device_line, plan
 from tmsjax.errors import RunFailed
-from tmsjax.spec import Engine, load_spec
+from tmsjax.spec import Engine, Spec, load_spec
 
 ROOT = Path(__file__).parents[2]
-# Largest differences between GPU and CPU, in float32 with sums in another order, after 200 steps. Between two plans on
-# one CPU ("cpu" and "gpu", 256 models per case) parameters differ by at most 8e-6 and median losses by 2.4e-7.
-PARAMETERS = 1e-3  # absolute
+# Largest differences between GPU and CPU after 200 steps, in float32 with sums in another order. Measured between the
+# plans for "cpu" and "gpu" on one CPU, 4096 models per case: parameters of 99 % of the models 6e-7, of all 4e-4, median
+# loss 5e-7. Rarely a sample near a ReLU's kink falls on its other side, and Adam magnifies a small gradient's change.
+MOST_PARAMETERS = 1e-4  # absolute, of 99 % of the models
+ALL_PARAMETERS = 1e-2  # absolute
 MEDIAN_LOSS = 1e-4  # relative
 LEAST_CHANGE = 0.01  # of some parameter in training, so that the comparison is one of trained models
 SEGMENTS = (1, 2, 5, 37)  # steps after which a segmented training stops
 
-SMALL, EXACT, SOBOL = Workload(2, 1, 256), Workload(2, 1, 256, loss="exact"), {"streams": "sobol"}
+SMALL, EXACT, SOBOL = Workload(2, 1, 1024), Workload(2, 1, 1024, loss="exact"), {"streams": "sobol"}
 SCALARS: dict[str, tuple[Workload, dict]] = {  # models that both kernels train
     "(2,1)": (SMALL, {}),
     "(2,1) sobol": (SMALL, SOBOL),
-    "(3,2)": (Workload(3, 2, 256), {}),
-    "(5,2)": (Workload(5, 2, 256), {}),
+    "(3,2)": (Workload(3, 2, 1024), {}),
+    "(5,2)": (Workload(5, 2, 1024), {}),
 }
 OTHERS = {
     "(2,1) exact": (EXACT, {}),
-    "(20,5)": (Workload(20, 5, 256), {}),
-    "(20,5) sobol": (Workload(20, 5, 256), SOBOL),
+    "(20,5)": (Workload(20, 5, 1024), {}),
+    "(20,5) sobol": (Workload(20, 5, 1024, 128), SOBOL),
 }
 
 
@@ -101,10 +103,12 @@ def _trained(workload: Workload, changes: dict, kernel: str, dry: bool) -> dict:
     losses = [float(np.median(e.noise_free_loss(s))) for e, s in ((device, ours), (reference, theirs))]
     whole, expected = device.gather(ours), reference.gather(theirs).params
     pairs = zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True)
+    differences = _differences(whole.params, expected)
     facts: dict[str, Any] = {
-        "parameters": _largest_difference(whole.params, expected),
+        "parameters": float(differences.max()),
+        "parameters_of_99_percent": float(np.quantile(differences, 0.99)),
         "median_loss": abs(losses[0] / losses[1] - 1),
-        "change_in_training": _largest_difference(expected, reference.gather(reference.init()).params),
+        "change_in_training": float(_differences(expected, reference.gather(reference.init()).params).max()),
         "unequal_arrays": sum(a.tobytes() != b.tobytes() for a, b in pairs),
     }
     problems = _problems(facts)
@@ -119,17 +123,23 @@ def _states(ensemble: Ensemble, stops: Sequence[int] = ()) -> list:
     return states
 
 
-def _largest_difference(ours: dict, theirs: dict) -> float:
-    return float(max(np.abs(ours[name] - theirs[name]).max() for name in theirs))
+def _differences(ours: dict, theirs: dict) -> np.ndarray:
+    """The largest absolute difference in each model's parameters, (models,)."""
+    return np.max([np.abs(ours[k] - theirs[k]).reshape(len(theirs[k]), -1).max(1) for k in theirs], axis=0)
 
 
 def _problems(facts: dict) -> list[str]:
     """What is wrong with the facts of a training. NaN is."""
+    most, largest, loss = (facts[key] for key in ("parameters_of_99_percent", "parameters", "median_loss"))
     problems = []
-    if not facts["parameters"] <= PARAMETERS:
-        problems.append(f"parameters differ from the CPU's by {facts['parameters']:.1e}, more than {PARAMETERS:.0e}")
-    if not facts["median_loss"] <= MEDIAN_LOSS:
-        problems.append(f"median losses differ by a relative {facts['median_loss']:.1e}, more than {MEDIAN_LOSS:.0e}")
+    if not most <= MOST_PARAMETERS:
+        problems.append(
+            f"parameters of 99 % of models differ by {most:.1e} from the CPU's, limit {MOST_PARAMETERS:.0e}"
+        )
+    if not largest <= ALL_PARAMETERS:
+        problems.append(f"some parameter differs by {largest:.1e} from the CPU's, limit {ALL_PARAMETERS:.0e}")
+    if not loss <= MEDIAN_LOSS:
+        problems.append(f"median losses differ by a relative {loss:.1e}, limit {MEDIAN_LOSS:.0e}")
     if not facts["change_in_training"] >= LEAST_CHANGE:
         problems.append(f"nothing was trained: parameters changed by {facts['change_in_training']:.1e}")
     if facts["unequal_arrays"]:
@@ -154,6 +164,12 @@ def sweep_file(sweep: str) -> Path:
     return ROOT / "sweeps" / f"{sweep}.toml"
 
 
+def sweep_spec(name: str, changes: Sequence[str] = ()) -> Spec:
+    """The spec of a sweep as docs/devices.json names it: "SWEEP KEY=VALUE ...", with further changes."""
+    sweep, *own = name.split()
+    return load_spec(sweep_file(sweep), [*own, *changes])
+
+
 def _resumed(sweep: str, sets: list[str], dry: bool) -> dict:
     sets = [*sets, "checkpoint.every_seconds=0", "checkpoint.segment_seconds=0.05"]
     with tempfile.TemporaryDirectory() as folder:
@@ -162,7 +178,7 @@ def _resumed(sweep: str, sets: list[str], dry: bool) -> dict:
         assert run.directory is not None
         stopped = run.directory.info()["steps_done"]
         call("resume", out)
-        spec = load_spec(sweep_file(sweep), [*sets, f"train.steps={steps}"])
+        spec = sweep_spec(sweep, [*sets, f"train.steps={steps}"])
         whole, resumed = tmsjax.run_sweep(spec, progress=False).dataset, tmsjax.open_run(out).dataset
         unequal = [str(v) for v in whole.variables if whole[v].to_numpy().tobytes() != resumed[v].to_numpy().tobytes()]
     facts: dict[str, Any] = {"models": spec.instances, "steps": steps, "stopped_after": stopped, "unequal": unequal}
@@ -172,7 +188,7 @@ def _resumed(sweep: str, sets: list[str], dry: bool) -> dict:
 
 
 def _stopped(file: Path, sets: list[str], folder: Path, steps: int) -> tuple[Path, int]:
-    """(directory, steps) of a run that SIGTERM stopped halfway. Tries more steps if a run ended before."""
+    """(directory, steps) of a run that SIGTERM stopped in the middle. Tries more steps if a run ended before."""
     for number in range(6):
         out, steps = folder / str(number), steps * 4 ** min(number, 1)
         options = [part for change in [*sets, f"train.steps={steps}"] for part in ("--set", change)]

@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import tmsjax
-from on_gpu.checks import call, sweep_file
+from on_gpu.checks import call, sweep_file, sweep_spec
 from on_gpu.steps import Step, attempt
 from tmsjax.bench import Workload, throughput
-from tmsjax.spec import Engine, Spec, load_spec
+from tmsjax.spec import Engine, Spec
 
 FLAGSHIP = "one_neuron_relu"
 TINY = ["axes.feature_probability.count=4", "axes.extra_importance.count=4", "axes.replica.count=4", "train.steps=600"]
 SECONDS = 2.0  # of one timing: many chunks of steps, as the last one may be partly unused
 LEAST_AGREEMENT = 0.998  # of the flagship's cells with exact theory; two CPU cores reach 0.9994
-SWEEPS = (FLAGSHIP, "three_features", "intro")  # that both kernels train
+SWEEPS = (FLAGSHIP, "three_features", "intro", "intro axes.replica.count=12800")  # that both kernels train
 LARGE_SWEEPS = ("basic_relu_20_5",)
-FULL = (Workload(5, 2, 100_000, 1024),)  # as many models as fill a device, where the sweep has too few
-LARGE_FULL = (Workload(20, 5, 10_000, 1024), Workload(200, 20, 1000, 1024))
+LARGE = (Workload(20, 5, 10_000, 1024), Workload(200, 20, 1000, 1024))  # as many models as fill a device
 
 
 def rates(kernel: str, dry: bool) -> dict[str, dict]:
@@ -33,10 +32,10 @@ def rates(kernel: str, dry: bool) -> dict[str, dict]:
 
 def _specs(kernel: str, dry: bool) -> dict[str, Spec]:
     if dry:
-        return {FLAGSHIP: load_spec(sweep_file(FLAGSHIP), TINY)}
-    sweeps = SWEEPS if kernel == "pallas" else SWEEPS + LARGE_SWEEPS
-    full = FULL if kernel == "pallas" else FULL + LARGE_FULL
-    return {s: load_spec(sweep_file(s)) for s in sweeps} | {w.name: w.spec() for w in full}
+        return {FLAGSHIP: sweep_spec(FLAGSHIP, TINY)}
+    if kernel == "pallas":
+        return {name: sweep_spec(name) for name in SWEEPS}
+    return {name: sweep_spec(name) for name in SWEEPS + LARGE_SWEEPS} | {work.name: work.spec() for work in LARGE}
 
 
 def _rate(spec: Spec, kernel: str, dry: bool) -> dict:
