@@ -1,0 +1,83 @@
+"""How fast the machine trains: rates of the engine, the benchmark suite, and the one-neuron phase diagram."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import tmsjax
+from on_gpu.checks import call, sweep_file, sweep_spec
+from on_gpu.steps import Step, attempt
+from tmsjax.bench import Workload, throughput
+from tmsjax.spec import Engine, Spec
+
+FLAGSHIP = "one_neuron_relu"
+TINY = ["axes.feature_probability.count=4", "axes.extra_importance.count=4", "axes.replica.count=4", "train.steps=600"]
+SECONDS = 2.0  # of one timing: many chunks of steps, as the last one may be partly unused
+LEAST_AGREEMENT = 0.998  # of the flagship's cells with exact theory; two CPU cores reach 0.9994
+SWEEPS = (FLAGSHIP, "three_features", "intro", "intro axes.replica.count=12800")  # that both kernels train
+LARGE_SWEEPS = ("basic_relu_20_5",)
+LARGE = (Workload(20, 5, 10_000, 1024), Workload(200, 20, 1000, 1024))  # as many models as fill a device
+
+
+def rates(kernel: str, dry: bool) -> dict[str, dict]:
+    """The engine's rate in samples/s, by sweep or workload."""
+    return {name: attempt(_rate, spec, kernel, dry) for name, spec in _specs(kernel, dry).items()}
+
+
+def _specs(kernel: str, dry: bool) -> dict[str, Spec]:
+    if dry:
+        return {FLAGSHIP: sweep_spec(FLAGSHIP, TINY)}
+    if kernel == "pallas":
+        return {name: sweep_spec(name) for name in SWEEPS}
+    return {name: sweep_spec(name) for name in SWEEPS + LARGE_SWEEPS} | {work.name: work.spec() for work in LARGE}
+
+
+def _rate(spec: Spec, kernel: str, dry: bool) -> dict:
+    spec = replace(spec, engine=Engine(kernel=kernel))
+    seconds, rounds = (0.02, 1) if dry else (SECONDS, throughput.ROUNDS)
+    measured = throughput.rate(spec, seconds=seconds, rounds=rounds)
+    return {"models": spec.instances, "samples_per_second": measured}
+
+
+def bench(dry: bool) -> dict[str, dict]:
+    """What `tmsjax bench --json` writes; of a dry run, only whether the command takes these arguments."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "bench.json"
+        call("bench", "--json", file, *(["--help"] if dry else []))
+        return {"bench": {} if dry else json.loads(file.read_text())}
+
+
+def flagship(kernel: str, dry: bool) -> dict[str, dict]:
+    """The one-neuron phase diagram by `tmsjax run`, compared with theory. Times in seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        changes = [*(TINY if dry else []), f"engine.kernel={kernel}"]
+        start = time.monotonic()
+        call("run", sweep_file(FLAGSHIP), "--out", out, *(part for c in changes for part in ("--set", c)))
+        wall = time.monotonic() - start
+        run = tmsjax.open_run(out)
+        assert run.directory is not None
+        info, spec, compared = run.directory.info(), run.spec, tmsjax.compare(run)
+    facts: dict[str, Any] = {key: info[key] for key in ("models", "plan", "diverged_models", "peak_memory_bytes")}
+    facts |= {key: info[key] for key in ("seconds_of_compiling", "seconds_of_training", "seconds_of_results")}
+    facts |= {name: compared[name]["agreement"] for name in ("exact", "candidate")}
+    facts["wall_seconds"] = wall
+    facts["samples_per_second"] = spec.instances * spec.train.batch * spec.train.steps / info["seconds_of_training"]
+    if not dry and not facts["exact"] >= LEAST_AGREEMENT:
+        facts["error"] = f"{facts['exact']:.2%} of cells agree with exact theory, fewer than {LEAST_AGREEMENT:.1%}"
+    return {f"{FLAGSHIP}, whole run": facts}
+
+
+STEPS: dict[str, Step] = {
+    "rates, xla": partial(rates, "xla"),
+    "rates, pallas": partial(rates, "pallas"),
+    "bench": bench,
+    "flagship, xla": partial(flagship, "xla"),
+    "flagship, pallas": partial(flagship, "pallas"),
+}
