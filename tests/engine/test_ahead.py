@@ -69,3 +69,22 @@ def test_a_step_moves_at_least_its_state(compiled):
     assert facts.bytes > 2 * facts.state_bytes
     assert facts.memory["step"].held > facts.state_bytes
     assert 20 < facts.instructions / facts.samples < 500
+
+
+@pytest.mark.parametrize("sweep", ["one_neuron_relu", "three_features", "intro", "own_models"])
+def test_our_kernel_keeps_many_steps_in_registers(compiled, sweep):
+    source = ROOT / "sweeps" / f"{sweep}.toml"
+    facts = forecast(load_spec(source, ["engine.kernel='pallas'"], imports=True), "h100")
+    assert facts.spills == 0
+    assert facts.launched < 0.2, "one kernel, and a few small ones, for 256 steps"
+    assert facts.bytes < 0.1 * compiled(sweep, "h100").bytes
+    assert facts.dtypes <= {"f32", "s32", "u32", "u8", "s8", "pred"}
+
+
+def test_a_step_of_the_flagship_is_three_kernels_and_a_counter(compiled):
+    facts = compiled("one_neuron_relu", "h100")
+    step = next(group for group in facts.launches if group.turns == 1)
+    assert (step.kernels, step.single) == (4, 1)
+    assert facts.reads < 0.1
+    assert facts.bytes < 2.1 * 2 * facts.state_bytes
+    assert facts.run_seconds < 1
