@@ -95,7 +95,8 @@ def compile_ahead(lowered: Any, chip: Chip, launches: bool = False) -> Compiled:
     """
     if chip.platform == "tpu":
         try:
-            return Compiled(lowered.compile(), {})
+            with _no_cache():
+                return Compiled(lowered.compile(), {})
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -105,7 +106,8 @@ def compile_ahead(lowered: Any, chip: Chip, launches: bool = False) -> Compiled:
             ) from error
     options = {"xla_gpu_cuda_data_dir": str(_toolkit())}
     if not launches:
-        return Compiled(lowered.compile(compiler_options=options), {})
+        with _no_cache():
+            return Compiled(lowered.compile(compiler_options=options), {})
     with tempfile.TemporaryDirectory() as folder, _no_cache():
         program = lowered.compile(compiler_options=options | {"xla_dump_to": folder})
         return Compiled(program, dict(_launches(Path(folder))), frozenset(_copies(Path(folder))))
@@ -118,7 +120,7 @@ def _toolkit() -> Path:
 
 @contextmanager
 def _no_cache() -> Iterator[None]:
-    """Without jax's cache of programs, from which a program would come without its dump."""
+    """Without jax's cache of programs, which cannot load one for a chip that is not here and has no dump of it."""
     before = getattr(jax.config, "jax_enable_compilation_cache", True)
     jax.config.update("jax_enable_compilation_cache", False)
     try:
