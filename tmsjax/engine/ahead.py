@@ -7,7 +7,6 @@ kernels. A GPU's compiler chooses among equivalent kernels by timing them; witho
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import tempfile
@@ -25,7 +24,7 @@ from tmsjax.engine import ptx
 from tmsjax.engine.chips import Chip
 from tmsjax.errors import RunError
 
-WHEELS = {"gpu": ("aot-cuda", ("jax_plugins.xla_cuda12", "nvidia.cuda_nvcc")), "tpu": ("aot-tpu", ("libtpu",))}
+EXTRAS = {"gpu": "aot-cuda", "tpu": "aot-tpu"}
 LOWERED_FOR = {"gpu": "cuda", "tpu": "tpu"}
 # What libtpu asks the machine for, where there is no TPU.
 _NO_TPU = {
@@ -75,11 +74,13 @@ def device(chip: Chip) -> Any:
 
 
 def _check_wheels(chip: Chip) -> None:
-    extra, modules = WHEELS[chip.platform]
-    install = f'pip install "tmsjax[{extra}]"'
+    install = f'pip install "tmsjax[{EXTRAS[chip.platform]}]"'
     try:
-        for module in modules:
-            importlib.import_module(module)
+        if chip.platform == "gpu":
+            import jax_plugins.xla_cuda12  # noqa: F401
+            import nvidia.cuda_nvcc  # noqa: F401
+        else:
+            import libtpu  # noqa: F401
     except ImportError as error:
         raise RunError(f"--device {chip.name}: its compiler is not installed: {install}") from error
     if chip.platform == "gpu":
@@ -115,7 +116,9 @@ def compile_ahead(lowered: Any, chip: Chip, launches: bool = False) -> Compiled:
 
 def _toolkit() -> Path:
     """The folder of NVIDIA's compiler."""
-    return Path(importlib.import_module("nvidia.cuda_nvcc").__path__[0])
+    import nvidia.cuda_nvcc
+
+    return Path(nvidia.cuda_nvcc.__path__[0])
 
 
 @contextmanager
