@@ -154,8 +154,10 @@ def _launches(folder: Path) -> Iterator[tuple[str, Launch]]:
 
 
 def _copies(folder: Path) -> Iterator[str]:
+    """Operations that are copies, of a whole array or of a slice at a variable position."""
     for path in folder.glob("*.thunk_metadata.txt"):
-        yield from (operation for _, operation, kind in operations(path.read_text()) if kind == "kCopy")
+        found = operations(path.read_text())
+        yield from (operation for _, operation, kind in found if kind in ("kCopy", "kDynamicSliceFusion"))
 
 
 def _files(text: str) -> Iterator[tuple[str, str]]:
