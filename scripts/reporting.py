@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,39 +116,46 @@ class Program:
             numbers = self.sections[part].make(report)
             # keep the time of an earlier call, which did the work that this call finds done
             before = report.numbers.get(part, {}).get("section_seconds", 0)
-            report.keep(part, {**numbers, "section_seconds": max(time.monotonic() - start, before)})
-        report.keep("all", {**self.time_spent(report), "quick": report.quick})
-        text = render(self.template.read_text(encoding="utf-8"), report.numbers, self.tables)
-        write_text(report.out / f"{self.name}.md", text)
+            seconds = max(time.monotonic() - start, before)
+            report.keep(part, {**numbers, "section_seconds": seconds, "version": version("tmsjax")})
+        report.keep("all", {**self.time_spent(report.numbers), "quick": report.quick})
+        self.write(report.numbers, report.out / f"{self.name}.md")
         print(report.out / f"{self.name}.md")
 
-    def publish(self, report: Report) -> None:
-        """Copies the numbers, the text and the figures that the text shows into docs/."""
-        text = report.out / f"{self.name}.md"
-        named = re.findall(r"!\[.*?\]\((.+?)\)", text.read_text(encoding="utf-8"))
-        for path in (report.path, text, *(report.out / name for name in named)):
-            goal = ROOT / "docs" / path.relative_to(report.out)
-            goal.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, goal)
+    def write(self, numbers: dict, path: Path) -> None:
+        """Writes the page: the template with the numbers filled in."""
+        write_text(path, render(self.template.read_text(encoding="utf-8"), numbers, self.tables))
 
-    def time_spent(self, report: Report) -> dict:
-        """Seconds of training, of the rest of the sections and of each `tmsjax run`; minutes in total; the device.
+    def publish(self, report: Report) -> None:
+        """Writes numbers, text and the figures that the text shows into docs/. Sections not made stay as published."""
+        docs = ROOT / "docs"
+        before = Report(self.name, docs, report.quick)
+        numbers = before.numbers | report.numbers
+        numbers["all"]["runs"] = before.numbers.get("all", {}).get("runs", {}) | numbers["all"]["runs"]
+        numbers["all"] |= self.time_spent(numbers)
+        write_json(before.path, numbers)
+        self.write(numbers, docs / f"{self.name}.md")
+        for name in re.findall(r"!\[.*?\]\((.+?)\)", (docs / f"{self.name}.md").read_text(encoding="utf-8")):
+            if (report.out / name).exists():
+                (docs / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(report.out / name, docs / name)
+
+    def time_spent(self, known: dict) -> dict:
+        """Seconds of training and of the rest of the sections, minutes in total, the device; numbers of every run.
 
         Leaves out the sections by request.
         """
-        known = report.numbers
-        runs = known.get("all", {}).get("run_seconds", {})
-        usual = {run for part in self.usual for run in self.needs[part]} & runs.keys()
-        infos = [report.run(name).directory.info() for name in usual]
+        costs = known.get("all", {}).get("runs", {})
+        usual = [costs[run] for run in {run for part in self.usual for run in self.needs[part]} & costs.keys()]
         made = [known[part] for part in self.usual if part in known]
         in_sections = sum(part.get("seconds_of_training", 0) for part in made)
         sections = sum(part["section_seconds"] for part in made)
         return {
-            "seconds_of_training": sum(info["seconds_of_training"] for info in infos) + in_sections,
+            "seconds_of_training": sum(cost["training"] for cost in usual) + in_sections,
             "seconds_of_rest": max(sections - in_sections, 0),
-            "minutes": (sum(runs[name] for name in usual) + sections) / 60,
-            "run_seconds": runs,
-            "device": infos[0]["device"] if infos else "n/a",
+            "minutes": (sum(cost["seconds"] for cost in usual) + sections) / 60,
+            "runs": costs,
+            "device": usual[0]["device"] if usual else "n/a",
         }
 
 
@@ -158,13 +166,16 @@ def train(report: Report, name: str, sweep: str, changes: list[str], quick: list
     for change in [*changes, *(quick if report.quick else [])]:
         command += ["--set", change]
     print("$ tmsjax", *command[3:], flush=True)
-    before = report.numbers.get("all", {})
     start = time.monotonic()
     done = subprocess.run(command, check=False).returncode
     if done:
         raise SystemExit(done)
-    spent = before.get("run_seconds", {}).get(name, 0) + time.monotonic() - start  # sum over calls
-    report.keep("all", {**before, "run_seconds": {**before.get("run_seconds", {}), name: spent}})
+    before = report.numbers.get("all", {})
+    costs = before.get("runs", {})
+    info = report.run(name).directory.info()
+    spent = costs.get(name, {}).get("seconds", 0) + time.monotonic() - start  # sum over calls
+    cost = {"seconds": spent, "training": info["seconds_of_training"], "device": info["device"]}
+    report.keep("all", {**before, "runs": {**costs, name: cost}})
 
 
 def table(head: list[str], rows: Rows) -> str:

@@ -12,28 +12,23 @@ from reporting import Program
 
 from gallery import basic, geometry, intro, large, nonuniform, rule
 from gallery.report import TABLES
-from gallery.study import RUNS
+
+SECTIONS = {
+    "intro": intro,
+    "basic": basic,
+    "geometry": geometry,
+    "large": large,
+    "nonuniform": nonuniform,
+    "rule": rule,
+}
 
 PROGRAM = Program(
     name="gallery",
-    runs=RUNS,
-    sections={
-        "intro": intro,
-        "basic": basic,
-        "geometry": geometry,
-        "large": large,
-        "nonuniform": nonuniform,
-        "rule": rule,
-    },
-    needs={
-        "intro": ["intro"],
-        "basic": ["basic_linear_20_5", "basic_relu_20_5", "basic_linear_80_20", "basic_relu_80_20"],
-        "geometry": ["geometry"],
-        "large": ["geometry_400_30_slow"],
-        "nonuniform": ["nonuniform_5_2", "nonuniform_80_20"],
-        "rule": ["ratios", "equal_worth", *rule.MEASURED],
-    },
-    tables=TABLES,
+    runs={name: run for section in SECTIONS.values() for name, run in section.RUNS.items()},
+    sections=SECTIONS,
+    needs={name: list(section.RUNS) for name, section in SECTIONS.items()},
+    tables=TABLES
+    | {name: table for section in SECTIONS.values() for name, table in getattr(section, "TABLES", {}).items()},
     by_request=("large",),
 )
 

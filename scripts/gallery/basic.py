@@ -7,10 +7,16 @@ from typing import Any
 import numpy as np
 from reporting import Report
 
-from gallery.study import draw, of_run
+from gallery.study import FEW, SHORT, Runs, draw, of_run
 from tmsjax import analysis, theory
 
 SIZES = ("20_5", "80_20")
+RUNS: Runs = {
+    "basic_linear_20_5": ("basic_linear_20_5", [], FEW),
+    "basic_relu_20_5": ("basic_relu_20_5", [], [*SHORT, *FEW]),
+    "basic_linear_80_20": ("basic_linear_80_20", [], FEW),
+    "basic_relu_80_20": ("basic_relu_80_20", [], [*SHORT, *FEW]),
+}
 
 
 def make(report: Report) -> dict:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from reporting import Report
 
-from gallery.study import draw, of_run
+from gallery.study import FEW, Runs, draw, of_run
 from tmsjax import analysis
 from tmsjax.kinds import REPRESENTED, measures
 
 PLATEAU = 0.03  # a D* this close to 1 or 1/2 counts as on a plateau
+RUNS: Runs = {"geometry": ("geometry", [], ["train.steps=1000", "train.batch=256", "train.learning_rate=5e-3", *FEW])}
 
 
 def make(report: Report) -> dict:

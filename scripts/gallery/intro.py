@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from reporting import Report
 
-from gallery.study import arrangement, draw, of_run
+from gallery.study import Runs, arrangement, draw, of_run
 from tmsjax import analysis
+
+RUNS: Runs = {"intro": ("intro", [], ["axes.replica.count=20", "train.batch=256"])}
 
 
 def make(report: Report) -> dict:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from reporting import Report
 
 from gallery.geometry import of_study
+from gallery.study import FEW, Runs
+
+RUNS: Runs = {"geometry_400_30_slow": ("geometry_400_30_slow", [], ["train.steps=300", "train.batch=256", *FEW])}
 
 
 def make(report: Report) -> dict:

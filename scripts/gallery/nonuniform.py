@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 from reporting import Report
 
-from gallery.study import draw, of_run
+from gallery.study import FEW, SHORT, Runs, draw, of_run
 from tmsjax import analysis
 
 SIZES = ("5_2", "80_20")
+RUNS: Runs = {
+    "nonuniform_5_2": ("nonuniform_5_2", [], [*SHORT, "train.learning_rate=5e-3", "axes.replica.count=20"]),
+    "nonuniform_80_20": ("nonuniform_80_20", [], [*SHORT, *FEW]),
+}
 
 
 def make(report: Report) -> dict:

@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 from reporting import Report
 
-from gallery.study import confusion, inputs_of, of_run, predicted
+from gallery import nonuniform
+from gallery.study import FEW, SHORT, Runs, confusion, inputs_of, of_run, predicted
 from tmsjax import analysis, plots, theory
 
 GROUPS = 10  # points per curve at n = 80, each the mean over neighbouring probabilities
@@ -21,6 +22,19 @@ MEASURED = (
     "nonuniform_80_20_tied",
 )
 QUANTITIES = ("I", "p", "I p", "I v(p)")
+TIED = ["data.activity=tied"]
+RUNS: Runs = nonuniform.RUNS | {
+    "nonuniform_5_2_tied": (
+        "nonuniform_5_2",
+        TIED,
+        [*SHORT, "train.learning_rate=5e-3", "axes.replica.count=20"],
+    ),
+    "nonuniform_80_20_tied": ("nonuniform_80_20", [*TIED, "axes.replica.count=2"], SHORT),
+    "equal_worth": ("equal_worth", [], [*SHORT, "train.learning_rate=5e-3", "axes.replica.count=20"]),
+    "ratios": ("ratios", [], ["axes.probability_ratio.count=8", "axes.importance_ratio.count=12"]),
+    "rule_5_2": ("rule_5_2", [], ["axes.order.count=4", "train.steps=2000", "train.batch=256"]),
+    "rule_80_20": ("rule_80_20", [], [*SHORT, *FEW]),
+}
 
 
 def make(report: Report) -> dict:

@@ -1,4 +1,4 @@
-"""Shared by the sections: runs, their cost, and what theory predicts for their models."""
+"""Shared by the sections: the cost of runs, and what theory predicts for their models."""
 
 from __future__ import annotations
 
@@ -10,30 +10,10 @@ from reporting import Report
 
 from tmsjax import analysis, plots, theory
 
+Runs = dict[str, tuple[str, list[str], list[str]]]  # name: (sweep, changes, further changes for --quick)
+
 SHORT = ["train.steps=2000", "train.batch=256"]
 FEW = ["axes.replica.count=2"]
-# name: (sweep, changes, further changes for --quick)
-RUNS: dict[str, tuple[str, list[str], list[str]]] = {
-    "intro": ("intro", [], ["axes.replica.count=20", "train.batch=256"]),
-    "basic_linear_20_5": ("basic_linear_20_5", [], FEW),
-    "basic_relu_20_5": ("basic_relu_20_5", [], [*SHORT, *FEW]),
-    "basic_linear_80_20": ("basic_linear_80_20", [], FEW),
-    "basic_relu_80_20": ("basic_relu_80_20", [], [*SHORT, *FEW]),
-    "geometry": ("geometry", [], ["train.steps=1000", "train.batch=256", "train.learning_rate=5e-3", *FEW]),
-    "geometry_400_30_slow": ("geometry_400_30_slow", [], ["train.steps=300", "train.batch=256", *FEW]),
-    "nonuniform_5_2": ("nonuniform_5_2", [], [*SHORT, "train.learning_rate=5e-3", "axes.replica.count=20"]),
-    "nonuniform_5_2_tied": (
-        "nonuniform_5_2",
-        ["data.activity=tied"],
-        [*SHORT, "train.learning_rate=5e-3", "axes.replica.count=20"],
-    ),
-    "nonuniform_80_20": ("nonuniform_80_20", [], [*SHORT, *FEW]),
-    "nonuniform_80_20_tied": ("nonuniform_80_20", ["data.activity=tied", "axes.replica.count=2"], SHORT),
-    "equal_worth": ("equal_worth", [], [*SHORT, "train.learning_rate=5e-3", "axes.replica.count=20"]),
-    "ratios": ("ratios", [], ["axes.probability_ratio.count=8", "axes.importance_ratio.count=12"]),
-    "rule_5_2": ("rule_5_2", [], ["axes.order.count=4", "train.steps=2000", "train.batch=256"]),
-    "rule_80_20": ("rule_80_20", [], [*SHORT, *FEW]),
-}
 
 
 def of_run(run: Any) -> dict:
