@@ -27,7 +27,7 @@ PROGRAM = Program(
     runs={name: run for section in SECTIONS.values() for name, run in section.RUNS.items()},
     sections=SECTIONS,
     needs={name: list(section.RUNS) for name, section in SECTIONS.items()},
-    tables=TABLES
+    tables={**TABLES, **{name: table for one in SECTIONS.values() for name, table in getattr(one, "TABLES", {}).items()}},
     | {name: table for section in SECTIONS.values() for name, table in getattr(section, "TABLES", {}).items()},
     by_request=("large",),
 )
