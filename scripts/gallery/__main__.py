@@ -8,7 +8,7 @@ numbers than in docs/. `--publish`: copies report, numbers and figures into docs
 "large".
 """
 
-from reporting import Program
+from reporting import Program, Tables
 
 from gallery import basic, geometry, intro, large, nonuniform, rule
 from gallery.report import TABLES
@@ -22,13 +22,19 @@ SECTIONS = {
     "rule": rule,
 }
 
+
+def tables() -> Tables:
+    """The tables of all sections by name; those of sections 1 to 5 are in report.py."""
+    own = [getattr(section, "TABLES", {}) for section in SECTIONS.values()]
+    return {name: table for some in (TABLES, *own) for name, table in some.items()}
+
+
 PROGRAM = Program(
     name="gallery",
     runs={name: run for section in SECTIONS.values() for name, run in section.RUNS.items()},
     sections=SECTIONS,
     needs={name: list(section.RUNS) for name, section in SECTIONS.items()},
-    tables={**TABLES, **{name: table for one in SECTIONS.values() for name, table in getattr(one, "TABLES", {}).items()}},
-    | {name: table for section in SECTIONS.values() for name, table in getattr(section, "TABLES", {}).items()},
+    tables=tables(),
     by_request=("large",),
 )
 
