@@ -26,6 +26,9 @@ CASES = {
     "groups": (6, {"activity": "groups"}, UNEQUAL[6]),
     "groups of 3, all or none": (6, {"activity": "groups", "size": 3}, 0.3),
     "groups of 1": (3, {"activity": "groups", "size": 1}, UNEQUAL[3]),
+    "correlated": (6, {"activity": "correlated", "correlation": 0.3}, UNEQUAL[6]),
+    "correlated sets of 3": (6, {"activity": "correlated", "size": 3, "correlation": 0.8}, 0.4),
+    "correlated, all or none": (4, {"activity": "correlated", "size": 4, "correlation": 1.0}, 0.4),
     "exclusive": (6, {"activity": "exclusive"}, UNEQUAL[6]),
     "exclusive, always one": (6, {"activity": "exclusive", "size": 3}, 1.0),
     "exclusive, one set": (4, {"activity": "exclusive", "size": 4}, UNEQUAL[4]),
@@ -46,6 +49,12 @@ def spec_of(features: int, data: dict, p=None, hidden: int = 2, **tables):
 
 def row_of(spec):
     return jax.tree.map(lambda a: jnp.asarray(a[0]), instances(spec))
+
+
+def rule(spec, *leading: int):
+    """The spec's activity with the options of its first instance, for probabilities (*leading, n)."""
+    own = {key: np.broadcast_to(float(v), leading) for key, v in row_of(spec).own("data").items()}
+    return spec.data.drawn(spec.model.features, own)
 
 
 def drawn(spec, count: int = COUNT, seed: int = 3, scalars: bool = False) -> np.ndarray:
@@ -81,16 +90,16 @@ def test_both_paths_draw_the_same(case):
 def test_shares_are_marginal_and_joint(case):
     name, spec, x = case
     active, p = (x > 0).astype(float), probabilities(spec)
-    joint, marginal = spec.drawn.joint(p), spec.drawn.marginal(p)
+    joint, marginal = rule(spec).joint(p), rule(spec).marginal(p)
     np.testing.assert_allclose(np.diagonal(joint), marginal, rtol=1e-12)
     np.testing.assert_array_equal(joint, joint.T)
     error = 5 * np.sqrt(joint * (1 - joint) / COUNT) + 5e-6  # one value in 2^24 is rounded to 0
     assert (np.abs(active.T @ active / COUNT - joint) < error).all(), name
-    np.testing.assert_allclose(spec.drawn.joint(jnp.asarray(p, jnp.float32)), joint, atol=1e-6)
+    np.testing.assert_allclose(rule(spec).joint(jnp.asarray(p, jnp.float32)), joint, atol=1e-6)
     many = np.stack([p, p / 2])
-    np.testing.assert_allclose(spec.drawn.joint(many)[1], spec.drawn.joint(p / 2), rtol=1e-12)
-    np.testing.assert_allclose(spec.drawn.marginal(many)[0], marginal, rtol=1e-12)
-    np.testing.assert_allclose(spec.drawn.joint(jnp.asarray(many, jnp.float32))[0], joint, atol=1e-6)
+    np.testing.assert_allclose(rule(spec, 2).joint(many)[1], rule(spec).joint(p / 2), rtol=1e-12)
+    np.testing.assert_allclose(rule(spec, 2).marginal(many)[0], marginal, rtol=1e-12)
+    np.testing.assert_allclose(rule(spec, 2).joint(jnp.asarray(many, jnp.float32))[0], joint, atol=1e-6)
 
 
 def test_what_holds_in_every_sample(case):
@@ -116,6 +125,10 @@ def test_what_holds_in_every_sample(case):
     elif name.endswith("all or none"):
         sets = active.reshape(len(x), -1, size if "size" in data else n)
         np.testing.assert_array_equal(sets.all(2), sets.any(2))
+    elif data["activity"] == "correlated":  # with equal probabilities, `correlation` is that of the members' activity
+        if isinstance(p, float):
+            expected = pytest.approx(data["correlation"], abs=5 / np.sqrt(COUNT))
+            assert np.corrcoef(active[:COUNT, 0], active[:COUNT, 1])[0, 1] == expected
     elif data["activity"] in ("tied", "groups"):  # the likelier feature of a set is active whenever the other is
         for i, j in itertools.permutations(range(n), 2):
             if (data["activity"] == "tied" or i // size == j // size) and p[i] >= p[j]:
@@ -127,8 +140,8 @@ def test_sets_on_their_own_and_values_are_uncorrelated(case):
     data, n = CASES[case[0]][1], spec.model.features
     active = (x > 0).astype(float)
     bound = 5 / np.sqrt(COUNT)
-    size = data.get("size", 2) if data["activity"] in ("groups", "exclusive") else 1
-    if data["activity"] in ("independent", "groups", "exclusive"):
+    size = data.get("size", 2) if data["activity"] in ("groups", "correlated", "exclusive") else 1
+    if data["activity"] in ("independent", "groups", "correlated", "exclusive"):
         for i, j in itertools.combinations(range(n), 2):
             if i // size != j // size and active[:, i].std() and active[:, j].std():
                 assert abs(np.corrcoef(active[:, i], active[:, j])[0, 1]) < bound
@@ -144,28 +157,29 @@ def test_probabilities_of_subsets_are_their_shares_and_sum_to_one(case):
     total = 0.0
     for subset in (s for k in range(n + 1) for s in itertools.combinations(range(n), k)):
         share = (active == np.isin(np.arange(n), subset)).all(1).mean()
-        if not spec.drawn.possible(subset):
+        if not rule(spec).possible(subset):
             assert share < 1e-4, subset  # values that are rounded to 0
             continue
-        assert len(subset) <= spec.drawn.most_active()
-        stated = float(spec.drawn.exactly(p, subset))
+        assert len(subset) <= rule(spec).most_active()
+        stated = float(rule(spec).exactly(p, subset))
         assert abs(share - stated) < 5 * np.sqrt(stated * (1 - stated) / COUNT) + 5e-6, subset
         total += stated
     assert total == pytest.approx(1, rel=1e-12)
 
 
 @pytest.mark.parametrize("values", VALUES)
-@pytest.mark.parametrize("name", ["independent", "tied", "groups", "exclusive", "one-hot", "exactly 2"])
+@pytest.mark.parametrize("name", ["independent", "tied", "groups", "correlated", "exclusive", "one-hot", "exactly 2"])
 def test_mean_and_covariance_are_those_of_samples(name, values):
     features, data, p = CASES[name]
     spec = spec_of(features, data | {"values": values}, p)
     x, p = drawn(spec).astype(np.float64), probabilities(spec)
-    mean, covariance = sampling.mean(p, spec.data), sampling.covariance(p, spec.data)
+    own = row_of(spec).own("data")
+    mean, covariance = sampling.mean(p, spec.data, own), sampling.covariance(p, spec.data, own)
     assert (np.abs(x.mean(0) - mean) < 5 * x.std(0) / np.sqrt(COUNT) + 1e-6).all()
     centred = x - mean
     spread = np.sqrt(((centred[:, :, None] * centred[:, None, :]) ** 2).mean(0) / COUNT)
     assert (np.abs(centred.T @ centred / COUNT - covariance) < 5 * spread + 1e-5).all()
-    np.testing.assert_allclose(sampling.covariance(np.stack([p, p / 2]), spec.data)[0], covariance, rtol=1e-12)
+    np.testing.assert_allclose(sampling.covariance(np.stack([p, p / 2]), spec.data, own)[0], covariance, rtol=1e-12)
 
 
 @pytest.mark.parametrize("scalars", [False, True])
@@ -331,12 +345,13 @@ def test_options_that_do_not_fit_are_refused():
         ("groups", {"size": 4}, "does not divide"),
         ("exactly-k", {"active": 7}, "active = 7 is more than model.features = 6"),
         ("groups", {"active": 1}, "has no option active"),
-        ("groups", {"size": 0}, "at least 1"),
+        ("groups", {"size": 0}, "size must be a whole number from 1 to"),
+        ("correlated", {"correlation": 1.5}, r"correlation must be a number from 0 to 1, not 1\.5"),
         ("group", {}, "must be one of"),
     ]:
         with pytest.raises(ValueError, match=why):
             drawn_by(activity, 6, **options)
-    assert set(ACTIVITIES) >= {"independent", "tied", "groups", "exclusive", "one-hot", "exactly-k"}
+    assert set(ACTIVITIES) >= {"independent", "tied", "groups", "correlated", "exclusive", "one-hot", "exactly-k"}
 
 
 def test_one_hot_takes_what_rounding_leaves():

@@ -13,7 +13,6 @@ from tmsjax.analysis.stream import axes_only, cell_store, is_divided, parts, sto
 from tmsjax.errors import RunError
 from tmsjax.kinds import ACTIVATIONS, ACTIVITIES, FAMILIES, REPLICA, VALUES
 from tmsjax.runs import Run, Store, open_run, read_dataset, write_dataset, write_json, write_text
-from tmsjax.spec import static
 
 MOST_FEATURES = 3  # of models that theory.exact_optimum supports
 CERTIFICATE = ("starts", "checked", "check_starts", "improved", "largest_improvement")  # of theory.Optimum
@@ -44,10 +43,13 @@ def exact_map(dataset: xr.Dataset) -> xr.Dataset | None:
     """The exact optimum of every cell: phase, W, b, loss, gradient norm, and the loss of the second-best minimum.
 
     The last is NaN if only one minimum was found. None if no exact theory is known; ReLU models with 2 or 3 features
-    and uniform values have one.
+    and uniform values have one, unless an option of their activity is swept.
     """
     spec = phases.spec_of(dataset)
     if spec.exact_loss != "relu" or spec.model.features > MOST_FEATURES or not phases.same_inputs(dataset):
+        return None
+    options = dict(spec.data.options)
+    if not all(isinstance(value, (int, float)) for value in options.values()):
         return None
     from tmsjax.theory import exact_optimum
 
@@ -59,7 +61,7 @@ def exact_map(dataset: xr.Dataset) -> xr.Dataset | None:
         hidden=spec.model.hidden,
         activity=spec.data.activity,
         bias=FAMILIES[spec.model.family].bias,
-        **dict(static(spec.data.options)),
+        **options,
     )
     dims = [str(d) for d in dataset["loss"].dims if d != REPLICA]
     W = best.W.reshape(*shape, *best.W.shape[1:])

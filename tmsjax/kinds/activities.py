@@ -24,6 +24,9 @@ ANY_NUMBER = 2**16  # of features
 class Activity:
     """How active features are drawn: n features, k uniforms per sample. The spec's options are passed as keywords.
 
+    An option of type "quantity" is one number per instance, shape (...) where p is (..., n). Only `active`, `joint`,
+    `marginal` and `exactly` receive it.
+
     columns:     (n) -> k
     active:      (u (k,) uniform on [0, 1), p (n,)) -> (n,) booleans
     joint:       p (..., n) -> (..., n, n), the probability that i and j are both active; the diagonal: that i is
@@ -123,6 +126,30 @@ def _one_group_exactly(p: list, chosen: list[bool]) -> Any:
     room = least - _extreme(outside, low=False)
     xp = room.__array_namespace__()
     return xp.where(room > 0, room, xp.zeros_like(room))
+
+
+# correlated: with some probability the features of a set share one uniform, else each has its own
+
+
+def _correlated_active(u: Any, p: Any, *, size: int, correlation: Any) -> Any:
+    n = p.shape[0]
+    of_set = u[n:].repeat(size)
+    together = of_set < correlation  # then of_set / correlation is uniform
+    return (together & below(of_set / correlation, p)) | (~together & below(u[:n], p))
+
+
+def _correlated_joint(p: Any, *, size: int, correlation: Any) -> Any:
+    share = p.__array_namespace__().asarray(correlation)[..., None, None]
+    return share * _groups_joint(p, size=size) + (1 - share) * _with_diagonal(_outer(p), p)
+
+
+def _correlated_exactly(p: list, subset: Subset, *, size: int, correlation: Any) -> Any:
+    out: Any = 1
+    for start in range(0, len(p), size):
+        some, chosen = p[start : start + size], [k in subset for k in range(start, start + size)]
+        apart = math.prod(q if yes else 1 - q for q, yes in zip(some, chosen, strict=True))
+        out = out * (correlation * _one_group_exactly(some, chosen) + (1 - correlation) * apart)
+    return out
 
 
 def _extreme(values: list, low: bool) -> Any:
@@ -253,6 +280,21 @@ ACTIVITIES: Registry[Activity] = Registry(
             options={"size": _SIZE},
             sentence="'tied' within each set of features, independent between sets",
         ),
+        "correlated": Activity(
+            columns=lambda n, size: n + n // size,
+            active=_correlated_active,
+            joint=_correlated_joint,
+            marginal=_each,
+            exactly=_correlated_exactly,
+            misfit=_sizes_misfit,
+            options={
+                "size": _SIZE,
+                "correlation": Option(
+                    "quantity", default=0.5, low=0.0, high=1.0, sentence="probability that a set is drawn as one"
+                ),
+            },
+            sentence="a mixture: with probability `correlation` as 'groups', else as 'independent', for each set alone",
+        ),
         "exclusive": Activity(
             columns=lambda n, size: n // size,
             active=_exclusive_active,
@@ -309,7 +351,7 @@ def add_activity(
     options: Mapping[str, Option] | None = None,
     sentence: str = "",
 ) -> None:
-    """Adds a rule for which of the n features of a sample are active. Options (integers) are passed as keywords.
+    """Adds a rule for which of the n features of a sample are active. Options are passed as keywords.
 
     columns: n -> k, the number of uniforms per sample
     active:  (u (k,) uniform on [0, 1), p (n,) the feature probabilities) -> (n,) booleans. With comparisons, arithmetic
@@ -319,13 +361,15 @@ def add_activity(
     exactly: (p: list over features, subset: features in ascending order) -> the probability that exactly these are
              active, for the exact loss of ReLU models with up to `exact_up_to` features; None: no exact loss
 
+    An option of type "quantity" is one number per instance, shape (...) where p is (..., n); `columns` does not get it.
+
     Raises RegistryError if the name is taken or an argument does not fit.
     """
     given: dict[str, Any] = {"columns": columns, "active": active, "joint": joint, "exactly": exactly}
     functions = {what: function for what, function in given.items() if what != "exactly" or function is not None}
     checked_callables(ACTIVITIES, name, **functions)
     used, table = functions.values(), ("activity", "values", "masks_per_batch")
-    options = checked_options(ACTIVITIES, name, options, table=table, used=used, types=("int",))
+    options = checked_options(ACTIVITIES, name, options, table=table, used=used)
     if not isinstance(exact_up_to, int) or not 1 <= exact_up_to <= 5:
         raise ACTIVITIES.refuse(name, f"exact_up_to must be a whole number from 1 to 5, not {exact_up_to!r}")
 

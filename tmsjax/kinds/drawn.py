@@ -50,7 +50,7 @@ class Drawn:
         return self._call(self.activity.misfit, self.n)
 
 
-def drawn_by(activity: str, n: int, **options: int) -> Drawn:
+def drawn_by(activity: str, n: int, **options: float) -> Drawn:
     """The activity named `activity` for n features; options that are not given have their defaults.
 
     Raises ValueError for an unknown activity or option, and for option values that n features do not allow.
@@ -61,8 +61,9 @@ def drawn_by(activity: str, n: int, **options: int) -> Drawn:
     if unknown := options.keys() - declared.keys():
         raise ValueError(f"{activity!r} has no option {', '.join(sorted(unknown))}")
     given = {key: options.get(key, option.default) for key, option in declared.items()}
-    if bad := [key for key, value in given.items() if not isinstance(value, int) or value < 1]:
-        raise ValueError(f"{', '.join(bad)}: must be whole numbers of at least 1")
+    for key, option in declared.items():
+        if problem := option.refuses(given[key]):
+            raise ValueError(f"{activity!r}: {key} {problem}")
     drawn = Drawn(ACTIVITIES[activity], n, tuple(sorted(given.items())))
     if problem := drawn.misfit():
         raise ValueError(f"{activity!r}: {problem}")

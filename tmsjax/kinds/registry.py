@@ -60,6 +60,15 @@ class Option:
             limits = {"low": 1 if self.low is None else self.low, "high": 2**16 if self.high is None else self.high}
         return {"type": self.type} | {k: v for k, v in limits.items() if v is not None}
 
+    def refuses(self, value: Any) -> str | None:
+        """Why one number cannot be its value, or None."""
+        rule, whole = self.rule, self.type == "int"
+        low, high = rule.get("low", -math.inf), rule.get("high", math.inf)
+        right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        if right and low <= value <= high:
+            return None
+        return f"must be a {'whole ' * whole}number from {low:g} to {high:g}, not {value!r:.40}"
+
     def misfit(self) -> str | None:
         """What is wrong with its default or its limits, or None."""
         given = {"default": self.default, "low": self.low, "high": self.high}
@@ -176,7 +185,6 @@ def checked_options(
     *,
     table: tuple[str, ...],
     used: Iterable[Callable | str],
-    types: tuple[str, ...] = ("int", "quantity"),
 ) -> dict[str, Option]:
     """The options as a dict. Raises RegistryError if one has a bad name, type, range or default, or is unused.
 
@@ -186,9 +194,9 @@ def checked_options(
         raise registry.refuse(name, f"options must map names to tmsjax.Option, not {options!r}")
     taken, used = RESERVED | {*table, "options"}, list(used)
     for key, option in (options or {}).items():
-        if not isinstance(option, Option) or option.type not in types:
-            kinds = " or ".join(map(repr, types))
-            raise registry.refuse(name, f"option {key!r} must be a tmsjax.Option of type {kinds}, not {option!r}")
+        if not isinstance(option, Option) or option.type not in ("int", "quantity"):
+            needs = "a tmsjax.Option of type 'int' or 'quantity'"
+            raise registry.refuse(name, f"option {key!r} must be {needs}, not {option!r}")
         if not isinstance(key, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", key):
             raise registry.refuse(name, f"option {key!r}: a name is a-z, then a-z, 0-9 and '_'")
         if key in taken or key.startswith(RESERVED_PREFIXES):

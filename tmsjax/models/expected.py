@@ -25,7 +25,7 @@ MOST_FEATURES = 5  # pieces x nodes of the nested integrals: 6, 90, 2430, 165,24
 
 
 def relu_loss(
-    W: Any, b: Any, importance: Any, probability: Any, *, activity: str = "independent", **options: int
+    W: Any, b: Any, importance: Any, probability: Any, *, activity: str = "independent", **options: float
 ) -> Any:
     """Exact loss of x' = ReLU(W^T W x + b) for n <= 5, any m; shape (...).
 

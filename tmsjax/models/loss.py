@@ -79,17 +79,18 @@ def sums(leaves: list) -> list:
 
 def exact(params: Any, instance: Instance, spec: Spec) -> Any:
     """The exact expected loss. Raises ValueError if `spec.exact_loss` is None."""
+    own = instance.own("data")
     if spec.exact_loss == "linear":
         params, instance = joined((params, instance))  # matrix products need arrays
         W, b = params["W"], params.get("b", np.float32(0))
         probability = instance.feature_probability
-        mean, covariance = sampling.mean(probability, spec.data), sampling.covariance(probability, spec.data)
+        mean, covariance = (f(probability, spec.data, own) for f in (sampling.mean, sampling.covariance))
         return linear_loss(W, b, instance.importance, mean, covariance)
     if spec.exact_loss == "relu" and spec.drawn.most_active() == 1:
         params, instance = joined((params, instance))
         W = params["W"]
         b = params.get("b", jnp.zeros_like(instance.importance))
-        marginal = spec.drawn.marginal(instance.feature_probability)
+        marginal = spec.data.drawn(spec.model.features, own).marginal(instance.feature_probability)
         return expected.relu_loss_of_single_features(W.T @ W, b, instance.importance, marginal)
     if spec.exact_loss == "relu":
         params, instance = as_arrays((params, instance))
@@ -97,7 +98,7 @@ def exact(params: Any, instance: Instance, spec: Spec) -> Any:
         gram = [[(W[:, i] * W[:, j]).sum() for j in features] for i in features]
         b = params.get("b", [jnp.zeros_like(gram[0][0])] * len(features))
         b, importance, p = ([v[i] for i in features] for v in (b, instance.importance, instance.feature_probability))
-        return expected.relu_loss_elementwise(gram, b, importance, p, spec.drawn)
+        return expected.relu_loss_elementwise(gram, b, importance, p, spec.data.drawn(len(p), own))
     raise ValueError("no exact loss is known for this model")
 
 

@@ -8,6 +8,7 @@ uniform for each active feature and 0 for the others. Works on arrays and on `El
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -83,7 +84,7 @@ def sample(bits: Any, instance: Instance, data: Data) -> Any:
     if not activity_columns(data, n):
         v = elementwise(active_uniform, bits, p)
     else:
-        active = data.drawn(n).active(elementwise(_uniform, bits[n:]), p)
+        active = data.drawn(n, instance.own("data")).active(elementwise(_uniform, bits[n:]), p)
         own = elementwise(lambda b: active_uniform(b, np.float32(1)), bits[:n])
         v = elementwise(lambda a, u: jnp.where(a, u, np.float32(0)), active, own)
     x = elementwise(values.quantile, v)
@@ -96,19 +97,19 @@ def _uniform(bits: Any) -> Any:
     return jnp.where(u < 1, u, np.float32(1 - 2.0**-24))
 
 
-def mean(probability: Any, data: Data) -> Any:
-    """E x, shape of `probability` (..., n)."""
-    return VALUES[data.values].mean * data.drawn(probability.shape[-1]).marginal(probability)
+def mean(probability: Any, data: Data, own: Mapping[str, Any] | None = None) -> Any:
+    """E x, shape of `probability` (..., n). `own`: (...,) values of the activity's options that are quantities."""
+    return VALUES[data.values].mean * data.drawn(probability.shape[-1], own).marginal(probability)
 
 
-def covariance(probability: Any, data: Data) -> Any:
-    """Cov x, shape (..., n, n), for `probability` (..., n).
+def covariance(probability: Any, data: Data, own: Mapping[str, Any] | None = None) -> Any:
+    """Cov x, shape (..., n, n), for `probability` (..., n); `own` as in `mean`.
 
     P_ij is the probability that features i and j are both active, v the value of an active feature. The diagonal is
     P_ii E[v^2] - P_ii^2 E[v]^2, which is p/3 - p^2/4 for uniform values of independent features. The other entries are
     E[v]^2 (P_ij - P_ii P_jj), since values are independent.
     """
-    values, drawn = VALUES[data.values], data.drawn(probability.shape[-1])
+    values, drawn = VALUES[data.values], data.drawn(probability.shape[-1], own)
     xp = probability.__array_namespace__()
     marginal = drawn.marginal(probability)
     p, q = marginal[..., :, None], marginal[..., None, :]

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tmsjax.errors import SpecError
-from tmsjax.kinds import ACTIVATIONS, ACTIVITIES, FAMILIES, MEASURES, VALUES, Registry, first_line, floats
+from tmsjax.kinds import ACTIVATIONS, ACTIVITIES, FAMILIES, MEASURES, VALUES, Drawn, Registry, first_line, floats
 from tmsjax.models import loss, model, sampling
 from tmsjax.models.instances import Instance, instances
 from tmsjax.models.scalars import split
@@ -202,8 +202,9 @@ def _check_family(spec: Spec, row: Instance, report: Report) -> None:
 
 def _check_activity(spec: Spec, row: Instance, report: Report) -> None:
     """Checks shapes, then compares the stated probabilities with a simulation."""
-    key, named, drawn = "data.activity", f"{spec.data.activity!r}: ", spec.drawn
+    key, named = "data.activity", f"{spec.data.activity!r}: "
     n, p = spec.model.features, row.feature_probability
+    drawn = spec.data.drawn(n, {k: np.float32(v) for k, v in row.own("data").items()})
     k = _attempt(drawn.columns, f"{named}columns", key, report)
     if k is _Failed:
         return
@@ -216,7 +217,7 @@ def _check_activity(spec: Spec, row: Instance, report: Report) -> None:
     if _described(shape) != f"bool[{n}]":
         report(key, f"{named}active gives {_described(shape)}, not bool[{n}]")
         return
-    stated = _stated_joint(spec, np.asarray(p, np.float64), report)
+    stated = _stated_joint(named, drawn, np.asarray(p, np.float64), report)
     if stated is None:
         return
     samples = min(SIMULATED, max(2**10, 2**22 // n))
@@ -227,15 +228,15 @@ def _check_activity(spec: Spec, row: Instance, report: Report) -> None:
     found = np.asarray(simulated, np.float64)
     _check_joint(named, stated, found, report)
     if drawn.activity.exactly is not None and n <= MOST_SUBSETS_OF:
-        _check_subsets(named, spec, p, found, report)
+        _check_subsets(named, drawn, p, found, report)
 
 
-def _stated_joint(spec: Spec, p: np.ndarray, report: Report) -> np.ndarray | None:
+def _stated_joint(named: str, drawn: Drawn, p: np.ndarray, report: Report) -> np.ndarray | None:
     """`joint` of one instance. Also evaluates it with a leading axis on p, as in tables of instances."""
-    key, named, n = "data.activity", f"{spec.data.activity!r}: ", len(p)
+    key, n = "data.activity", len(p)
 
     def joint(p: np.ndarray) -> Any:
-        return _attempt(lambda: np.asarray(spec.drawn.joint(p), np.float64), f"{named}joint", key, report)
+        return _attempt(lambda: np.asarray(drawn.joint(p), np.float64), f"{named}joint", key, report)
 
     for leading in ((), (n + 1,)):  # a length other than n, which would hide a wrong p[:, None]
         stated = joint(np.broadcast_to(p, (*leading, n)).copy())
@@ -264,13 +265,13 @@ def _check_joint(named: str, stated: np.ndarray, found: np.ndarray, report: Repo
         report("data.activity", f"{named}{given}; in a simulation it is {shares[i, j]:.4g}")
 
 
-def _check_subsets(named: str, spec: Spec, p: Any, found: np.ndarray, report: Report) -> None:
-    n, given = spec.model.features, [np.float64(q) for q in p]
+def _check_subsets(named: str, drawn: Drawn, p: Any, found: np.ndarray, report: Report) -> None:
+    n, given = drawn.n, [np.float64(q) for q in p]
     for size in range(n + 1):
         for subset in combinations(range(n), size):
 
             def exactly(subset: tuple = subset) -> float:
-                return float(spec.drawn.exactly(given, subset)) if spec.drawn.possible(subset) else 0.0
+                return float(drawn.exactly(given, subset)) if drawn.possible(subset) else 0.0
 
             stated = _attempt(exactly, f"{named}exactly", "data.activity", report)
             if stated is _Failed:

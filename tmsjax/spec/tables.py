@@ -81,9 +81,12 @@ class Data:
     masks_per_batch: int = _key(0, type="int", low=0, high=2**20)  # 0: one mask per sample
     options: Options = ()
 
-    def drawn(self, features: int) -> Drawn:
-        """The activity with its options, for models of `features` features."""
-        return Drawn(ACTIVITIES[self.activity], features, static(self.options))
+    def drawn(self, features: int, own: Mapping[str, Any] | None = None) -> Drawn:
+        """The activity with its options, for models of `features` features.
+
+        `own`: the values of options that are quantities; without them, only what needs none can be called.
+        """
+        return Drawn(ACTIVITIES[self.activity], features, (*static(self.options), *(own or {}).items()))
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def exact_optimum(
     bias: bool = True,
     random_starts: int = 0,
     seed: int = 0,
-    **options: int,
+    **options: float,
 ) -> Optimum:
     """The global minimum of the exact loss for every row of `importance`, `feature_probability` (k, n), n = 2 or 3.
 

@@ -35,7 +35,7 @@ def pair_costs(
     *,
     activity: str = "independent",
     values: str = "uniform",
-    **options: int,
+    **options: float,
 ) -> np.ndarray:
     """Costs (n, n) of all pairs, (I_i + I_j) P(both active) E min(x, y)^2, for `importance`, `probability` (n,).
 
@@ -53,7 +53,7 @@ def best_assignment(
     *,
     activity: str = "independent",
     values: str = "uniform",
-    **options: int,
+    **options: float,
 ) -> Assignment:
     """The assignment of lowest cost for `importance`, `probability` (n,) in `hidden` dimensions.
 

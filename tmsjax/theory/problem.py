@@ -17,7 +17,7 @@ class Problem:
     hidden: int
     activity: str = "independent"
     bias: bool = True
-    options: tuple[tuple[str, int], ...] = ()  # of the activity
+    options: tuple[tuple[str, float], ...] = ()  # of the activity
 
     @property
     def size(self) -> int:
