@@ -121,9 +121,9 @@ def test_help_imports_neither_jax_nor_xarray():
 def test_vmap_over_instances_jit_and_sharding_live_in_few_modules():
     for module in MODULES:
         text = (PACKAGE / f"{module}.py").read_text()
-        if module not in ("engine/ensemble", "bench/bound", "bench/competitors", "theory/newton"):  # no instances
+        if module not in ("engine/ensemble", "bench/bound", "bench/competitors", "theory/newton", "theory/landscape"):
             assert "jax.jit" not in text, module
             assert "NamedSharding" not in text, module
         over_instances = ("engine/ensemble", "engine/segment", "engine/lanes", "bench/competitors")
-        if module not in (*over_instances, "models/loss", "models/trial"):  # over samples
+        if module not in (*over_instances, "models/loss", "models/trial", "theory/vertices"):  # over samples, outputs
             assert "jax.vmap" not in text, module

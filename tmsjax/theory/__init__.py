@@ -1,8 +1,8 @@
 """Theory: the solutions that training should find.
 
 The paper's candidate solutions (candidates.py) and their generalisation to any n and m (pairs.py) need only numpy and
-SciPy. Exact optima (optimum.py) and the points where they jump (boundary.py) need jax, in float64. Imports kinds,
-models and engine; does not know about runs.
+SciPy. Exact optima of 2 or 3 features (optimum.py), the points where they jump (boundary.py), and all local minima of
+up to 8 features (landscape.py) need jax, in float64. Imports kinds, models and engine; does not know about runs.
 """
 
 from typing import TYPE_CHECKING
@@ -20,15 +20,26 @@ from tmsjax.theory.pairs import INTERFERENCE, Assignment, best_assignment, pair_
 
 if TYPE_CHECKING:
     from tmsjax.theory.boundary import Jump, jump
+    from tmsjax.theory.landscape import Branch, Minima, follow, minima
     from tmsjax.theory.optimum import Optimum, exact_optimum
 
-__getattr__ = attach(
-    __name__, {"Jump": "boundary", "jump": "boundary", "Optimum": "optimum", "exact_optimum": "optimum"}
-)
+_PLACES = {
+    "Branch": "landscape",
+    "Jump": "boundary",
+    "Minima": "landscape",
+    "Optimum": "optimum",
+    "exact_optimum": "optimum",
+    "follow": "landscape",
+    "jump": "boundary",
+    "minima": "landscape",
+}
+__getattr__ = attach(__name__, _PLACES)
 __all__ = [
     "INTERFERENCE",
     "Assignment",
+    "Branch",
     "Jump",
+    "Minima",
     "Optimum",
     "best_assignment",
     "candidate_boundary",
@@ -36,7 +47,9 @@ __all__ = [
     "candidate_weights",
     "candidates",
     "exact_optimum",
+    "follow",
     "jump",
+    "minima",
     "onset",
     "pair_costs",
     "variance",

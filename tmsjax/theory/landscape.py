@@ -1,0 +1,168 @@
+"""Local minima of the exact loss of ReLU models with up to 8 features, and branches: minima followed along a path.
+
+Slower than optimum.py, which is for many cells of 2 or 3 features; for studies of single cells. The loss is that of
+vertices.py in float64 on CPU, SciPy's BFGS descends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jax
+import numpy as np
+from scipy import optimize
+
+from tmsjax.kinds import drawn_by
+from tmsjax.theory.problem import Problem
+from tmsjax.theory.vertices import MOST_FEATURES, relu_loss
+
+START_SCALE = 0.6  # standard deviation of random weights at the start
+GRADIENT = 1e-8  # at which a descent stops
+SAME = 1e-7  # relative difference of the losses of two minima that count as one
+
+
+@dataclass(frozen=True)
+class Minima:
+    """k local minima by ascending loss: W (k, m, n), b (k, n), loss (k,), gradient norm (k,).
+
+    count (k,): the number of starts that led to each.
+    """
+
+    W: np.ndarray
+    b: np.ndarray
+    loss: np.ndarray
+    gradient: np.ndarray
+    count: np.ndarray
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A minimum followed along a path of k points: W (k, m, n), b (k, n), loss (k,), gradient norm (k,).
+
+    moved (k,): the largest change of an entry of W^T W since the point before; 0 at the first.
+    """
+
+    W: np.ndarray
+    b: np.ndarray
+    loss: np.ndarray
+    gradient: np.ndarray
+    moved: np.ndarray
+
+
+def minima(
+    importance: Sequence[float],
+    feature_probability: Sequence[float],
+    hidden: int,
+    *,
+    starts: int = 64,
+    seed: int = 0,
+    near: tuple[np.ndarray, np.ndarray] | None = None,
+    activity: str = "independent",
+    **options: float,
+) -> Minima:
+    """The distinct local minima that descents from `starts` random models reach, for one cell.
+
+    importance, feature_probability: (n,), n from 2 to 8. near: further starts W (k, m, n), b (k, n). `activity`: a name
+    in kinds.ACTIVITIES, its options as keywords. Minima whose losses agree to a relative 1e-7 count as one. Raises
+    ValueError for other shapes and ranges.
+    """
+    problem = _problem(np.asarray(importance), np.asarray(feature_probability), hidden, activity, options)
+    cell = np.asarray(importance, np.float64), np.asarray(feature_probability, np.float64)
+    if starts < (near is None):
+        raise ValueError(f"starts must be at least {int(near is None)}, not {starts}")
+    rng = np.random.default_rng(seed)
+    W = rng.normal(size=(starts, hidden, problem.features)) * START_SCALE
+    first = problem.pack(W, np.zeros((starts, problem.features)))
+    if near is not None:
+        first = np.concatenate([first, problem.pack(*near)])
+    ends = sorted((_descend(problem, start, *cell) for start in first), key=lambda end: end[1])
+    kept: list[tuple] = []
+    count: list[int] = []
+    for end in ends:
+        if kept and end[1] - kept[-1][1] <= SAME * end[1]:
+            count[-1] += 1
+        else:
+            kept.append(end)
+            count.append(1)
+    theta, loss, gradient = (np.array(part) for part in zip(*kept, strict=True))
+    return Minima(*problem.unpack(theta), loss, gradient, np.array(count))
+
+
+def follow(
+    W: np.ndarray,
+    b: np.ndarray,
+    importance: np.ndarray,
+    feature_probability: np.ndarray,
+    *,
+    activity: str = "independent",
+    **options: float,
+) -> Branch:
+    """The minimum that (W (m, n), b (n,)) leads to at the first point, then followed from point to point.
+
+    importance, feature_probability: (k, n), one row per point. Where the branch ends, the descent falls to another
+    minimum, and `moved` is large. Raises ValueError as `minima` does.
+    """
+    importance, probability = np.asarray(importance, np.float64), np.asarray(feature_probability, np.float64)
+    if importance.ndim != 2 or importance.shape != probability.shape:
+        raise ValueError(f"importance {importance.shape} and probability {probability.shape} must both be (k, n)")
+    cells = list(zip(importance, probability, strict=True))
+    problems = {_problem(*cell, np.shape(W)[0], activity, options) for cell in cells}
+    problem, ends = problems.pop(), []
+    theta = problem.pack(np.asarray(W, np.float64), np.asarray(b, np.float64))
+    for cell in cells:
+        ends.append(_descend(problem, theta, *cell))
+        theta = ends[-1][0]
+    thetas, loss, gradient = (np.array(part) for part in zip(*ends, strict=True))
+    Ws, bs = problem.unpack(thetas)
+    gram = np.swapaxes(Ws, -1, -2) @ Ws
+    moved = np.abs(np.diff(gram, axis=0, prepend=gram[:1])).max((-1, -2))
+    return Branch(Ws, bs, loss, gradient, moved)
+
+
+def _problem(
+    importance: np.ndarray, probability: np.ndarray, hidden: int, activity: str, options: dict[str, float]
+) -> Problem:
+    """The objective of one cell. Raises ValueError if it is not supported."""
+    n = importance.size
+    if importance.shape != (n,) or probability.shape != (n,) or not 2 <= n <= MOST_FEATURES:
+        shapes = f"importance {importance.shape} and feature_probability {probability.shape}"
+        raise ValueError(f"{shapes} must be (n,), n from 2 to {MOST_FEATURES}")
+    if not (np.isfinite(importance).all() and (importance >= 0).all()):
+        raise ValueError("importance must be finite and at least 0")
+    if not ((probability > 0) & (probability <= 1)).all():
+        raise ValueError("feature_probability must be in (0, 1]")
+    if not isinstance(hidden, int) or hidden < 1:
+        raise ValueError(f"hidden must be a whole number of at least 1, not {hidden!r}")
+    if drawn_by(activity, n, **options).activity.exactly is None:
+        raise ValueError(f"no exact loss is known for activity {activity!r}")
+    return Problem(n, hidden, activity, options=tuple(sorted(options.items())))
+
+
+def _descend(
+    problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray
+) -> tuple[np.ndarray, float, float]:
+    """The minimum that `theta` leads to: parameters, loss, gradient norm."""
+    function = _slope(problem)
+    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
+        found = optimize.minimize(
+            lambda theta: tuple(np.asarray(v, np.float64) for v in function(theta, importance, probability)),
+            theta,
+            jac=True,
+            method="BFGS",
+            options={"gtol": GRADIENT, "maxiter": 2000},
+        )
+    return found.x, float(found.fun), float(np.linalg.norm(found.jac))
+
+
+@cache
+def _slope(problem: Problem) -> Callable:
+    """(theta (d,), importance (n,), probability (n,)) -> (loss, gradient (d,))."""
+
+    def loss(theta: Any, importance: Any, probability: Any) -> Any:
+        W, b = problem.unpack(theta)
+        return relu_loss(W, b, importance, probability, problem.drawn)
+
+    return jax.jit(jax.value_and_grad(loss))
