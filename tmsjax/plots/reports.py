@@ -1,12 +1,13 @@
-"""Figures of the phase-change studies: arrays and labels -> matplotlib Figure. Only draws.
+"""Figures of the reports: arrays and labels -> matplotlib Figure. Only draws.
 
-Maps show feature probability (y) against the importance of the extra feature (x); their arrays are (probability,
-importance). The colours of classes differ in lightness as well as in hue.
+Maps of classes and colours show feature probability (y) against the importance of the extra feature (x); their arrays
+are (probability, importance). The colours of classes differ in lightness as well as in hue.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,91 @@ def lines(
             figure.legend(*every[0].get_legend_handles_labels(), loc="outside lower center", ncols=7, frameon=False)
         else:
             every[-1].legend(frameon=True, fontsize=8)
+    return figure
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves over one x axis: name -> (x values, y values). `dots`: likewise, drawn without lines.
+
+    `marks`: values of x to mark with a vertical line, by name. `levels`: values of y with a thin line, by name.
+    """
+
+    title: str
+    x: str
+    y: str
+    curves: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    dots: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    marks: Mapping[str, float] = field(default_factory=dict)
+    levels: Mapping[str, float] = field(default_factory=dict)
+    log: tuple[bool, bool] = (True, False)  # of x and y
+    limits: tuple[float | None, float | None] = (None, None)  # of y
+
+
+def panels(parts: Sequence[Panel], columns: int = 3) -> Figure:
+    """Panels side by side, each with its own axes and legend."""
+    rows = -(-len(parts) // columns)
+    with rc_context(style.STYLE):
+        figure = Figure(figsize=(4.0 * min(columns, len(parts)) + 0.3, 3.9 * rows), layout="constrained")
+        every = figure.subplots(rows, min(columns, len(parts)), squeeze=False).reshape(-1)
+        for axes in every[len(parts) :]:
+            axes.set_visible(False)
+        for axes, part in zip(every, parts, strict=False):
+            _draw_panel(axes, part)
+    return figure
+
+
+def _draw_panel(axes: Axes, part: Panel) -> None:
+    tones = dict(zip(dict.fromkeys([*part.curves, *part.dots]), style.TONES, strict=False))
+    for k, (name, (at, values)) in enumerate(part.curves.items()):
+        axes.plot(at, values, ("-", "--", "-.", ":")[k % 4], color=tones[name], label=name, linewidth=1.6)
+    for k, (name, (at, values)) in enumerate(part.dots.items()):
+        axes.plot(at, values, style.MARKS[k % 7], color=tones[name], label=name, markersize=4, zorder=3)
+    for set_scale, log in ((axes.set_xscale, part.log[0]), (axes.set_yscale, part.log[1])):
+        if log:
+            set_scale("log")
+    axes.set_ylim(*part.limits)
+    for name, value in part.marks.items():
+        axes.axvline(value, color="#777777", linewidth=0.8, linestyle=":")
+        axes.annotate(
+            name,
+            (value, 0.98),
+            xycoords=("data", "axes fraction"),
+            rotation=90,
+            fontsize=7,
+            ha="right",
+            va="top",
+            color="#444444",
+        )
+    for name, value in part.levels.items():
+        axes.axhline(value, color="#999999", linewidth=0.7)
+        axes.annotate(name, (0.01, value), xycoords=("axes fraction", "data"), fontsize=7, va="bottom", color="#444444")
+    if part.log[0]:
+        style.plain_log_ticks(axes.xaxis)
+    axes.set(xlabel=part.x, ylabel=part.y, title=part.title)
+    axes.grid(alpha=0.25)
+    if part.curves or part.dots:
+        axes.legend(frameon=True, framealpha=0.85, fontsize=7)
+
+
+def level_maps(
+    maps: Mapping[str, np.ndarray], grid: Grid, names: Sequence[str], *, x: str, y: str, log_x: bool = True
+) -> Figure:
+    """Maps of whole numbers 0, 1, ... with these names, side by side; NaN is left white. Arrays are (y, x)."""
+    tones = ListedColormap([*("#f2f2f2", "#9ecae1", "#4292c6", "#08519c", "#fdae61", "#c0392b")[: len(names)]])
+    norm = BoundaryNorm(np.arange(len(names) + 1) - 0.5, len(names))
+    with rc_context(style.STYLE):
+        figure = Figure(figsize=(4.2 * len(maps) + 0.4, 4.1), layout="constrained")
+        for axes, (title, values) in zip(_row(figure, len(maps)), maps.items(), strict=True):
+            at = style.borders(grid[0], log_x), style.borders(grid[1], False)
+            axes.pcolormesh(*at, values, cmap=tones, norm=norm, rasterized=True)
+            if log_x:
+                axes.set_xscale("log")
+                style.plain_log_ticks(axes.xaxis)
+            axes.set(xlabel=x, title=title)
+        figure.axes[0].set_ylabel(y)
+        patches = [Patch(facecolor=tones(norm(k)), edgecolor="#888888", label=name) for k, name in enumerate(names)]
+        figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False)
     return figure
 
 

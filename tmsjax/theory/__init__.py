@@ -20,7 +20,7 @@ from tmsjax.theory.pairs import INTERFERENCE, Assignment, best_assignment, pair_
 
 if TYPE_CHECKING:
     from tmsjax.theory.boundary import Jump, jump
-    from tmsjax.theory.landscape import Branch, Minima, follow, minima
+    from tmsjax.theory.landscape import Branch, Minima, crossing, end, follow, minima
     from tmsjax.theory.optimum import Optimum, exact_optimum
 
 _PLACES = {
@@ -28,6 +28,8 @@ _PLACES = {
     "Jump": "boundary",
     "Minima": "landscape",
     "Optimum": "optimum",
+    "crossing": "landscape",
+    "end": "landscape",
     "exact_optimum": "optimum",
     "follow": "landscape",
     "jump": "boundary",
@@ -46,6 +48,8 @@ __all__ = [
     "candidate_losses",
     "candidate_weights",
     "candidates",
+    "crossing",
+    "end",
     "exact_optimum",
     "follow",
     "jump",

@@ -1,4 +1,4 @@
-"""Local minima of the exact loss of ReLU models with up to 8 features, and branches: minima followed along a path.
+"""Local minima of the exact loss of ReLU models with up to 8 features, and how they change along a path.
 
 Slower than optimum.py, which is for many cells of 2 or 3 features; for studies of single cells. The loss is that of
 vertices.py in float64 on CPU, SciPy's BFGS descends.
@@ -21,6 +21,7 @@ from tmsjax.theory.vertices import MOST_FEATURES, relu_loss
 
 START_SCALE = 0.6  # standard deviation of random weights at the start
 GRADIENT = 1e-8  # at which a descent stops
+KICK = 1e-3  # standard deviation of what a followed minimum is moved by, so that it does not stay on a saddle
 SAME = 1e-7  # relative difference of the losses of two minima that count as one
 
 
@@ -53,8 +54,8 @@ class Branch:
 
 
 def minima(
-    importance: Sequence[float],
-    feature_probability: Sequence[float],
+    importance: Sequence[float] | np.ndarray,
+    feature_probability: Sequence[float] | np.ndarray,
     hidden: int,
     *,
     starts: int = 64,
@@ -75,9 +76,10 @@ def minima(
         raise ValueError(f"starts must be at least {int(near is None)}, not {starts}")
     rng = np.random.default_rng(seed)
     W = rng.normal(size=(starts, hidden, problem.features)) * START_SCALE
-    first = problem.pack(W, np.zeros((starts, problem.features)))
+    b = np.zeros((starts, problem.features))
     if near is not None:
-        first = np.concatenate([first, problem.pack(*near)])
+        W, b = (np.concatenate(parts) for parts in zip((W, b), near, strict=True))
+    first = problem.pack(W, b)
     ends = sorted((_descend(problem, start, *cell) for start in first), key=lambda end: end[1])
     kept: list[tuple] = []
     count: list[int] = []
@@ -112,14 +114,80 @@ def follow(
     problems = {_problem(*cell, np.shape(W)[0], activity, options) for cell in cells}
     problem, ends = problems.pop(), []
     theta = problem.pack(np.asarray(W, np.float64), np.asarray(b, np.float64))
+    kick = np.random.default_rng(0).normal(size=theta.shape) * KICK
     for cell in cells:
-        ends.append(_descend(problem, theta, *cell))
+        ends.append(_descend(problem, theta + kick, *cell))
         theta = ends[-1][0]
     thetas, loss, gradient = (np.array(part) for part in zip(*ends, strict=True))
     Ws, bs = problem.unpack(thetas)
     gram = np.swapaxes(Ws, -1, -2) @ Ws
     moved = np.abs(np.diff(gram, axis=0, prepend=gram[:1])).max((-1, -2))
     return Branch(Ws, bs, loss, gradient, moved)
+
+
+Model = tuple[np.ndarray, np.ndarray]  # W (m, n) and b (n,)
+Path = Callable[[float], tuple[np.ndarray, np.ndarray]]  # t -> importance (n,) and feature probability (n,)
+
+
+def crossing(
+    first: Model,
+    second: Model,
+    path: Path,
+    low: float,
+    high: float,
+    *,
+    precision: float = 1e-4,
+    activity: str = "independent",
+    **options: float,
+) -> float:
+    """The t in [low, high] where two minima that are followed along `path` have equal loss.
+
+    first, second: the minima at any t between the two ends; both must exist from end to end. Raises ValueError if one
+    has the lower loss at both ends.
+    """
+    at = {"first": first, "second": second}
+
+    def difference(t: float) -> float:
+        importance, probability = (np.atleast_2d(v) for v in path(t))
+        losses = []
+        for name, (W, b) in at.items():
+            branch = follow(W, b, importance, probability, activity=activity, **options)
+            at[name] = branch.W[0], branch.b[0]
+            losses.append(branch.loss[0])
+        return losses[0] - losses[1]
+
+    ends = difference(low), difference(high)
+    if ends[0] * ends[1] > 0:
+        lower = "first" if ends[0] < 0 else "second"
+        raise ValueError(f"the {lower} minimum has the lower loss at both {low:g} and {high:g}")
+    return optimize.brentq(difference, low, high, xtol=precision * low / 2, rtol=precision / 2)
+
+
+def end(
+    model: Model,
+    path: Path,
+    inside: float,
+    outside: float,
+    *,
+    jump: float = 0.2,
+    precision: float = 1e-3,
+    activity: str = "independent",
+    **options: float,
+) -> float:
+    """The last t at which a minimum exists, followed along `path` from `inside`, where it does, towards `outside`.
+
+    It has ended where an entry of W^T W changes by more than `jump` in one step, which are halved down to a relative
+    `precision`.
+    """
+    while abs(outside - inside) > precision * abs(inside):
+        middle = np.sqrt(inside * outside) if inside * outside > 0 else (inside + outside) / 2
+        importance, probability = (np.stack(rows) for rows in zip(path(inside), path(middle), strict=True))
+        branch = follow(model[0], model[1], importance, probability, activity=activity, **options)
+        if branch.moved[1] > jump:
+            outside = middle
+        else:
+            inside, model = middle, (branch.W[1], branch.b[1])
+    return inside
 
 
 def _problem(

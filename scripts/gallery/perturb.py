@@ -1,0 +1,164 @@
+"""6. Perturbing one feature: from a pentagon to two digons and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from reporting import Report, Rows, Tables, table
+
+import tmsjax
+from gallery.study import SHORT, Runs, arrangement, of_run
+from tmsjax import analysis, plots, theory
+from tmsjax.kinds import REPRESENTED
+from tmsjax.theory import Branch
+
+RUNS: Runs = {"perturb_one": ("perturb_one", [], [*SHORT, "train.learning_rate=5e-3", "axes.replica.count=20"])}
+OTHERS = 0.05  # probability of the features that are not perturbed
+LEAST, MOST = 0.002, 1.0  # probability of the first feature
+INPUTS = ("importance", "feature_probability")
+JUMP = 0.2  # change of an entry of W^T W from point to point by which a branch ends
+X = "probability of the first feature"
+
+
+def make(report: Report) -> dict:
+    """6. Perturbing one feature: from a pentagon to two digons and back."""
+    points = 40 if report.quick else 120
+    down, up = np.geomspace(OTHERS, LEAST, points), np.geomspace(OTHERS, MOST, points)
+    start = minimum(OTHERS, "pentagon")
+    pentagon = joined(follow(start, down), follow(start, up), down, up)
+    from_sparse = np.geomspace(LEAST, MOST, 2 * points)
+    digons = follow(minimum(0.02, "2 digons"), from_sparse)
+    trained = of_trained(report.run("perturb_one"))
+    numbers = {
+        **of_run(report.run("perturb_one")),
+        "others": OTHERS,
+        **ends(start, down),
+        "digons_end": bool((digons.moved > JUMP).any()),
+        "snap": theory.crossing(start, model(digons, 0), cell_at, 0.008, 0.03, precision=1e-5),
+        "pentagon": of_branch(pentagon[0], pentagon[1]),
+        "digons": of_branch(from_sparse, digons),
+        "trained": trained,
+    }
+    report.figure("perturb_branches", drawn(numbers))
+    return numbers
+
+
+def cell_at(first: float) -> tuple[np.ndarray, np.ndarray]:
+    """(importance, probability), both (5,), for a probability of the first feature."""
+    return np.ones(5), np.array([first, *[OTHERS] * 4])
+
+
+def minimum(first: float, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The minimum of lowest loss whose features form `name`, and whose biases are live: none keeps an output at 0."""
+    found = theory.minima(*cell_at(first), 2, starts=40)
+    for k, W in enumerate(found.W):
+        live = (found.b[k] > 0) | (np.linalg.norm(W, axis=0) >= REPRESENTED)
+        if arrangement(W) == name and live.all():
+            return W, found.b[k]
+    raise ValueError(f"no minimum is {name} at {first:g}")
+
+
+def follow(start: tuple[np.ndarray, np.ndarray], at: np.ndarray) -> Branch:
+    """The minimum followed over probabilities of the first feature."""
+    return theory.follow(*start, np.ones((len(at), 5)), np.stack([cell_at(first)[1] for first in at]))
+
+
+def model(branch: Branch, k: int) -> tuple[np.ndarray, np.ndarray]:
+    return branch.W[k], branch.b[k]
+
+
+def before_the_end(branch: Branch) -> int:
+    """The number of points before the branch falls to another minimum."""
+    falls = np.flatnonzero(branch.moved > JUMP)
+    return int(falls[0]) if falls.size else len(branch.moved)
+
+
+def joined(first: Branch, second: Branch, down: np.ndarray, up: np.ndarray) -> tuple[np.ndarray, Branch]:
+    """Two branches from one point as one in ascending order, each up to its end."""
+    a, b = before_the_end(first), before_the_end(second)
+    parts = [np.concatenate([getattr(first, f)[:a][::-1], getattr(second, f)[1:b]]) for f in vars(first)]
+    return np.concatenate([down[:a][::-1], up[1:b]]), Branch(*parts)
+
+
+def ends(start: tuple[np.ndarray, np.ndarray], down: np.ndarray) -> dict:
+    """Where the pentagon ends when the first feature becomes rarer, and the first feature's norm there."""
+    branch = follow(start, down)
+    k = before_the_end(branch)
+    if k == len(down):
+        return {"pentagon_end": None}
+    last = theory.end(model(branch, k - 1), cell_at, down[k - 1], down[k], jump=JUMP)
+    W = follow(model(branch, k - 1), np.array([last])).W[0]
+    return {"pentagon_end": last, "norm_at_end": float(np.linalg.norm(W[:, 0]))}
+
+
+def of_branch(at: np.ndarray, branch: Branch) -> dict:
+    """Loss, and norms and biases of the first feature and of the largest and smallest of the others."""
+    norm = np.linalg.norm(branch.W, axis=1)
+    return {
+        "at": at,
+        "loss": branch.loss,
+        "norm": norm[:, 0],
+        "norm_least": norm[:, 1:].min(1),
+        "norm_most": norm[:, 1:].max(1),
+        "bias": branch.b[:, 0],
+        "gradient": branch.gradient.max(),
+    }
+
+
+def of_trained(run: Any) -> dict:
+    """Loss and kind of the best trained models, and the shares of seeds that form a pentagon or two digons."""
+    measured = analysis.measures(run.dataset).transpose("first_probability", "replica", ...)
+    best = analysis.best(measured).transpose("first_probability", ...)
+    chosen = best["W"].to_numpy().astype(float), best["b"].to_numpy().astype(float)
+    loss = tmsjax.exact_loss(*chosen, *(best[f"instance_{k}"].to_numpy().astype(float) for k in INPUTS))
+    W = measured["W"].transpose("first_probability", "replica", "hidden", "feature").to_numpy().astype(float)
+    kinds = np.array([[arrangement(one) for one in row] for row in W])
+    return {
+        "at": measured["first_probability"].to_numpy(),
+        "loss": loss,
+        "best": [arrangement(one) for one in chosen[0]],
+        "pentagon": (kinds == "pentagon").mean(1),
+        "digons": (kinds == "2 digons").mean(1),
+        "first": (measured["norm"].isel(feature=0).to_numpy() >= REPRESENTED).mean(1),
+    }
+
+
+def drawn(numbers: dict) -> Any:
+    pentagon, digons, trained = (numbers[key] for key in ("pentagon", "digons", "trained"))
+    marks = {"snap": numbers["snap"]}
+    if numbers["pentagon_end"] is not None:
+        marks["pentagon ends"] = numbers["pentagon_end"]
+    losses = {"pentagon": (pentagon["at"], pentagon["loss"]), "two digons": (digons["at"], digons["loss"])}
+    norms = {
+        "first feature": (pentagon["at"], pentagon["norm"]),
+        "largest of the others": (pentagon["at"], pentagon["norm_most"]),
+        "smallest of the others": (pentagon["at"], pentagon["norm_least"]),
+    }
+    shares = {
+        "pentagon": (trained["at"], trained["pentagon"]),
+        "two digons": (trained["at"], trained["digons"]),
+        "first feature represented": (trained["at"], trained["first"]),
+    }
+    best = {"best trained model": (trained["at"], trained["loss"])}
+    return plots.reports.panels(
+        [
+            plots.reports.Panel("exact minima", X, "exact loss", losses, dots=best, marks=marks, log=(True, True)),
+            plots.reports.Panel("the pentagon stretches", X, r"norm $|W_i|$", norms, marks=marks),
+            plots.reports.Panel("trained models", X, "share of seeds", shares, marks=marks, limits=(-0.03, 1.03)),
+        ]
+    )
+
+
+def perturb(numbers: dict) -> str:
+    """Norm and bias of the first feature along the pentagon."""
+    found = numbers["perturb"]["pentagon"]
+    rows: Rows = []
+    for first in (0.007, 0.0132, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0):
+        k = int(np.argmin(np.abs(np.log(np.array(found["at"]) / first))))
+        norm, b = found["norm"][k], found["bias"][k]
+        rows.append([f"{v:.3f}" for v in (found["at"][k], norm, b, 1 / (1 - b), norm**2, 1 - b)])
+    return table(["p of the first feature", "\\|W_1\\|", "b_1", "1/(1 - b_1)", "\\|W_1\\|^2", "1 - b_1"], rows)
+
+
+TABLES: Tables = {"perturb": perturb}
