@@ -10,7 +10,7 @@ from tmsjax.kinds import measures
 from tmsjax.kinds.activations import ACTIVATIONS, Activation, add_activation
 from tmsjax.kinds.activities import ACTIVITIES, ANY_NUMBER, Activity, add_activity
 from tmsjax.kinds.drawn import Drawn, drawn_by
-from tmsjax.kinds.elements import Elements, elementwise, objects
+from tmsjax.kinds.elements import Elements, elementwise, is_elements, objects
 from tmsjax.kinds.families import FAMILIES, Family, Params, add_family
 from tmsjax.kinds.imports import Imported, execute, located
 from tmsjax.kinds.measures import MEASURES, REPRESENTED, SUCCESS, Measure, add_measure
@@ -87,6 +87,7 @@ __all__ = [
     "execute",
     "first_line",
     "floats",
+    "is_elements",
     "located",
     "mappable",
     "measures",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from flax import struct
 
-from tmsjax.kinds import REPLICA
-from tmsjax.spec import Box, Spec, hash64, option_quantities
+from tmsjax.kinds import REPLICA, VALUES
+from tmsjax.spec import ATTACK, Box, Data, Spec, hash64, option_quantities
 
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
@@ -26,7 +27,7 @@ class Instance:
     identity: Any  # (2,) uint32, hash of the sorted (axis, value) pairs
     cell: Any  # (2,) uint32, the same hash without the replica axis
     replica: Any  # () uint32, index along the replica axis; 0 if there is none
-    options: Any = struct.field(default_factory=dict)  # "table.key" -> () float32, quantities that registry entries add
+    options: Any = struct.field(default_factory=dict)  # "table.key" -> () float32, quantities of some entries
 
     def own(self, table: str) -> dict[str, Any]:
         """The values of the options in one table of the spec, by key."""
@@ -36,9 +37,14 @@ class Instance:
 def instances(spec: Spec, box: Box | None = None) -> Instance:
     """The table of `spec`, or of a part of its grid, as numpy arrays. Raises ValueError as `identities` does."""
     box = box or Box.whole(spec.shape)
+    options = {name: _column(spec, name, box, per_feature=False) for name in option_quantities(spec)}
+    probability = _column(spec, "feature_probability", box)
+    if ATTACK in options:  # as a radius
+        own = {key: options[f"data.{key}"] for key, _ in spec.data.options if f"data.{key}" in options}
+        options[ATTACK] = (options[ATTACK] * root_mean_square(probability, spec.data, own)).astype(np.float32)
     return Instance(
         importance=_column(spec, "importance", box),
-        feature_probability=_column(spec, "feature_probability", box),
+        feature_probability=probability,
         learning_rate=_column(spec, "learning_rate", box, per_feature=False),
         weight_decay=_column(spec, "weight_decay", box, per_feature=False),
         init_scale=_column(spec, "init_scale", box, per_feature=False),
@@ -46,8 +52,14 @@ def instances(spec: Spec, box: Box | None = None) -> Instance:
         identity=_words(identities(spec, box)),
         cell=_words(identities(spec, box, without=(REPLICA,))),
         replica=_replica(spec, box),
-        options={name: _column(spec, name, box, per_feature=False) for name in option_quantities(spec)},
+        options=options,
     )
+
+
+def root_mean_square(probability: np.ndarray, data: Data, own: Mapping[str, Any]) -> np.ndarray:
+    """The root mean square norm of a sample, shape (...), for `probability` (..., n)."""
+    active = data.drawn(probability.shape[-1], own).marginal(probability.astype(np.float64))
+    return np.sqrt(VALUES[data.values].square * active.sum(-1))
 
 
 def inputs(spec: Spec, box: Box) -> dict[str, np.ndarray]:

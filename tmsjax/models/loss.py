@@ -13,19 +13,23 @@ import numpy as np
 
 from tmsjax.kinds import VALUES
 from tmsjax.models import expected, model, sampling
+from tmsjax.models.attack import attacked
 from tmsjax.models.instances import Instance
 from tmsjax.models.scalars import as_arrays, held_as_scalars, joined
-from tmsjax.spec import Spec
+from tmsjax.spec import ATTACK, Spec
 
 
 def one(params: Any, instance: Instance, word: Any, offset: Any, spec: Spec, penalised: bool = False) -> Any:
     """The loss of one sample. `word`: (columns,) uint32 random bits, shifted by the instance's `offset` (columns,).
 
-    `penalised`: whether to add the family's penalty, if it has one.
+    `penalised`: as in training, with the spec's attack on the sample and the family's penalty, where they exist.
     """
     params, instance, word, offset = as_arrays((params, instance, word, offset))
     x = sampling.sample(sampling.rotate(word, offset, spec.train.streams), instance, spec.data)
-    error = model.target(x, instance, spec.model) - model.apply(params, x, instance, spec.model)
+    target = model.target(x, instance, spec.model)
+    if penalised and ATTACK in instance.options:
+        x = attacked(params, x, target, instance, spec.model, instance.options[ATTACK])
+    error = target - model.apply(params, x, instance, spec.model)
     loss = (instance.importance * (error * error)).sum()
     extra = model.penalty(params, x, instance, spec.model) if penalised else None
     return loss if extra is None else loss + extra

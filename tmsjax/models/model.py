@@ -29,7 +29,7 @@ def init(normals: Params, instance: Instance, model: Model) -> Params:
 def apply(params: Params, x: Any, instance: Instance, model: Model) -> Any:
     """The model's output (n,) for one sample `x` (n,)."""
     options = _options(instance, model)
-    return called(FAMILIES[model.family].apply, params, x, _activation(model), options=options)
+    return called(FAMILIES[model.family].apply, params, x, activation(model), options=options)
 
 
 def target(x: Any, instance: Instance, model: Model) -> Any:
@@ -42,7 +42,7 @@ def penalty(params: Params, x: Any, instance: Instance, model: Model) -> Any:
     family = FAMILIES[model.family]
     if family.penalty is None:
         return None
-    return called(family.penalty, params, x, _activation(model), options=_options(instance, model))
+    return called(family.penalty, params, x, activation(model), options=_options(instance, model))
 
 
 def directions(params: Params, model: Model) -> Any:
@@ -53,7 +53,8 @@ def directions(params: Params, model: Model) -> Any:
     return called(family.directions, params, options=dict(static(model.options)))
 
 
-def _activation(model: Model) -> Callable[[Any], Any]:
+def activation(model: Model) -> Callable[[Any], Any]:
+    """The activation, for arrays and arrays of traced scalars."""
     function = ACTIVATIONS[model.activation].function
     return lambda v: elementwise(function, v)
 

@@ -11,6 +11,7 @@ from tmsjax.spec.html import table as html_table
 from tmsjax.spec.loader import json_copy, load_spec, stored_spec
 from tmsjax.spec.quantity import Axis, Curve, Select, axes_used, hash64, is_number, shown, suggest
 from tmsjax.spec.tables import (
+    ATTACK,
     KEEPS,
     SELECTIONS,
     TABLES,
@@ -31,6 +32,7 @@ from tmsjax.spec.tables import (
 from tmsjax.spec.text import difference, grows, to_toml
 
 __all__ = [
+    "ATTACK",
     "KEEPS",
     "SELECTIONS",
     "TABLES",

@@ -38,6 +38,7 @@ def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
     """
     _check_axes(spec, report)
     _check_train(spec, report)
+    _check_attack(spec, report)
     if sound and not stored and spec.train.loss == "exact" and spec.exact_loss is None and _all_known(spec):
         report("train.loss", f"no exact loss is known for this model (known: {_known_exact()}); use 'sampled'")
     if spec.init.signs == "stratified":
@@ -107,6 +108,18 @@ def _check_train(spec: Spec, report: Report) -> None:
             report(f"train.{key}", f"only {' and '.join(users)} {verb} it; the optimizer is {train.optimizer!r}")
     if train.streams == "sobol" and train.loss == "sampled" and train.batch and spec.model.features:
         _check_sobol(spec, report)
+
+
+def _check_attack(spec: Spec, report: Report) -> None:
+    """Only samples can be attacked, and only tied models have the analytic attack of models/attack.py."""
+    if spec.train.attack in (0.0, None):
+        return
+    if spec.train.loss == "exact":
+        report("train.attack", "only the sampled loss can be attacked; the loss is 'exact'")
+    family = FAMILIES.get(spec.model.family)
+    if family is not None and not family.gram_only:
+        tied = ", ".join(repr(name) for name, entry in FAMILIES.items() if entry.gram_only)
+        report("train.attack", f"needs a family whose output is f(W^T W x + b) ({tied}), not {spec.model.family!r}")
 
 
 def _check_sobol(spec: Spec, report: Report) -> None:

@@ -30,6 +30,7 @@ from tmsjax.spec.quantity import KEYED_CURVES, Axis, Curve, Select, evaluate
 
 SELECTIONS = ("best", "paper", "vote", "single")  # rules that choose among a cell's replicas; see analysis/phases.py
 XAVIER = "xavier"
+ATTACK = "train.attack"
 KEEPS = ("all", "results", "best")
 LONGEST_AXIS = 2**24
 MOST_INSTANCES = 10**15
@@ -102,6 +103,7 @@ class Train:
     batch: int = _key(1024, type="int", low=1, high=2**20)
     loss: str = _key("sampled", type="choice", of=("sampled", "exact"))
     streams: str = _key("independent", type="choice", of=("independent", "shared", "sobol"))
+    attack: Any = _key(0.0, type="quantity", low=0)  # radius of attacks on samples, over their root mean square norm
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,8 @@ class Spec:
         content["engine"].pop("unit")
         if self.engine.kernel == Engine().kernel:  # older versions had no such key
             content["engine"].pop("kernel")
+        if self.train.attack == Train.attack:  # older versions had no such key
+            content["train"].pop("attack")
         if self.store == StoreTable():  # older versions had no such table
             content.pop("store")
         content["study"].setdefault("kind", DEFAULT_STUDY)
@@ -253,7 +257,8 @@ class Spec:
         """The unevaluated quantity `name`: a key such as "importance", or "table.option"."""
         table, _, option = name.partition(".")
         if option:
-            return dict(getattr(self, table).options)[option]
+            part = getattr(self, table)
+            return getattr(part, option) if hasattr(part, option) else dict(part.options)[option]
         return getattr(next(t for t in (self.instance, self.init, self.train) if hasattr(t, name)), name)
 
     @property
@@ -310,13 +315,14 @@ def declared_options(table: str, chosen: Mapping[str, Any]) -> Mapping[str, Opti
 
 
 def option_quantities(spec: Spec) -> dict[str, Any]:
-    """The options of a spec that are quantities, by "table.option"."""
-    return {
+    """The quantities that only some instances have, by "table.option": options, and the attack if there is one."""
+    found = {
         f"{table}.{key}": value
         for table in ("model", "data")
         for key, value in getattr(spec, table).options
         if not isinstance(value, int)
     }
+    return found if spec.train.attack == Train.attack else found | {ATTACK: spec.train.attack}
 
 
 def to_dict(spec: Spec) -> dict:

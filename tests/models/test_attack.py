@@ -1,0 +1,119 @@
+"""Attacks on the samples of training, against the best of all perturbations along rows and on a sphere."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import plain_spec, small_spec
+
+from tmsjax.errors import SpecError
+from tmsjax.models import as_arrays, attack, instances, loss, model, sampling, split
+from tmsjax.runs import run_sweep
+from tmsjax.spec import load_spec
+
+RADIUS = 0.3
+
+
+def parts(features: int = 5, hidden: int = 2, **changes):
+    spec = load_spec(plain_spec(features, hidden, probability=0.4, train={"attack": RADIUS, "steps": 5}) | changes)
+    row = jax.tree.map(lambda a: jnp.asarray(a[0]), instances(spec))
+    rng = np.random.default_rng(0)
+    params = {
+        "W": jnp.asarray(rng.normal(size=(hidden, features)), "f4"),
+        "b": jnp.asarray(rng.normal(size=features) * 0.2, "f4"),
+    }
+    x = (rng.random((40, features)) < 0.4) * rng.random((40, features))
+    return spec, row, params, jnp.asarray(x, "f4")
+
+
+def test_the_attack_is_the_row_of_largest_loss():
+    spec, row, params, samples = parts()
+    W, b = (np.asarray(params[k], np.float64) for k in "Wb")
+    rows = W.T @ W
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    raised = 0
+    for x in np.asarray(samples, np.float64):
+        losses = [((np.maximum(rows @ (x + RADIUS * u) + b, 0) - x) ** 2).sum() for u in unit]
+        found = attack.attacked(
+            params, jnp.asarray(x, "f4"), jnp.asarray(x, "f4"), row, spec.model, jnp.float32(RADIUS)
+        )
+        np.testing.assert_allclose(found, x + RADIUS * unit[np.argmax(losses)], atol=2e-5)
+        raised += max(losses) > ((np.maximum(rows @ x + b, 0) - x) ** 2).sum() + 0.01
+    assert raised > 30
+
+
+def test_both_paths_attack_the_same_and_keep_the_length():
+    spec, row, params, samples = parts()
+
+    def of(x, scalars: bool):
+        arguments = (
+            (params, x, row)
+            if not scalars
+            else as_arrays(jax.tree.map(lambda v: split(v, 0) if v.ndim else v, (params, x, row)))
+        )
+        p, x, r = arguments
+        return jnp.stack(list(attack.attacked(p, x, x, r, spec.model, jnp.float32(RADIUS))))
+
+    for x in samples:
+        on_arrays, on_scalars = of(x, False), of(x, True)
+        np.testing.assert_allclose(on_arrays, on_scalars, atol=1e-5)
+        assert float(jnp.linalg.norm(on_arrays - x)) == pytest.approx(RADIUS, rel=1e-4)
+
+
+def test_the_radius_is_relative_to_the_root_mean_square_norm():
+    spec, row, *_ = parts()
+    words = np.random.default_rng(1).integers(0, 2**32, (2**15, 5), np.uint32)
+    x = np.asarray(jax.vmap(lambda w: sampling.sample(w, row, spec.data))(jnp.asarray(words)))
+    assert float(row.options["train.attack"]) == pytest.approx(RADIUS * np.sqrt((x**2).sum(1).mean()), rel=0.02)
+
+
+def test_training_differentiates_at_the_attacked_sample_and_evaluation_is_not_attacked():
+    spec, row, params, _ = parts()
+    word, offset = jnp.asarray([2**28, 2**31, 2**27, 2**29, 2**30], jnp.uint32), jnp.zeros(5, jnp.uint32)
+    x = sampling.sample(word, row, spec.data)
+    seen = attack.attacked(params, x, x, row, spec.model, row.options["train.attack"])
+
+    def at(params, seen):
+        error = x - model.apply(params, seen, row, spec.model)
+        return (row.importance * error * error).sum()
+
+    expected = jax.grad(at)(params, seen)
+    found = jax.grad(lambda p: loss.one(p, row, word, offset, spec, True))(params)
+    for name in params:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
+    assert float(loss.one(params, row, word, offset, spec)) == pytest.approx(float(at(params, x)), rel=1e-6)
+    assert float(loss.one(params, row, word, offset, spec, True)) == pytest.approx(float(at(params, seen)), rel=1e-6)
+    assert abs(float(at(params, seen)) - float(at(params, x))) > 0.01
+
+
+def test_a_large_budget_removes_superposition_and_a_budget_of_zero_changes_nothing():
+    raw = plain_spec(4, 2, probability=0.1, instances=6)
+    raw["axes"] = {"budget": {"values": [0.0, 1.5]}, "replica": {"count": 6}}
+    raw["train"] = {"steps": 1500, "batch": 128, "learning_rate": 1e-2, "schedule": "cosine", "attack": "budget"}
+    attacked = run_sweep(raw).dataset
+    norms = np.linalg.norm(attacked["W"].transpose("budget", "replica", "hidden", "feature"), axis=2)
+    best = attacked["loss"].argmin("replica").to_numpy()
+    assert (norms[0, best[0]] > 0.8).all()
+    assert (norms[1] > 0.8).sum(-1).max() <= 2
+    raw["axes"]["budget"] = {"values": [0.0]}
+    alone = run_sweep(raw).dataset
+    np.testing.assert_array_equal(alone["W"][0], attacked["W"][0])
+    plain = raw | {"axes": {"replica": raw["axes"]["replica"]}, "train": raw["train"] | {"attack": 0.0}}
+    assert (
+        load_spec(plain).hash
+        == load_spec(plain | {"train": {k: v for k, v in plain["train"].items() if k != "attack"}}).hash
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"train": {"attack": -0.1}}, r"train\.attack: needs numbers of at least 0"),
+        ({"train": {"attack": 0.1, "loss": "exact"}}, "only the sampled loss"),
+        ({"train": {"attack": "strong"}}, "no axis is named 'strong'"),
+        ({"train": {"attack": [0.1, 0.1]}}, "a single value is expected"),
+    ],
+)
+def test_attacks_that_do_not_fit_are_refused(changes, why):
+    with pytest.raises(SpecError, match=why):
+        load_spec(small_spec(**changes))
