@@ -10,7 +10,7 @@ numbers than in docs/. `--publish`: copies report, numbers and figures into docs
 
 from reporting import Program, Tables
 
-from gallery import basic, collapse, geometry, intro, large, nonuniform, perturb, rule
+from gallery import adversarial, basic, collapse, geometry, intro, large, nonuniform, perturb, rule
 from gallery.report import TABLES
 
 SECTIONS = {
@@ -22,6 +22,7 @@ SECTIONS = {
     "rule": rule,
     "perturb": perturb,
     "collapse": collapse,
+    "adversarial": adversarial,
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from reporting import Report, Rows, Tables, table
 
 from gallery.study import SHORT, Runs, of_run
-from tmsjax import analysis, plots, theory
+from tmsjax import plots, theory
 from tmsjax.analysis import polytopes
 from tmsjax.kinds import REPRESENTED, drawn_by, measures
 
@@ -25,15 +25,17 @@ RUNS: Runs = {
 PAIRS = ((0, 1), (2, 3), (4, 5))
 COLLAPSED = 0.9  # least cosine of the directions of a collapsed pair
 APART = -0.75  # cosine of two pairs of which one is the other's antipode
-BRANCHES = ("0 collapsed", "1 collapsed", "2 collapsed", "3 collapsed", "principal components")
-PRINCIPAL = len(BRANCHES) - 1
+BRANCHES = ("0 collapsed", "1 collapsed", "2 collapsed", "3 collapsed", "principal components", "a feature dropped")
+SHORT_NAMES = ("0", "1", "2", "3", "PC", "dropped")
+PRINCIPAL, DROPPED = 4, 5
+LEAST, MOST = 0.02, 0.9  # at p = 1 all features are always active, and nothing is left of the pairs
 X, Y = "feature probability", "correlation within pairs"
 
 
 def make(report: Report) -> dict:
     """8. PCA collapse: pairs of correlated features fall onto one direction each, one pair after the other."""
     points, starts = (10, 6) if report.quick else (40, 16)
-    p = np.geomspace(0.02, 1, points)
+    p = np.geomspace(LEAST, MOST, points)
     found = branches(p, starts)
     collapse, correlation = report.run("pca_collapse"), report.run("pca_correlation")
     trained, mapped = of_trained(collapse), of_map(correlation, 2 if report.quick else 4)
@@ -59,9 +61,10 @@ def make(report: Report) -> dict:
 def branch_of(W: np.ndarray) -> int:
     """The index into BRANCHES of a model W (2, 6). Three collapsed pairs are principal components if none is another's
     antipode."""
+    if measures.norms(W).min() < REPRESENTED:
+        return DROPPED
     cosine = polytopes.cosines(W)
-    there = measures.norms(W) >= REPRESENTED
-    count = sum(bool(cosine[i, j] >= COLLAPSED and there[i] and there[j]) for i, j in PAIRS)
+    count = sum(bool(cosine[i, j] >= COLLAPSED) for i, j in PAIRS)
     if count < len(PAIRS):
         return count
     return len(PAIRS) if cosine.min() <= APART else PRINCIPAL
@@ -128,29 +131,26 @@ def linear_loss(p: float) -> float:
     return float(np.linalg.eigvalsh(covariance)[:4].sum())
 
 
-def best_branches(run: Any, *axes: str) -> np.ndarray:
-    best = analysis.best(run.dataset).transpose(*axes, "hidden", "feature", ...)
-    W = best["W"].to_numpy().astype(float)
-    return np.array([branch_of(one) for one in W.reshape(-1, *W.shape[-2:])]).reshape(W.shape[:-2])
+def best_model(cell: Any, p: float, **data: Any) -> tuple[int, float]:
+    """The branch and the loss of a cell's replica of lowest exact loss."""
+    sound = cell.isel(replica=np.flatnonzero(cell["status"].to_numpy() == 0)).transpose("replica", "hidden", ...)
+    W, b = (sound[name].to_numpy().astype(float) for name in ("W", "b"))
+    loss = theory.losses(W, b, *cell_at(p), **data)
+    return branch_of(W[loss.argmin()]), float(loss.min())
 
 
 def of_trained(run: Any) -> dict:
-    """The branch of the best trained model at every probability, ascending, and its loss."""
-    best = analysis.best(run.dataset)
-    p = best["feature_probability"].to_numpy()
-    order = np.argsort(p)
-    return {
-        "p": p[order],
-        "branch": best_branches(run, "feature_probability")[order],
-        "loss": best["loss"].to_numpy()[order],
-    }
+    """The branch of the best trained model at every probability, ascending, and its exact loss."""
+    p = np.sort(run.dataset["feature_probability"].to_numpy())
+    cells = [run.dataset.sel(feature_probability=q) for q in p]
+    found = [best_model(cell, q, activity="groups", size=2) for cell, q in zip(cells, p, strict=True)]
+    return {"p": p, "branch": [branch for branch, _ in found], "loss": [loss for _, loss in found]}
 
 
 def of_map(run: Any, starts: int) -> dict:
     """Branches over probability (x) and correlation (y): of the best trained models, and of the exact minima."""
-    p, correlation = (run.dataset[name].to_numpy() for name in ("feature_probability", "correlation"))
-    trained = best_branches(run, "correlation", "feature_probability")
-    exact = np.zeros_like(trained)
+    p, correlation = (np.sort(run.dataset[name].to_numpy()) for name in ("feature_probability", "correlation"))
+    trained, exact = np.zeros((2, len(correlation), len(p)), int)
     before: list[Found] = [{} for _ in p]
     for row in np.argsort(-correlation):
         for column in range(len(p)):
@@ -158,12 +158,13 @@ def of_map(run: Any, starts: int) -> dict:
             data = {"activity": "correlated", "size": 2, "correlation": float(correlation[row])}
             before[column] = lowest(p[column], starts, near, **data)
             exact[row, column] = min(before[column], key=lambda branch: before[column][branch][0])
-    order = np.argsort(p)
+            cell = run.dataset.sel(correlation=correlation[row], feature_probability=p[column])
+            trained[row, column] = best_model(cell, p[column], **data)[0]
     return {
-        "p": p[order],
+        "p": p,
         "correlation": correlation,
-        "trained": trained[:, order],
-        "exact": exact[:, order],
+        "trained": trained,
+        "exact": exact,
         "agreement": float(np.mean(trained == exact)),
         "cells": int(trained.size),
     }
@@ -171,8 +172,8 @@ def of_map(run: Any, starts: int) -> dict:
 
 def drawn(numbers: dict) -> Any:
     p, losses, linear = (np.array(numbers[key], float) for key in ("p", "losses", "linear"))
-    marks = {f"{one['before']} | {one['after']}": one["p"] for one in numbers["transitions"]}
-    curves = {name: (p, losses[k] / linear) for k, name in enumerate(BRANCHES) if np.isfinite(losses[k]).any()}
+    marks = {f"{short(one['before'])} | {short(one['after'])}": one["p"] for one in numbers["transitions"]}
+    curves = {name: (p, losses[k] / linear) for k, name in enumerate(BRANCHES[:DROPPED])}
     trained = numbers["trained"]
     steps = {"best of trained models": (trained["p"], trained["branch"])}
     best = np.array([np.nanargmin(column) for column in losses.T])
@@ -183,6 +184,10 @@ def drawn(numbers: dict) -> Any:
             panel("lowest branch", X, "collapsed pairs; 4: principal components", {"exact": (p, best)}, dots=steps),
         ]
     )
+
+
+def short(branch: str) -> str:
+    return SHORT_NAMES[BRANCHES.index(branch)]
 
 
 def collapse(numbers: dict) -> str:

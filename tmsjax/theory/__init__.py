@@ -20,7 +20,7 @@ from tmsjax.theory.pairs import INTERFERENCE, Assignment, best_assignment, pair_
 
 if TYPE_CHECKING:
     from tmsjax.theory.boundary import Jump, jump
-    from tmsjax.theory.landscape import Branch, Minima, crossing, end, follow, minima
+    from tmsjax.theory.landscape import Branch, Minima, crossing, end, follow, losses, minima
     from tmsjax.theory.optimum import Optimum, exact_optimum
 
 _PLACES = {
@@ -33,6 +33,7 @@ _PLACES = {
     "exact_optimum": "optimum",
     "follow": "landscape",
     "jump": "boundary",
+    "losses": "landscape",
     "minima": "landscape",
 }
 __getattr__ = attach(__name__, _PLACES)
@@ -53,6 +54,7 @@ __all__ = [
     "exact_optimum",
     "follow",
     "jump",
+    "losses",
     "minima",
     "onset",
     "pair_costs",

@@ -125,6 +125,25 @@ def follow(
     return Branch(Ws, bs, loss, gradient, moved)
 
 
+def losses(
+    W: np.ndarray,
+    b: np.ndarray,
+    importance: np.ndarray,
+    feature_probability: np.ndarray,
+    *,
+    activity: str = "independent",
+    **options: float,
+) -> np.ndarray:
+    """The exact loss (k,) of models W (k, m, n), b (k, n) of one cell, importance and feature_probability (n,).
+
+    Raises ValueError as `minima` does.
+    """
+    cell = np.asarray(importance, np.float64), np.asarray(feature_probability, np.float64)
+    problem = _problem(*cell, np.shape(W)[-2], activity, options)
+    theta = problem.pack(np.asarray(W, np.float64), np.asarray(b, np.float64))
+    return np.array([_value(problem, one, *cell)[0] for one in theta])
+
+
 Model = tuple[np.ndarray, np.ndarray]  # W (m, n) and b (n,)
 Path = Callable[[float], tuple[np.ndarray, np.ndarray]]  # t -> importance (n,) and feature probability (n,)
 
@@ -213,16 +232,23 @@ def _descend(
     problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray
 ) -> tuple[np.ndarray, float, float]:
     """The minimum that `theta` leads to: parameters, loss, gradient norm."""
-    function = _slope(problem)
-    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
-        found = optimize.minimize(
-            lambda theta: tuple(np.asarray(v, np.float64) for v in function(theta, importance, probability)),
-            theta,
-            jac=True,
-            method="BFGS",
-            options={"gtol": GRADIENT, "maxiter": 2000},
-        )
+    found = optimize.minimize(
+        lambda theta: _value(problem, theta, importance, probability),
+        theta,
+        jac=True,
+        method="BFGS",
+        options={"gtol": GRADIENT, "maxiter": 2000},
+    )
     return found.x, float(found.fun), float(np.linalg.norm(found.jac))
+
+
+def _value(
+    problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """The loss and its gradient (d,)."""
+    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
+        value, slope = _slope(problem)(theta, importance, probability)
+    return float(value), np.asarray(slope)
 
 
 @cache

@@ -1,0 +1,157 @@
+"""10. Adversarial examples: superposition makes models vulnerable, and training against attacks removes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from reporting import Report, Rows, Tables, table
+
+from gallery import geometry
+from gallery.study import SHORT, Runs, of_run
+from tmsjax import analysis, plots
+from tmsjax.analysis import attacks
+from tmsjax.kinds import REPRESENTED
+
+RUNS: Runs = geometry.RUNS | {
+    "adversarial": (
+        "adversarial",
+        [],
+        [*SHORT, "train.steps=500", "axes.replica.count=1", "axes.budget.values=[0, 0.05, 0.2, 0.6, 1.5]"],
+    )
+}
+BUDGET = 0.1  # of the mean norm of a sample, as in the paper
+SAMPLES = 2048
+ALONE = 0.1  # superposition below which a represented feature counts as alone in its dimensions
+
+
+def make(report: Report) -> dict:
+    """10. Adversarial examples: superposition makes models vulnerable, and training against attacks removes it."""
+    numbers = {
+        "budget": BUDGET,
+        "samples": SAMPLES,
+        "geometry": vulnerabilities(analysis.best(analysis.measures(report.run("geometry").dataset))),
+        "run": of_run(report.run("adversarial")),
+        "training": of_training(report.run("adversarial").dataset),
+    }
+    report.figure("adversarial", drawn(numbers))
+    return numbers
+
+
+def vulnerabilities(best: xr.Dataset) -> dict:
+    """Of the best model at each probability: vulnerability by both attacks, features per dimension, correlation.
+
+    Vulnerability is the rise of the loss under attack, over that of the best model without superposition.
+    """
+    p = best["feature_probability"].to_numpy()
+    rows = np.array([vulnerability(best.isel(feature_probability=k), float(q)) for k, q in enumerate(p)])
+    per_dimension = 1 / best["dimensions_per_feature"].to_numpy()
+    analytic, ascent = rows.T
+    return {
+        "inverse": 1 / p,
+        "analytic": analytic,
+        "ascent": ascent,
+        "ratio": ascent / analytic,
+        "per_dimension": per_dimension,
+        "correlation": float(np.corrcoef(analytic, per_dimension)[0, 1]),
+        "correlation_ascent": float(np.corrcoef(ascent, per_dimension)[0, 1]),
+        "rise": float(analytic.max() / analytic.min()),
+    }
+
+
+def vulnerability(model: xr.Dataset, p: float) -> tuple[float, float]:
+    """The vulnerability of one model to the analytic attack, and to gradient ascent that starts from it."""
+    W = model["W"].transpose("hidden", "feature").to_numpy().astype(float)
+    b, importance = (model[name].to_numpy().astype(float) for name in ("b", "instance_importance"))
+    m, n = W.shape
+    rng = np.random.default_rng(0)
+    x = (rng.random((SAMPLES, n)) < p) * rng.random((SAMPLES, n))
+    radius = BUDGET * np.linalg.norm(x, axis=1).mean()
+    found = []
+    for weights, bias in ((W, b), attacks.without_superposition(n, m, p / 2)):
+        seen = attacks.analytic(weights, bias, x, importance, radius)
+        climbed = attacks.ascent(weights, bias, x, importance, radius, seen)
+        plain, *harmed = (attacks.losses(weights, bias, x, importance, s).mean() for s in (x, seen, climbed))
+        found.append([harm - plain for harm in harmed])
+    return found[0][0] / found[1][0], found[0][1] / found[1][1]
+
+
+def of_training(dataset: xr.Dataset) -> dict:
+    """By probability and budget: D*, features that share dimensions, and loss, of the best model; the least budget at
+    which no represented feature shares dimensions."""
+    measured = analysis.measures(dataset).transpose("feature_probability", "budget", "replica", ...)
+    best = analysis.best(measured)
+    shared = ((best["norm"] >= REPRESENTED) & (best["superposition"] >= ALONE)).sum("feature").to_numpy()
+    budget = best["budget"].to_numpy()
+    return {
+        "p": best["feature_probability"].to_numpy(),
+        "budget": budget,
+        "shared": shared,
+        "represented": best["represented"].to_numpy(),
+        "dimensions": best["dimensions_per_feature"].to_numpy(),
+        "loss": best["loss"].to_numpy(),
+        "least": [first_of_none(budget, row) for row in shared],
+    }
+
+
+def first_of_none(budget: np.ndarray, shared: np.ndarray) -> float | None:
+    """The least budget from which on no feature is shared."""
+    some = np.flatnonzero(shared > 0)
+    first = some[-1] + 1 if some.size else 0
+    return float(budget[first]) if first < len(budget) else None
+
+
+def drawn(numbers: dict) -> Any:
+    found, training = numbers["geometry"], numbers["training"]
+    panel = plots.reports.Panel
+    inverse = found["inverse"]
+    curves = {
+        "vulnerability": (inverse, found["analytic"]),
+        "features per dimension, 1/D*": (inverse, found["per_dimension"]),
+    }
+    ascent = {"vulnerability, by gradient ascent": (inverse, found["ascent"])}
+    positive = np.array(training["budget"]) > 0
+    at = np.array(training["budget"])[positive]
+
+    def by_probability(key: str) -> dict:
+        rows = zip(training["p"], np.array(training[key], float)[:, positive], strict=True)
+        return {f"p = {p:.2g}": (at, row) for p, row in rows}
+
+    budget = "budget of training, of the root mean square norm"
+    return plots.reports.panels(
+        [
+            panel("trained without attacks, (200, 20)", "1/p", "relative to no superposition", curves, dots=ascent),
+            panel("trained with attacks, (8, 2)", budget, "features that share dimensions", by_probability("shared")),
+            panel("trained with attacks, (8, 2)", budget, "features represented", by_probability("represented")),
+        ]
+    )
+
+
+def adversarial(numbers: dict) -> str:
+    """Attack ratios at each sparsity."""
+    found = numbers["adversarial"]["geometry"]
+    keys = ("inverse", "per_dimension", "analytic", "ascent", "ratio")
+    rows: Rows = [[f"{found[key][k]:.3g}" for key in keys] for k in range(len(found["inverse"]))]
+    head = ["1/p", "features per dimension, 1/D\\*", "vulnerability", "by gradient ascent", "ascent / analytic"]
+    return table(head, rows)
+
+
+def budgets(numbers: dict) -> str:
+    """The least budget of training without shared dimensions."""
+    found = numbers["adversarial"]["training"]
+    rows: Rows = [
+        [
+            f"{p:.3g}",
+            "none of these" if least is None else f"{least:g}",
+            f"{found['shared'][k][0]:g}",
+            f"{found['represented'][k][0]:g}",
+            f"{found['represented'][k][-1]:g}",
+        ]
+        for k, (p, least) in enumerate(zip(found["p"], found["least"], strict=True))
+    ]
+    head = ["p", "least budget without superposition", "features that share: no attack", "represented: no attack"]
+    return table([*head, "represented: largest budget"], rows)
+
+
+TABLES: Tables = {"adversarial": adversarial, "budgets": budgets}
