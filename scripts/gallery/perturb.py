@@ -30,12 +30,14 @@ def make(report: Report) -> dict:
     from_sparse = np.geomspace(LEAST, MOST, 2 * points)
     digons = follow(minimum(0.02, "2 digons"), from_sparse)
     trained = of_trained(report.run("perturb_one"))
+    snap = theory.crossing(start, model(digons, 0), cell_at, 0.008, 0.03, precision=1e-5)
     numbers = {
         **of_run(report.run("perturb_one")),
         "others": OTHERS,
+        "snap": snap,
+        "losses_at_snap": float(follow(start, np.array([snap])).loss[0]),
         **ends(start, down),
         "digons_end": bool((digons.moved > JUMP).any()),
-        "snap": theory.crossing(start, model(digons, 0), cell_at, 0.008, 0.03, precision=1e-5),
         "pentagon": of_branch(pentagon[0], pentagon[1]),
         "digons": of_branch(from_sparse, digons),
         "trained": trained,
