@@ -196,7 +196,8 @@ def vectors(run: Run) -> Figures:
     titles = [title(cell, "\n".join(cell_name(cell, axis) for axis in (y, x) if axis is not None)) for cell in cells]
     W = np.array([cell["W"].transpose("hidden", "feature").to_numpy().astype(float) for cell in cells])
     importance = np.array([cell["instance_importance"].to_numpy() for cell in cells])
-    return {"vectors": features.vectors(analysis.in_one_frame(W), importance, titles, panels_per_row(cells, columns))}
+    frame, size = analysis.in_one_frame(W), analysis.set_size(run.spec)
+    return {"vectors": features.vectors(frame, importance, titles, panels_per_row(cells, columns), size)}
 
 
 def gram(run: Run, beside: Run | None = None) -> Figures:
