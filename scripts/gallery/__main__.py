@@ -10,7 +10,7 @@ numbers than in docs/. `--publish`: copies report, numbers and figures into docs
 
 from reporting import Program, Tables
 
-from gallery import basic, correlated, geometry, intro, large, nonuniform, rule
+from gallery import basic, correlated, dynamics, geometry, intro, large, nonuniform, rule
 from gallery.report import TABLES
 
 SECTIONS = {
@@ -21,6 +21,7 @@ SECTIONS = {
     "nonuniform": nonuniform,
     "rule": rule,
     "correlated": correlated,
+    "dynamics": dynamics,
 }
 
 

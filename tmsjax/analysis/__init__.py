@@ -5,7 +5,7 @@ memory. They need only results, numpy, xarray and SciPy: no jax, any machine. Im
 a run it reads datasets, and it writes phase maps and comparisons into it.
 """
 
-from tmsjax.analysis import polytopes, sets
+from tmsjax.analysis import dynamics, polytopes, sets
 from tmsjax.analysis.agreement import Agreement, Counts, compare
 from tmsjax.analysis.comparison import compare_run, exact_map, report, stored_exact_map, theory_phases
 from tmsjax.analysis.features import COMPONENTS, best, component_kinds, in_one_frame, measures
@@ -66,6 +66,7 @@ __all__ = [
     "compare_run",
     "component_kinds",
     "differences",
+    "dynamics",
     "exact_map",
     "in_one_frame",
     "is_best_only",
