@@ -14,6 +14,7 @@ from tmsjax.analysis import dynamics
 LEVELS = {"0": 0.0, "1/4": 1 / 4, "2/5": 2 / 5, "1/2": 1 / 2, "2/3": 2 / 3, "1": 1.0}
 AT_LEVEL = 0.02  # largest distance of a dimensionality from a level that it is at
 RARE = 0.05  # orders of stages of fewer seeds are left out of the table
+NEARLY = 0.1  # likewise at the end of the initial phase, where features still move
 RUNS: Runs = {
     "dynamics_100_10": (
         "dynamics_100_10",
@@ -63,6 +64,8 @@ def of_levels(run: Any) -> dict[str, Any]:
         "largest_in_jump": sum(row["largest_drop_in_jump"] for row in rows),
         "largest_elsewhere": max((row["largest_drop"] for row in rows if not row["largest_drop_in_jump"]), default=0.0),
         "least_in_jump": min((row["largest_drop"] for row in rows if row["largest_drop_in_jump"]), default=0.0),
+        "paired_at_first": [f([row["paired_at_first"] for row in rows]) for f in (min, max)],
+        "highest": max(row["highest"] for row in late) if late else np.nan,
         "jumps": sum(row["jumps"] for row in rows),
         "late_jumps": sum(row["late_jumps"] for row in rows),
         "in_jumps": total(rows, "decrease_in_jumps") / total(rows, "late_decrease"),
@@ -104,6 +107,9 @@ def of_seed(step: np.ndarray, loss: np.ndarray, values: np.ndarray) -> dict[str,
         "largest_drop_steps": [int(step[first + largest]), int(step[first + largest + 1])],
         "largest_drop_in_jump": bool(inside[largest]),
         "loss": float(loss[-1]),
+        "paired_at_first": int((np.abs(values[first] - 0.5) <= NEARLY).sum()),
+        "late_levels": [[jump.before, jump.after] for jump in late],
+        "highest": float(max((values[first:, jump.feature].max() for jump in late), default=np.nan)),
     }
 
 
@@ -117,10 +123,8 @@ def of_stages(run: Any) -> dict[str, Any]:
     for scale in range(data.sizes["init_scale"]):
         cell = data.isel(init_scale=scale)
         loss = cell["history_loss"].to_numpy().astype(float)
-        every = [
-            dynamics.stages(W, size)
-            for W in cell["history_W"].transpose("replica", "step", "hidden", "feature").to_numpy().astype(float)
-        ]
+        paths = cell["history_W"].transpose("replica", "step", "hidden", "feature").to_numpy().astype(float)
+        every = [dynamics.stages(W, size) for W in paths]
         rows = []
         for k, name in enumerate(dynamics.STAGES):
             at = [(r, np.flatnonzero(stage == k)) for r, stage in enumerate(every) if (stage == k).any()]
@@ -130,6 +134,7 @@ def of_stages(run: Any) -> dict[str, Any]:
                     "share": len(at) / n,
                     "begins": float(np.median([step[where[0]] for _, where in at])) if at else None,
                     "loss": float(np.median([loss[r][where[0]] for r, where in at])) if at else None,
+                    "axes": float(np.median([opposite(paths[r][where[0]], size) for r, where in at])) if at else None,
                     "last_loss": float(np.median([loss[r][where[-1]] for r, where in at])) if at else None,
                 }
             )
@@ -143,6 +148,12 @@ def of_stages(run: Any) -> dict[str, Any]:
             "ways": {" > ".join(way): names.count(way) / n for way in sorted(set(names), key=names.count)[::-1]},
         }
     return of_run(run) | {"replicas": n, **out}
+
+
+def opposite(W: np.ndarray, size: int) -> float:
+    """The cosine between the sums of the columns of the first two sets of W (m, n)."""
+    sums = np.stack([W[:, :size].sum(1), W[:, size : 2 * size].sum(1)], axis=1)
+    return float(analysis.polytopes.cosines(sums)[0, 1])
 
 
 def jumps(numbers: dict) -> str:
@@ -172,14 +183,21 @@ def stages(numbers: dict) -> str:
     for found in (v for k, v in numbers["dynamics"]["octahedron"].items() if k.startswith("scale_")):
         for row in found["stages"]:
             if row["share"]:
-                facts = [
-                    f"{row['share']:.0%}",
-                    f"{row['begins']:,.0f}",
-                    f"{row['loss']:.5f}",
-                    f"{row['last_loss']:.5f}",
-                ]
+                losses = [f"{row[key]:.5f}" for key in ("loss", "last_loss")]
+                facts = [f"{row['share']:.0%}", f"{row['begins']:,.0f}", *losses, f"{row['axes']:.2f}"]
                 rows.append([f"{found['scale']:g}", row["stage"], *facts])
-    return table(["init scale", "stage", "seeds", "begins at step", "loss at its begin", "loss at its end"], rows)
+    return table(
+        [
+            "init scale",
+            "stage",
+            "seeds",
+            "begins at step",
+            "loss at its begin",
+            "loss at its end",
+            "cosine of the sets' sums",
+        ],
+        rows,
+    )
 
 
 def ways(numbers: dict) -> str:

@@ -19,7 +19,7 @@ WINDOW = 4  # recorded steps that a jump takes at most
 SETTLED = (
     0.01  # share of its whole decrease that the loss falls by at most within WINDOW records after the initial phase
 )
-STAGES = ("growing", "collapsed", "splitting", "orthogonal sets", "octahedron")
+STAGES = ("incomplete", "collapsed", "splitting", "orthogonal sets", "octahedron")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def share_of_decrease(loss: np.ndarray, inside: np.ndarray) -> tuple[float, floa
 def stages(W: np.ndarray, size: int, near: float = sets.NEAR) -> np.ndarray:
     """The stage of every step of W (step, m, n) with sets of `size`: indices into STAGES, (step,).
 
-    growing: a feature is not represented. collapsed: the features of each set share one direction (cosines within
+    incomplete: a feature is not represented. collapsed: the features of each set share one direction (cosines within
     `near` of 1). orthogonal sets: cosines within sets are within `near` of 0. octahedron: moreover, every feature is
     antipodal to one other (cosine within `near` of -1), so that the feature graph is n / 2 digons; for n = 2 m these
     are the corners of a cross-polytope, for m = 3 of an octahedron. splitting: anything else.
@@ -102,7 +102,7 @@ def stages(W: np.ndarray, size: int, near: float = sets.NEAR) -> np.ndarray:
         orthogonal,
     ]
     return np.select(
-        conditions, [STAGES.index(s) for s in ("growing", "collapsed", "octahedron", "orthogonal sets")], 2
+        conditions, [STAGES.index(s) for s in ("incomplete", "collapsed", "octahedron", "orthogonal sets")], 2
     )
 
 
@@ -117,7 +117,7 @@ def in_frame_of_last(W: np.ndarray) -> np.ndarray:
     for column in [*W[-1].T[norms(W[-1]) >= REPRESENTED], *np.eye(m)]:
         rest = column - sum((axis * (axis @ column) for axis in axes), np.zeros(m))
         length = np.linalg.norm(rest)
-        if len(axes) < m and length >= min(REPRESENTED, 1 / np.sqrt(m)):
+        if len(axes) < m and length >= min(REPRESENTED, 0.9 / np.sqrt(m)):
             axes.append(rest / length)
     return np.array(axes) @ W
 

@@ -86,9 +86,10 @@ def levels(paths: Sequence[Path], title: str) -> Figure:
                 below.set_xlabel("training step")
             else:
                 curves.scale_steps(below, path.step)
+        late = max(path.loss[dynamics.settled(path.loss)] for path in paths)
         low = min(path.loss.min() for path in paths)
-        late = max(path.loss[dynamics.settled(path.loss)] for path in paths) - low
-        every[1, 0].set_ylim(low - 0.3 * late, low + LATE * late or None)
+        if late > low:
+            every[1, 0].set_ylim(low - 0.3 * (late - low), low + LATE * (late - low))
         every[0, 0].set_ylabel(r"dimensionality $D_i$")
         every[1, 0].set_ylabel("noise-free loss")
         figure.suptitle(style.wrapped(title, figure.get_figwidth() - 0.5), fontsize=10)
@@ -162,8 +163,8 @@ class _Model:
 
 def reach_of(paths: Sequence[Path]) -> float:
     """The largest coordinate to draw: a little more than 1 and than the longest column at any step."""
-    longest = [np.nanmax(np.linalg.norm(path.values, axis=1), initial=1.0) for path in paths]
-    return 1.12 * float(max(longest))
+    lengths = np.concatenate([np.linalg.norm(path.values, axis=1).reshape(-1) for path in paths])
+    return 1.12 * float(lengths[np.isfinite(lengths)].max(initial=1.0))
 
 
 def view(W: np.ndarray) -> np.ndarray:

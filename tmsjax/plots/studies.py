@@ -222,6 +222,7 @@ def paths_of(run: Run, measure: str) -> list[dynamic_figures.Path]:
         values, loss = (cell[name].transpose("step", ...).to_numpy().astype(float) for name in names)
         if measure == "W":
             values = cell[names[0]].transpose("step", "hidden", "feature").to_numpy().astype(float)
+        values, loss = (np.where(np.isfinite(v), v, np.nan) for v in (values, loss))
         text = title(cell, ", ".join(cell_name(cell, axis) for axis in axes) or told(run))
         paths.append(dynamic_figures.Path(text, cell["step"].to_numpy(), loss, values))
     return paths
