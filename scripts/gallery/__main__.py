@@ -10,7 +10,19 @@ numbers than in docs/. `--publish`: copies report, numbers and figures into docs
 
 from reporting import Program, Tables
 
-from gallery import adversarial, basic, collapse, geometry, intro, large, nonuniform, perturb, rule
+from gallery import (
+    adversarial,
+    basic,
+    collapse,
+    correlated,
+    dynamics,
+    geometry,
+    intro,
+    large,
+    nonuniform,
+    perturb,
+    rule,
+)
 from gallery.report import TABLES
 
 SECTIONS = {
@@ -21,7 +33,9 @@ SECTIONS = {
     "nonuniform": nonuniform,
     "rule": rule,
     "perturb": perturb,
+    "correlated": correlated,
     "collapse": collapse,
+    "dynamics": dynamics,
     "adversarial": adversarial,
 }
 

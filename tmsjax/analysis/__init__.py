@@ -5,7 +5,7 @@ memory. They need only results, numpy, xarray and SciPy: no jax, any machine. Im
 a run it reads datasets, and it writes phase maps and comparisons into it.
 """
 
-from tmsjax.analysis import attacks, polytopes
+from tmsjax.analysis import attacks, dynamics, polytopes, sets
 from tmsjax.analysis.agreement import Agreement, Counts, compare
 from tmsjax.analysis.comparison import compare_run, exact_map, report, stored_exact_map, theory_phases
 from tmsjax.analysis.features import COMPONENTS, best, component_kinds, in_one_frame, measures
@@ -38,6 +38,7 @@ from tmsjax.analysis.phases import (
 from tmsjax.analysis.pixels import DIFFERENCES, differences, plotted
 from tmsjax.analysis.regions import Region, read_region
 from tmsjax.analysis.replicas import agreement_by_count, opposite_at_init, success
+from tmsjax.analysis.sets import set_size
 from tmsjax.analysis.stream import phase_map, write_phase_map
 from tmsjax.kinds import SUCCESS
 
@@ -66,6 +67,7 @@ __all__ = [
     "compare_run",
     "component_kinds",
     "differences",
+    "dynamics",
     "exact_map",
     "in_one_frame",
     "is_best_only",
@@ -85,6 +87,8 @@ __all__ = [
     "same_inputs",
     "same_variances",
     "scaled_axes",
+    "set_size",
+    "sets",
     "signed_phases",
     "spec_of",
     "stored_exact_map",

@@ -54,9 +54,9 @@ FRACTIONS = {  # dimensions per feature
 
 
 def cosines(W: np.ndarray) -> np.ndarray:
-    """Cosines (n, n) between the columns of W (m, n); 0 where W_i = 0."""
-    unit = W / np.maximum(measures.norms(W), measures.TINY)
-    return unit.T @ unit
+    """Cosines (..., n, n) between the columns of W (..., m, n); 0 where W_i = 0."""
+    unit = W / np.maximum(measures.norms(W), measures.TINY)[..., None, :]
+    return np.swapaxes(unit, -1, -2) @ unit
 
 
 def components(W: np.ndarray, represented: np.ndarray, edge: float = EDGE) -> list[np.ndarray]:

@@ -18,7 +18,8 @@ import numpy as np
 from tmsjax.kinds.registry import Registry, checked_callables
 
 REPLICA = "replica"  # the axis that repeats a cell; the only axis that no quantity has to name
-DIRECTIONS, HISTORY = "directions", "history"  # what a study may need: W's columns as directions; recorded measures
+# what a study may need: W's columns as directions; recorded measures; recorded loss with W or dimensionality
+DIRECTIONS, HISTORY, TRAJECTORY = "directions", "history", "trajectory"
 MOST_PANELS = 30  # of a phase map with a third axis, if no study is named
 THUMBNAIL = "tmsjax.plots.studies:thumbnail"
 
@@ -41,7 +42,7 @@ class Study:
     misfit:     (spec) -> why the figures cannot show a sweep of this shape, or None
     unequal:    (spec) -> why they cannot show these importances and probabilities, or None
     suits:      (spec) -> whether they suit a sweep of this shape; if no kind is named, suitable figures are drawn
-    needs:      what the results must contain: DIRECTIONS, HISTORY
+    needs:      what the results must contain: DIRECTIONS, HISTORY, TRAJECTORY
     """
 
     draw: str | Callable[[Any], dict[str, Any]]
@@ -122,6 +123,10 @@ def _suits_norms(spec: Any) -> bool:
     )
 
 
+def _suits_dynamics(spec: Any) -> bool:
+    return _cells(spec) <= 6 and spec.model.features <= 40
+
+
 def _plane(spec: Any) -> str | None:
     if spec.model.hidden in (2, None):  # None: could not be read, which is reported elsewhere
         return None
@@ -192,12 +197,20 @@ STUDIES: Registry[Study] = Registry(
             suits=lambda spec: True,
             needs=(HISTORY,),
         ),
+        "dynamics": Study(
+            "tmsjax.plots.studies:dynamics",
+            "recorded W at several steps and as an animation (GIF), recorded dimensionalities, with the loss",
+            most_cells=6,
+            suits=_suits_dynamics,
+            needs=(TRAJECTORY,),
+        ),
     },
 )
 
 
 def suited(spec: Any, has: Collection[str]) -> list[str]:
-    """The kinds whose figures suit a sweep of this shape. `has`: which of DIRECTIONS, HISTORY its results contain."""
+    """The kinds whose figures suit a sweep of this shape. `has`: what its results contain of what studies
+    need."""
     able = {name: study for name, study in STUDIES.items() if set(study.needs) <= set(has)}
     return [name for name, study in able.items() if study.suits(spec) and misfit(spec, name) is None]
 

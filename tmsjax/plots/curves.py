@@ -59,7 +59,7 @@ def learning(step: np.ndarray, panels: Sequence[Lines], title: str) -> Figure:
                 mark = "o-" if len(step) <= FEW else "-"
                 axes.plot(step, panel.middle[k], mark, color=tone, markersize=3, linewidth=1.4)
             _scale_values(axes, panel)
-            _scale_steps(axes, step)
+            scale_steps(axes, step)
         _legend(figure, panels, "median", "-")
     return figure
 
@@ -115,7 +115,7 @@ def _scale_positions(axes: Axes, shown: Along) -> None:
             style.plain_log_ticks(axes.xaxis)
 
 
-def _scale_steps(axes: Axes, step: np.ndarray) -> None:
+def scale_steps(axes: Axes, step: np.ndarray) -> None:
     """A logarithmic scale, with a short linear part at the start if step 0 was recorded."""
     axes.set_xlabel("training step")
     after = step[step > 0]

@@ -30,19 +30,27 @@ KIND_COLOURS = ("#ffffff", "#000000", "#56b4e9", "#009e73", "#f0e442", "#cc79a7"
 PANEL = 1.75  # inches
 
 
-def vectors(W: np.ndarray, importance: np.ndarray, titles: Sequence[str], columns: int) -> Figure:
-    """Columns of W (cell, 2, n) as vectors in the plane, coloured by importance (cell, n). One panel per cell,
-    `columns` panels per row."""
+def vectors(
+    W: np.ndarray, importance: np.ndarray, titles: Sequence[str], columns: int, size: int | None = None
+) -> Figure:
+    """Columns of W (cell, 2, n) as vectors in the plane. One panel per cell, `columns` panels per row.
+
+    Coloured by importance (cell, n); if it is the same for all features, by their sets of `size` consecutive features.
+    """
     rows = -(-len(W) // columns)
     reach = 1.15 * max(1.0, float(np.nanmax(np.abs(W), initial=0)))
     scale = Normalize(importance.min(), importance.max())
     several = importance.min() < importance.max()
+    sets = 1 if several or size is None else W.shape[-1] // size
+    tones = np.repeat(style.TONES[:sets], size or 1, axis=0) if 1 < sets <= len(style.TONES) else None
     with rc_context(style.STYLE):
         figure = Figure(figsize=(PANEL * columns + 0.9, (PANEL + 0.25) * rows), layout="constrained")
         every = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for axes, weights, worth, title in zip(every.reshape(-1), W, importance, titles, strict=False):
             axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor="#bbbbbb", linewidth=0.7))
-            for column, tone in zip(weights.T, colormaps["viridis"](scale(worth)), strict=True):
+            for column, tone in zip(
+                weights.T, colormaps["viridis"](scale(worth)) if tones is None else tones, strict=True
+            ):
                 axes.plot([0, column[0]], [0, column[1]], color=tone, linewidth=1.6, solid_capstyle="round")
                 axes.plot(*column, "o", color=tone, markersize=4)
             axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
@@ -50,6 +58,12 @@ def vectors(W: np.ndarray, importance: np.ndarray, titles: Sequence[str], column
         style.outer_labels(every, len(W))
         if several:
             figure.colorbar(_mappable("viridis", scale), ax=every, label="importance", shrink=0.8)
+        if tones is not None:
+            handles = [
+                Line2D([], [], color=tone, marker="o", label=f"set {k + 1}")
+                for k, tone in enumerate(style.TONES[:sets])
+            ]
+            figure.legend(handles=handles, loc="outside right upper", frameon=False)
         figure.supxlabel("first hidden dimension", fontsize=9)
         figure.supylabel("second hidden dimension", fontsize=9)
     return figure

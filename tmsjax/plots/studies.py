@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import xarray as xr
 
 from tmsjax import analysis
 from tmsjax.errors import RunError
-from tmsjax.kinds import DIRECTIONS, HISTORY, REPLICA, STUDIES, first_line, mappable, misfit, suited
+from tmsjax.kinds import DIRECTIONS, HISTORY, REPLICA, STUDIES, TRAJECTORY, first_line, mappable, misfit, suited
 from tmsjax.plots import curves as curve_figures
+from tmsjax.plots import dynamics as dynamic_figures
 from tmsjax.plots import features, maps, series, style
 from tmsjax.plots.style import label, named, tick
 from tmsjax.runs import Run, open_run
@@ -28,6 +30,8 @@ GRAPHS = 12  # largest number of feature graphs in a figure
 LACKS = {
     DIRECTIONS: "these models have no directions W to show",
     HISTORY: "no measure was recorded that can be shown over steps",
+    TRAJECTORY: "the loss was not recorded with W or dimensionality over steps; "
+    '[record] measures = ["loss", "W"] does that',
 }
 Figures = dict[str, Any]
 
@@ -117,9 +121,11 @@ def too_large(run: Run, kind: str) -> str | None:
 
 
 def results_have(run: Run) -> set[str]:
-    """Which of DIRECTIONS and HISTORY the results contain."""
+    """What the results contain of what studies need."""
     analysis.spec_of(run.dataset)  # no shard
     has = {DIRECTIONS: bool(run.dataset.attrs["directions"]), HISTORY: series.has_history(run.dataset)}
+    several = run.dataset.sizes.get("step", 0) > 1 and "history_loss" in run.dataset
+    has[TRAJECTORY] = several and ("history_W" in run.dataset or "history_dimensionality" in run.dataset)
     return {name for name, there in has.items() if there}
 
 
@@ -189,6 +195,39 @@ def learning(run: Run) -> Figures:
     return {"learning": curve_figures.learning(step, panels, f"{run.spec.name}: {told(run)}")}
 
 
+def dynamics(run: Run) -> Figures:
+    """The best model of every cell during training: W at several steps and as an animation, and dimensionalities."""
+    size = analysis.set_size(run.spec)
+    which = "the model of lowest loss" if len(run.spec.axis.get(REPLICA, ())) > 1 else "the model"
+    cells = math.prod(len(a) for a in run.spec.axes if a.name != REPLICA)
+    head = f"{run.spec.name}: {which}{' of each cell' if cells > 1 else ''}"
+    out: Figures = {}
+    if "history_dimensionality" in run.dataset:
+        out["levels"] = dynamic_figures.levels(paths_of(run, "dimensionality")[: dynamic_figures.ANIMATED], head)
+    if "history_W" in run.dataset:
+        paths = [replace(path, values=analysis.dynamics.in_frame_of_last(path.values)) for path in paths_of(run, "W")]
+        out["dynamics"] = dynamic_figures.steps(paths, head, size)
+        out["dynamics_animation"] = dynamic_figures.animation(paths, head, size)
+    return out
+
+
+def paths_of(run: Run, measure: str) -> list[dynamic_figures.Path]:
+    """The loss and a recorded measure of the best model of every cell, over the steps of training."""
+    best = analysis.best(analysis.with_replica(run.dataset)).sortby("step")
+    axes = [a.name for a in run.spec.axes if a.name != REPLICA]
+    names = [f"history_{measure}", "history_loss"]
+    paths = []
+    for index in np.ndindex(*(best.sizes[a] for a in axes)):
+        cell = best.isel(dict(zip(axes, index, strict=True)))
+        values, loss = (cell[name].transpose("step", ...).to_numpy().astype(float) for name in names)
+        if measure == "W":
+            values = cell[names[0]].transpose("step", "hidden", "feature").to_numpy().astype(float)
+        values, loss = (np.where(np.isfinite(v), v, np.nan) for v in (values, loss))
+        text = title(cell, ", ".join(cell_name(cell, axis) for axis in axes) or told(run))
+        paths.append(dynamic_figures.Path(text, cell["step"].to_numpy(), loss, values))
+    return paths
+
+
 def vectors(run: Run) -> Figures:
     """The columns of W as vectors, one panel per cell."""
     y, x = grid(run)
@@ -196,7 +235,8 @@ def vectors(run: Run) -> Figures:
     titles = [title(cell, "\n".join(cell_name(cell, axis) for axis in (y, x) if axis is not None)) for cell in cells]
     W = np.array([cell["W"].transpose("hidden", "feature").to_numpy().astype(float) for cell in cells])
     importance = np.array([cell["instance_importance"].to_numpy() for cell in cells])
-    return {"vectors": features.vectors(analysis.in_one_frame(W), importance, titles, panels_per_row(cells, columns))}
+    frame, size = analysis.in_one_frame(W), analysis.set_size(run.spec)
+    return {"vectors": features.vectors(frame, importance, titles, panels_per_row(cells, columns), size)}
 
 
 def gram(run: Run, beside: Run | None = None) -> Figures:

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from tmsjax.errors import RunError
+from tmsjax.plots.animation import Animation
 from tmsjax.runs import write_whole
 
 GREY, BLUE, RED, HIDDEN = (np.array(to_rgb(c)) for c in ("#e6e6e6", "#2166ac", "#c0392b", "#000000"))
@@ -65,14 +66,20 @@ def outer_labels(every: np.ndarray, count: int) -> None:
             axes.set_ylabel("")
 
 
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Writes `path`.png and `path`.svg reproducibly, byte for byte."""
+def save(drawn: Figure | Animation, path: Path) -> list[Path]:
+    """Writes `path`.png and `path`.svg, or `path`.gif for an animation, reproducibly, byte for byte."""
+    writers: dict[str, Any]
+    if isinstance(drawn, Animation):
+        writers = {"gif": drawn.write}
+    else:
+        metadata = {"png": {"Software": None}, "svg": {"Date": None}}
+        writers = {kind: partial(drawn.savefig, format=kind, metadata=facts) for kind, facts in metadata.items()}
     written = []
     try:
         with rc_context(STYLE):
-            for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+            for kind, writer in writers.items():
                 written.append(path.with_suffix(f".{kind}"))
-                write_whole(written[-1], partial(figure.savefig, format=kind, metadata=metadata))
+                write_whole(written[-1], writer)
     except OSError as error:
         raise RunError(f"{written[-1] if written else path.parent}: cannot be written: {error.strerror}") from error
     return written
