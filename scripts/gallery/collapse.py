@@ -28,6 +28,7 @@ APART = -0.75  # cosine of two pairs of which one is the other's antipode
 BRANCHES = ("0 collapsed", "1 collapsed", "2 collapsed", "3 collapsed", "principal components", "a feature dropped")
 SHORT_NAMES = ("0", "1", "2", "3", "PC", "dropped")
 PRINCIPAL, DROPPED = 4, 5
+STEP = 0.2  # change of the logarithm of a loss between two points beyond which it is not the same branch
 LEAST, MOST = 0.02, 0.9  # at p = 1 all features are always active, and nothing is left of the pairs
 X, Y = "feature probability", "correlation within pairs"
 
@@ -173,17 +174,34 @@ def of_map(run: Any, starts: int) -> dict:
 def drawn(numbers: dict) -> Any:
     p, losses, linear = (np.array(numbers[key], float) for key in ("p", "losses", "linear"))
     marks = {f"{short(one['before'])} | {short(one['after'])}": one["p"] for one in numbers["transitions"]}
-    curves = {name: (p, losses[k] / linear) for k, name in enumerate(BRANCHES[:DROPPED])}
+    curves = {name: (p, one_branch(losses[k] / linear)) for k, name in enumerate(BRANCHES[:DROPPED])}
     trained = numbers["trained"]
     steps = {"best of trained models": (trained["p"], trained["branch"])}
     best = np.array([np.nanargmin(column) for column in losses.T])
     panel = plots.reports.Panel
     return plots.reports.panels(
         [
-            panel("exact loss of each branch", X, "loss / loss of principal components", curves, marks=marks),
+            panel(
+                "exact loss of each branch",
+                X,
+                "loss / loss of principal components",
+                curves,
+                marks=marks,
+                legend="lower right",
+            ),
             panel("lowest branch", X, "collapsed pairs; 4: principal components", {"exact": (p, best)}, dots=steps),
         ]
     )
+
+
+def one_branch(ratio: np.ndarray) -> np.ndarray:
+    """A branch's losses around their lowest point; NaN from where the lowest minimum of its kind is another one."""
+    steps = np.abs(np.diff(np.log(ratio)))
+    broken = np.flatnonzero(~(steps < STEP))
+    first = int(np.nanargmin(ratio))
+    low, high = (broken[broken < first] + 1).max(initial=0), broken[broken >= first].min(initial=len(steps))
+    at = np.arange(len(ratio))
+    return np.where((at >= low) & (at <= high), ratio, np.nan)
 
 
 def short(branch: str) -> str:

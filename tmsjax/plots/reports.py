@@ -132,6 +132,7 @@ class Panel:
     levels: Mapping[str, float] = field(default_factory=dict)
     log: tuple[bool, bool] = (True, False)  # of x and y
     limits: tuple[float | None, float | None] = (None, None)  # of y
+    legend: str = "best"  # its place
 
 
 def panels(parts: Sequence[Panel], columns: int = 3) -> Figure:
@@ -177,7 +178,7 @@ def _draw_panel(axes: Axes, part: Panel) -> None:
     axes.set(xlabel=part.x, ylabel=part.y, title=part.title)
     axes.grid(alpha=0.25)
     if part.curves or part.dots:
-        axes.legend(frameon=True, framealpha=0.85, fontsize=7)
+        axes.legend(frameon=True, framealpha=0.85, fontsize=7, loc=part.legend)
 
 
 def level_maps(
