@@ -1,8 +1,8 @@
 """Plots: figures from a Dataset, arrays or a Run. The only matplotlib; returns Figures and never shows them.
 
 `figures` draws the study that a run's spec names, or those that suit its shape (studies.py). maps.py, features.py,
-curves.py, dynamics.py, speed.py and reports.py draw; series.py prepares data for curves; animation.py holds results that
-move; style.py holds shared colours and labels.
+curves.py, dynamics.py, speed.py and reports.py draw; series.py prepares data for curves; animation.py holds results
+that move; style.py holds shared colours and labels.
 Does not import jax, so that a run can be drawn anywhere. Imports kinds, spec, theory, runs and analysis.
 """
 
