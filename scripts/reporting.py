@@ -107,7 +107,11 @@ class Program:
         guarded(app)
 
     def make(self, report: Report, chosen: list[str]) -> None:
-        """Trains the runs that the chosen sections need, makes the sections and writes the report."""
+        """Trains the runs that the chosen sections need, makes the sections and writes the report.
+
+        Raises RunError for damaged numbers of an earlier call before any work.
+        """
+        _ = report.numbers
         for name in dict.fromkeys(run for part in chosen for run in self.needs[part]):
             train(report, name, *self.runs[name])
         for part in chosen:

@@ -84,7 +84,7 @@ def total(rows: list[dict], key: str) -> float:
 def of_seed(step: np.ndarray, loss: np.ndarray, values: np.ndarray) -> dict[str, Any]:
     """Jumps of one model, and how much of the loss's decrease after the initial phase is in them."""
     found = dynamics.jumps(values)
-    first = dynamics.settled(loss)
+    first = min(dynamics.settled(loss), len(step) - 2)  # one interval at least, also where training ends too early
     late = [jump for jump in found if jump.start >= first]
     inside = dynamics.intervals_in(late, len(step))[first:]
     drop = -np.diff(loss)[first:]

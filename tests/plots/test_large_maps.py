@@ -217,12 +217,12 @@ def test_a_narrow_region_has_ticks(dataset):
 def test_every_kind_draws_a_run_that_kept_only_the_best(tmp_path, unit):
     raw = plain_spec(3, 2, probability="feature_probability", store={"keep": "best"}, engine={"unit": unit})
     raw["axes"] = {"feature_probability": {"values": [0.05, 1.0, 0.3]}, "replica": {"count": 4}}
-    raw["record"] = {"measures": ["loss", "norm"], "steps": [0, 30]}
+    raw["record"] = {"measures": ["loss", "norm", "W"], "steps": [0, 30]}
     run = tmsjax.run_sweep(raw, tmp_path / "run")
     assert "replica" not in run.dataset.dims
     for kind in set(STUDIES) - {"phase-map"}:
-        for figure in plots.figures(run, kind=kind).values():
-            figure.canvas.draw()
+        for figure in plots.figures(run, kind=kind).values():  # figures and animations
+            figure.figure.canvas.draw()
     run.dataset["diverged"][1] = 3
     assert studies.told(run) == "12 models, 3 diverged"
     assert "data:image/png;base64" in run._repr_html_()

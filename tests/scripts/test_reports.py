@@ -2,13 +2,13 @@
 
 import json
 
-import gallery.report
 import phase_changes.report
 import pytest
 from conftest import ROOT, reproduce
+from gallery.__main__ import PROGRAM as GALLERY
 from reporting import render
 
-REPORTS = {"phase_changes": phase_changes.report.TABLES, "gallery": gallery.report.TABLES}
+REPORTS = {"phase_changes": phase_changes.report.TABLES, "gallery": GALLERY.tables}
 
 
 @pytest.mark.parametrize("name", REPORTS)
