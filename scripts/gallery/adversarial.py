@@ -57,6 +57,9 @@ def vulnerabilities(best: xr.Dataset) -> dict:
         "correlation": float(np.corrcoef(analytic, per_dimension)[0, 1]),
         "correlation_ascent": float(np.corrcoef(ascent, per_dimension)[0, 1]),
         "rise": float(analytic.max() / analytic.min()),
+        "models": len(p),
+        "ratio_least": float((ascent / analytic).min() - 1),
+        "ratio_most": float((ascent / analytic).max() - 1),
     }
 
 
@@ -78,10 +81,11 @@ def vulnerability(model: xr.Dataset, p: float) -> tuple[float, float]:
 
 
 def of_training(dataset: xr.Dataset) -> dict:
-    """By probability and budget: D*, features that share dimensions, and loss, of the best model; the least budget at
-    which no represented feature shares dimensions."""
+    """By probability and budget: features that share dimensions, features represented and D* of the model of lowest
+    attacked loss; the least budget at which no represented feature shares dimensions."""
     measured = analysis.measures(dataset).transpose("feature_probability", "budget", "replica", ...)
-    best = analysis.best(measured)
+    harmed = xr.DataArray(attacked_losses(measured), dims=("feature_probability", "budget", "replica"))
+    best = measured.isel(replica=harmed.argmin("replica"))
     shared = ((best["norm"] >= REPRESENTED) & (best["superposition"] >= ALONE)).sum("feature").to_numpy()
     budget = best["budget"].to_numpy()
     return {
@@ -91,15 +95,23 @@ def of_training(dataset: xr.Dataset) -> dict:
         "represented": best["represented"].to_numpy(),
         "dimensions": best["dimensions_per_feature"].to_numpy(),
         "loss": best["loss"].to_numpy(),
-        "least": [first_of_none(budget, row) for row in shared],
+        "least": [next((float(b) for b, count in zip(budget, row, strict=True) if not count), None) for row in shared],
     }
 
 
-def first_of_none(budget: np.ndarray, shared: np.ndarray) -> float | None:
-    """The least budget from which on no feature is shared."""
-    some = np.flatnonzero(shared > 0)
-    first = some[-1] + 1 if some.size else 0
-    return float(budget[first]) if first < len(budget) else None
+def attacked_losses(measured: xr.Dataset) -> np.ndarray:
+    """The mean loss of every model under the attack that it was trained against; infinite where it diverged."""
+    out = np.full(measured["loss"].shape, np.inf)
+    W, b = measured["W"].to_numpy().astype(float), measured["b"].to_numpy().astype(float)
+    n = W.shape[-1]
+    for cell in np.ndindex(out.shape):
+        p, budget = (float(measured[axis][k]) for axis, k in zip(("feature_probability", "budget"), cell, strict=False))
+        rng = np.random.default_rng(0)
+        x = (rng.random((SAMPLES, n)) < p) * rng.random((SAMPLES, n))
+        if np.isfinite(W[cell]).all():
+            seen = attacks.analytic(W[cell], b[cell], x, np.ones(n), budget * np.sqrt(n * p / 3))
+            out[cell] = attacks.losses(W[cell], b[cell], x, np.ones(n), seen).mean()
+    return out
 
 
 def drawn(numbers: dict) -> Any:

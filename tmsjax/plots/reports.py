@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
@@ -132,7 +132,7 @@ class Panel:
     levels: Mapping[str, float] = field(default_factory=dict)
     log: tuple[bool, bool] = (True, False)  # of x and y
     limits: tuple[float | None, float | None] = (None, None)  # of y
-    legend: str = "best"  # its place
+    legend: Any = "best"  # its place
 
 
 def panels(parts: Sequence[Panel], columns: int = 3) -> Figure:
@@ -149,7 +149,9 @@ def panels(parts: Sequence[Panel], columns: int = 3) -> Figure:
 
 
 def _draw_panel(axes: Axes, part: Panel) -> None:
-    tones = dict(zip(dict.fromkeys([*part.curves, *part.dots]), style.TONES, strict=False))
+    names = list(dict.fromkeys([*part.curves, *part.dots]))
+    many = colormaps["viridis"](np.linspace(0, 0.95, len(names)))
+    tones: dict[str, Any] = dict(zip(names, style.TONES if len(names) <= len(style.TONES) else many, strict=False))
     for k, (name, (at, values)) in enumerate(part.curves.items()):
         axes.plot(at, values, ("-", "--", "-.", ":")[k % 4], color=tones[name], label=name, linewidth=1.6)
     for k, (name, (at, values)) in enumerate(part.dots.items()):
