@@ -18,7 +18,7 @@ MODULES = sorted(str(p.relative_to(PACKAGE).with_suffix("")) for p in PACKAGE.rg
 LONGEST = 400  # lines of a module
 ONLY_IN = {
     "orbax": {"runs/checkpoint"},
-    "matplotlib": {f"plots/{name}" for name in ("style", "maps", "features", "curves", "speed", "reports")},
+    "matplotlib": {f"plots/{name}" for name in ("style", "maps", "features", "neurons", "curves", "speed", "reports")},
     "contourpy": {"analysis/outlines"},
     "distributed": {"runs/cluster"},
     "typer": {"cli", "terminal"},

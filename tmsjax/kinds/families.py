@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tmsjax.kinds.activations import ACTIVATIONS
+from tmsjax.kinds.elements import elementwise
 from tmsjax.kinds.registry import (
     DIMENSIONS,
     RESERVED,
@@ -36,6 +38,9 @@ class Family:
                 must equal this W
     penalty:    (parameters, x, f) -> a scalar that training adds to the loss of each sample; None: no penalty
     gram_only:  whether the output is f(W^T W x + b) or f(W^T W x); only these have exact losses
+    neurons:    whether hidden dimension k is a neuron, h_k = ReLU(W_k . x) with W_k row k of W. Otherwise the hidden
+                basis can be arbitrary, as that of tied models is
+    writes:     the parameter (feature, hidden) with which neurons write the output; None: W^T
     """
 
     parameters: Mapping[str, tuple[str, ...]]
@@ -46,6 +51,8 @@ class Family:
     sentence: str
     penalty: Callable[..., Any] | None = None
     gram_only: bool = False
+    neurons: bool = False
+    writes: str | None = None
     options: Mapping[str, Option] = field(default_factory=dict)
 
     @property
@@ -79,6 +86,21 @@ def _tied_without_bias(params: Params, x: Any, f: Callable) -> Any:
     return f(W.T @ (W @ x))
 
 
+def _hidden_relu(params: Params, x: Any, f: Callable) -> Any:
+    """f(W^T ReLU(W x) + b) (the paper, section "Superposition in a privileged basis")."""
+    W, b = params["W"], params["b"]
+    return f(W.T @ _relu(W @ x) + b)
+
+
+def _absolute_value(params: Params, x: Any, f: Callable) -> Any:
+    """f(V ReLU(W x) + b) (the paper, section "Computation in superposition", with W_1 = W and W_2 = V)."""
+    return f(params["V"] @ _relu(params["W"] @ x) + params["b"])
+
+
+def _relu(h: Any) -> Any:
+    return elementwise(ACTIVATIONS["relu"].function, h)
+
+
 def _columns_of_W(params: Params) -> Any:
     return params["W"]
 
@@ -103,6 +125,25 @@ FAMILIES: Registry[Family] = Registry(
             directions=_columns_of_W,
             gram_only=True,
             sentence="f(W^T W x)",
+        ),
+        "hidden-relu": Family(
+            parameters={"W": ("hidden", "feature"), "b": ("feature",)},
+            init=scaled_normals,
+            apply=_hidden_relu,
+            target=_same,
+            directions=_columns_of_W,
+            neurons=True,
+            sentence="f(W^T ReLU(W x) + b)",
+        ),
+        "absolute-value": Family(
+            parameters={"W": ("hidden", "feature"), "V": ("feature", "hidden"), "b": ("feature",)},
+            init=scaled_normals,
+            apply=_absolute_value,
+            target=abs,
+            directions=_columns_of_W,
+            neurons=True,
+            writes="V",
+            sentence="f(V ReLU(W x) + b), whose target is |x|",
         ),
     },
 )

@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from tmsjax.kinds.families import FAMILIES
 from tmsjax.kinds.registry import Registry, checked_callables
 
 REPLICA = "replica"  # the axis that repeats a cell; the only axis that no quantity has to name
 DIRECTIONS, HISTORY = "directions", "history"  # what a study may need: W's columns as directions; recorded measures
 MOST_PANELS = 30  # of a phase map with a third axis, if no study is named
+MOST_NEURONS, MOST_STACKED = 200, 200_000  # in a stack plot: neurons of a model; weights of all panels
 THUMBNAIL = "tmsjax.plots.studies:thumbnail"
 
 
@@ -122,6 +124,26 @@ def _suits_norms(spec: Any) -> bool:
     )
 
 
+def _suits_neurons(spec: Any) -> bool:
+    family = FAMILIES.get(spec.model.family)
+    return family is not None and family.neurons and len(_axes(spec)) <= 1 and _cells(spec) <= 12
+
+
+def _stackable(spec: Any) -> str | None:
+    """Why stack plots cannot show the spec's neurons; None if they can."""
+    family, (features, hidden) = FAMILIES.get(spec.model.family), (spec.model.features, spec.model.hidden)
+    if family is not None and not family.neurons:
+        able = ", ".join(repr(name) for name, one in FAMILIES.items() if one.neurons)
+        return f"'neurons' needs a hidden layer h = ReLU(W x) (families {able}), not the family {spec.model.family!r}"
+    if features is None or hidden is None:  # could not be read, which is reported elsewhere
+        return None
+    if hidden > MOST_NEURONS:
+        return f"'neurons' shows at most {MOST_NEURONS} neurons of a model (model.hidden), not {hidden:,}"
+    if (weights := _cells(spec) * features * hidden) > MOST_STACKED:
+        return f"'neurons' shows at most {MOST_STACKED:,} weights (cells x features x hidden), not {weights:,}"
+    return None
+
+
 def _plane(spec: Any) -> str | None:
     if spec.model.hidden in (2, None):  # None: could not be read, which is reported elsewhere
         return None
@@ -184,6 +206,15 @@ STUDIES: Registry[Study] = Registry(
             most_axes=2,
             most_cells=100,
             suits=_suits_norms,
+            needs=(DIRECTIONS,),
+        ),
+        "neurons": Study(
+            "tmsjax.plots.studies:neurons",
+            "weights of every neuron as a stack, coloured by feature (families with a ReLU hidden layer)",
+            most_axes=2,
+            most_cells=40,
+            misfit=_stackable,
+            suits=_suits_neurons,
             needs=(DIRECTIONS,),
         ),
         "learning": Study(
