@@ -1,9 +1,9 @@
 """Neurons of models with a ReLU hidden layer, h_k = ReLU(W_k . x): what each one reads, and a motif of their weights.
 
-W has shape (..., m, n), row k is what neuron k reads. V has shape (..., n, m), column k is what neuron k writes; it is W^T
-in tied models. ReLU is positively homogeneous, so a neuron that reads s W_k and writes V_k / s computes the same: nothing
-here depends on s, except in tied models, where s is 1. The paper: sections "Superposition in a privileged basis" and
-"Computation in superposition". No jax.
+W has shape (..., m, n); neuron k reads row k. V has shape (..., n, m); neuron k writes column k. In tied models V is
+W^T. ReLU is positively homogeneous: a neuron that reads s W_k and writes V_k / s, for s > 0, computes the same.
+Nothing here depends on s. The paper: sections "Superposition in a privileged basis" and "Computation in
+superposition". No jax.
 """
 
 from __future__ import annotations
@@ -32,33 +32,57 @@ LEFT = 0.1  # largest share of the interference that all other neurons leave
 
 
 @dataclass(frozen=True)
-class Motif:
-    """An asymmetric pair of features in one neuron, in the scale in which the product of its two reads is 1 or -1.
+class Pair:
+    """Two features that one neuron reads and writes asymmetrically; weights in the scale in which the product of its
+    two reads is 1 or -1.
 
-    model:           index of the model
-    neuron, inhibitor: the asymmetric neuron, and the other neuron that removes most of its interference
-    strong, weak:    the feature that it reads strongly and writes weakly, and the other one
-    reads, writes:   its weights to and from (strong, weak), signed so that it reads +|W_strong|; the paper's are (2, -1/2) and
-                     (1/2, 2)
-    inhibition:      share of its interference that the inhibitor removes
+    model:        index of the model
+    neuron:       the asymmetric neuron
+    strong, weak: the feature that it reads most and writes weakly, and the other one
+    reads:        its weights from (strong, weak), signed so that the first is positive; the paper's are (2, -1/2)
+    writes:       its weights to (strong, weak); the paper's are (1/2, 2)
+    inhibitor:    the neuron that removes most of its interference, which is what it adds to output `weak` while
+                  `strong` alone is active, on the side on which it fires
+    inhibition:   the share of the interference that the inhibitor removes
+    left:         the share that all other neurons leave; negative if they more than remove it
+    elsewhere:    of the other outputs, the share from which some neuron takes as much while `strong` is active, that is
+                  INHIBITED of the interference or more; NaN if there are no other features
     """
 
     model: int
     neuron: int
-    inhibitor: int
     strong: int
     weak: int
     reads: tuple[float, float]
     writes: tuple[float, float]
+    inhibitor: int
     inhibition: float
+    left: float
+    elsewhere: float
+
+    @property
+    def inhibited(self) -> bool:
+        """Whether another neuron turns the interference into none, or into a negative one: the motif is complete."""
+        return self.inhibition >= INHIBITED and self.left <= LEFT
+
+    @property
+    def opposite(self) -> bool:
+        """Whether it reads the two features with opposite signs, as the paper's example does."""
+        return self.reads[1] < 0
+
+    def near(self, reads: tuple[float, float], writes: tuple[float, float], factor: float) -> bool:
+        """Whether each of the four weights has the sign of a given one and is within `factor` of it."""
+        ratios = np.array([*self.reads, *self.writes]) / np.array([*reads, *writes])
+        return bool(((ratios >= 1 / factor) & (ratios <= factor)).all())
 
 
 def measured(results: Any) -> xr.Dataset:
     """Classes and weights of the neurons of every model of a run.
 
-    Variables over the run's dimensions: neuron_class (..., hidden), index into NEURON_CLASSES, -1 where a model diverged;
-    reads (..., hidden, feature) and writes (..., feature, hidden), which are W and V in the scale in which the largest |weight| that a neuron reads is 1 unless the model is tied. Raises
-    RunError for a shard and for models without neurons.
+    Variables over the run's dimensions: neuron_class (..., hidden), index into NEURON_CLASSES, -1 where a model
+    diverged; reads (..., hidden, feature) and writes (..., feature, hidden), which are W and V in the scale in which
+    the largest |weight| that a neuron reads is 1 unless the model is tied. Raises RunError for a shard and for models
+    without neurons.
     """
     dataset: xr.Dataset = results if isinstance(results, xr.Dataset) else results.dataset
     spec = phases.spec_of(dataset)
@@ -84,7 +108,8 @@ def _weights(array: xr.DataArray, ok: np.ndarray) -> np.ndarray:
 
 
 def scaled(W: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(W, V) in the scale in which the largest |weight| that each neuron reads is 1 (the paper's footnote on rescaling).
+    """(W, V) in the scale in which the largest |weight| that each neuron reads is 1 (the paper's footnote on
+    rescaling).
 
     A neuron that reads nothing keeps its scale.
     """
@@ -96,9 +121,9 @@ def scaled(W: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def classify(W: np.ndarray, V: np.ndarray | None = None, signed: bool = True) -> np.ndarray:
     """Index into NEURON_CLASSES of every neuron, (..., m). V None: W^T.
 
-    A neuron is dead if its gain is below DEAD or it never fires. `signed`: whether features can be negative; otherwise a
-    neuron without a positive weight never fires. Of the others, those whose second largest |weight| of W is at most SECOND
-    of the largest are monosemantic.
+    A neuron is dead if its gain is below DEAD or it never fires. `signed`: whether features can be negative;
+    otherwise a neuron without a positive weight never fires. Of the others, those whose second largest |weight| of W
+    is at most SECOND of the largest are monosemantic.
     """
     size = np.sort(np.abs(W), axis=-1)
     largest = size[..., -1]
@@ -133,49 +158,50 @@ def sides(W: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return np.stack([(mine & (sign * value[..., None] > 0)).sum(-2) for sign in (1, -1)], axis=-1)
 
 
-def motifs(W: np.ndarray, V: np.ndarray) -> list[Motif]:
-    """The asymmetric superposition motifs of models W (model, m, n), V (model, n, m) (the paper, section "The asymmetric
-    superposition motif").
+def asymmetric_pairs(W: np.ndarray, V: np.ndarray) -> list[Pair]:
+    """Asymmetric pairs of features in the neurons of models W (model, m, n), V (model, n, m); those with `inhibited`
+    are the motif of the paper's section "The asymmetric superposition motif".
 
-    A motif is a neuron k with the feature i that it reads most, and another feature j, such that
+    For a neuron k, the feature i that it reads most, and another feature j:
       reads:  |W_ki| / |W_kj| is between LEAST_RATIO and LARGEST_RATIO;
       writes: V_ik and V_jk are positive, and V_jk / V_ik is between the same limits;
-      gains:  |W_ki| V_ik and |W_kj| V_jk, are both between LEAST_GAIN and LARGEST_GAIN;
-      inhibition: while i alone is active on the side on which k fires, one other neuron removes at least INHIBITED of
-      |W_ki| V_jk, the interference in output j, and all other neurons leave at most LEFT of it.
-    W_ki and W_kj may have equal or opposite signs.
+      gains:  |W_ki| V_ik and |W_kj| V_jk are between LEAST_GAIN and LARGEST_GAIN.
     """
-    return [found for model in range(len(W)) for found in _motifs_of(model, W[model], V[model])]
+    return [pair for model in range(len(W)) for pair in _pairs_of(model, W[model], V[model])]
 
 
-def _motifs_of(model: int, W: np.ndarray, V: np.ndarray) -> list[Motif]:
-    m = len(W)
-    every = np.arange(m)
-    strong = np.abs(W).argmax(-1)
+def _pairs_of(model: int, W: np.ndarray, V: np.ndarray) -> list[Pair]:
+    every, strongest = np.arange(len(W)), np.abs(W).argmax(-1)
     read, write = np.abs(W), V.T  # (m, n)
-    main_read, main_write = read[every, strong, None], write[every, strong, None]
+    main_read, main_write = read[every, strongest, None], write[every, strongest, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         asymmetric = (
             _between(main_read / read, LEAST_RATIO, LARGEST_RATIO)
             & _between(write / main_write, LEAST_RATIO, LARGEST_RATIO)
-            & (main_write > 0)
             & _between(main_read * main_write, LEAST_GAIN, LARGEST_GAIN)
             & _between(read * write, LEAST_GAIN, LARGEST_GAIN)
         )
-    found = []
-    for k, j in np.argwhere(asymmetric):
-        i = strong[k]
-        sign = np.sign(W[k, i])
-        onto = np.maximum(sign * W[:, i], 0) * V[j]  # what each neuron adds to output j while x_i = sign
-        inhibitor = int(onto.argmin())
-        removed = -onto[inhibitor] / onto[k]
-        if removed < INHIBITED or onto.sum() > LEFT * onto[k]:
-            continue
-        scale = 1 / np.sqrt(read[k, i] * read[k, j])
-        reads = float(sign * W[k, i] * scale), float(sign * W[k, j] * scale)
-        writes = float(V[i, k] / scale), float(V[j, k] / scale)
-        found.append(Motif(model, int(k), inhibitor, int(i), int(j), reads, writes, float(removed)))
-    return found
+    return [_pair(model, W, V, int(k), int(strongest[k]), int(j)) for k, j in np.argwhere(asymmetric)]
+
+
+def _pair(model: int, W: np.ndarray, V: np.ndarray, k: int, i: int, j: int) -> Pair:
+    sign = np.sign(W[k, i])
+    onto = V * np.maximum(sign * W[:, i], 0)  # (n, m): what each neuron adds to each output while x_i = sign
+    interference, inhibitor = onto[j, k], int(onto[j].argmin())
+    others = np.delete(onto.min(-1), [i, j])
+    scale = 1 / np.sqrt(abs(W[k, i] * W[k, j]))
+    return Pair(
+        model=model,
+        neuron=k,
+        strong=i,
+        weak=j,
+        reads=(float(sign * W[k, i] * scale), float(sign * W[k, j] * scale)),
+        writes=(float(V[i, k] / scale), float(V[j, k] / scale)),
+        inhibitor=inhibitor,
+        inhibition=float(-onto[j, inhibitor] / interference),
+        left=float(onto[j].sum() / interference),
+        elsewhere=float(np.mean(-others >= INHIBITED * interference)) if others.size else np.nan,
+    )
 
 
 def _between(values: np.ndarray, least: float, largest: float) -> np.ndarray:

@@ -159,6 +159,8 @@ def add_family(
     directions: Callable[..., Any] | None = None,
     penalty: Callable[..., Any] | None = None,
     options: Mapping[str, Option] | None = None,
+    neurons: bool = False,
+    writes: str | None = None,
     sentence: str = "",
 ) -> None:
     """Adds a model family with n features and m hidden dimensions. The spec's options are passed as keywords.
@@ -172,6 +174,8 @@ def add_family(
                 receive options of type "quantity"
     penalty:    (parameters, x, f) -> a scalar that training adds to the loss of each sample. The noise-free loss, which
                 ranks models, excludes it
+    neurons:    whether hidden dimension k is a neuron, h_k = ReLU(W_k . x), which the study "neurons" shows
+    writes:     the parameter (feature, hidden) with which neurons write the output; None: W^T
 
     Small models run on the engine's fast path if these functions use only operators and `tmsjax.elementwise`; with
     other functions of jax.numpy they run on arrays. Shapes are checked before a run.
@@ -195,4 +199,10 @@ def add_family(
         if not isinstance(dims, tuple) or not dims or not all(d in sizes for d in dims) or len(set(dims)) < len(dims):
             allowed = f"a tuple of {', '.join(map(repr, sizes))}, each once at most"
             raise FAMILIES.refuse(name, f"the dimensions of {parameter!r} must be {allowed}, not {dims!r}")
-    FAMILIES.add(name, Family(dict(parameters), init, apply, target, directions, sentence, penalty, options=options))
+    if (neurons or writes is not None) and parameters.get("W") != ("hidden", "feature"):
+        raise FAMILIES.refuse(name, "neurons need a parameter W of dimensions ('hidden', 'feature'), which they read")
+    if writes is not None and (not neurons or parameters.get(writes) != ("feature", "hidden")):
+        allowed = "a parameter of dimensions ('feature', 'hidden'), and neurons = True"
+        raise FAMILIES.refuse(name, f"writes must name {allowed}, not {writes!r}")
+    parts = (init, apply, target, directions, sentence, penalty)
+    FAMILIES.add(name, Family(dict(parameters), *parts, neurons=neurons, writes=writes, options=options))

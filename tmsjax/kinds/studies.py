@@ -124,6 +124,17 @@ def _suits_norms(spec: Any) -> bool:
     )
 
 
+def without_lengths(spec: Any) -> str | None:
+    """Why lengths of the directions W have no meaning, so that models have no phases; None if they have one."""
+    family = FAMILIES.get(spec.model.family)
+    if family is None or family.writes is None:
+        return None
+    return (
+        f"no phase map: phases compare lengths |W_i|, and in the family {spec.model.family!r} each neuron can scale its row of W "
+        f"freely ({family.writes} makes up for it); `tmsjax plot RUN --kind neurons` shows the neurons"
+    )
+
+
 def _suits_neurons(spec: Any) -> bool:
     family = FAMILIES.get(spec.model.family)
     return family is not None and family.neurons and len(_axes(spec)) <= 1 and _cells(spec) <= 12
@@ -168,6 +179,7 @@ STUDIES: Registry[Study] = Registry(
         "phase-map": Study(
             "tmsjax.plots.studies:phase_map",
             "norm and superposition of one feature over two axes, with one panel per value of a third axis",
+            misfit=without_lengths,
             suits=_suits_map,
             needs=(DIRECTIONS,),
         ),

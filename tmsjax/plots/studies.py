@@ -263,15 +263,17 @@ def norms(run: Run) -> Figures:
 
 
 def neurons(run: Run) -> Figures:
-    """Weights of every neuron of the best model of each cell as a stack: those that it reads ("neurons"), and those that
-    it writes unless they are the same ("writes")."""
+    """Weights of every neuron of the best model of each cell as a stack: those that it reads ("neurons"), and those
+    that it writes ("writes") unless they are the same."""
     y, x = grid(run)
     best = analysis.neurons.measured(analysis.best(run.dataset.drop_dims("step", errors="ignore")))
     cells, columns = best_of(placed(best, {ROW: y, COLUMN: x}))
     stacks: dict[str, list] = {"reads": [], "writes": []}
     kinds, titles = [], []
     for cell in cells:
-        ranks = analysis.neurons.order(cell["reads"].transpose("hidden", "feature").to_numpy(), cell["neuron_class"].to_numpy())
+        ranks = analysis.neurons.order(
+            cell["reads"].transpose("hidden", "feature").to_numpy(), cell["neuron_class"].to_numpy()
+        )
         for name, weights in stacks.items():
             weights.append(cell[name].transpose("hidden", "feature").to_numpy()[ranks])
         kinds.append(cell["neuron_class"].to_numpy()[ranks])
