@@ -130,8 +130,8 @@ def without_lengths(spec: Any) -> str | None:
     if family is None or family.writes is None:
         return None
     return (
-        f"no phase map: phases compare lengths |W_i|, and in the family {spec.model.family!r} each neuron can scale its row of W "
-        f"freely ({family.writes} makes up for it); `tmsjax plot RUN --kind neurons` shows the neurons"
+        f"no phase map: phases compare lengths |W_i|, and neurons of {spec.model.family!r} can scale W freely "
+        f"({family.writes} makes up for it); `tmsjax plot RUN --kind neurons` shows them"
     )
 
 

@@ -50,7 +50,7 @@ def stacks(
             room = max(high + low, 1e-9)
             merged |= _draw_stacks(axes, model, tones, SMALL * room)
             _shade(axes, classes)
-            axes.set(xlim=(0.4, m + 0.6), ylim=(-low - 0.05 * room, high + 0.05 * room), xlabel="neuron")
+            axes.set(xlim=(0.5, m + 0.5), ylim=(-low - 0.05 * room, high + 0.05 * room), xlabel="neuron")
             axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
             count = int((classes == neurons.MONOSEMANTIC).sum())
             axes.set_title(style.wrapped(f"{title}\n{count} of {m} monosemantic".strip(), width), fontsize=8.5)
