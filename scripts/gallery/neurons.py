@@ -60,23 +60,32 @@ def of_models(report: Report, name: str) -> dict:
 
 def codes(report: Report) -> dict:
     """Of the best models: the features that polysemantic neurons represent. Of all: how many have as many monosemantic
-    neurons as the best."""
+    neurons as the best, and by how much the lowest loss with each number of them exceeds the best."""
     every = placed(report, "privileged_basis")
     best = analysis.best(every)
     W, classes = best["reads"].to_numpy(), best["neuron_class"].to_numpy()
     mono = classes == neurons.MONOSEMANTIC
     represented = (measures.norms(W) >= REPRESENTED).sum(-1)
     counts = (every["neuron_class"].to_numpy() == neurons.MONOSEMANTIC).sum(-1)
+    loss = every["loss"].where(every["status"] == 0).to_numpy()
+    best_loss = np.nanmin(loss, axis=1)
+    excess = [
+        [float(row[number == k].min() / low - 1) if (number == k).any() else None for k in range(W.shape[-2] + 1)]
+        for row, number, low in zip(loss, counts, best_loss, strict=True)
+    ]
     return {
         "represented": represented,
         "coded": represented - mono.sum(-1),
         "as_best": (counts == mono.sum(-1)[:, None]).mean(1),
-        "mean_monosemantic": counts.mean(1),
+        "excess": excess,  # by number of monosemantic neurons
     }
 
 
 def absolute(report: Report, name: str) -> dict:
-    """Features that have one neuron for either side and no other, and asymmetric motifs."""
+    """Features that have one neuron for either side and no other, and asymmetric motifs.
+
+    dense_floor: the loss at p = 1 if m / 2 features have no loss and the others are their mean; |x| has variance 1/12.
+    """
     every = placed(report, name)
     best = analysis.best(every)
     n = every.sizes["feature"]
@@ -91,6 +100,7 @@ def absolute(report: Report, name: str) -> dict:
     ]
     return {
         "features": n,
+        "dense_floor": best["instance_importance"].to_numpy()[0, every.sizes["hidden"] // 2 :].sum() / 12,
         "two_sided": both.sum(-1).mean(1),
         "complete": (both.sum(-1) == min(n, every.sizes["hidden"] // 2)).mean(1),
         "best_two_sided": two.sum(-1),
@@ -114,6 +124,7 @@ def motif_numbers(found: list, every: xr.Dataset) -> dict:
         "together": weights(together),
         "all_pairs": sum(map(len, found)),
         "all_motifs": len(together),
+        "not_inhibited": sum(map(len, found)) - len(together),
     }
 
 
