@@ -70,7 +70,7 @@ def codes(report: Report) -> dict:
     loss = every["loss"].where(every["status"] == 0).to_numpy()
     best_loss = np.nanmin(loss, axis=1)
     excess = [
-        [float(row[number == k].min() / low - 1) if (number == k).any() else None for k in range(W.shape[-2] + 1)]
+        [float(np.nanmin(row[number == k]) / low - 1) if (number == k).any() else None for k in range(W.shape[-2] + 1)]
         for row, number, low in zip(loss, counts, best_loss, strict=True)
     ]
     return {

@@ -56,7 +56,7 @@ def test_dense_absolute_values_take_one_neuron_a_side():
 def test_neurons_become_polysemantic_as_features_get_sparser():
     for key in ("privileged", *SIZES):
         shares = np.array(NUMBERS[key]["shares"])[:, 1]
-        assert shares[0] > 0.75, key
+        assert shares[0] > 0.7, key
         assert shares[-1] < 0.6, key
     assert NUMBERS["n100_40"]["classes"]["monosemantic"][-1] == 0
 
