@@ -178,6 +178,8 @@ def train(report: Report, name: str, sweep: str, changes: list[str], quick: list
     costs = before.get("runs", {})
     info = report.run(name).directory.info()
     spent = costs.get(name, {}).get("seconds", 0) + time.monotonic() - start  # sum over calls
+    stages = ("seconds_of_compiling", "seconds_of_training", "seconds_of_results")
+    spent = max(spent, sum(info[stage] for stage in stages))  # a run may have been trained before, by `tmsjax run`
     cost = {"seconds": spent, "training": info["seconds_of_training"], "device": info["device"]}
     report.keep("all", {**before, "runs": {**costs, name: cost}})
 

@@ -19,7 +19,8 @@ LONGEST = 400  # lines of a module
 ONLY_IN = {
     "orbax": {"runs/checkpoint"},
     "matplotlib": {
-        f"plots/{name}" for name in ("style", "maps", "features", "curves", "speed", "reports", "animation", "dynamics")
+        f"plots/{name}"
+        for name in ("style", "maps", "features", "neurons", "curves", "speed", "reports", "animation", "dynamics")
     },
     "PIL": {"plots/animation"},
     "contourpy": {"analysis/outlines"},

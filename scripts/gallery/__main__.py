@@ -19,6 +19,7 @@ from gallery import (
     geometry,
     intro,
     large,
+    neurons,
     nonuniform,
     perturb,
     rule,
@@ -37,6 +38,7 @@ SECTIONS = {
     "collapse": collapse,
     "dynamics": dynamics,
     "adversarial": adversarial,
+    "neurons": neurons,
 }
 
 

@@ -5,7 +5,7 @@ memory. They need only results, numpy, xarray and SciPy: no jax, any machine. Im
 a run it reads datasets, and it writes phase maps and comparisons into it.
 """
 
-from tmsjax.analysis import attacks, dynamics, polytopes, sets
+from tmsjax.analysis import attacks, dynamics, neurons, polytopes, sets
 from tmsjax.analysis.agreement import Agreement, Counts, compare
 from tmsjax.analysis.comparison import compare_run, exact_map, report, stored_exact_map, theory_phases
 from tmsjax.analysis.features import COMPONENTS, best, component_kinds, in_one_frame, measures
@@ -76,6 +76,7 @@ __all__ = [
     "layout",
     "linear_phases",
     "measures",
+    "neurons",
     "opposite_at_init",
     "other_axes",
     "phase_map",

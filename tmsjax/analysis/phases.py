@@ -18,7 +18,7 @@ import xarray as xr
 
 from tmsjax import theory
 from tmsjax.errors import RunError
-from tmsjax.kinds import REPLICA, REPRESENTED, SUCCESS, measures
+from tmsjax.kinds import REPLICA, REPRESENTED, SUCCESS, measures, without_lengths
 from tmsjax.spec import SELECTIONS, Spec, axes_used, stored_spec
 
 SUPERPOSED = 0.1  # least superposition of a represented feature that counts as sharing (m > 1)
@@ -115,14 +115,16 @@ def phase_map(results: Any, select: str = "best") -> xr.Dataset:
 
     Variables over the axes other than replica: phase (int8 with flag_meanings; -1 where every replica diverged), norm
     and superposition (..., feature), loss of the best replica, success (share of inits within 1 % of it), failed
-    (number of diverged replicas). Raises ValueError for an unknown rule, RunError for a shard, models without W, and
-    rules other than "best" if only the best replica was kept.
+    (number of diverged replicas). Raises ValueError for an unknown rule, RunError for a shard, models without W or
+    whose W has no scale, and rules other than "best" if only the best replica was kept.
     """
     check_selection(select)
     dataset: xr.Dataset = results if isinstance(results, xr.Dataset) else results.dataset
     if not dataset.attrs["directions"]:
         raise RunError("these models have no directions W to map")
     spec = spec_of(dataset)
+    if problem := without_lengths(spec):
+        raise RunError(f"{spec.name}: {problem}")
     if select != "best":
         need_replicas(dataset, f"select = {select!r}")
     shown = layout(spec)

@@ -29,6 +29,7 @@ from tmsjax.kinds.studies import (
     misfit,
     suited,
     thumbnail,
+    without_lengths,
 )
 from tmsjax.kinds.trial import first_line, floats, traced
 from tmsjax.kinds.values import VALUES, Values, add_values
@@ -98,4 +99,5 @@ __all__ = [
     "suited",
     "thumbnail",
     "traced",
+    "without_lengths",
 ]

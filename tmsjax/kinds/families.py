@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tmsjax.kinds.activations import ACTIVATIONS
+from tmsjax.kinds.elements import elementwise
 from tmsjax.kinds.registry import (
     DIMENSIONS,
     RESERVED,
@@ -36,6 +38,9 @@ class Family:
                 must equal this W
     penalty:    (parameters, x, f) -> a scalar that training adds to the loss of each sample; None: no penalty
     gram_only:  whether the output is f(W^T W x + b) or f(W^T W x); only these have exact losses
+    neurons:    whether hidden dimension k is a neuron, h_k = ReLU(W_k . x) with W_k row k of W. Otherwise the hidden
+                basis can be arbitrary, as that of tied models is
+    writes:     the parameter (feature, hidden) with which neurons write the output; None: W^T
     """
 
     parameters: Mapping[str, tuple[str, ...]]
@@ -46,6 +51,8 @@ class Family:
     sentence: str
     penalty: Callable[..., Any] | None = None
     gram_only: bool = False
+    neurons: bool = False
+    writes: str | None = None
     options: Mapping[str, Option] = field(default_factory=dict)
 
     @property
@@ -79,6 +86,21 @@ def _tied_without_bias(params: Params, x: Any, f: Callable) -> Any:
     return f(W.T @ (W @ x))
 
 
+def _hidden_relu(params: Params, x: Any, f: Callable) -> Any:
+    """f(W^T ReLU(W x) + b) (the paper, section "Superposition in a privileged basis")."""
+    W, b = params["W"], params["b"]
+    return f(W.T @ _relu(W @ x) + b)
+
+
+def _absolute_value(params: Params, x: Any, f: Callable) -> Any:
+    """f(V ReLU(W x) + b) (the paper, section "Computation in superposition", with W_1 = W and W_2 = V)."""
+    return f(params["V"] @ _relu(params["W"] @ x) + params["b"])
+
+
+def _relu(h: Any) -> Any:
+    return elementwise(ACTIVATIONS["relu"].function, h)
+
+
 def _columns_of_W(params: Params) -> Any:
     return params["W"]
 
@@ -104,6 +126,25 @@ FAMILIES: Registry[Family] = Registry(
             gram_only=True,
             sentence="f(W^T W x)",
         ),
+        "hidden-relu": Family(
+            parameters={"W": ("hidden", "feature"), "b": ("feature",)},
+            init=scaled_normals,
+            apply=_hidden_relu,
+            target=_same,
+            directions=_columns_of_W,
+            neurons=True,
+            sentence="f(W^T ReLU(W x) + b)",
+        ),
+        "absolute-value": Family(
+            parameters={"W": ("hidden", "feature"), "V": ("feature", "hidden"), "b": ("feature",)},
+            init=scaled_normals,
+            apply=_absolute_value,
+            target=abs,
+            directions=_columns_of_W,
+            neurons=True,
+            writes="V",
+            sentence="f(V ReLU(W x) + b), whose target is |x|",
+        ),
     },
 )
 
@@ -118,6 +159,8 @@ def add_family(
     directions: Callable[..., Any] | None = None,
     penalty: Callable[..., Any] | None = None,
     options: Mapping[str, Option] | None = None,
+    neurons: bool = False,
+    writes: str | None = None,
     sentence: str = "",
 ) -> None:
     """Adds a model family with n features and m hidden dimensions. The spec's options are passed as keywords.
@@ -131,6 +174,8 @@ def add_family(
                 receive options of type "quantity"
     penalty:    (parameters, x, f) -> a scalar that training adds to the loss of each sample. The noise-free loss, which
                 ranks models, excludes it
+    neurons:    whether hidden dimension k is a neuron, h_k = ReLU(W_k . x), which the study "neurons" shows
+    writes:     the parameter (feature, hidden) with which neurons write the output; None: W^T
 
     Small models run on the engine's fast path if these functions use only operators and `tmsjax.elementwise`; with
     other functions of jax.numpy they run on arrays. Shapes are checked before a run.
@@ -154,4 +199,10 @@ def add_family(
         if not isinstance(dims, tuple) or not dims or not all(d in sizes for d in dims) or len(set(dims)) < len(dims):
             allowed = f"a tuple of {', '.join(map(repr, sizes))}, each once at most"
             raise FAMILIES.refuse(name, f"the dimensions of {parameter!r} must be {allowed}, not {dims!r}")
-    FAMILIES.add(name, Family(dict(parameters), init, apply, target, directions, sentence, penalty, options=options))
+    if (neurons or writes is not None) and parameters.get("W") != ("hidden", "feature"):
+        raise FAMILIES.refuse(name, "neurons need a parameter W of dimensions ('hidden', 'feature'), which they read")
+    if writes is not None and (not neurons or parameters.get(writes) != ("feature", "hidden")):
+        allowed = "a parameter of dimensions ('feature', 'hidden'), and neurons = True"
+        raise FAMILIES.refuse(name, f"writes must name {allowed}, not {writes!r}")
+    parts = (init, apply, target, directions, sentence, penalty)
+    FAMILIES.add(name, Family(dict(parameters), *parts, neurons=neurons, writes=writes, options=options))

@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from tmsjax.kinds.families import FAMILIES
 from tmsjax.kinds.registry import Registry, checked_callables
 
 REPLICA = "replica"  # the axis that repeats a cell; the only axis that no quantity has to name
 # what a study may need: W's columns as directions; recorded measures; recorded loss with W or dimensionality
 DIRECTIONS, HISTORY, TRAJECTORY = "directions", "history", "trajectory"
 MOST_PANELS = 30  # of a phase map with a third axis, if no study is named
+MOST_NEURONS, MOST_STACKED = 200, 200_000  # in a stack plot: neurons of a model; weights of all panels
 THUMBNAIL = "tmsjax.plots.studies:thumbnail"
 
 
@@ -127,6 +129,37 @@ def _suits_dynamics(spec: Any) -> bool:
     return _cells(spec) <= 6 and spec.model.features <= 40
 
 
+def without_lengths(spec: Any) -> str | None:
+    """Why lengths of the directions W have no meaning, so that models have no phases; None if they have one."""
+    family = FAMILIES.get(spec.model.family)
+    if family is None or family.writes is None:
+        return None
+    return (
+        f"no phase map: phases compare lengths |W_i|, and neurons of {spec.model.family!r} can scale W freely "
+        f"({family.writes} makes up for it); `tmsjax plot RUN --kind neurons` shows them"
+    )
+
+
+def _suits_neurons(spec: Any) -> bool:
+    family = FAMILIES.get(spec.model.family)
+    return family is not None and family.neurons and len(_axes(spec)) <= 1 and _cells(spec) <= 12
+
+
+def _stackable(spec: Any) -> str | None:
+    """Why stack plots cannot show the spec's neurons; None if they can."""
+    family, (features, hidden) = FAMILIES.get(spec.model.family), (spec.model.features, spec.model.hidden)
+    if family is not None and not family.neurons:
+        able = ", ".join(repr(name) for name, one in FAMILIES.items() if one.neurons)
+        return f"'neurons' needs a hidden layer h = ReLU(W x) (families {able}), not the family {spec.model.family!r}"
+    if features is None or hidden is None:  # could not be read, which is reported elsewhere
+        return None
+    if hidden > MOST_NEURONS:
+        return f"'neurons' shows at most {MOST_NEURONS} neurons of a model (model.hidden), not {hidden:,}"
+    if (weights := _cells(spec) * features * hidden) > MOST_STACKED:
+        return f"'neurons' shows at most {MOST_STACKED:,} weights (cells x features x hidden), not {weights:,}"
+    return None
+
+
 def _plane(spec: Any) -> str | None:
     if spec.model.hidden in (2, None):  # None: could not be read, which is reported elsewhere
         return None
@@ -151,6 +184,7 @@ STUDIES: Registry[Study] = Registry(
         "phase-map": Study(
             "tmsjax.plots.studies:phase_map",
             "norm and superposition of one feature over two axes, with one panel per value of a third axis",
+            misfit=without_lengths,
             suits=_suits_map,
             needs=(DIRECTIONS,),
         ),
@@ -189,6 +223,15 @@ STUDIES: Registry[Study] = Registry(
             most_axes=2,
             most_cells=100,
             suits=_suits_norms,
+            needs=(DIRECTIONS,),
+        ),
+        "neurons": Study(
+            "tmsjax.plots.studies:neurons",
+            "weights of every neuron as a stack, coloured by feature (families with a ReLU hidden layer)",
+            most_axes=2,
+            most_cells=40,
+            misfit=_stackable,
+            suits=_suits_neurons,
             needs=(DIRECTIONS,),
         ),
         "learning": Study(

@@ -14,10 +14,22 @@ import xarray as xr
 
 from tmsjax import analysis
 from tmsjax.errors import RunError
-from tmsjax.kinds import DIRECTIONS, HISTORY, REPLICA, STUDIES, TRAJECTORY, first_line, mappable, misfit, suited
+from tmsjax.kinds import (
+    DIRECTIONS,
+    FAMILIES,
+    HISTORY,
+    REPLICA,
+    STUDIES,
+    TRAJECTORY,
+    first_line,
+    mappable,
+    misfit,
+    suited,
+)
 from tmsjax.plots import curves as curve_figures
 from tmsjax.plots import dynamics as dynamic_figures
 from tmsjax.plots import features, maps, series, style
+from tmsjax.plots import neurons as neuron_figures
 from tmsjax.plots.style import label, named, tick
 from tmsjax.runs import Run, open_run
 from tmsjax.spec import SELECTIONS, suggest
@@ -299,6 +311,29 @@ def norms(run: Run) -> Figures:
         "norms": features.norms(norm, classes, titles, panels_per_row(cells, columns), sides),
         "spreads": features.spreads(measured, ticks, around[0], series, around[1]),
     }
+
+
+def neurons(run: Run) -> Figures:
+    """Weights of every neuron of the best model of each cell as a stack: those that it reads ("neurons"), and those
+    that it writes ("writes") unless they are the same."""
+    y, x = grid(run)
+    best = analysis.neurons.measured(analysis.best(run.dataset.drop_dims("step", errors="ignore")))
+    cells, columns = best_of(placed(best, {ROW: y, COLUMN: x}))
+    stacks: dict[str, list] = {"reads": [], "writes": []}
+    kinds, titles = [], []
+    for cell in cells:
+        ranks = analysis.neurons.order(
+            cell["reads"].transpose("hidden", "feature").to_numpy(), cell["neuron_class"].to_numpy()
+        )
+        for name, weights in stacks.items():
+            weights.append(cell[name].transpose("hidden", "feature").to_numpy()[ranks])
+        kinds.append(cell["neuron_class"].to_numpy()[ranks])
+        titles.append(title(cell, "\n".join(cell_name(cell, axis) for axis in (y, x) if axis is not None)))
+    wrap = len(cells) == columns
+    out = {"neurons": neuron_figures.stacks(np.array(stacks["reads"]), kinds, titles, columns, wrap, "reads")}
+    if FAMILIES[run.spec.model.family].writes is not None:
+        out["writes"] = neuron_figures.stacks(np.array(stacks["writes"]), kinds, titles, columns, wrap, "writes")
+    return out
 
 
 def best_measured(run: Run) -> xr.Dataset:

@@ -1,0 +1,136 @@
+"""Families with a ReLU hidden layer: output, target and gradient as in plain numpy, and what they refuse."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import plain_spec
+
+import tmsjax
+from tmsjax import analysis
+from tmsjax.engine import Plan, plan, train
+from tmsjax.errors import RegistryError, SpecError
+from tmsjax.kinds import misfit, suited
+from tmsjax.models import loss, model, sampling
+from tmsjax.models.instances import instances
+from tmsjax.models.scalars import joined, split
+from tmsjax.spec import Boxes, load_spec
+
+FAMILIES = {"hidden-relu": "uniform", "absolute-value": "signed"}
+
+
+def spec_of(family: str, features: int = 4, hidden: int = 3, **changes):
+    values = {"values": FAMILIES[family]}
+    raw = plain_spec(features, hidden, model={"family": family}, data=values, train={"batch": 64}, **changes)
+    raw["instance"]["importance"] = {"first": 1.0, "ratio": 0.8}
+    return load_spec(raw)
+
+
+def reference(family: str, params: dict, importance: np.ndarray, x: np.ndarray) -> tuple[float, dict]:
+    """The summed loss of samples x (batch, n) and its gradient, in numpy, with the gradients written out by hand."""
+    W, b = params["W"], params["b"]
+    V = params.get("V", W.T)
+    before = x @ W.T
+    h = np.maximum(before, 0)
+    out = h @ V.T + b
+    error = np.maximum(out, 0) - (np.abs(x) if family == "absolute-value" else x)
+    d_out = 2 * importance * error * (out > 0)
+    d_V, d_W = d_out.T @ h, ((d_out @ V) * (before > 0)).T @ x
+    slopes = {"b": d_out.sum(0)} | ({"W": d_W, "V": d_V} if "V" in params else {"W": d_W + d_V.T})
+    return float((importance * error**2).sum()), slopes
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_loss_and_gradient_are_those_of_numpy_on_both_paths(family):
+    spec = spec_of(family)
+    row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), instances(spec, Boxes(spec.shape, (1,))[0]))
+    rng = np.random.default_rng(0)
+    params = {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in model.shapes(spec.model).items()}
+    bits, shift = train.stream(4, spec), train.offset(4, row, spec)
+    x = np.asarray(jax.vmap(lambda word: sampling.sample(word + shift, row, spec.data))(bits), np.float64)
+    assert ((x < 0).any() and (x > 0).any()) == (family == "absolute-value")
+    exact = {k: np.asarray(v, np.float64) for k, v in params.items()}
+    value, slopes = reference(family, exact, np.asarray(row.importance, np.float64), x)
+    assert float(loss.total(params, row, bits, shift, spec)) == pytest.approx(value, rel=1e-5)
+    assert plan(spec, "cpu").scalars, "small models take the fast path"
+
+    def scalars(tree):
+        return jax.tree.map(lambda leaf: split(leaf, batch_dims=0) if jnp.ndim(leaf) else leaf, tree)
+
+    held = scalars(params), scalars(row), train.stream(4, spec, scalars=True), scalars(shift)
+    for name, given, cut in (
+        ("arrays", (params, row, bits, shift), Plan(False, 1, 1, 64)),
+        ("scalars", held, Plan(True, 1, 1, 64)),
+    ):
+        grads = joined(train.gradient(*given, spec, cut))
+        for key, expected in slopes.items():
+            np.testing.assert_allclose(grads[key], expected / 64, rtol=2e-4, atol=2e-5, err_msg=f"{name} {key}")
+
+
+def test_absolute_values_take_two_neurons_a_feature():
+    """The best of a few seeds of (2, 4) at p = 1 has one neuron for either side of each feature, and no loss."""
+    raw = plain_spec(2, 4, probability=1.0, instances=24, model={"family": "absolute-value"})
+    raw |= {"data": {"values": "signed"}}
+    raw["train"] = {"steps": 1500, "batch": 128, "learning_rate": 1e-2, "schedule": "cosine"}
+    run = tmsjax.run_sweep(raw)
+    neurons = analysis.neurons
+    found = neurons.measured(run)
+    sides = neurons.sides(found["reads"].to_numpy(), found["neuron_class"].to_numpy())
+    best = int(np.argmin(found["loss"].to_numpy()))
+    assert sides[best].tolist() == [[1, 1], [1, 1]]
+    assert found["loss"].to_numpy()[best] < 1e-3
+    np.testing.assert_allclose(found["writes"].to_numpy()[best].sum(0), 1, atol=0.1)
+    missing = (sides == 0).any((-2, -1)) & (found["neuron_class"] == neurons.MONOSEMANTIC).all("hidden").to_numpy()
+    assert missing.any()
+    assert found["loss"].to_numpy()[missing].min() > 0.03, "a missing side costs"
+    assert set(run.dataset.data_vars) >= {"W", "V", "b"}
+    assert "exact" not in analysis.theory_phases(run.dataset, None)
+
+
+def test_there_is_no_exact_loss_and_no_phase_map_of_weights_without_a_scale():
+    raw = plain_spec(2, 4, model={"family": "absolute-value"}, data={"values": "signed"})
+    with pytest.raises(SpecError, match=r"train.loss: no exact loss is known for this model"):
+        load_spec(raw | {"train": {"steps": 5, "loss": "exact"}})
+    with pytest.raises(SpecError, match=r"study.kind: no phase map: phases compare lengths .* 'absolute-value'"):
+        load_spec(raw | {"study": {"kind": "phase-map"}})
+
+
+def test_stack_plots_are_offered_where_there_are_neurons():
+    assert "neurons" in suited(spec_of("hidden-relu"), ["directions"])
+    tied = load_spec(plain_spec(4, 3))
+    assert "neurons" not in suited(tied, ["directions"])
+    expected = (
+        r"'neurons' needs a hidden layer h = ReLU\(W x\) .*'hidden-relu', 'absolute-value'.* not the family 'tied'"
+    )
+    with pytest.raises(SpecError, match=expected):
+        load_spec(plain_spec(4, 3, study={"kind": "neurons"}))
+
+
+@pytest.mark.parametrize(
+    ("features", "hidden", "cells", "why"),
+    [
+        (4, 201, 1, "'neurons' shows at most 200 neurons of a model (model.hidden), not 201"),
+        (600, 200, 2, "'neurons' shows at most 200,000 weights (cells x features x hidden), not 240,000"),
+        (4, 3, 41, "'neurons' shows at most 40 cells, not 41"),
+    ],
+)
+def test_too_many_neurons_or_cells_are_refused(features, hidden, cells, why):
+    spec = plain_spec(features, hidden, probability="p", model={"family": "hidden-relu"})
+    spec["axes"] = {"p": {"log": [1.0, 0.1], "count": cells}}
+    assert misfit(load_spec(spec), "neurons") == why
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"parameters": {"U": ("hidden", "feature")}, "neurons": True}, "neurons need a parameter W"),
+        ({"neurons": True, "writes": "W"}, "writes must name a parameter of dimensions"),
+        ({"writes": "V"}, "writes must name a parameter"),
+    ],
+)
+def test_families_of_neurons_are_checked(changes, why, registries):
+    given = {"parameters": {"W": ("hidden", "feature"), "V": ("feature", "hidden")}, "apply": lambda p, x, f: f(x)}
+    with pytest.raises(RegistryError, match=why):
+        tmsjax.add_family("mine", **(given | changes))
+    tmsjax.add_family("mine", **given, neurons=True, writes="V")
+    assert registries["model.family"]["mine"].writes == "V"
