@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tmsjax.kinds import heads
 from tmsjax.kinds.registry import (
     DIMENSIONS,
     RESERVED,
@@ -24,14 +25,24 @@ from tmsjax.kinds.registry import (
 Params = dict[str, Any]
 
 
+def _all(n: int) -> int:
+    return n
+
+
+def _fits(n: int, m: int) -> str | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Family:
     """Pure functions of one instance. The spec's options are passed as keywords.
 
     parameters: name -> names of its dimensions: "feature", "hidden" or an option of type "int"
     init:       (standard normals by parameter name, instance) -> parameters
-    apply:      (parameters, x, f) -> output (n,); f is the activation, elementwise
-    target:     x -> the desired output (n,)
+    apply:      (parameters, x, f) -> output (o,); f is the activation, elementwise
+    target:     x -> the desired output (o,)
+    outputs:    n -> the number of outputs o, at most n. Output i has the importance of feature i
+    misfit:     (n, m) -> why a model cannot have these sizes, or None. Receives only options of type "int"
     directions: parameters -> W (m, n), features as columns; None if features have no directions. A parameter named W
                 must equal this W
     penalty:    (parameters, x, f) -> a scalar that training adds to the loss of each sample; None: no penalty
@@ -46,6 +57,8 @@ class Family:
     sentence: str
     penalty: Callable[..., Any] | None = None
     gram_only: bool = False
+    outputs: Callable[[int], int] = _all
+    misfit: Callable[..., str | None] = _fits
     options: Mapping[str, Option] = field(default_factory=dict)
 
     @property
@@ -83,6 +96,26 @@ def _columns_of_W(params: Params) -> Any:
     return params["W"]
 
 
+RATIO = Option("quantity", default=1.0, low=0.0, sentence="importance of each relation over that of the one before")
+VALUE_RANK = Option("int", default=1, sentence="rank of W_OV")
+
+
+def _of_head(apply: Callable, parameters: Mapping[str, tuple[str, ...]], sentence: str) -> Family:
+    """A head whose one output is its score, of pairs of vectors (see heads.py). Features have no directions: what a
+    head stores are relations."""
+    return Family(
+        parameters=parameters,
+        init=scaled_normals,
+        apply=apply,
+        target=heads.related,
+        directions=None,
+        outputs=lambda n: 1,
+        misfit=heads.misfit,
+        options={"ratio": RATIO},
+        sentence=sentence,
+    )
+
+
 FAMILIES: Registry[Family] = Registry(
     "family",
     {
@@ -104,6 +137,23 @@ FAMILIES: Registry[Family] = Registry(
             gram_only=True,
             sentence="f(W^T W x)",
         ),
+        "attention-score": _of_head(
+            heads.score, {"QK": ("hidden", "feature")}, "f(x^T W_QK y): the score of a head, x and y the two halves"
+        ),
+        "attention-score-bias": _of_head(
+            heads.score_with_bias, {"QK": ("hidden", "feature"), "b": ()}, "f(x^T W_QK y + b)"
+        ),
+        "attention-output": Family(
+            parameters={"QK": ("hidden", "feature"), "OV": ("value_rank", "feature")},
+            init=scaled_normals,
+            apply=heads.attended,
+            target=heads.moved,
+            directions=None,
+            outputs=lambda n: n // 2,
+            misfit=heads.misfit,
+            options={"ratio": RATIO, "value_rank": VALUE_RANK},
+            sentence="f((x^T W_QK y) W_OV y): what a head moves",
+        ),
     },
 )
 
@@ -117,16 +167,18 @@ def add_family(
     target: Callable[..., Any] = _same,
     directions: Callable[..., Any] | None = None,
     penalty: Callable[..., Any] | None = None,
+    outputs: Callable[[int], int] = _all,
     options: Mapping[str, Option] | None = None,
     sentence: str = "",
 ) -> None:
     """Adds a model family with n features and m hidden dimensions. The spec's options are passed as keywords.
 
     parameters: name -> names of its dimensions: "feature" (n), "hidden" (m), or an option of type "int"
-    apply:      (parameters, x (n,), f) -> output (n,); f is the spec's activation
+    apply:      (parameters, x (n,), f) -> output (o,); f is the spec's activation
     init:       (standard normals by parameter name, instance) -> parameters; by default `b` has standard deviation
                 instance.bias_scale and every other parameter instance.init_scale
-    target:     x (n,) -> the desired output (n,); by default x
+    target:     x (n,) -> the desired output (o,); by default x
+    outputs:    n -> the number of outputs o, at most n; by default n. Output i has the importance of feature i
     directions: parameters -> W (m, n), features as columns, for measures and maps; None: no directions. It does not
                 receive options of type "quantity"
     penalty:    (parameters, x, f) -> a scalar that training adds to the loss of each sample. The noise-free loss, which
@@ -136,7 +188,7 @@ def add_family(
     other functions of jax.numpy they run on arrays. Shapes are checked before a run.
     Raises RegistryError if the name is taken or an argument does not fit.
     """
-    checked_callables(FAMILIES, name, apply=apply, init=init, target=target)
+    checked_callables(FAMILIES, name, apply=apply, init=init, target=target, outputs=outputs)
     optional = {"directions": directions, "penalty": penalty}
     checked_callables(FAMILIES, name, **{k: v for k, v in optional.items() if v is not None})
     if not isinstance(parameters, Mapping) or not parameters:
@@ -154,4 +206,7 @@ def add_family(
         if not isinstance(dims, tuple) or not dims or not all(d in sizes for d in dims) or len(set(dims)) < len(dims):
             allowed = f"a tuple of {', '.join(map(repr, sizes))}, each once at most"
             raise FAMILIES.refuse(name, f"the dimensions of {parameter!r} must be {allowed}, not {dims!r}")
-    FAMILIES.add(name, Family(dict(parameters), init, apply, target, directions, sentence, penalty, options=options))
+    entry = Family(
+        dict(parameters), init, apply, target, directions, sentence, penalty, outputs=outputs, options=options
+    )
+    FAMILIES.add(name, entry)
