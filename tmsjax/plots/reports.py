@@ -32,9 +32,10 @@ def class_maps(
     log: bool = True,
     curve: np.ndarray | None = None,
     names: Mapping[int, str] | None = None,
+    x: str = IMPORTANCE,
 ) -> Figure:
     """Maps of SIGNED_PHASES, side by side. `curve`: probability of a boundary at every importance, drawn dashed.
-    `names`: replaces the names of some classes."""
+    `names`: replaces the names of some classes. `x`: label of the horizontal axis."""
     called = dict(enumerate(SIGNED_PHASES)) | dict(names or {})
     with rc_context(style.STYLE):
         figure = Figure(figsize=(3.1 * len(maps) + 0.4, 3.9), layout="constrained")
@@ -44,6 +45,7 @@ def class_maps(
             _mesh(axes, grid, phases, log, cmap=ListedColormap(CLASS_COLOURS), norm=norm)
             _boundary(axes, grid, curve)
             axes.set_title(name)
+            axes.set_xlabel(x)
             present |= set(np.unique(phases).tolist())
         patches = [Patch(facecolor=CLASS_COLOURS[k], edgecolor="#888888", label=called[k]) for k in sorted(present)]
         figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False)

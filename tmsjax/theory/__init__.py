@@ -1,7 +1,7 @@
 """Theory: the solutions that training should find.
 
-The paper's candidate solutions (candidates.py) and their generalisation to any n and m (pairs.py) need only numpy and
-SciPy. Exact optima (optimum.py) and the points where they jump (boundary.py) need jax, in float64. Imports kinds,
+The paper's candidate solutions (candidates.py), their generalisation to any n and m (pairs.py) and optima of attention
+heads (heads.py) need only numpy and SciPy. Exact optima (optimum.py) and the points where they jump (boundary.py) need jax, in float64. Imports kinds,
 models and engine; does not know about runs.
 """
 
@@ -16,6 +16,14 @@ from tmsjax.theory.candidates import (
     onset,
     variance,
 )
+from tmsjax.theory.heads import (
+    HeadOptimum,
+    linear_loss,
+    linear_optimum,
+    rank_one_loss,
+    rank_one_optimum,
+    target_square,
+)
 from tmsjax.theory.pairs import INTERFERENCE, Assignment, best_assignment, pair_costs
 
 if TYPE_CHECKING:
@@ -28,6 +36,7 @@ __getattr__ = attach(
 __all__ = [
     "INTERFERENCE",
     "Assignment",
+    "HeadOptimum",
     "Jump",
     "Optimum",
     "best_assignment",
@@ -37,7 +46,12 @@ __all__ = [
     "candidates",
     "exact_optimum",
     "jump",
+    "linear_loss",
+    "linear_optimum",
     "onset",
     "pair_costs",
+    "rank_one_loss",
+    "rank_one_optimum",
+    "target_square",
     "variance",
 ]
