@@ -10,7 +10,7 @@ numbers than in docs/. `--publish`: copies report, numbers and figures into docs
 
 from reporting import Program, Tables
 
-from gallery import basic, geometry, intro, large, nonuniform, rule
+from gallery import basic, geometry, heads, intro, large, nonuniform, rule
 from gallery.report import TABLES
 
 SECTIONS = {
@@ -20,6 +20,7 @@ SECTIONS = {
     "large": large,
     "nonuniform": nonuniform,
     "rule": rule,
+    "heads": heads,
 }
 
 

@@ -53,7 +53,10 @@ def misfit(features: int, hidden: int, value_rank: int = 1) -> str | None:
     if features % 2:
         return f"a pair of vectors needs an even number of features, not {features}"
     k = features // 2
-    for what, rank in (("model.hidden, the rank of W_QK,", hidden), ("model.value_rank, the rank of W_OV,", value_rank)):
+    for what, rank in (
+        ("model.hidden, the rank of W_QK,", hidden),
+        ("model.value_rank, the rank of W_OV,", value_rank),
+    ):
         if rank > k:
             return f"{what} is at most {k}, the features of one vector, not {rank}"
     return None

@@ -1,8 +1,8 @@
 """Theory: the solutions that training should find.
 
 The paper's candidate solutions (candidates.py), their generalisation to any n and m (pairs.py) and optima of attention
-heads (heads.py) need only numpy and SciPy. Exact optima (optimum.py) and the points where they jump (boundary.py) need jax, in float64. Imports kinds,
-models and engine; does not know about runs.
+heads (heads.py) need only numpy and SciPy. Exact optima (optimum.py) and the points where they jump (boundary.py) need
+jax, in float64. Imports kinds, models and engine; does not know about runs.
 """
 
 from typing import TYPE_CHECKING

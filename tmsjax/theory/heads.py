@@ -68,7 +68,7 @@ def _both(q: np.ndarray) -> np.ndarray:
 
 
 def rank_one_loss(q: np.ndarray, k: np.ndarray, strengths: np.ndarray, probability: Any) -> np.ndarray:
-    """The exact loss of ReLU(x^T q k^T y) for two relations, shape (...); q, k, strengths (..., 2), probability (...)."""
+    """The exact loss of ReLU(x^T q k^T y) for two relations, shape (...); q, k, strengths (..., 2)."""
     square, product = _terms(*_halves(q, probability), *_halves(k, probability), np.asarray(strengths, float))
     return square - 2 * product + target_square(strengths, probability)
 
@@ -117,7 +117,7 @@ def _directions(angles: np.ndarray) -> np.ndarray:
 
 
 def _gain(first: np.ndarray, second: np.ndarray, r: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """What heads at the angles `first` of q and `second` of k save of the loss of a head that is 0, at their best size."""
+    """What a head with q and k at these angles, of the best size, saves of the loss of a head that is 0."""
     square, product = _terms(*_halves(_directions(first), p), *_halves(_directions(second), p), r)
     return _saved(square, product)
 
