@@ -214,7 +214,8 @@ def of_circle(run: Any) -> dict:
 
 
 def of_output(run: Any) -> dict:
-    """What W_QK and W_OV store at each probability, in the scale in which the best stored relation is exact."""
+    """What W_QK and W_OV store at each probability, in the scale in which the best stored relation is exact, and how
+    many of their columns have an entry below -0.1 off the diagonal."""
     r, rank = strengths_of(run), run.dataset.sizes["value_rank"]
     qk, ov = analysis.one_scale(at_best(run), at_best(run, "OV"), r)
     return {
@@ -222,7 +223,13 @@ def of_output(run: Any) -> dict:
         "relations": analysis.stored(qk, r).sum(-1),
         "outputs": analysis.stored(ov, np.ones_like(r)).sum(-1),
         "singular": analysis.singular_scores(ov, rank),
+        "negative": {name: negative_columns(M) for name, M in (("QK", qk), ("OV", ov))},
     }
+
+
+def negative_columns(matrix: np.ndarray) -> np.ndarray:
+    """The number of columns with an entry below -0.1 off the diagonal, (...), of matrices (..., k, k)."""
+    return ((matrix < -0.1) & ~np.eye(matrix.shape[-1], dtype=bool)).any(-2).sum(-1)
 
 
 def spread(values: np.ndarray) -> list[float]:
@@ -259,7 +266,7 @@ def stored_figure(runs: dict[int, Any]) -> Any:
 def of_stored(run: Any) -> tuple[np.ndarray, np.ndarray]:
     r = strengths_of(run)
     linear, _ = theory.linear_optimum(r, probabilities(run), run.spec.model.hidden)
-    return tuple(analysis.stored(M, r).sum(-1) for M in (at_best(run), linear))  # type: ignore[return-value]
+    return tuple(analysis.stored(M, r).sum(-1) for M in (at_best(run), linear))
 
 
 def singular_figure(ranks: dict[int, Any], outputs: dict[int, Any]) -> Any:
@@ -320,6 +327,8 @@ def output_table(numbers: dict) -> str:
     for m, one in found.items():
         rows.append([m, "relations in W_QK", *(str(v) for v in one["relations"])])
         rows.append([m, "outputs in W_OV", *(str(v) for v in one["outputs"])])
+        for name, text in (("QK", "columns of W_QK with a negative entry"), ("OV", "the same of W_OV")):
+            rows.append([m, text, *(str(v) for v in one["negative"][name])])
     return table(["rank of W_OV", "stored", *(f"p = {p:.2g}" for p in found["1"]["probability"])], rows)
 
 

@@ -42,7 +42,7 @@ def test_the_scale_between_both_matrices_is_that_of_the_best_stored_relation():
 def test_matrices_and_strengths_of_a_run():
     raw = {
         "name": "heads",
-        "model": {"features": 6, "hidden": 2, "family": "attention-output", "value_rank": 1, "ratio": "q"},
+        "model": {"features": 4, "hidden": 2, "family": "attention-output", "value_rank": 1, "ratio": "q"},
         "axes": {"q": {"values": [1.0, 0.25]}, "replica": {"count": 3}},
         "instance": {"feature_probability": 0.5},
         "train": {"steps": 2, "batch": 4},
@@ -50,9 +50,9 @@ def test_matrices_and_strengths_of_a_run():
     run = tmsjax.run_sweep(raw)
     QK = run.dataset["QK"].to_numpy()
     qk, ov = analysis.head_matrix(run.dataset), analysis.head_matrix(run.dataset, "OV")
-    np.testing.assert_allclose(qk[1, 2], QK[1, 2][:, :3].T @ QK[1, 2][:, 3:], rtol=1e-5)
-    assert ov.shape == (2, 3, 3, 3)
+    np.testing.assert_allclose(qk[1, 2], QK[1, 2][:, :2].T @ QK[1, 2][:, 2:], rtol=1e-5)
+    assert ov.shape == (2, 3, 2, 2)
     assert np.linalg.matrix_rank(ov, tol=1e-6).max() == 1
-    np.testing.assert_allclose(analysis.relation_strengths(run.spec)[:, 0], [[1, 1, 1], [1, 0.5, 0.25]])
+    np.testing.assert_allclose(analysis.relation_strengths(run.spec)[:, 0], [[1, 1], [1, 0.5]])
     with pytest.raises(RunError, match="no W_OV"):
         analysis.head_matrix(run.dataset.drop_vars("OV"), "OV")

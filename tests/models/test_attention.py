@@ -143,13 +143,13 @@ def test_outputs_of_an_added_family_are_checked(registries):
 
 
 def test_runs_resume_and_are_drawn_and_maps_of_directions_are_refused(tmp_path):
-    sweep = raw("attention-output", value_rank=2)
+    sweep = raw()
     tmsjax.run_sweep(sweep, out=tmp_path / "run")
     sweep["train"]["steps"] = 5
-    assert tmsjax.run_sweep(sweep, out=tmp_path / "run").dataset["OV"].shape == (2, 4, 2, 4)
+    assert tmsjax.run_sweep(sweep, out=tmp_path / "run").dataset["QK"].shape == (2, 4, 1, 4)
     run = tmsjax.open_run(tmp_path / "run")
     assert set(tmsjax.figures(run)) == {"curves", "learning"}
     for verb in (tmsjax.phase_map, tmsjax.compare, tmsjax.measures, lambda run: tmsjax.figures(run, kind="phase-map")):
         with pytest.raises(RunError, match="no directions W"):
             verb(run)
-    assert "attention-output, relu, 4 features" in run_command("info", tmp_path / "run").stdout
+    assert "attention-score, relu, 4 features" in run_command("info", tmp_path / "run").stdout

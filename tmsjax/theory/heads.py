@@ -21,8 +21,10 @@ import numpy as np
 
 from tmsjax.theory.candidates import variance
 
-ANGLES = 360  # directions of q, and of k, on the grid of starts
-ROUNDS, SPAN, SHRINK = 45, 2, 0.55  # of the refinement: windows of 2 SPAN + 1 angles a side, each SHRINK times as wide
+ANGLES = 180  # directions of q, and of k, on the grid of starts
+RIDGE = 1440  # heads that store both relations exactly
+PEAKS = 8  # starts of a cell on the grid, and as many on the ridge
+ROUNDS, SPAN, SHRINK = 40, 2, 0.6  # of the refinement: windows of 2 SPAN + 1 angles a side, each SHRINK times as wide
 BLOCK = 64  # cells on the grid of starts at once
 
 
@@ -90,22 +92,11 @@ def rank_one_optimum(strengths: np.ndarray, probability: np.ndarray) -> HeadOpti
     """The best q and k for two relations, for strengths (c, 2) and probability (c,).
 
     The loss at the best size of given directions is E target^2 - (E output target)^2 / E output^2. Its minimum over the
-    two angles: the lowest point of a grid of all pairs of ANGLES directions, refined by ever finer grids around it.
+    two angles: the lowest local minima on a grid of all pairs of ANGLES directions, and on the curve of heads that
+    store both relations, are refined by ever finer grids around each.
     """
     r, p = np.asarray(strengths, float), np.asarray(probability, float)
-    angles = np.empty((len(p), 2))
-    for start in range(0, len(p), BLOCK):
-        part = slice(start, start + BLOCK)
-        angles[part] = _on_grid(r[part], p[part])
-    width = 2 * np.pi / ANGLES
-    steps = np.arange(-SPAN, SPAN + 1) / SPAN
-    for _ in range(ROUNDS):
-        near = angles[:, :, None] + width * steps  # (c, 2, steps)
-        gain = _gain(near[:, 0, :, None], near[:, 1, None, :], r[:, None, None], p[:, None, None])
-        best = gain.reshape(len(p), -1).argmax(1)
-        i, j = np.unravel_index(best, gain.shape[1:])
-        angles = np.stack([near[np.arange(len(p)), 0, i], near[np.arange(len(p)), 1, j]], axis=-1)
-        width *= SHRINK
+    angles = np.concatenate([_refined(r[k : k + BLOCK], p[k : k + BLOCK]) for k in range(0, len(p), BLOCK)])
     q, k = _directions(angles[:, 0]), _directions(angles[:, 1])
     square, product = _terms(*_halves(q, p), *_halves(k, p), r)
     size = np.sqrt(product / square)[:, None]
@@ -127,14 +118,46 @@ def _saved(square: np.ndarray, product: np.ndarray) -> np.ndarray:
     return np.maximum(product, 0) ** 2 / np.maximum(square, np.finfo(float).tiny)
 
 
+def _refined(r: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """The angles (c, 2) of q and k of lowest loss."""
+    angles = np.concatenate([_on_grid(r, p), _on_ridge(r, p)], axis=1)  # (c, 2 PEAKS, 2)
+    r, p, width = r[:, None, None, None], p[:, None, None, None], 2 * np.pi / ANGLES
+    steps = np.arange(-SPAN, SPAN + 1) / SPAN
+    for _ in range(ROUNDS):
+        near = angles[..., None] + width * steps  # (c, 2 PEAKS, 2, steps)
+        gain = _gain(near[:, :, 0, :, None], near[:, :, 1, None, :], r, p)
+        flat = gain.reshape(*gain.shape[:2], -1)
+        places = np.stack(np.unravel_index(flat.argmax(-1), gain.shape[2:]), axis=-1)
+        angles = np.take_along_axis(near, places[..., None], axis=-1)[..., 0]
+        width *= SHRINK
+    best = flat.max(-1).argmax(-1)
+    return angles[np.arange(len(angles)), best]
+
+
 def _on_grid(r: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """The angles (c, 2) of q and k of lowest loss on the grid."""
+    """The angles (c, PEAKS, 2) of q and k of the lowest local minima of the loss on the grid."""
     turn = 2 * np.pi * np.arange(ANGLES) / ANGLES
     halves = _halves(_directions(turn), p[:, None])
     rows, columns = [v[:, :, None] for v in halves], [v[:, None, :] for v in halves]
-    square, product = _terms(*rows, *columns, r[:, None, None])
-    best = _saved(square, product).reshape(len(p), -1).argmax(1)
-    return turn[np.stack(np.unravel_index(best, (ANGLES, ANGLES)), axis=-1)]
+    gain = _saved(*_terms(*rows, *columns, r[:, None, None]))
+    lower = [gain >= np.roll(gain, shift, axis) for shift in (1, -1) for axis in (1, 2)]
+    peaks = np.where(np.all(lower, axis=0), gain, 0).reshape(len(p), -1)
+    most = np.argpartition(-peaks, PEAKS, axis=1)[:, :PEAKS]
+    return turn[np.stack(np.unravel_index(most, (ANGLES, ANGLES)), axis=-1)]
+
+
+def _on_ridge(r: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """The angles (c, PEAKS, 2) of the lowest local minima among heads with M_11 = r_1, M_22 = r_2 and M_12, M_21 < 0.
+
+    Where features are sparse the minima are near this curve, in a valley narrower than the grid.
+    """
+    first = -np.pi / 2 * (np.arange(RIDGE) + 0.5) / RIDGE
+    second = np.arctan(r[:, 1:] / np.maximum(r[:, :1], np.finfo(float).tiny) / np.tan(first))
+    gain = _gain(np.broadcast_to(first, second.shape), second, r[:, None], p[:, None])
+    inner = np.pad(gain, ((0, 0), (1, 1)))
+    peaks = np.where((gain >= inner[:, :-2]) & (gain >= inner[:, 2:]), gain, 0)
+    most = np.argpartition(-peaks, PEAKS, axis=1)[:, :PEAKS]
+    return np.stack([first[most], np.take_along_axis(second, most, axis=1)], axis=-1)
 
 
 def linear_loss(matrix: np.ndarray, strengths: np.ndarray, probability: Any) -> np.ndarray:
