@@ -159,7 +159,7 @@ class Program:
             "seconds_of_rest": max(sections - in_sections, 0),
             "minutes": (sum(cost["seconds"] for cost in usual) + sections) / 60,
             "runs": costs,
-            "device": usual[0]["device"] if usual else "n/a",
+            "device": "; ".join(sorted({cost["device"] for cost in usual})) or "n/a",
         }
 
 

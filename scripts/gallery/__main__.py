@@ -17,6 +17,7 @@ from gallery import (
     correlated,
     dynamics,
     geometry,
+    heads,
     intro,
     large,
     neurons,
@@ -39,6 +40,7 @@ SECTIONS = {
     "dynamics": dynamics,
     "adversarial": adversarial,
     "neurons": neurons,
+    "heads": heads,
 }
 
 

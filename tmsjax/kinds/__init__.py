@@ -6,7 +6,7 @@ facts about them, the options that it adds to a spec, and a sentence for help an
 names, help and stored runs work without it. Imports no other room.
 """
 
-from tmsjax.kinds import measures
+from tmsjax.kinds import heads, measures
 from tmsjax.kinds.activations import ACTIVATIONS, Activation, add_activation
 from tmsjax.kinds.activities import ACTIVITIES, ANY_NUMBER, Activity, add_activity
 from tmsjax.kinds.drawn import Drawn, drawn_by
@@ -90,6 +90,7 @@ __all__ = [
     "execute",
     "first_line",
     "floats",
+    "heads",
     "is_elements",
     "located",
     "mappable",

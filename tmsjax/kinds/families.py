@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tmsjax.kinds import heads
 from tmsjax.kinds.activations import ACTIVATIONS
 from tmsjax.kinds.elements import elementwise
 from tmsjax.kinds.registry import (
@@ -26,14 +27,24 @@ from tmsjax.kinds.registry import (
 Params = dict[str, Any]
 
 
+def _all(n: int) -> int:
+    return n
+
+
+def _fits(n: int, m: int) -> str | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Family:
     """Pure functions of one instance. The spec's options are passed as keywords.
 
     parameters: name -> names of its dimensions: "feature", "hidden" or an option of type "int"
     init:       (standard normals by parameter name, instance) -> parameters
-    apply:      (parameters, x, f) -> output (n,); f is the activation, elementwise
-    target:     x -> the desired output (n,)
+    apply:      (parameters, x, f) -> output (o,); f is the activation, elementwise
+    target:     x -> the desired output (o,)
+    outputs:    n -> the number of outputs o, at most n. Output i has the importance of feature i
+    misfit:     (n, m) -> why a model cannot have these sizes, or None. Receives only options of type "int"
     directions: parameters -> W (m, n), features as columns; None if features have no directions. A parameter named W
                 must equal this W
     penalty:    (parameters, x, f) -> a scalar that training adds to the loss of each sample; None: no penalty
@@ -53,6 +64,8 @@ class Family:
     gram_only: bool = False
     neurons: bool = False
     writes: str | None = None
+    outputs: Callable[[int], int] = _all
+    misfit: Callable[..., str | None] = _fits
     options: Mapping[str, Option] = field(default_factory=dict)
 
     @property
@@ -105,6 +118,26 @@ def _columns_of_W(params: Params) -> Any:
     return params["W"]
 
 
+RATIO = Option("quantity", default=1.0, low=0.0, sentence="importance of each relation over that of the one before")
+VALUE_RANK = Option("int", default=1, sentence="rank of W_OV")
+
+
+def _of_head(apply: Callable, parameters: Mapping[str, tuple[str, ...]], sentence: str) -> Family:
+    """A head whose one output is its score, of pairs of vectors (see heads.py). Features have no directions: what a
+    head stores are relations."""
+    return Family(
+        parameters=parameters,
+        init=scaled_normals,
+        apply=apply,
+        target=heads.related,
+        directions=None,
+        outputs=lambda n: 1,
+        misfit=heads.misfit,
+        options={"ratio": RATIO},
+        sentence=sentence,
+    )
+
+
 FAMILIES: Registry[Family] = Registry(
     "family",
     {
@@ -145,6 +178,23 @@ FAMILIES: Registry[Family] = Registry(
             writes="V",
             sentence="f(V ReLU(W x) + b), whose target is |x|",
         ),
+        "attention-score": _of_head(
+            heads.score, {"QK": ("hidden", "feature")}, "f(x^T W_QK y): the score of a head, x and y the two halves"
+        ),
+        "attention-score-bias": _of_head(
+            heads.score_with_bias, {"QK": ("hidden", "feature"), "b": ()}, "f(x^T W_QK y + b)"
+        ),
+        "attention-output": Family(
+            parameters={"QK": ("hidden", "feature"), "OV": ("value_rank", "feature")},
+            init=scaled_normals,
+            apply=heads.attended,
+            target=heads.moved,
+            directions=None,
+            outputs=lambda n: n // 2,
+            misfit=heads.misfit,
+            options={"ratio": RATIO, "value_rank": VALUE_RANK},
+            sentence="f((x^T W_QK y) W_OV y): what a head moves",
+        ),
     },
 )
 
@@ -158,6 +208,7 @@ def add_family(
     target: Callable[..., Any] = _same,
     directions: Callable[..., Any] | None = None,
     penalty: Callable[..., Any] | None = None,
+    outputs: Callable[[int], int] = _all,
     options: Mapping[str, Option] | None = None,
     neurons: bool = False,
     writes: str | None = None,
@@ -166,10 +217,11 @@ def add_family(
     """Adds a model family with n features and m hidden dimensions. The spec's options are passed as keywords.
 
     parameters: name -> names of its dimensions: "feature" (n), "hidden" (m), or an option of type "int"
-    apply:      (parameters, x (n,), f) -> output (n,); f is the spec's activation
+    apply:      (parameters, x (n,), f) -> output (o,); f is the spec's activation
     init:       (standard normals by parameter name, instance) -> parameters; by default `b` has standard deviation
                 instance.bias_scale and every other parameter instance.init_scale
-    target:     x (n,) -> the desired output (n,); by default x
+    target:     x (n,) -> the desired output (o,); by default x
+    outputs:    n -> the number of outputs o, at most n; by default n. Output i has the importance of feature i
     directions: parameters -> W (m, n), features as columns, for measures and maps; None: no directions. It does not
                 receive options of type "quantity"
     penalty:    (parameters, x, f) -> a scalar that training adds to the loss of each sample. The noise-free loss, which
@@ -181,7 +233,7 @@ def add_family(
     other functions of jax.numpy they run on arrays. Shapes are checked before a run.
     Raises RegistryError if the name is taken or an argument does not fit.
     """
-    checked_callables(FAMILIES, name, apply=apply, init=init, target=target)
+    checked_callables(FAMILIES, name, apply=apply, init=init, target=target, outputs=outputs)
     optional = {"directions": directions, "penalty": penalty}
     checked_callables(FAMILIES, name, **{k: v for k, v in optional.items() if v is not None})
     if not isinstance(parameters, Mapping) or not parameters:
@@ -205,4 +257,7 @@ def add_family(
         allowed = "a parameter of dimensions ('feature', 'hidden'), and neurons = True"
         raise FAMILIES.refuse(name, f"writes must name {allowed}, not {writes!r}")
     parts = (init, apply, target, directions, sentence, penalty)
-    FAMILIES.add(name, Family(dict(parameters), *parts, neurons=neurons, writes=writes, options=options))
+    FAMILIES.add(
+        name,
+        Family(dict(parameters), *parts, neurons=neurons, writes=writes, outputs=outputs, options=options),
+    )

@@ -1,4 +1,4 @@
-"""The loss of one instance: sum over features of I_i (target_i - output_i)^2, mean over samples.
+"""The loss of one instance: sum over outputs of I_i (target_i - output_i)^2, mean over samples.
 
 The paper's notebook also takes the mean over features, so its loss is smaller by a factor of n.
 """
@@ -29,8 +29,7 @@ def one(params: Any, instance: Instance, word: Any, offset: Any, spec: Spec, pen
     target = model.target(x, instance, spec.model)
     if penalised and ATTACK in instance.options:
         x = attacked(params, x, target, instance, spec.model, instance.options[ATTACK])
-    error = target - model.apply(params, x, instance, spec.model)
-    loss = (instance.importance * (error * error)).sum()
+    loss = _weighted_square(target - model.apply(params, x, instance, spec.model), instance)
     extra = model.penalty(params, x, instance, spec.model) if penalised else None
     return loss if extra is None else loss + extra
 
@@ -47,9 +46,16 @@ def zero_total(instance: Instance, words: Any, offset: Any, spec: Spec) -> jax.A
         row, own, shift = as_arrays((instance, word, offset))
         x = sampling.sample(sampling.rotate(own, shift, spec.train.streams), row, spec.data)
         target = model.target(x, row, spec.model)
-        return (row.importance * (target * target)).sum()
+        return _weighted_square(target, row)
 
     return jnp.sum(jax.vmap(one_sample)(words))
+
+
+def _weighted_square(error: Any, instance: Instance) -> Any:
+    """sum_i I_i error_i^2 of one sample. There may be fewer outputs than features; output i has importance I_i."""
+    outputs, importance = error.shape[0], instance.importance
+    importance = importance if outputs == importance.shape[0] else importance[:outputs]
+    return (importance * (error * error)).sum()
 
 
 def gradient(params: Any, instance: Instance, words: Any, offset: Any, spec: Spec) -> Any:

@@ -27,13 +27,13 @@ def init(normals: Params, instance: Instance, model: Model) -> Params:
 
 
 def apply(params: Params, x: Any, instance: Instance, model: Model) -> Any:
-    """The model's output (n,) for one sample `x` (n,)."""
+    """The model's output (o,) for one sample `x` (n,); o is n, unless its family says otherwise."""
     options = _options(instance, model)
     return called(FAMILIES[model.family].apply, params, x, activation(model), options=options)
 
 
 def target(x: Any, instance: Instance, model: Model) -> Any:
-    """The desired output (n,) for one sample `x` (n,)."""
+    """The desired output (o,) for one sample `x` (n,)."""
     return called(FAMILIES[model.family].target, x, options=_options(instance, model))
 
 

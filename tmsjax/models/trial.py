@@ -177,11 +177,17 @@ def _check_family(spec: Spec, row: Instance, report: Report) -> None:
     key, named = "model.family", f"{spec.model.family!r}: "
     n, m, shapes = spec.model.features, spec.model.hidden, model.shapes(spec.model)
     family, params = FAMILIES[spec.model.family], {name: floats(*shape) for name, shape in shapes.items()}
+    outputs = _attempt(lambda: family.outputs(n), named + "outputs", key, report)
+    if outputs is _Failed:
+        return
+    if not isinstance(outputs, int) or isinstance(outputs, bool) or not 1 <= outputs <= n:
+        report(key, f"{named}outputs gives {outputs!r}, not a whole number from 1 to {n}, the number of features")
+        return
     x = floats(n)
     results: tuple[tuple[str, Callable, tuple, Any], ...] = (
         ("init", lambda p: model.init(p, row, spec.model), (params,), params),
-        ("apply", lambda p, x: model.apply(p, x, row, spec.model), (params, x), floats(n)),
-        ("target", lambda x: model.target(x, row, spec.model), (x,), floats(n)),
+        ("apply", lambda p, x: model.apply(p, x, row, spec.model), (params, x), floats(outputs)),
+        ("target", lambda x: model.target(x, row, spec.model), (x,), floats(outputs)),
         ("penalty", lambda p, x: model.penalty(p, x, row, spec.model), (params, x), floats()),
         ("directions", lambda p: model.directions(p, spec.model), (params,), floats(m, n)),
     )
@@ -189,7 +195,7 @@ def _check_family(spec: Spec, row: Instance, report: Report) -> None:
         if getattr(family, what) is None:
             continue
         found = _attempt(partial(jax.eval_shape, function, *arguments), named + what, key, report)
-        shape_alone = what == "target" and getattr(found, "shape", None) == (n,)  # of any dtype, such as x > 0
+        shape_alone = what == "target" and getattr(found, "shape", None) == (outputs,)  # of any dtype, such as x > 0
         if found is not _Failed and not shape_alone and _described(found) != _described(expected):
             report(key, f"{named}{what} gives {_described(found)}, not {_described(expected)}")
             return

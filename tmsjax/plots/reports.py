@@ -33,9 +33,10 @@ def class_maps(
     log: bool = True,
     curve: np.ndarray | None = None,
     names: Mapping[int, str] | None = None,
+    x: str = IMPORTANCE,
 ) -> Figure:
     """Maps of SIGNED_PHASES, side by side. `curve`: probability of a boundary at every importance, drawn dashed.
-    `names`: replaces the names of some classes."""
+    `names`: replaces the names of some classes. `x`: label of the horizontal axis."""
     called = dict(enumerate(SIGNED_PHASES)) | dict(names or {})
     with rc_context(style.STYLE):
         figure = Figure(figsize=(3.1 * len(maps) + 0.4, 3.9), layout="constrained")
@@ -45,6 +46,7 @@ def class_maps(
             _mesh(axes, grid, phases, log, cmap=ListedColormap(CLASS_COLOURS), norm=norm)
             _boundary(axes, grid, curve)
             axes.set_title(name)
+            axes.set_xlabel(x)
             present |= set(np.unique(phases).tolist())
         patches = [Patch(facecolor=CLASS_COLOURS[k], edgecolor="#888888", label=called[k]) for k in sorted(present)]
         figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False)
@@ -89,18 +91,20 @@ def lines(
     y: str,
     ticks: Sequence[float],
     floor: float | None = None,
-    reference: tuple[str, Any, Any] | None = None,
+    reference: tuple[str, Any, Any] | Mapping[str, tuple[str, Any, Any]] | None = None,
 ) -> Figure:
     """Curves (x values, y values) by name, in panels with shared axes and logarithmic x. `floor`: lower limit of y.
-    `reference`: name, x and y of a dashed line in every panel."""
+    `reference`: name, x and y of a dashed line in every panel, or of each panel's own line by title."""
+    dashed = reference if isinstance(reference, Mapping) else dict.fromkeys(panels, reference)
+    shared = len({tuple(curves) for curves in panels.values()}) == 1
     with rc_context(style.STYLE):
         figure = Figure(figsize=(3.4 * len(panels) + 0.6, 3.5), layout="constrained")
         every = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
         for axes, (title, curves) in zip(every, panels.items(), strict=True):
             for (name, (at, values)), tone, mark in zip(curves.items(), style.TONES, style.MARKS, strict=False):
                 axes.plot(at, values, mark + "-", color=tone, label=name, markersize=3.5)
-            if reference is not None:
-                axes.plot(*reference[1:], "--", color="#777777", label=reference[0])
+            if (line := dashed[title]) is not None:
+                axes.plot(*line[1:], "--", color="#777777", label=line[0])
             axes.set_xscale("log")
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             axes.set_xticks([], minor=True)
@@ -112,7 +116,8 @@ def lines(
         if len(panels) > 3:  # too narrow for a legend
             figure.legend(*every[0].get_legend_handles_labels(), loc="outside lower center", ncols=7, frameon=False)
         else:
-            every[-1].legend(frameon=True, fontsize=8)
+            for axes in every[-1:] if shared else every:
+                axes.legend(frameon=True, fontsize=8)
     return figure
 
 
@@ -224,6 +229,27 @@ def boundaries(ratio: np.ndarray, curves: Mapping[str, np.ndarray], weights: Map
         for axes in (left, right):
             axes.set_xlabel("importance of the minor feature / major")
             axes.grid(alpha=0.3)
+    return figure
+
+
+def matrices(rows: Mapping[str, Mapping[str, np.ndarray]], *, label: str, x: str, y: str, limit: float = 1.5) -> Figure:
+    """Matrices by title, one row of panels per name, in one colour scale: zero white, values beyond +-`limit` clipped.
+    `label`: of the colours; `x`, `y`: what columns and rows of a matrix are."""
+    columns = max(map(len, rows.values()))
+    with rc_context(style.STYLE):
+        figure = Figure(figsize=(1.65 * columns + 1.3, 1.85 * len(rows) + 0.3), layout="constrained")
+        every = figure.subplots(len(rows), columns, squeeze=False)
+        for line, (name, panels) in zip(every, rows.items(), strict=True):
+            for k, (axes, (title, matrix)) in enumerate(zip(line, panels.items(), strict=True)):
+                image = axes.imshow(matrix, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
+                axes.set_title(title)
+                axes.set_xticks([])
+                axes.set_yticks([])
+                if k == 0:
+                    axes.set_ylabel(f"{name}\n{y}")
+                if line is every[-1]:
+                    axes.set_xlabel(x)
+        figure.colorbar(image, ax=every, label=label, extend="both")
     return figure
 
 

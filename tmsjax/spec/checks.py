@@ -18,13 +18,14 @@ from tmsjax.kinds import (
     STUDIES,
     VALUES,
     Activity,
+    called,
     drawn_by,
     misfit,
 )
 from tmsjax.spec.boxes import Boxes, part_shape
 from tmsjax.spec.keys import range_words, within
 from tmsjax.spec.quantity import Curve, Report, Select, axes_used, shown
-from tmsjax.spec.tables import TABLES, Spec, declared_options
+from tmsjax.spec.tables import TABLES, Spec, declared_options, static
 
 AT_ONCE = 10**7  # values of a quantity to check at once
 MOST_VALUES = 2 * 10**9  # of one quantity
@@ -178,6 +179,7 @@ def _check_features(spec: Spec, report: Report) -> None:
     for path, name, value, rule in _quantities(spec):
         if rule and not _unread(value):
             _check_quantity(spec, path, name, rule, report)
+    _check_sizes(spec, report)
     if spec.study.feature is not None and spec.study.feature >= spec.model.features:
         report("study.feature", f"needs a feature from 0 to {spec.model.features - 1}")
     activity = _readable_activity(spec)
@@ -187,6 +189,15 @@ def _check_features(spec: Spec, report: Report) -> None:
         report(f"data.{next(iter(activity.options), 'activity')}", f"{spec.data.activity!r}: {problem}")
     if not activity.needs_probability:
         _check_unused_probability(spec, activity, report)
+
+
+def _check_sizes(spec: Spec, report: Report) -> None:
+    """Whether the family's models can have these numbers of features and hidden dimensions."""
+    family, sizes = FAMILIES.get(spec.model.family), dict(static(spec.model.options))
+    if family is None or spec.model.hidden is None or None in dict(spec.model.options).values():
+        return
+    if problem := called(family.misfit, spec.model.features, spec.model.hidden, options=sizes):
+        report("model.features", f"{spec.model.family!r}: {problem}")
 
 
 def _check_unused_probability(spec: Spec, activity: Activity, report: Report) -> None:

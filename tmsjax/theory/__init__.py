@@ -1,8 +1,9 @@
 """Theory: the solutions that training should find.
 
-The paper's candidate solutions (candidates.py) and their generalisation to any n and m (pairs.py) need only numpy and
-SciPy. Exact optima of 2 or 3 features (optimum.py), the points where they jump (boundary.py), and all local minima of
-up to 8 features (landscape.py) need jax, in float64. Imports kinds, models and engine; does not know about runs.
+The paper's candidate solutions (candidates.py), their generalisation to any n and m (pairs.py) and optima of attention
+heads (heads.py) need only numpy and SciPy. Exact optima of 2 or 3 features (optimum.py), the points where they jump
+(boundary.py), and all local minima of up to 8 features (landscape.py) need jax, in float64. Imports kinds, models and
+engine; does not know about runs.
 """
 
 from typing import TYPE_CHECKING
@@ -15,6 +16,14 @@ from tmsjax.theory.candidates import (
     candidates,
     onset,
     variance,
+)
+from tmsjax.theory.heads import (
+    HeadOptimum,
+    linear_loss,
+    linear_optimum,
+    rank_one_loss,
+    rank_one_optimum,
+    target_square,
 )
 from tmsjax.theory.pairs import INTERFERENCE, Assignment, best_assignment, pair_costs
 
@@ -41,6 +50,7 @@ __all__ = [
     "INTERFERENCE",
     "Assignment",
     "Branch",
+    "HeadOptimum",
     "Jump",
     "Minima",
     "Optimum",
@@ -54,9 +64,14 @@ __all__ = [
     "exact_optimum",
     "follow",
     "jump",
+    "linear_loss",
+    "linear_optimum",
     "losses",
     "minima",
     "onset",
     "pair_costs",
+    "rank_one_loss",
+    "rank_one_optimum",
+    "target_square",
     "variance",
 ]
