@@ -2,13 +2,13 @@
 
 import json
 
-import gallery.report
+import gallery.__main__
 import phase_changes.report
 import pytest
 from conftest import ROOT, reproduce
 from reporting import render
 
-REPORTS = {"phase_changes": phase_changes.report.TABLES, "gallery": gallery.report.TABLES}
+REPORTS = {"phase_changes": phase_changes.report.TABLES, "gallery": gallery.__main__.tables()}
 
 
 @pytest.mark.parametrize("name", REPORTS)
