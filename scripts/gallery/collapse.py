@@ -14,12 +14,13 @@ from tmsjax import plots, theory
 from tmsjax.analysis import polytopes
 from tmsjax.kinds import REPRESENTED, drawn_by, measures
 
+FAST = [*SHORT, "train.learning_rate=5e-3"]
 RUNS: Runs = {
-    "pca_collapse": ("pca_collapse", [], [*SHORT, "train.learning_rate=5e-3", "axes.replica.count=16"]),
+    "pca_collapse": ("pca_collapse", [], [*FAST, "axes.feature_probability.count=10", "axes.replica.count=16"]),
     "pca_correlation": (
         "pca_correlation",
         [],
-        [*SHORT, "train.learning_rate=5e-3", "axes.replica.count=4", "axes.correlation.count=4"],
+        [*FAST, "axes.feature_probability.count=6", "axes.correlation.count=3", "axes.replica.count=4"],
     ),
 }
 PAIRS = ((0, 1), (2, 3), (4, 5))
