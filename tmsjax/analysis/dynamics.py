@@ -16,9 +16,7 @@ from tmsjax.kinds.measures import norms
 
 JUMP = 0.2  # least change of a dimensionality in a jump
 WINDOW = 4  # recorded steps that a jump takes at most
-SETTLED = (
-    0.01  # share of its whole decrease that the loss falls by at most within WINDOW records after the initial phase
-)
+SETTLED = 0.01  # share of its decrease by which the loss falls at most within WINDOW records after the initial phase
 STAGES = ("incomplete", "collapsed", "splitting", "orthogonal sets", "octahedron")
 
 
