@@ -104,9 +104,9 @@ BAD = {
     "columns": (lambda: activity(columns=3), "columns must be a function, not 3"),
     "exactly": (lambda: activity(exactly=0.5), "exactly must be a function"),
     "exact_up_to": (lambda: activity(exact_up_to=6), "from 1 to 5, not 6"),
-    "activity's quantity": (
-        lambda: activity(options={"rho": tmsjax.Option("quantity")}, joint=lambda p, rho: p),
-        "of type 'int', not",
+    "activity's option": (
+        lambda: activity(options={"rho": 0.5}, joint=lambda p, rho: p),
+        "must be a tmsjax.Option of type 'int' or 'quantity', not 0.5",
     ),
 }
 

@@ -191,3 +191,35 @@ def test_a_measure_is_tried_on_the_size_of_the_models(registries):
     check_spec(load_spec(plain_spec(3, 2, record={"measures": ["mixed"]})))
     with pytest.raises(SpecError, match="'mixed' fails"):
         tmsjax.run_sweep(plain_spec(5, 2, record={"measures": ["mixed"]}))
+
+
+def test_an_activity_may_have_a_quantity_that_is_swept_and_its_joint_is_checked():
+    def active(u, p, share):
+        """All features together with probability `share`, else none."""
+        return (u[0] < share) & (u[1] < p)
+
+    def joint(p, share):
+        least = np.minimum(p[..., :, None], p[..., None, :])
+        return p.__array_namespace__().asarray(share)[..., None, None] * least
+
+    def add(factor: float) -> dict:
+        tmsjax.add_activity(
+            "mine",
+            columns=lambda n: 2,
+            active=active,
+            joint=lambda p, share: factor * joint(p, share),
+            options={"share": tmsjax.Option("quantity", default=0.5, low=0.0, high=1.0)},
+        )
+        raw = plain_spec(3, 2, data={"activity": "mine", "share": "share"})
+        return raw | {"axes": {"share": {"values": [0.2, 1.0]}, "replica": {"count": 3}}}
+
+    results = tmsjax.run_sweep(add(1.0)).dataset
+    assert results.sizes["share"] == 2
+    zero = tmsjax.run_sweep(add(1.0) | {"train": {"steps": 1, "batch": 16, "learning_rate": 0.0}}).dataset
+    assert (zero["loss"].sel(share=0.2).mean() < 0.5 * zero["loss"].sel(share=1.0).mean()).item()
+    raw = add(0.5)
+    with pytest.raises(SpecError, match="in a simulation it is"):
+        check_spec(load_spec(raw))
+    raw["axes"]["share"] = {"values": [0.2, 1.5]}
+    with pytest.raises(SpecError, match=r"data\.share: needs numbers in \[0\.0, 1\.0\]; got 1\.5"):
+        load_spec(raw)

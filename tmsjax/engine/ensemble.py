@@ -26,7 +26,7 @@ from tmsjax.engine.plan import Plan, check_kernel, plan
 from tmsjax.engine.segment import advance, axes, divide
 from tmsjax.engine.train import TrainState
 from tmsjax.kinds import FAMILIES
-from tmsjax.models import inputs, instances, joined, model, of_zero_model
+from tmsjax.models import inputs, instances, joined, model, of_activity, of_zero_model
 from tmsjax.spec import Box, Boxes, Spec
 
 WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}  # XLA's default is 256
@@ -164,7 +164,8 @@ class Ensemble:
         """The loss of a model whose output is 0, for every instance, (instances,). Exact if the target is x."""
         if FAMILIES[self.spec.model.family].reproduces:
             given = inputs(self.spec, self.box)
-            return of_zero_model(given["importance"], given["feature_probability"], self.spec)
+            own = of_activity(self.spec, self.box)
+            return of_zero_model(given["importance"], given["feature_probability"], self.spec, own)
         return self.gather(self._on_blocks(self._zero, self.table))
 
     def gradient_noise(self, states: list[TrainState], draws: int) -> tuple[Any, Any]:

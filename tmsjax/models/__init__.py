@@ -7,7 +7,7 @@ expected.py). The same functions run on small models held as separate scalars (s
 
 from tmsjax.models import expected, loss, model, sampling, scalars
 from tmsjax.models.expected import relu_loss
-from tmsjax.models.instances import Instance, identities, inputs, instances
+from tmsjax.models.instances import Instance, identities, inputs, instances, of_activity
 from tmsjax.models.loss import linear_loss, of_zero_model
 from tmsjax.models.scalars import Scalars, as_arrays, held_as_scalars, join, joined, split
 from tmsjax.models.trial import check_spec, elementwise_model
@@ -28,6 +28,7 @@ __all__ = [
     "linear_loss",
     "loss",
     "model",
+    "of_activity",
     "of_zero_model",
     "relu_loss",
     "sampling",

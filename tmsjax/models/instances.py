@@ -40,8 +40,8 @@ def instances(spec: Spec, box: Box | None = None) -> Instance:
     options = {name: _column(spec, name, box, per_feature=False) for name in option_quantities(spec)}
     probability = _column(spec, "feature_probability", box)
     if ATTACK in options:  # as a radius
-        own = {key: options[f"data.{key}"] for key, _ in spec.data.options if f"data.{key}" in options}
-        options[ATTACK] = (options[ATTACK] * root_mean_square(probability, spec.data, own)).astype(np.float32)
+        norm = root_mean_square(probability, spec.data, of_activity(spec, box))
+        options[ATTACK] = (options[ATTACK] * norm).astype(np.float32)
     return Instance(
         importance=_column(spec, "importance", box),
         feature_probability=probability,
@@ -54,6 +54,12 @@ def instances(spec: Spec, box: Box | None = None) -> Instance:
         replica=_replica(spec, box),
         options=options,
     )
+
+
+def of_activity(spec: Spec, box: Box) -> dict[str, np.ndarray]:
+    """The values of the activity's options that are quantities, (instances,) float32."""
+    names = [name for name in option_quantities(spec) if name.startswith("data.")]
+    return {name.removeprefix("data."): _column(spec, name, box, per_feature=False) for name in names}
 
 
 def root_mean_square(probability: np.ndarray, data: Data, own: Mapping[str, Any]) -> np.ndarray:

@@ -5,6 +5,7 @@ The paper's notebook also takes the mean over features, so its loss is smaller b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -124,7 +125,12 @@ def linear_loss(W: Any, b: Any, importance: Any, mean: Any, covariance: Any) -> 
     return xp.sum(importance * (spread + offset**2), axis=-1)
 
 
-def of_zero_model(importance: np.ndarray, probability: np.ndarray, spec: Spec) -> np.ndarray:
-    """The loss of a model whose output is 0 and whose target is x: sum_i I_i P(i active) E v^2, shape (...)."""
-    active = spec.data.drawn(probability.shape[-1]).marginal(probability)
+def of_zero_model(
+    importance: np.ndarray, probability: np.ndarray, spec: Spec, own: Mapping[str, Any] | None = None
+) -> np.ndarray:
+    """The loss of a model whose output is 0 and whose target is x: sum_i I_i P(i active) E v^2, shape (...).
+
+    `own`: (...,) values of the activity's options that are quantities.
+    """
+    active = spec.data.drawn(probability.shape[-1], own).marginal(probability)
     return np.sum(importance * active, axis=-1) * VALUES[spec.data.values].square
