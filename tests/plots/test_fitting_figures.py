@@ -306,7 +306,9 @@ def test_studies_that_users_add_are_drawn_and_what_they_return_is_checked(added)
 def test_every_study_says_what_it_is_and_no_two_draw_figures_of_one_name():
     assert isinstance(STUDIES, Registry)
     assert all(study.sentence for study in STUDIES.values())
-    run = recorded(swept({"p": LOG}), W=("hidden", "feature"), dimensionality=("feature",))
+    run = recorded(
+        swept({"p": LOG}, model={"family": "hidden-relu"}), W=("hidden", "feature"), dimensionality=("feature",)
+    )
     names = [name for kind in STUDIES if kind != "phase-map" for name in plots.figures(run, kind=kind)]
     assert len(set(names)) == len(names)
 

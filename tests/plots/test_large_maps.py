@@ -215,7 +215,8 @@ def test_a_narrow_region_has_ticks(dataset):
 
 @pytest.mark.parametrize("unit", [0, 4])
 def test_every_kind_draws_a_run_that_kept_only_the_best(tmp_path, unit):
-    raw = plain_spec(3, 2, probability="feature_probability", store={"keep": "best"}, engine={"unit": unit})
+    raw = plain_spec(3, 2, probability="feature_probability", model={"family": "hidden-relu"}, store={"keep": "best"})
+    raw["engine"] = {"unit": unit}
     raw["axes"] = {"feature_probability": {"values": [0.05, 1.0, 0.3]}, "replica": {"count": 4}}
     raw["record"] = {"measures": ["loss", "norm", "W"], "steps": [0, 30]}
     run = tmsjax.run_sweep(raw, tmp_path / "run")
