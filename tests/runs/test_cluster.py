@@ -89,6 +89,7 @@ def cluster(tmp_path):
         print(f"--- {log.name}\n{log.read_text()[-3000:]}")
 
 
+@pytest.mark.slow
 def test_kills_a_late_worker_and_a_new_scheduler_change_no_byte(tmp_path, cluster):
     spec, out = sweep(tmp_path, steps=8000), tmp_path / "run"
     scheduler = cluster.scheduler()

@@ -44,6 +44,7 @@ def hangs(dry: bool) -> dict:
     return {}
 
 
+@pytest.mark.slow
 def test_the_dry_run_makes_every_step_and_both_files(tmp_path):
     done = reproduce("on_gpu", "--dry-run", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -62,18 +62,27 @@ def test_minima_contain_the_exact_optimum():
 
 
 def test_a_branch_is_followed_past_its_crossing_to_its_end():
-    """n = 2, m = 1 at equal importance: antipodal pairs remain a minimum after one feature alone has become better."""
-    p = np.linspace(0.3, 0.9, 25)
-    rows = np.stack([p, p], 1)
-    branch = theory.follow(np.array([[1.0, -1.0]]), np.zeros(2), np.ones((25, 2)), rows)
-    best = theory.exact_optimum(np.ones((25, 2)), rows)
+    """Importances 1 and 0.3: an antipodal pair remains a minimum where the first feature alone is better."""
+    p = np.linspace(0.3, 0.5, 41)
+    importance = np.array([1.0, 0.3])
+    rows, pair = np.stack([p, p], 1), (np.array([[1.0, -1.0]]), np.zeros(2))
+    branch = theory.follow(*pair, np.tile(importance, (41, 1)), rows)
+    best = theory.exact_optimum(np.tile(importance, (41, 1)), rows)
     above = branch.loss > best.loss * (1 + 1e-6)
-    crossing = theory.jump(1.0).probability
-    assert not above[p < crossing - 0.02].any()
-    assert above[(p > crossing + 0.02) & (p < crossing + 0.06)].any()
-    falls = np.flatnonzero(branch.moved > 0.2)
-    assert len(falls) <= 1
-    assert (branch.moved[p < crossing] < 0.2).all()
+    jump = theory.jump(0.3).probability[0]
+    last = p[np.argmax(branch.moved > 0.2)]
+    assert (branch.moved > 0.2).sum() == 1
+    assert last > jump + 0.01
+    np.testing.assert_array_equal(above, (p > jump) & (p < last))
+
+    def path(q: float):
+        return importance, np.array([q, q])
+
+    alone = np.array([[1.0, 0.0]]), np.array([0.0, 0.2])
+    assert theory.crossing(pair, alone, path, 0.35, 0.385) == pytest.approx(jump, rel=1e-3)
+    assert last - 0.01 < theory.end(pair, path, 0.3, 0.5) < last
+    with pytest.raises(ValueError, match="the second minimum has the lower loss at both"):
+        theory.crossing(pair, alone, path, 0.378, 0.385)
 
 
 @pytest.mark.parametrize(

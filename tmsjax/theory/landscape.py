@@ -195,17 +195,19 @@ def end(
 ) -> float:
     """The last t at which a minimum exists, followed along `path` from `inside`, where it does, towards `outside`.
 
-    It has ended where an entry of W^T W changes by more than `jump` in one step, which are halved down to a relative
-    `precision`.
+    It has ended where an entry of W^T W changes by more than `jump` in a step, however short: steps are halved down to
+    a relative `precision`. Returns `outside` if the minimum exists up to there.
     """
-    while abs(outside - inside) > precision * abs(inside):
-        middle = np.sqrt(inside * outside) if inside * outside > 0 else (inside + outside) / 2
-        importance, probability = (np.stack(rows) for rows in zip(path(inside), path(middle), strict=True))
+    step = outside - inside
+    while abs(step) > precision * abs(inside):
+        ahead = inside + step
+        importance, probability = (np.stack(rows) for rows in zip(path(inside), path(ahead), strict=True))
         branch = follow(model[0], model[1], importance, probability, activity=activity, **options)
         if branch.moved[1] > jump:
-            outside = middle
+            step /= 2
         else:
-            inside, model = middle, (branch.W[1], branch.b[1])
+            inside, model = ahead, (branch.W[1], branch.b[1])
+            step = np.clip(outside - inside, -abs(step), abs(step))
     return inside
 
 
