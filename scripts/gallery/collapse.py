@@ -217,8 +217,8 @@ def collapse(numbers: dict) -> str:
     for one in found["transitions"]:
         after = BRANCHES.index(one["after"])
         below, above = p[branch < after], p[branch >= after]
-        trained = f"{below.max():.3g} to {above.min():.3g}" if below.size and above.size else "n/a"
-        loss = "n/a" if one["loss"] is None else f"{one['loss']:.5f}"
+        trained = f"{below.max():.3g} to {above.min():.3g}" if below.size and above.size else "not in these models"
+        loss = "no crossing" if one["loss"] is None else f"{one['loss']:.5f}"
         rows.append([one["before"], one["after"], f"{one['p']:.3f}", loss, trained])
     return table(["below", "above", "p of the crossing", "loss there", "best trained models change within p"], rows)
 
