@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -40,10 +41,12 @@ class Report:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        try:
-            return json.loads(self.path.read_text()) if self.path.exists() else {}
-        except ValueError as error:
-            raise RunError(f"{self.path}: damaged; delete it") from error
+        found: Any = None
+        with suppress(ValueError):
+            found = json.loads(self.path.read_text()) if self.path.exists() else {}
+        if isinstance(found, dict) and all(isinstance(part, dict) for part in found.values()):
+            return found
+        raise RunError(f"{self.path}: damaged; delete it")
 
     def run(self, name: str) -> Any:
         return tmsjax.open_run(self.out / "runs" / name)
@@ -89,13 +92,15 @@ class Program:
         def main(
             out: Annotated[Path, typer.Argument(help="Folder for runs, figures and report.")],
             quick: Annotated[bool, typer.Option("--quick", help="Coarse grids, short training; minutes.")] = False,
-            only: Annotated[str, typer.Option(help="Only these sections, comma-separated.")] = "",
+            only: Annotated[str | None, typer.Option(help="Only these sections, comma-separated.")] = None,
             publish: Annotated[bool, typer.Option("--publish", help="Copy the report into docs/.")] = False,
         ) -> None:
-            chosen = [part.strip() for part in only.split(",")] if only else self.usual
+            chosen = [part.strip() for part in only.split(",")] if only is not None else self.usual
             unknown = [part for part in chosen if part not in self.sections]
             if unknown:
-                raise typer.BadParameter(f"--only accepts {', '.join(self.sections)}, not {', '.join(unknown)}")
+                raise typer.BadParameter(
+                    f"--only accepts {', '.join(self.sections)}, not {', '.join(map(repr, unknown))}"
+                )
             report = Report(self.name, out, quick)
             self.make(report, chosen)
             if publish:

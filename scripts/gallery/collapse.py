@@ -50,6 +50,7 @@ def make(report: Report) -> dict:
         "linear": [linear_loss(q) for q in p],
         "transitions": transitions(p, found),
         "norm": [float(measures.norms(one[PRINCIPAL][1]).mean()) if PRINCIPAL in one else np.nan for one in found],
+        "uneven": {name: pair_norms(0.1, c) for name, c in (("low", lowest_correlation(correlation)), ("high", 1.0))},
         "trained": trained,
         "map": mapped,
     }
@@ -137,7 +138,7 @@ def best_model(cell: Any, p: float, **data: Any) -> tuple[int, float]:
     """The branch and the loss of a cell's replica of lowest exact loss."""
     sound = cell.isel(replica=np.flatnonzero(cell["status"].to_numpy() == 0)).transpose("replica", "hidden", ...)
     W, b = (sound[name].to_numpy().astype(float) for name in ("W", "b"))
-    loss = theory.losses(W, b, *cell_at(p), **data)
+    loss = theory.exact_losses(W, b, *cell_at(p), **data)
     return branch_of(W[loss.argmin()]), float(loss.min())
 
 
@@ -172,6 +173,20 @@ def of_map(run: Any, starts: int) -> dict:
     }
 
 
+def lowest_correlation(run: Any) -> float:
+    """The lowest correlation above 0."""
+    return float(min(c for c in run.dataset["correlation"].to_numpy() if c > 0))
+
+
+def pair_norms(p: float, correlation: float) -> dict:
+    """The norms of the collapsed pair of the lowest minimum with one."""
+    found = lowest(p, 24, [], activity="correlated", size=2, correlation=correlation)
+    W = found[1][1]
+    cosine, norm = polytopes.cosines(W), measures.norms(W)
+    i, j = next(pair for pair in PAIRS if cosine[pair] >= COLLAPSED)
+    return {"correlation": correlation, "larger": float(max(norm[[i, j]])), "smaller": float(min(norm[[i, j]]))}
+
+
 def drawn(numbers: dict) -> Any:
     p, losses, linear = (np.array(numbers[key], float) for key in ("p", "losses", "linear"))
     marks = {f"{short(one['before'])} | {short(one['after'])}": one["p"] for one in numbers["transitions"]}
@@ -185,7 +200,7 @@ def drawn(numbers: dict) -> Any:
             panel(
                 "exact loss of each branch",
                 X,
-                "loss / loss of principal components",
+                "loss / loss of the best linear model",
                 curves,
                 marks=marks,
                 legend="lower right",

@@ -32,7 +32,7 @@ def make(report: Report) -> dict:
     for name in SWEEPS:
         run = report.run(name)
         draw(report, name)
-        size = analysis.set_size(run.spec)
+        size = analysis.sets.set_size(run.spec)
         assert size is not None
         measured = sets.of_sets(run.dataset, size)
         out["seeds"][name] = len(run.spec.axis["replica"])

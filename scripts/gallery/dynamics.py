@@ -13,8 +13,8 @@ from tmsjax.analysis import dynamics
 
 LEVELS = {"0": 0.0, "1/4": 1 / 4, "2/5": 2 / 5, "1/2": 1 / 2, "2/3": 2 / 3, "1": 1.0}
 AT_LEVEL = 0.02  # largest distance of a dimensionality from a level that it is at
-RARE = 0.05  # orders of stages of fewer seeds are left out of the table
 NEARLY = 0.1  # likewise at the end of the initial phase, where features still move
+RARE = 0.05  # orders of stages of fewer seeds are left out of the table
 RUNS: Runs = {
     "dynamics_100_10": (
         "dynamics_100_10",
@@ -115,7 +115,7 @@ def of_seed(step: np.ndarray, loss: np.ndarray, values: np.ndarray) -> dict[str,
 
 def of_stages(run: Any) -> dict[str, Any]:
     """Which stages the models of each init scale go through, when, and at which loss."""
-    size = analysis.set_size(run.spec)
+    size = analysis.sets.set_size(run.spec)
     assert size is not None
     data = run.dataset.transpose("init_scale", "replica", ...).sortby("step")
     step, n = data["step"].to_numpy(), len(run.spec.axis["replica"])
@@ -192,7 +192,7 @@ def stages(numbers: dict) -> str:
             "stage",
             "seeds",
             "begins at step",
-            "loss at its begin",
+            "loss at its start",
             "loss at its end",
             "cosine of the sets' sums",
         ],

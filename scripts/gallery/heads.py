@@ -45,8 +45,8 @@ def make(report: Report) -> dict:
         "rank": {str(d): of_rank(run) for d, run in ranks.items()},
         "circle": of_circle(ranks[3]),
         "output": {str(m): of_output(run) for m, run in outputs.items()},
-        "random": {str(d): spread(analysis.random_scores(12, d, RANDOM)) for d in RANKS},
-        "random_output": {str(m): spread(analysis.random_scores(8, m, RANDOM)) for m in VALUE_RANKS},
+        "random": {str(d): spread(analysis.heads.random_scores(12, d, RANDOM)) for d in RANKS},
+        "random_output": {str(m): spread(analysis.heads.random_scores(8, m, RANDOM)) for m in VALUE_RANKS},
         "runs": {name: of_run(report.run(name)) for name in RUNS},
         "models": sum(report.run(name).spec.instances for name in RUNS),
         "seconds": sum(of_run(report.run(name))["seconds"] for name in RUNS),
@@ -77,7 +77,7 @@ def checked_by_simulation() -> dict:
         q, key = rng.normal(size=(2, 2))
         exact = [(theory.rank_one_loss(q, key, r, p), np.outer(q, key), r, True)]
         M, many = rng.normal(size=(5, 5)), rng.uniform(0.5, 1, 5)
-        exact.append((theory.linear_loss(M, many, p), M, many, False))
+        exact.append((theory.head_linear_loss(M, many, p), M, many, False))
         for value, matrix, strengths, relu in exact:
             [(loss, error)] = simulated([matrix], strengths, p, relu, seed=k)
             errors.append(abs(value - loss) / error)
@@ -95,18 +95,18 @@ def two_relations(report: Report) -> dict:
     every = theory.rank_one_loss(pair[..., :2], pair[..., 2:], strengths[..., None, :], p[..., None])
     ratio = every / exact.loss.reshape(*p.shape, 1)
     chosen = ratio.argmin(-1)
-    trained = np.take_along_axis(analysis.head_matrix(run.dataset), chosen[..., None, None, None], axis=-3)[
+    trained = np.take_along_axis(analysis.heads.head_matrix(run.dataset), chosen[..., None, None, None], axis=-3)[
         ..., 0, :, :
     ]
-    found, expected = (analysis.head_phases(M, strengths) for M in (trained, optimum))
-    by_samples = analysis.head_phases(analysis.head_matrix(analysis.best(run.dataset)), strengths)
+    found, expected = (analysis.heads.head_phases(M, strengths) for M in (trained, optimum))
+    by_samples = analysis.heads.head_phases(analysis.heads.head_matrix(analysis.best(run.dataset)), strengths)
     tied = theory.exact_optimum((strengths**2).reshape(-1, 2), np.repeat(p.reshape(-1, 1), 2, axis=1))
     neuron = analysis.signed_phases(tied.W).reshape(p.shape)
     grid = run.dataset["second_importance"].to_numpy(), run.dataset["feature_probability"].to_numpy()
     maps = {"head, trained": found, "head, exact": expected, "one neuron, exact": neuron}
     label = "importance of the second relation (feature)"
     report.figure("heads_map", plots.reports.class_maps(maps, grid, names=NAMES, x=label))
-    both = analysis.HEAD_PHASES.index("superposition")
+    both = analysis.heads.HEAD_PHASES.index("superposition")
     return {
         "cells": int(found.size),
         "agreement": float(np.mean(found == expected)),
@@ -128,21 +128,21 @@ def of_bias(run: Any) -> dict:
     strengths, p = inputs_of(run)
     best = analysis.best(run.dataset)
     exact = theory.rank_one_optimum(strengths.reshape(-1, 2), p.reshape(-1)).matrix.reshape(*p.shape, 2, 2)
-    phases = [analysis.head_phases(M, strengths) for M in (analysis.head_matrix(best), exact)]
+    phases = [analysis.heads.head_phases(M, strengths) for M in (analysis.heads.head_matrix(best), exact)]
     return {"agreement": float(np.mean(phases[0] == phases[1])), "median": float(np.median(np.abs(best["b"])))}
 
 
 def inputs_of(run: Any) -> tuple[np.ndarray, np.ndarray]:
     """The strengths (p, importance, 2) and the probability (p, importance) of every cell."""
     p = np.repeat(probabilities(run)[:, None], run.dataset.sizes["second_importance"], axis=1)
-    return np.broadcast_to(analysis.relation_strengths(run.spec)[:, :, 0], (*p.shape, 2)), p
+    return np.broadcast_to(analysis.heads.relation_strengths(run.spec)[:, :, 0], (*p.shape, 2)), p
 
 
 def equal_importance() -> dict:
     """Two relations of equal importance: where both are stored, and the two cross terms, which differ."""
     p = np.linspace(0.01, 0.6, 296)
     exact = theory.rank_one_optimum(np.ones((len(p), 2)), p)
-    both = analysis.head_phases(exact.matrix, np.ones((len(p), 2))) == 3
+    both = analysis.heads.head_phases(exact.matrix, np.ones((len(p), 2))) == 3
     cross = np.sort(-exact.matrix[:, [0, 1], [1, 0]], axis=-1)
     importance = np.geomspace(1, 10, 401)
     at = theory.rank_one_optimum(np.stack([np.ones(401), np.sqrt(importance)], axis=-1), np.full(401, 0.1)).matrix
@@ -158,7 +158,7 @@ def equal_importance() -> dict:
 
 def at_best(run: Any, name: str = "QK") -> np.ndarray:
     """W_QK (or W_OV) of the best head at each probability, (p, k, k)."""
-    return analysis.head_matrix(analysis.best(run.dataset), name)
+    return analysis.heads.head_matrix(analysis.best(run.dataset), name)
 
 
 def probabilities(run: Any) -> np.ndarray:
@@ -166,24 +166,24 @@ def probabilities(run: Any) -> np.ndarray:
 
 
 def strengths_of(run: Any) -> np.ndarray:
-    return analysis.relation_strengths(run.spec).reshape(-1)
+    return analysis.heads.relation_strengths(run.spec).reshape(-1)
 
 
 def of_rank(run: Any) -> dict:
     """What heads of one rank store at each probability, beside the best without ReLU."""
     p, r, rank = probabilities(run), strengths_of(run), run.spec.model.hidden
-    matrices, every = at_best(run), analysis.head_matrix(run.dataset)
-    linear, least = theory.linear_optimum(r, p, rank)
+    matrices, every = at_best(run), analysis.heads.head_matrix(run.dataset)
+    linear, least = theory.head_linear_optimum(r, p, rank)
     loss = [simulated([M], r, at, True, seed=k)[0][0] for k, (M, at) in enumerate(zip(matrices, p, strict=True))]
     return {
         "probability": p,
-        "stored": analysis.stored(matrices, r).sum(-1),
-        "stored_most": analysis.stored(every, r).sum(-1).max(-1),
-        "linear": analysis.stored(linear, r).sum(-1),
+        "stored": analysis.heads.stored(matrices, r).sum(-1),
+        "stored_most": analysis.heads.stored(every, r).sum(-1).max(-1),
+        "linear": analysis.heads.stored(linear, r).sum(-1),
         "loss_over_linear": np.array(loss) / least,
         "loss_over_zero": np.array(loss) / theory.target_square(r, p),
-        "cross": [analysis.cross_terms(M, r) for M in matrices],
-        "singular": analysis.singular_scores(matrices, rank),
+        "cross": [analysis.heads.cross_terms(M, r) for M in matrices],
+        "singular": analysis.heads.singular_scores(matrices, rank),
     }
 
 
@@ -217,12 +217,12 @@ def of_output(run: Any) -> dict:
     """What W_QK and W_OV store at each probability, in the scale in which the best stored relation is exact, and how
     many of their columns have an entry below -0.1 off the diagonal."""
     r, rank = strengths_of(run), run.dataset.sizes["value_rank"]
-    qk, ov = analysis.one_scale(at_best(run), at_best(run, "OV"), r)
+    qk, ov = analysis.heads.one_scale(at_best(run), at_best(run, "OV"), r)
     return {
         "probability": probabilities(run),
-        "relations": analysis.stored(qk, r).sum(-1),
-        "outputs": analysis.stored(ov, np.ones_like(r)).sum(-1),
-        "singular": analysis.singular_scores(ov, rank),
+        "relations": analysis.heads.stored(qk, r).sum(-1),
+        "outputs": analysis.heads.stored(ov, np.ones_like(r)).sum(-1),
+        "singular": analysis.heads.singular_scores(ov, rank),
         "negative": {name: negative_columns(M) for name, M in (("QK", qk), ("OV", ov))},
     }
 
@@ -246,7 +246,7 @@ def matrices_figure(runs: dict[int, Any]) -> Any:
 
 def output_figure(run: Any) -> Any:
     p, r = probabilities(run), strengths_of(run)
-    both = analysis.one_scale(at_best(run), at_best(run, "OV"), r)
+    both = analysis.heads.one_scale(at_best(run), at_best(run, "OV"), r)
     names = (r"$W_{QK}$", r"$W_{OV}$")
     rows = {name: {f"p = {p[k]:.2g}": M[k] for k in SHOWN_OUTPUT} for name, M in zip(names, both, strict=True)}
     return plots.reports.matrices(rows, label="entries", x="key feature", y="feature")
@@ -265,22 +265,23 @@ def stored_figure(runs: dict[int, Any]) -> Any:
 
 def of_stored(run: Any) -> tuple[np.ndarray, np.ndarray]:
     r = strengths_of(run)
-    linear, _ = theory.linear_optimum(r, probabilities(run), run.spec.model.hidden)
-    return tuple(analysis.stored(M, r).sum(-1) for M in (at_best(run), linear))
+    linear, _ = theory.head_linear_optimum(r, probabilities(run), run.spec.model.hidden)
+    return tuple(analysis.heads.stored(M, r).sum(-1) for M in (at_best(run), linear))
 
 
 def singular_figure(ranks: dict[int, Any], outputs: dict[int, Any]) -> Any:
     panels = {
         r"$W_{QK}$ of 12 relations": {
-            f"rank {d}": (probabilities(run), analysis.singular_scores(at_best(run), d)) for d, run in ranks.items()
+            f"rank {d}": (probabilities(run), analysis.heads.singular_scores(at_best(run), d))
+            for d, run in ranks.items()
         },
         r"$W_{OV}$ of 8 outputs": {
-            f"rank {m}": (probabilities(run), analysis.singular_scores(at_best(run, "OV"), m))
+            f"rank {m}": (probabilities(run), analysis.heads.singular_scores(at_best(run, "OV"), m))
             for m, run in outputs.items()
         },
     }
     dashed = {
-        title: ("random directions", np.array([0.02, 1]), np.full(2, analysis.random_scores(k, 1, RANDOM).mean()))
+        title: ("random directions", np.array([0.02, 1]), np.full(2, analysis.heads.random_scores(k, 1, RANDOM).mean()))
         for title, k in zip(panels, (12, 8), strict=True)
     }
     return plots.reports.lines(

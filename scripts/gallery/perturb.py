@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 from reporting import Report, Rows, Tables, table
 
-import tmsjax
 from gallery.study import SHORT, Runs, arrangement, of_run
-from tmsjax import analysis, plots, theory
+from tmsjax import plots, theory
 from tmsjax.kinds import REPRESENTED
 from tmsjax.theory import Branch
 
 RUNS: Runs = {"perturb_one": ("perturb_one", [], [*SHORT, "train.learning_rate=5e-3", "axes.replica.count=20"])}
 OTHERS = 0.05  # probability of the features that are not perturbed
 LEAST, MOST = 0.002, 1.0  # probability of the first feature
-INPUTS = ("importance", "feature_probability")
+NEAR = 2e-3  # relative difference of a loss from that of the branch that it is on
 JUMP = 0.2  # change of an entry of W^T W from point to point by which a branch ends
 X = "probability of the first feature"
 
@@ -29,14 +28,14 @@ def make(report: Report) -> dict:
     pentagon = joined(follow(start, down), follow(start, up), down, up)
     from_sparse = np.geomspace(LEAST, MOST, 2 * points)
     digons = follow(minimum(0.02, "2 digons"), from_sparse)
-    trained = of_trained(report.run("perturb_one"))
+    trained = of_trained(report.run("perturb_one"), {"pentagon": (start, OTHERS), "digons": (model(digons, 0), LEAST)})
     snap = theory.crossing(start, model(digons, 0), cell_at, 0.008, 0.03, precision=1e-5)
     numbers = {
         **of_run(report.run("perturb_one")),
         "others": OTHERS,
         "snap": snap,
         "losses_at_snap": float(follow(start, np.array([snap])).loss[0]),
-        **ends(start, down),
+        **ends(start),
         "digons_end": bool((digons.moved > JUMP).any()),
         "pentagon": of_branch(pentagon[0], pentagon[1]),
         "digons": of_branch(from_sparse, digons),
@@ -83,15 +82,11 @@ def joined(first: Branch, second: Branch, down: np.ndarray, up: np.ndarray) -> t
     return np.concatenate([down[:a][::-1], up[1:b]]), Branch(*parts)
 
 
-def ends(start: tuple[np.ndarray, np.ndarray], down: np.ndarray) -> dict:
+def ends(start: tuple[np.ndarray, np.ndarray]) -> dict:
     """Where the pentagon ends when the first feature becomes rarer, and the first feature's norm there."""
-    branch = follow(start, down)
-    k = before_the_end(branch)
-    if k == len(down):
-        return {"pentagon_end": None}
-    last = theory.end(model(branch, k - 1), cell_at, down[k - 1], down[k], jump=JUMP)
-    W = follow(model(branch, k - 1), np.array([last])).W[0]
-    return {"pentagon_end": last, "norm_at_end": float(np.linalg.norm(W[:, 0]))}
+    last = theory.branch_end(start, cell_at, OTHERS, LEAST, jump=JUMP)
+    W = follow(start, np.geomspace(OTHERS, last, 100)).W[-1]
+    return {"pentagon_end": None if last == LEAST else last, "norm_at_end": float(np.linalg.norm(W[:, 0]))}
 
 
 def of_branch(at: np.ndarray, branch: Branch) -> dict:
@@ -108,22 +103,49 @@ def of_branch(at: np.ndarray, branch: Branch) -> dict:
     }
 
 
-def of_trained(run: Any) -> dict:
-    """Loss and kind of the best trained models, and the shares of seeds that form a pentagon or two digons."""
-    measured = analysis.measures(run.dataset).transpose("first_probability", "replica", ...)
-    best = analysis.best(measured).transpose("first_probability", ...)
-    chosen = best["W"].to_numpy().astype(float), best["b"].to_numpy().astype(float)
-    loss = tmsjax.exact_loss(*chosen, *(best[f"instance_{k}"].to_numpy().astype(float) for k in INPUTS))
-    W = measured["W"].transpose("first_probability", "replica", "hidden", "feature").to_numpy().astype(float)
-    kinds = np.array([[arrangement(one) for one in row] for row in W])
+def of_trained(run: Any, minima: dict[str, tuple[tuple[np.ndarray, np.ndarray], float]]) -> dict:
+    """Loss and kind of the best trained models, and the share of seeds on each branch: of a loss within NEAR of its.
+
+    `minima`: a model of each branch, and the probability at which it is one.
+    """
+    data = run.dataset.sortby("first_probability").transpose("first_probability", "replica", "hidden", "feature", ...)
+    p = data["first_probability"].to_numpy()
+    W, b = (data[name].to_numpy().astype(float) for name in ("W", "b"))
+    losses = np.array([exact_losses(*models) for models in zip(W, b, p, strict=True)])
+    best = losses.argmin(1)
     return {
-        "at": measured["first_probability"].to_numpy(),
-        "loss": loss,
-        "best": [arrangement(one) for one in chosen[0]],
-        "pentagon": (kinds == "pentagon").mean(1),
-        "digons": (kinds == "2 digons").mean(1),
-        "first": (measured["norm"].isel(feature=0).to_numpy() >= REPRESENTED).mean(1),
+        "at": p,
+        "loss": losses.min(1),
+        "best": [arrangement(W[k, one]) for k, one in enumerate(best)],
+        **{name: on_branch(losses, p, *first) for name, first in minima.items()},
+        "first": (np.linalg.norm(W, axis=2)[..., 0] >= REPRESENTED).mean(1),
     }
+
+
+def exact_losses(W: np.ndarray, b: np.ndarray, first: float) -> np.ndarray:
+    """The exact losses of models at one probability of the first feature."""
+    importance, probability = cell_at(first)
+    return theory.exact_losses(W, b, importance, probability)
+
+
+def on_branch(losses: np.ndarray, p: np.ndarray, first: tuple[np.ndarray, np.ndarray], at: float) -> np.ndarray:
+    """The share of losses (probability, seed) within NEAR of a branch, which is followed from `at` both ways."""
+    out = np.zeros(len(p))
+    for side in (np.flatnonzero(p < at)[::-1], np.flatnonzero(p >= at)):
+        if side.size:
+            fine = np.geomspace(at, p[side[-1]], 200)
+            branch = follow(first, fine)
+            length = before_the_end(branch)
+            near = np.abs(np.log(p[side][:, None] / fine[None, :length])).argmin(1)
+            there = np.abs(np.log(p[side] / fine[near])) < 1.1 * abs(np.log(fine[1] / fine[0]))
+            goal = follow_to(branch, near, p[side])
+            out[side] = np.where(there, (np.abs(losses[side] / goal[:, None] - 1) <= NEAR).mean(1), 0)
+    return out
+
+
+def follow_to(branch: Branch, near: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """The loss of a branch at probabilities p, from its points `near` them."""
+    return np.array([follow(model(branch, k), np.array([q])).loss[0] for k, q in zip(near, p, strict=True)])
 
 
 def drawn(numbers: dict) -> Any:
@@ -156,7 +178,7 @@ def perturb(numbers: dict) -> str:
     """Norm and bias of the first feature along the pentagon."""
     found = numbers["perturb"]["pentagon"]
     rows: Rows = []
-    for first in (0.007, 0.0132, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0):
+    for first in (0.007, 0.0135, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0):
         k = int(np.argmin(np.abs(np.log(np.array(found["at"]) / first))))
         norm, b = found["norm"][k], found["bias"][k]
         rows.append([f"{v:.3f}" for v in (found["at"][k], norm, b, 1 / (1 - b), norm**2, 1 - b)])

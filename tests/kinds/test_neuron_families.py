@@ -126,10 +126,12 @@ def test_too_many_neurons_or_cells_are_refused(features, hidden, cells, why):
         ({"parameters": {"U": ("hidden", "feature")}, "neurons": True}, "neurons need a parameter W"),
         ({"neurons": True, "writes": "W"}, "writes must name a parameter of dimensions"),
         ({"writes": "V"}, "writes must name a parameter"),
+        ({"neurons": True, "directions": None}, "or True with directions"),
     ],
 )
 def test_families_of_neurons_are_checked(changes, why, registries):
     given = {"parameters": {"W": ("hidden", "feature"), "V": ("feature", "hidden")}, "apply": lambda p, x, f: f(x)}
+    given["directions"] = lambda p: p["W"]
     with pytest.raises(RegistryError, match=why):
         tmsjax.add_family("mine", **(given | changes))
     tmsjax.add_family("mine", **given, neurons=True, writes="V")

@@ -95,14 +95,14 @@ def test_the_engine_s_loss_is_the_exact_one_and_zero_relations_are_learnt_as_the
     spec["train"] = {"steps": 3000, "batch": 512, "learning_rate": 1e-2, "schedule": "cosine"}
     dataset = analysis.best(tmsjax.run_sweep(spec).dataset)
     W = dataset["QK"].to_numpy().astype(float)[..., 0, :]
-    r = analysis.relation_strengths(load_spec(spec))[:, :, 0] * np.ones((2, 1, 1))
+    r = analysis.heads.relation_strengths(load_spec(spec))[:, :, 0] * np.ones((2, 1, 1))
     p = np.repeat([[0.8], [0.15]], 2, axis=1)
     loss = theory.rank_one_loss(W[..., :2], W[..., 2:], r, p)
     np.testing.assert_allclose(dataset["loss"], loss, rtol=0.15)  # 65,536 samples, about 1,500 with a relation
     exact = theory.rank_one_optimum(r.reshape(-1, 2), p.reshape(-1))
     np.testing.assert_allclose(loss.reshape(-1), exact.loss, rtol=0.02)
-    phases = analysis.head_phases(analysis.head_matrix(dataset), r)
-    np.testing.assert_array_equal(phases.reshape(-1), analysis.head_phases(exact.matrix, r.reshape(-1, 2)))
+    phases = analysis.heads.head_phases(analysis.heads.head_matrix(dataset), r)
+    np.testing.assert_array_equal(phases.reshape(-1), analysis.heads.head_phases(exact.matrix, r.reshape(-1, 2)))
     assert phases.tolist() == [[1, 2], [3, 3]]
 
 

@@ -223,3 +223,26 @@ def test_an_activity_may_have_a_quantity_that_is_swept_and_its_joint_is_checked(
     raw["axes"]["share"] = {"values": [0.2, 1.5]}
     with pytest.raises(SpecError, match=r"data\.share: needs numbers in \[0\.0, 1\.0\]; got 1\.5"):
         load_spec(raw)
+
+
+def test_the_joint_of_many_models_with_a_quantity_is_tried():
+    def joint(p, share):
+        least = np.minimum(p[..., :, None], p[..., None, :])
+        return least * share  # right for one model only
+
+    tmsjax.add_activity(
+        "mine",
+        columns=lambda n: 2,
+        active=lambda u, p, share: (u[0] < share) & (u[1] < p),
+        joint=joint,
+        options={"share": tmsjax.Option("quantity", default=0.5, low=0.0, high=1.0)},
+    )
+    with pytest.raises(SpecError, match="joint fails"):
+        check_spec(load_spec(plain_spec(3, 2, data={"activity": "mine"})))
+
+
+def test_measures_of_w_need_directions():
+    with pytest.raises(SpecError, match="'norm' needs directions W; the family 'attention-score' has none"):
+        load_spec(plain_spec(4, 1, model={"family": "attention-score"}, record={"measures": ["loss", "norm"]}))
+    with pytest.raises(SpecError, match="'dynamics' needs"):
+        load_spec(plain_spec(4, 2, study={"kind": "dynamics"}))

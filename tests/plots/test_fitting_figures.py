@@ -307,7 +307,9 @@ def test_every_study_says_what_it_is_and_no_two_draw_figures_of_one_name():
     assert isinstance(STUDIES, Registry)
     assert all(study.sentence for study in STUDIES.values())
     run = recorded(
-        swept({"p": LOG}, model={"family": "hidden-relu"}), W=("hidden", "feature"), dimensionality=("feature",)
+        swept({"p": LOG}, model={"family": "hidden-relu"}, record={"measures": ["loss", "W"]}),
+        W=("hidden", "feature"),
+        dimensionality=("feature",),
     )
     names = [name for kind in STUDIES if kind != "phase-map" for name in plots.figures(run, kind=kind)]
     assert len(set(names)) == len(names)

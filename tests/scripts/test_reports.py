@@ -32,8 +32,9 @@ def test_unknown_sections_are_refused(tmp_path):
     assert "fourth" in done.stderr
 
 
-def test_damaged_numbers_are_told_before_any_work(tmp_path):
-    (tmp_path / "gallery.json").write_text("{bad")
+@pytest.mark.parametrize("damaged", ["{bad", "[]", '{"all": 3}'])
+def test_damaged_numbers_are_told_before_any_work(tmp_path, damaged):
+    (tmp_path / "gallery.json").write_text(damaged)
     done = reproduce("gallery", str(tmp_path), "--only", "intro")
     assert done.returncode == 2
     assert "gallery.json: damaged" in done.stderr

@@ -33,7 +33,7 @@ def test_the_loss_of_rank_one_is_that_of_a_simulation(signs, p):
 def test_the_linear_loss_is_that_of_a_simulation_for_any_rank():
     M, r = np.random.default_rng(1).normal(size=(4, 4)), np.array([1, 0.9, 0.5, 0.7])
     loss, error = simulated(M, r, 0.4, RELU[1])
-    assert abs(theory.linear_loss(M, r, 0.4) - loss) < 4 * error
+    assert abs(theory.head_linear_loss(M, r, 0.4) - loss) < 4 * error
     loss, error = simulated(M * 0, r, 0.4, RELU[1])
     assert abs(theory.target_square(r, 0.4) - loss) < 4 * error
 
@@ -78,18 +78,18 @@ def test_a_zero_relation_is_dropped_and_a_dense_pair_is_averaged():
 
 def test_the_linear_optimum_is_the_truncated_svd_and_no_step_from_it_gains():
     r, p = np.array([1.0, 0.8, 0.9, 0.5]), 0.3
-    whole, none = theory.linear_optimum(r, p, 4)
+    whole, none = theory.head_linear_optimum(r, p, 4)
     np.testing.assert_allclose(whole, np.diag(r), atol=1e-12)
     assert none == pytest.approx(0)
     rng = np.random.default_rng(0)
     for rank in (1, 2, 3):
-        M, loss = theory.linear_optimum(r, p, rank)
+        M, loss = theory.head_linear_optimum(r, p, rank)
         assert np.linalg.matrix_rank(M, tol=1e-9) == rank
-        assert theory.linear_loss(M, r, p) == pytest.approx(loss)
+        assert theory.head_linear_loss(M, r, p) == pytest.approx(loss)
 
         def of(theta, rank=rank):
             Q, K = theta.reshape(2, rank, 4)
-            return theory.linear_loss(Q.T @ K, r, p)
+            return theory.head_linear_loss(Q.T @ K, r, p)
 
         descents = [optimize.minimize(of, rng.normal(size=8 * rank), tol=1e-12).fun for _ in range(3)]
         assert min(descents) == pytest.approx(loss, rel=1e-5)

@@ -80,7 +80,7 @@ def test_a_branch_is_followed_past_its_crossing_to_its_end():
 
     alone = np.array([[1.0, 0.0]]), np.array([0.0, 0.2])
     assert theory.crossing(pair, alone, path, 0.35, 0.385) == pytest.approx(jump, rel=1e-3)
-    assert last - 0.01 < theory.end(pair, path, 0.3, 0.5) < last
+    assert last - 0.01 < theory.branch_end(pair, path, 0.3, 0.5) < last
     with pytest.raises(ValueError, match="the second minimum has the lower loss at both"):
         theory.crossing(pair, alone, path, 0.378, 0.385)
 
@@ -101,3 +101,33 @@ def test_minima_refuse_what_they_cannot_do(changes, why):
     given = {"importance": [1.0] * 3, "feature_probability": [0.1] * 3, "hidden": 2} | changes
     with pytest.raises(ValueError, match=why):
         theory.minima(given.pop("importance"), given.pop("feature_probability"), given.pop("hidden"), **given)
+
+
+@pytest.mark.parametrize("p", [1e-3, 0.3])
+def test_minima_of_loss_zero_and_of_rare_features_are_found_once(p):
+    found = theory.minima([1.0] * 3, [p] * 3, 3, starts=8)
+    assert len(found.loss) <= 2
+    assert abs(found.loss[0]) < 1e-8 * p
+
+
+@pytest.mark.parametrize(
+    ("W", "b", "why"),
+    [
+        (np.ones((3, 2)), np.zeros(3), r"must be \(3, 3\)"),
+        (np.ones((2, 3)), np.zeros(2), r"b \(3,\), not \(2, 3\) and \(2,\)"),
+        (np.full((2, 3), np.nan), np.zeros(3), "must be finite"),
+        (np.ones(3), np.zeros(3), r"W must be \(m, n\)"),
+    ],
+)
+def test_models_that_do_not_fit_are_refused(W, b, why):
+    with pytest.raises(ValueError, match=why):
+        theory.follow(W, b, np.ones((2, 3)), np.full((2, 3), 0.2))
+    with pytest.raises(ValueError, match="k at least 1"):
+        theory.follow(np.ones((2, 3)), np.zeros(3), np.ones((0, 3)), np.ones((0, 3)))
+
+
+def test_minima_may_start_from_given_models_alone():
+    near = np.array([[[1.0, -1.0]], [[1.0, 0.1]]]), np.zeros((2, 2))
+    found = theory.minima([1.0, 0.3], [0.38, 0.38], 1, starts=0, near=near)
+    assert found.count.sum() == 2
+    assert len(found.loss) == 2

@@ -5,22 +5,10 @@ memory. They need only results, numpy, xarray and SciPy: no jax, any machine. Im
 a run it reads datasets, and it writes phase maps and comparisons into it.
 """
 
-from tmsjax.analysis import attacks, dynamics, neurons, polytopes, sets
+from tmsjax.analysis import attacks, dynamics, heads, neurons, polytopes, sets
 from tmsjax.analysis.agreement import Agreement, Counts, compare
 from tmsjax.analysis.comparison import compare_run, exact_map, report, stored_exact_map, theory_phases
 from tmsjax.analysis.features import COMPONENTS, best, component_kinds, in_one_frame, measures
-from tmsjax.analysis.heads import (
-    HEAD_PHASES,
-    STORED,
-    cross_terms,
-    head_matrix,
-    head_phases,
-    one_scale,
-    random_scores,
-    relation_strengths,
-    singular_scores,
-    stored,
-)
 from tmsjax.analysis.outlines import boundaries
 from tmsjax.analysis.phases import (
     FEATURE_CLASSES,
@@ -50,7 +38,6 @@ from tmsjax.analysis.phases import (
 from tmsjax.analysis.pixels import DIFFERENCES, differences, plotted
 from tmsjax.analysis.regions import Region, read_region
 from tmsjax.analysis.replicas import agreement_by_count, opposite_at_init, success
-from tmsjax.analysis.sets import set_size
 from tmsjax.analysis.stream import phase_map, write_phase_map
 from tmsjax.kinds import SUCCESS
 
@@ -58,10 +45,8 @@ __all__ = [
     "COMPONENTS",
     "DIFFERENCES",
     "FEATURE_CLASSES",
-    "HEAD_PHASES",
     "MASKED",
     "SIGNED_PHASES",
-    "STORED",
     "SUCCESS",
     "TWO_FEATURE_PHASES",
     "Agreement",
@@ -80,12 +65,10 @@ __all__ = [
     "compare",
     "compare_run",
     "component_kinds",
-    "cross_terms",
     "differences",
     "dynamics",
     "exact_map",
-    "head_matrix",
-    "head_phases",
+    "heads",
     "in_one_frame",
     "is_best_only",
     "is_log",
@@ -94,26 +77,20 @@ __all__ = [
     "linear_phases",
     "measures",
     "neurons",
-    "one_scale",
     "opposite_at_init",
     "other_axes",
     "phase_map",
     "phases_of",
     "plotted",
     "polytopes",
-    "random_scores",
     "read_region",
-    "relation_strengths",
     "report",
     "same_inputs",
     "same_variances",
     "scaled_axes",
-    "set_size",
     "sets",
     "signed_phases",
-    "singular_scores",
     "spec_of",
-    "stored",
     "stored_exact_map",
     "success",
     "theory_phases",

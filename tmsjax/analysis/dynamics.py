@@ -70,14 +70,13 @@ def settled(loss: np.ndarray, share: float = SETTLED, window: int = WINDOW) -> i
 
 
 def share_of_decrease(loss: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
-    """The share of the decrease of the loss (step,) that falls into the intervals `inside` (step - 1,), and the mean
-    share over all cyclic shifts of `inside`, which keeps how many there are and how they cluster.
+    """The share of the decrease of the loss (step,) that falls into the intervals `inside` (step - 1,), and their share
+    of all intervals, which is what it would be on average if they lay anywhere.
 
     Intervals in which the loss rises count against the decrease.
     """
     drop = -np.diff(loss)
-    shifted = [drop[np.roll(inside, k)].sum() for k in range(len(drop))]
-    return float(shifted[0] / drop.sum()), float(np.mean(shifted) / drop.sum())
+    return float(drop[inside].sum() / drop.sum()), float(inside.mean())
 
 
 def stages(W: np.ndarray, size: int, near: float = sets.NEAR) -> np.ndarray:
@@ -100,7 +99,9 @@ def stages(W: np.ndarray, size: int, near: float = sets.NEAR) -> np.ndarray:
         orthogonal,
     ]
     return np.select(
-        conditions, [STAGES.index(s) for s in ("incomplete", "collapsed", "octahedron", "orthogonal sets")], 2
+        conditions,
+        [STAGES.index(s) for s in ("incomplete", "collapsed", "octahedron", "orthogonal sets")],
+        STAGES.index("splitting"),
     )
 
 

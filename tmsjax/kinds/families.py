@@ -27,7 +27,7 @@ from tmsjax.kinds.registry import (
 Params = dict[str, Any]
 
 
-def _all(n: int) -> int:
+def _one_per_feature(n: int) -> int:
     return n
 
 
@@ -64,7 +64,7 @@ class Family:
     gram_only: bool = False
     neurons: bool = False
     writes: str | None = None
-    outputs: Callable[[int], int] = _all
+    outputs: Callable[[int], int] = _one_per_feature
     misfit: Callable[..., str | None] = _fits
     options: Mapping[str, Option] = field(default_factory=dict)
 
@@ -208,7 +208,8 @@ def add_family(
     target: Callable[..., Any] = _same,
     directions: Callable[..., Any] | None = None,
     penalty: Callable[..., Any] | None = None,
-    outputs: Callable[[int], int] = _all,
+    outputs: Callable[[int], int] = _one_per_feature,
+    misfit: Callable[..., str | None] = _fits,
     options: Mapping[str, Option] | None = None,
     neurons: bool = False,
     writes: str | None = None,
@@ -222,6 +223,7 @@ def add_family(
                 instance.bias_scale and every other parameter instance.init_scale
     target:     x (n,) -> the desired output (o,); by default x
     outputs:    n -> the number of outputs o, at most n; by default n. Output i has the importance of feature i
+    misfit:     (n, m) -> why a model cannot have these sizes, or None; receives only options of type "int"
     directions: parameters -> W (m, n), features as columns, for measures and maps; None: no directions. It does not
                 receive options of type "quantity"
     penalty:    (parameters, x, f) -> a scalar that training adds to the loss of each sample. The noise-free loss, which
@@ -233,7 +235,7 @@ def add_family(
     other functions of jax.numpy they run on arrays. Shapes are checked before a run.
     Raises RegistryError if the name is taken or an argument does not fit.
     """
-    checked_callables(FAMILIES, name, apply=apply, init=init, target=target, outputs=outputs)
+    checked_callables(FAMILIES, name, apply=apply, init=init, target=target, outputs=outputs, misfit=misfit)
     optional = {"directions": directions, "penalty": penalty}
     checked_callables(FAMILIES, name, **{k: v for k, v in optional.items() if v is not None})
     if not isinstance(parameters, Mapping) or not parameters:
@@ -256,8 +258,12 @@ def add_family(
     if writes is not None and (not neurons or parameters.get(writes) != ("feature", "hidden")):
         allowed = "a parameter of dimensions ('feature', 'hidden'), and neurons = True"
         raise FAMILIES.refuse(name, f"writes must name {allowed}, not {writes!r}")
+    if not isinstance(neurons, bool) or (neurons and directions is None):
+        raise FAMILIES.refuse(name, f"neurons must be False, or True with directions, not {neurons!r}")
     parts = (init, apply, target, directions, sentence, penalty)
     FAMILIES.add(
         name,
-        Family(dict(parameters), *parts, neurons=neurons, writes=writes, outputs=outputs, options=options),
+        Family(
+            dict(parameters), *parts, neurons=neurons, writes=writes, outputs=outputs, misfit=misfit, options=options
+        ),
     )

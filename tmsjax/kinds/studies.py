@@ -160,6 +160,15 @@ def _stackable(spec: Any) -> str | None:
     return None
 
 
+def _unrecorded(spec: Any) -> str | None:
+    """Why a run of the spec will not record what 'dynamics' shows; None if it will."""
+    measures, steps = spec.record.measures, spec.record.steps
+    if measures is None or ("loss" in measures and {"W", "dimensionality"} & {*measures} and len(steps or "many") > 1):
+        return None
+    needs = '[record] measures = ["loss", "W"], or "dimensionality" in place of "W", at several steps'
+    return f"'dynamics' needs {needs}"
+
+
 def _plane(spec: Any) -> str | None:
     if spec.model.hidden in (2, None):  # None: could not be read, which is reported elsewhere
         return None
@@ -244,6 +253,7 @@ STUDIES: Registry[Study] = Registry(
             "tmsjax.plots.studies:dynamics",
             "recorded W at several steps and as an animation (GIF), recorded dimensionalities, with the loss",
             most_cells=6,
+            misfit=_unrecorded,
             suits=_suits_dynamics,
             needs=(TRAJECTORY,),
         ),

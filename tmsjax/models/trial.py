@@ -223,7 +223,7 @@ def _check_activity(spec: Spec, row: Instance, report: Report) -> None:
     if _described(shape) != f"bool[{n}]":
         report(key, f"{named}active gives {_described(shape)}, not bool[{n}]")
         return
-    stated = _stated_joint(named, drawn, np.asarray(p, np.float64), report)
+    stated = _stated_joint(named, spec, row, report)
     if stated is None:
         return
     samples = min(SIMULATED, max(2**10, 2**22 // n))
@@ -237,15 +237,19 @@ def _check_activity(spec: Spec, row: Instance, report: Report) -> None:
         _check_subsets(named, drawn, p, found, report)
 
 
-def _stated_joint(named: str, drawn: Drawn, p: np.ndarray, report: Report) -> np.ndarray | None:
-    """`joint` of one instance. Also evaluates it with a leading axis on p, as in tables of instances."""
-    key, n = "data.activity", len(p)
+def _stated_joint(named: str, spec: Spec, row: Instance, report: Report) -> np.ndarray | None:
+    """`joint` of one instance. Also evaluates it with a leading axis, as in tables of instances."""
+    key, p = "data.activity", np.asarray(row.feature_probability, np.float64)
+    n = len(p)
 
-    def joint(p: np.ndarray) -> Any:
-        return _attempt(lambda: np.asarray(drawn.joint(p), np.float64), f"{named}joint", key, report)
+    def joint(leading: tuple) -> Any:
+        own = {k: np.broadcast_to(np.float64(v), leading).copy() for k, v in row.own("data").items()}
+        given = np.broadcast_to(p, (*leading, n)).copy()
+        work = lambda: np.asarray(spec.data.drawn(n, own).joint(given), np.float64)  # noqa: E731
+        return _attempt(work, f"{named}joint", key, report)
 
     for leading in ((), (n + 1,)):  # a length other than n, which would hide a wrong p[:, None]
-        stated = joint(np.broadcast_to(p, (*leading, n)).copy())
+        stated = joint(leading)
         if stated is _Failed:
             return None
         if stated.shape != (*leading, n, n):

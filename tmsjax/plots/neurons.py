@@ -55,7 +55,8 @@ def stacks(
             count = int((classes == neurons.MONOSEMANTIC).sum())
             axes.set_title(style.wrapped(f"{title}\n{count} of {m} monosemantic".strip(), width), fontsize=8.5)
         style.outer_labels(every, len(weights))
-        figure.supylabel(f"|weights| that a neuron {verb}, downwards if negative", fontsize=9)
+        text = f"|weights| that a neuron {verb},", "downwards if negative"
+        figure.supylabel((" " if len(every) > 1 else "\n").join(text), fontsize=9)
         _explain(figure, every, tones, {int(kind) for one in kinds for kind in one}, merged)
     return figure
 

@@ -209,7 +209,7 @@ def learning(run: Run) -> Figures:
 
 def dynamics(run: Run) -> Figures:
     """The best model of every cell during training: W at several steps and as an animation, and dimensionalities."""
-    size = analysis.set_size(run.spec)
+    size = analysis.sets.set_size(run.spec)
     which = "the model of lowest loss" if len(run.spec.axis.get(REPLICA, ())) > 1 else "the model"
     cells = math.prod(len(a) for a in run.spec.axes if a.name != REPLICA)
     head = f"{run.spec.name}: {which}{' of each cell' if cells > 1 else ''}"
@@ -247,7 +247,7 @@ def vectors(run: Run) -> Figures:
     titles = [title(cell, "\n".join(cell_name(cell, axis) for axis in (y, x) if axis is not None)) for cell in cells]
     W = np.array([cell["W"].transpose("hidden", "feature").to_numpy().astype(float) for cell in cells])
     importance = np.array([cell["instance_importance"].to_numpy() for cell in cells])
-    frame, size = analysis.in_one_frame(W), analysis.set_size(run.spec)
+    frame, size = analysis.in_one_frame(W), analysis.sets.set_size(run.spec)
     return {"vectors": features.vectors(frame, importance, titles, panels_per_row(cells, columns), size)}
 
 

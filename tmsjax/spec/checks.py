@@ -13,6 +13,7 @@ from tmsjax.kinds import (
     ACTIVITIES,
     ANY_NUMBER,
     FAMILIES,
+    MEASURES,
     OPTIMIZERS,
     REPLICA,
     STUDIES,
@@ -50,6 +51,7 @@ def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
     if spec.model.features is not None:
         _check_features(spec, report)
     _check_batches(spec, report)
+    _check_record(spec, report)
     if spec.store.keep == "best":
         _check_best(spec, report)
     _check_study(spec, report, sound, stored)
@@ -154,6 +156,15 @@ def _check_batches(spec: Spec, report: Report) -> None:
         report("engine.microbatch", f"needs a divisor of train.batch = {train.batch}")
     if spec.record.steps and train.steps and max(spec.record.steps) > train.steps:
         report("record.steps", f"step {max(spec.record.steps)} is beyond train.steps = {train.steps}")
+
+
+def _check_record(spec: Spec, report: Report) -> None:
+    """Measures of W need a family whose features have directions."""
+    family = FAMILIES.get(spec.model.family)
+    if family is not None and family.directions is None:
+        for name in spec.record.measures or ():
+            if name in MEASURES and MEASURES[name].function is not None:
+                report("record.measures", f"{name!r} needs directions W; the family {spec.model.family!r} has none")
 
 
 def _check_signs(spec: Spec, report: Report) -> None:

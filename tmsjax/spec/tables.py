@@ -256,9 +256,10 @@ class Spec:
     def quantity(self, name: str) -> Any:
         """The unevaluated quantity `name`: a key such as "importance", or "table.option"."""
         table, _, option = name.partition(".")
+        if name == ATTACK:
+            return self.train.attack
         if option:
-            part = getattr(self, table)
-            return getattr(part, option) if hasattr(part, option) else dict(part.options)[option]
+            return dict(getattr(self, table).options)[option]
         return getattr(next(t for t in (self.instance, self.init, self.train) if hasattr(t, name)), name)
 
     @property

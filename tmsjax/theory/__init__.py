@@ -19,8 +19,8 @@ from tmsjax.theory.candidates import (
 )
 from tmsjax.theory.heads import (
     HeadOptimum,
-    linear_loss,
-    linear_optimum,
+    head_linear_loss,
+    head_linear_optimum,
     rank_one_loss,
     rank_one_optimum,
     target_square,
@@ -29,7 +29,7 @@ from tmsjax.theory.pairs import INTERFERENCE, Assignment, best_assignment, pair_
 
 if TYPE_CHECKING:
     from tmsjax.theory.boundary import Jump, jump
-    from tmsjax.theory.landscape import Branch, Minima, crossing, end, follow, losses, minima
+    from tmsjax.theory.landscape import Branch, Minima, branch_end, crossing, exact_losses, follow, minima
     from tmsjax.theory.optimum import Optimum, exact_optimum
 
 _PLACES = {
@@ -38,11 +38,11 @@ _PLACES = {
     "Minima": "landscape",
     "Optimum": "optimum",
     "crossing": "landscape",
-    "end": "landscape",
+    "branch_end": "landscape",
     "exact_optimum": "optimum",
     "follow": "landscape",
     "jump": "boundary",
-    "losses": "landscape",
+    "exact_losses": "landscape",
     "minima": "landscape",
 }
 __getattr__ = attach(__name__, _PLACES)
@@ -55,18 +55,18 @@ __all__ = [
     "Minima",
     "Optimum",
     "best_assignment",
+    "branch_end",
     "candidate_boundary",
     "candidate_losses",
     "candidate_weights",
     "candidates",
     "crossing",
-    "end",
+    "exact_losses",
     "exact_optimum",
     "follow",
+    "head_linear_loss",
+    "head_linear_optimum",
     "jump",
-    "linear_loss",
-    "linear_optimum",
-    "losses",
     "minima",
     "onset",
     "pair_costs",

@@ -2,7 +2,7 @@
 
 A head scores the vectors x and y of k features each by ReLU(x^T M y), M = W_QK; the target is sum_i r_i x_i y_i.
 Features are independent, active with one probability p, and then uniform on [0, 1]. The loss is the expected squared
-error. Derived here; tests/theory/test_heads.py checks it by Monte Carlo. Only numpy, in float64, without jax.
+error. Derived here; tests/theory/test_head_optima.py checks it by Monte Carlo. Only numpy, in float64, without jax.
 
 Rank 1: M = q k^T, so the score is u v with u = q.x and v = k.y, and ReLU(u v) = u+ v+ + u- v-, where x and y are
 independent. With G_i(q) = E x_i (q.x)+, of which q.G(q) = E (q.x)+^2,
@@ -160,7 +160,7 @@ def _on_ridge(r: np.ndarray, p: np.ndarray) -> np.ndarray:
     return np.stack([first[most], np.take_along_axis(second, most, axis=1)], axis=-1)
 
 
-def linear_loss(matrix: np.ndarray, strengths: np.ndarray, probability: Any) -> np.ndarray:
+def head_linear_loss(matrix: np.ndarray, strengths: np.ndarray, probability: Any) -> np.ndarray:
     """The exact loss of a head without ReLU, x^T M y, for any rank: tr(D C D^T C), shape (...).
 
     D = M - diag(r), C = E x x^T. M (..., k, k), strengths (..., k), probability (...).
@@ -169,7 +169,7 @@ def linear_loss(matrix: np.ndarray, strengths: np.ndarray, probability: Any) -> 
     return ((D @ C) * (C @ D)).sum((-1, -2))
 
 
-def linear_optimum(strengths: np.ndarray, probability: Any, rank: int) -> tuple[np.ndarray, np.ndarray]:
+def head_linear_optimum(strengths: np.ndarray, probability: Any, rank: int) -> tuple[np.ndarray, np.ndarray]:
     """The best M of a rank without ReLU, (..., k, k), and its loss (...); strengths (..., k), probability (...).
 
     The loss is |C^(1/2) D C^(1/2)|^2 (Frobenius), so that C^(1/2) M C^(1/2) is the truncated singular value

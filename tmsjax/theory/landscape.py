@@ -20,9 +20,11 @@ from tmsjax.theory.problem import Problem
 from tmsjax.theory.vertices import MOST_FEATURES, relu_loss
 
 START_SCALE = 0.6  # standard deviation of random weights at the start
-GRADIENT = 1e-8  # at which a descent stops
-KICK = 1e-3  # standard deviation of what a followed minimum is moved by, so that it does not stay on a saddle
+GRADIENT = 1e-8  # at which a descent stops, for losses in units of `_scale`
+TINY = 1e-300
+KICK = 1e-3  # standard deviation by which weights of a followed minimum are moved, so that it does not stay on a saddle
 SAME = 1e-7  # relative difference of the losses of two minima that count as one
+ACCURACY = 1e-8  # to which descents find a loss near 0, likewise
 
 
 @dataclass(frozen=True)
@@ -67,24 +69,25 @@ def minima(
     """The distinct local minima that descents from `starts` random models reach, for one cell.
 
     importance, feature_probability: (n,), n from 2 to 8. near: further starts W (k, m, n), b (k, n). `activity`: a name
-    in kinds.ACTIVITIES, its options as keywords. Minima whose losses agree to a relative 1e-7 count as one. Raises
-    ValueError for other shapes and ranges.
+    in kinds.ACTIVITIES, its options as keywords. Minima count as one if their losses agree to a relative 1e-7, or to
+    1e-8 of the loss of a model whose output is 0. Raises ValueError for other shapes and ranges.
     """
     problem = _problem(np.asarray(importance), np.asarray(feature_probability), hidden, activity, options)
     cell = np.asarray(importance, np.float64), np.asarray(feature_probability, np.float64)
-    if starts < (near is None):
-        raise ValueError(f"starts must be at least {int(near is None)}, not {starts}")
-    rng = np.random.default_rng(seed)
-    W = rng.normal(size=(starts, hidden, problem.features)) * START_SCALE
-    b = np.zeros((starts, problem.features))
+    least = 1 if near is None else 0
+    if starts < least:
+        raise ValueError(f"starts must be at least {least}, not {starts}")
+    n = problem.features
+    first = [*np.random.default_rng(seed).normal(size=(starts, hidden, n)) * START_SCALE]
+    thetas = [_packed(problem, W, np.zeros(n)) for W in first]
     if near is not None:
-        W, b = (np.concatenate(parts) for parts in zip((W, b), near, strict=True))
-    first = problem.pack(W, b)
-    ends = sorted((_descend(problem, start, *cell) for start in first), key=lambda end: end[1])
+        thetas += [*_packed(problem, *near, len(near[0]))]
+    ends = sorted((_descend(problem, start, *cell) for start in thetas), key=lambda end: end[1])
+    near_zero = ACCURACY * _scale(problem, *cell)
     kept: list[tuple] = []
     count: list[int] = []
     for end in ends:
-        if kept and end[1] - kept[-1][1] <= SAME * end[1]:
+        if kept and end[1] - kept[-1][1] <= max(SAME * end[1], near_zero):
             count[-1] += 1
         else:
             kept.append(end)
@@ -108,13 +111,18 @@ def follow(
     minimum, and `moved` is large. Raises ValueError as `minima` does.
     """
     importance, probability = np.asarray(importance, np.float64), np.asarray(feature_probability, np.float64)
-    if importance.ndim != 2 or importance.shape != probability.shape:
-        raise ValueError(f"importance {importance.shape} and probability {probability.shape} must both be (k, n)")
+    if importance.ndim != 2 or importance.shape != probability.shape or not len(importance):
+        raise ValueError(
+            f"importance {importance.shape} and probability {probability.shape} must both be (k, n), k at least 1"
+        )
+    if np.ndim(W) != 2:
+        raise ValueError(f"W must be (m, n), not {np.shape(W)}")
     cells = list(zip(importance, probability, strict=True))
-    problems = {_problem(*cell, np.shape(W)[0], activity, options) for cell in cells}
-    problem, ends = problems.pop(), []
-    theta = problem.pack(np.asarray(W, np.float64), np.asarray(b, np.float64))
+    problem, *_ = [_problem(*cell, np.shape(W)[0], activity, options) for cell in cells]
+    ends = []
+    theta = _packed(problem, W, b)
     kick = np.random.default_rng(0).normal(size=theta.shape) * KICK
+    kick[problem.hidden * problem.features :] = 0  # not of biases, which could fall below 0 and keep an output there
     for cell in cells:
         ends.append(_descend(problem, theta + kick, *cell))
         theta = ends[-1][0]
@@ -125,7 +133,7 @@ def follow(
     return Branch(Ws, bs, loss, gradient, moved)
 
 
-def losses(
+def exact_losses(
     W: np.ndarray,
     b: np.ndarray,
     importance: np.ndarray,
@@ -139,8 +147,10 @@ def losses(
     Raises ValueError as `minima` does.
     """
     cell = np.asarray(importance, np.float64), np.asarray(feature_probability, np.float64)
+    if np.ndim(W) != 3:
+        raise ValueError(f"W must be (k, m, n), not {np.shape(W)}")
     problem = _problem(*cell, np.shape(W)[-2], activity, options)
-    theta = problem.pack(np.asarray(W, np.float64), np.asarray(b, np.float64))
+    theta = _packed(problem, W, b, len(W))
     return np.array([_value(problem, one, *cell)[0] for one in theta])
 
 
@@ -161,6 +171,8 @@ def crossing(
 ) -> float:
     """The t in [low, high] where two minima that are followed along `path` have equal loss.
 
+    `precision`: of t, relative to the length of the interval.
+
     first, second: the minima at any t between the two ends; both must exist from end to end. Raises ValueError if one
     has the lower loss at both ends.
     """
@@ -178,11 +190,11 @@ def crossing(
     ends = difference(low), difference(high)
     if ends[0] * ends[1] > 0:
         lower = "first" if ends[0] < 0 else "second"
-        raise ValueError(f"the {lower} minimum has the lower loss at both {low:g} and {high:g}")
-    return optimize.brentq(difference, low, high, xtol=precision * low / 2, rtol=precision / 2)
+        raise ValueError(f"the {lower} minimum has the lower loss at both {low:g} and {high:g}, or one ends in between")
+    return optimize.brentq(difference, low, high, xtol=precision * (high - low))
 
 
-def end(
+def branch_end(
     model: Model,
     path: Path,
     inside: float,
@@ -211,6 +223,15 @@ def end(
     return inside
 
 
+def _packed(problem: Problem, W: np.ndarray, b: np.ndarray, *leading: int) -> np.ndarray:
+    """theta (*leading, d). Raises ValueError for other shapes of W (*leading, m, n) and b (*leading, n)."""
+    W, b = np.asarray(W, np.float64), np.asarray(b, np.float64)
+    m, n = problem.hidden, problem.features
+    if W.shape != (*leading, m, n) or b.shape != (*leading, n):
+        raise ValueError(f"W must be {(*leading, m, n)} and b {(*leading, n)}, not {W.shape} and {b.shape}")
+    return problem.pack(W, b)
+
+
 def _problem(
     importance: np.ndarray, probability: np.ndarray, hidden: int, activity: str, options: dict[str, float]
 ) -> Problem:
@@ -233,15 +254,24 @@ def _problem(
 def _descend(
     problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray
 ) -> tuple[np.ndarray, float, float]:
-    """The minimum that `theta` leads to: parameters, loss, gradient norm."""
-    found = optimize.minimize(
-        lambda theta: _value(problem, theta, importance, probability),
-        theta,
-        jac=True,
-        method="BFGS",
-        options={"gtol": GRADIENT, "maxiter": 2000},
-    )
-    return found.x, float(found.fun), float(np.linalg.norm(found.jac))
+    """The minimum that `theta` leads to: parameters, loss, gradient norm. Raises ValueError if it is not finite."""
+    if not np.isfinite(theta).all():
+        raise ValueError("W and b must be finite")
+    unit = _scale(problem, importance, probability)
+    length = np.sqrt(unit / (2 * max(importance.max(), TINY)))  # so that the first step of a bias does not overshoot
+
+    def scaled(steps: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = _value(problem, steps * length, importance, probability)
+        return value / unit, slope * (length / unit)
+
+    options = {"gtol": GRADIENT * length, "maxiter": 2000}
+    found = optimize.minimize(scaled, theta / length, jac=True, method="BFGS", options=options)
+    return found.x * length, float(found.fun) * unit, float(np.linalg.norm(found.jac)) * unit / length
+
+
+def _scale(problem: Problem, importance: np.ndarray, probability: np.ndarray) -> float:
+    """The loss of a model whose output is 0, the unit of a cell's losses."""
+    return max(float(importance @ problem.drawn.marginal(probability)) / 3, TINY)
 
 
 def _value(
