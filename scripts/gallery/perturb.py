@@ -106,7 +106,8 @@ def of_branch(at: np.ndarray, branch: Branch) -> dict:
 def of_trained(run: Any, minima: dict[str, tuple[tuple[np.ndarray, np.ndarray], float]]) -> dict:
     """Loss and kind of the best trained models, and the share of seeds on each branch: of a loss within NEAR of its.
 
-    `minima`: a model of each branch, and the probability at which it is one.
+    `minima`: a model of each branch, and the probability at which it is one. Two digons whose first output is always 0,
+    not the feature's mean p / 2, cost p^2 / 4 more; they count as two digons.
     """
     data = run.dataset.sortby("first_probability").transpose("first_probability", "replica", "hidden", "feature", ...)
     p = data["first_probability"].to_numpy()
@@ -117,7 +118,7 @@ def of_trained(run: Any, minima: dict[str, tuple[tuple[np.ndarray, np.ndarray], 
         "at": p,
         "loss": losses.min(1),
         "best": [arrangement(W[k, one]) for k, one in enumerate(best)],
-        **{name: on_branch(losses, p, *first) for name, first in minima.items()},
+        **{name: on_branch(losses, p, *first, name == "digons") for name, first in minima.items()},
         "first": (np.linalg.norm(W, axis=2)[..., 0] >= REPRESENTED).mean(1),
     }
 
@@ -128,8 +129,13 @@ def exact_losses(W: np.ndarray, b: np.ndarray, first: float) -> np.ndarray:
     return theory.exact_losses(W, b, importance, probability)
 
 
-def on_branch(losses: np.ndarray, p: np.ndarray, first: tuple[np.ndarray, np.ndarray], at: float) -> np.ndarray:
-    """The share of losses (probability, seed) within NEAR of a branch, which is followed from `at` both ways."""
+def on_branch(
+    losses: np.ndarray, p: np.ndarray, first: tuple[np.ndarray, np.ndarray], at: float, dead: bool
+) -> np.ndarray:
+    """The share of losses (probability, seed) within NEAR of a branch, which is followed from `at` both ways.
+
+    `dead`: whether losses that are p^2 / 4 higher count too.
+    """
     out = np.zeros(len(p))
     for side in (np.flatnonzero(p < at)[::-1], np.flatnonzero(p >= at)):
         if side.size:
@@ -139,7 +145,9 @@ def on_branch(losses: np.ndarray, p: np.ndarray, first: tuple[np.ndarray, np.nda
             near = np.abs(np.log(p[side][:, None] / fine[None, :length])).argmin(1)
             there = np.abs(np.log(p[side] / fine[near])) < 1.1 * abs(np.log(fine[1] / fine[0]))
             goal = follow_to(branch, near, p[side])
-            out[side] = np.where(there, (np.abs(losses[side] / goal[:, None] - 1) <= NEAR).mean(1), 0)
+            goals = goal[:, None, None] + np.array([0, dead])[:, None] * p[side][:, None, None] ** 2 / 4
+            near_one = (np.abs(losses[side][:, None] / goals - 1) <= NEAR).any(1)
+            out[side] = np.where(there, near_one.mean(1), 0)
     return out
 
 
