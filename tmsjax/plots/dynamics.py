@@ -177,9 +177,7 @@ def view(W: np.ndarray) -> np.ndarray:
 
 def tones(n: int, size: int | None) -> list[Any]:
     """A colour for each of n features: that of its set of `size` features, or its own."""
-    count = n if size is None else n // size
-    few = count <= len(style.TONES)
-    every = list(style.TONES[:count]) if few else list(colormaps["viridis"](np.linspace(0, 0.95, count)))
+    every = style.tones(n if size is None else n // size)
     return [every[k // (size or 1)] for k in range(n)]
 
 

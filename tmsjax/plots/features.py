@@ -215,7 +215,7 @@ def spreads(
     `columns`: tick labels along the axis labelled `x`. `series`: names of the series, under the legend title `label`.
     """
     count = len(series)
-    tones = style.TONES[:count] if count <= len(style.TONES) else colormaps["viridis"](np.linspace(0, 0.95, count))
+    tones = style.tones(count)
     width = min(12.0, max(4.0, 0.95 * len(columns) + 1.2))
     step = 0.8 / count
     with rc_context(style.STYLE):

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
@@ -38,8 +38,7 @@ def stacks(
     width = float(np.clip(0.6 + 0.13 * m, 1.9, 5.2))
     columns = max(1, min(len(weights), int(WIDTH / width))) if wrap else columns
     rows = -(-len(weights) // columns)
-    many = n > len(style.TONES)
-    tones = list(colormaps["viridis"](np.linspace(0, 0.96, n))) if many else list(style.TONES[:n])
+    tones = style.tones(n)
     with rc_context(style.STYLE):
         figure = Figure(figsize=(width * columns + 0.9, 1.95 * rows + 0.5), layout="constrained")
         every = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="row")

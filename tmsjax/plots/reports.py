@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
@@ -155,8 +155,7 @@ def panels(parts: Sequence[Panel], columns: int = 3) -> Figure:
 
 def _draw_panel(axes: Axes, part: Panel) -> None:
     names = list(dict.fromkeys([*part.curves, *part.dots]))
-    many = colormaps["viridis"](np.linspace(0, 0.95, len(names)))
-    tones: dict[str, Any] = dict(zip(names, style.TONES if len(names) <= len(style.TONES) else many, strict=False))
+    tones = dict(zip(names, style.tones(len(names)), strict=True))
     for k, (name, (at, values)) in enumerate(part.curves.items()):
         axes.plot(at, values, ("-", "--", "-.", ":")[k % 4], color=tones[name], label=name, linewidth=1.6)
     for k, (name, (at, values)) in enumerate(part.dots.items()):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
@@ -38,6 +38,13 @@ def colours(norm: np.ndarray, superposition: np.ndarray) -> np.ndarray:
     strength = np.clip(norm, 0, 1)[..., None]
     hue = (1 - np.clip(superposition, 0, 1)[..., None]) * BLUE + np.clip(superposition, 0, 1)[..., None] * RED
     return np.where(np.isnan(strength), HIDDEN, (1 - strength) * GREY + strength * hue)
+
+
+def tones(count: int) -> list[Any]:
+    """Colours of `count` series: TONES, or viridis if there are more."""
+    if count <= len(TONES):
+        return list(TONES[:count])
+    return list(colormaps["viridis"](np.linspace(0, 0.95, count)))
 
 
 def plain_log_ticks(axis: Axis, values: np.ndarray | None = None) -> None:
