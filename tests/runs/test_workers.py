@@ -111,9 +111,9 @@ def test_a_unit_that_fails_three_times_is_named_and_the_others_are_stored(tmp_pa
     assert digest(run.dataset) == whole
 
 
-def test_a_signal_saves_the_units_under_way_and_a_kill_leaves_no_worker(tmp_path, whole):
-    out = tmp_path / "run"
-    process = start("run", sweep(tmp_path), "--out", out, "--workers", 2)
+def test_a_signal_saves_the_units_under_way_and_a_kill_leaves_no_worker(tmp_path):
+    out, spec = tmp_path / "run", sweep(tmp_path, steps=40_000)  # units so long that the signal meets both under way
+    process = start("run", spec, "--out", out, "--workers", 2)
     wait_for(lambda: under_way(out), process)
     workers = children(process)
     process.send_signal(signal.SIGTERM)
@@ -128,7 +128,7 @@ def test_a_signal_saves_the_units_under_way_and_a_kill_leaves_no_worker(tmp_path
     process.kill()
     process.communicate()
     wait_for(lambda: not any(map(alive, workers)), seconds=20)
-    assert digest(run_sweep(tmp_path / "sweep.toml", out).dataset) == whole
+    assert digest(run_sweep(spec, out).dataset) == digest(run_sweep(spec).dataset)
 
 
 def test_a_run_of_one_unit_trains_on_one_worker(tmp_path):
