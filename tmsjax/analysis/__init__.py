@@ -36,7 +36,7 @@ from tmsjax.analysis.phases import (
     with_replica,
 )
 from tmsjax.analysis.pixels import DIFFERENCES, differences, plotted
-from tmsjax.analysis.regions import Region, read_region
+from tmsjax.analysis.regions import Region, read_region, region_box
 from tmsjax.analysis.replicas import agreement_by_count, opposite_at_init, success
 from tmsjax.analysis.stream import phase_map, write_phase_map
 from tmsjax.kinds import SUCCESS
@@ -84,6 +84,7 @@ __all__ = [
     "plotted",
     "polytopes",
     "read_region",
+    "region_box",
     "report",
     "same_inputs",
     "same_variances",

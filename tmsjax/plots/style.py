@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -45,6 +45,11 @@ def tones(count: int) -> list[Any]:
     if count <= len(TONES):
         return list(TONES[:count])
     return list(colormaps["viridis"](np.linspace(0, 0.95, count)))
+
+
+def ramp(name: str, count: int = 64) -> list[str]:
+    """`count` equally spaced colours of a colour map of matplotlib, as "#rrggbb"."""
+    return [to_hex(colour) for colour in colormaps[name](np.linspace(0, 1, count))]
 
 
 def plain_log_ticks(axis: Axis, values: np.ndarray | None = None) -> None:

@@ -1,0 +1,116 @@
+"""Arrays of numbers as text for the page: rounded to few bits, compressed, base64.
+
+Each array is stored as whole numbers q of `bits` bits; code 0 is a missing value (NaN), except in "whole" arrays:
+
+  whole    q
+  linear   lowest + step (q - 1)
+  log      exp(lowest + step (q - 1))
+  excess   scale (exp(step (q - 1)) - 1), for numbers from 0 that matter most near 0
+
+The high 8 bits of an array form one plane of bytes, the bits below another, which compresses better than mixed bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+SMALLEST_EXCESS = 1e-6  # scale of "excess" arrays: smaller numbers are rounded as linear ones
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """An array as whole numbers, and how the page reads them."""
+
+    codes: np.ndarray
+    code: str
+    bits: int
+    lowest: float = 0.0
+    step: float = 1.0
+    scale: float = 1.0
+
+    @property
+    def values(self) -> np.ndarray:
+        """The numbers that the page shows, float64, NaN where missing."""
+        if self.code == "whole":
+            return self.codes.astype(np.float64)
+        place = self.lowest + self.step * (self.codes - 1.0)
+        values = {
+            "linear": lambda: place,
+            "log": lambda: np.exp(place),
+            "excess": lambda: self.scale * np.expm1(place),
+        }[self.code]()
+        return np.where(self.codes == 0, np.nan, values)
+
+    @property
+    def error(self) -> float:
+        """The largest rounding error: absolute for "whole" and "linear", relative to the number for "log", and to the
+        number plus `scale` for "excess"."""
+        if self.code == "whole":
+            return 0.0
+        return self.step / 2 if self.code == "linear" else float(np.expm1(self.step / 2))
+
+    def head(self, at: int) -> dict[str, Any]:
+        """What the page needs to read the array, whose bytes begin at `at`."""
+        numbers = {"lowest": self.lowest, "step": self.step, "scale": self.scale}
+        return {"shape": list(self.codes.shape), "code": self.code, "bits": self.bits, "at": at, **numbers}
+
+    def planes(self) -> list[bytes]:
+        low = max(self.bits - 8, 0)
+        planes = [(self.codes >> low).astype(np.uint8)]
+        if low:
+            planes.append((self.codes & (2**low - 1)).astype(np.uint8))
+        return [plane.tobytes() for plane in planes]
+
+
+def whole(values: np.ndarray) -> Rounded:
+    """Whole numbers from 0 to 65,535, exactly."""
+    codes = np.asarray(values).astype(np.int64)
+    assert codes.size == 0 or (codes.min() >= 0 and codes.max() < 2**16)
+    return Rounded(codes, "whole", 16 if codes.size and codes.max() > 255 else 8)
+
+
+def linear(values: np.ndarray, bits: int) -> Rounded:
+    """Any numbers, rounded to equal steps between the smallest and the largest."""
+    return _spaced(np.asarray(values, np.float64), "linear", bits)
+
+
+def log(values: np.ndarray, bits: int) -> Rounded:
+    """Numbers above 0, rounded to equal ratios; others count as missing."""
+    values = np.asarray(values, np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _spaced(np.where(values > 0, np.log(values), np.nan), "log", bits)
+
+
+def excess(values: np.ndarray, bits: int, scale: float = SMALLEST_EXCESS) -> Rounded:
+    """Numbers from 0, rounded to equal ratios above `scale` and to equal steps below; negative numbers become 0."""
+    place = np.log1p(np.maximum(np.asarray(values, np.float64), 0) / scale)
+    return _spaced(place, "excess", bits, lowest=0.0, scale=scale)
+
+
+def _spaced(place: np.ndarray, code: str, bits: int, lowest: float | None = None, scale: float = 1.0) -> Rounded:
+    finite = np.isfinite(place)
+    ends = (place[finite].min(), place[finite].max()) if finite.any() else (0.0, 0.0)
+    low = float(ends[0]) if lowest is None else lowest
+    step = float(ends[1] - low) / (2**bits - 2) or 1.0
+    with np.errstate(invalid="ignore"):
+        codes = np.where(finite, 1 + np.rint((place - low) / step), 0)
+    return Rounded(codes.astype(np.int32), code, bits, low, step, scale)
+
+
+def packed(arrays: dict[str, Rounded]) -> tuple[dict[str, dict], str]:
+    """The heads of the arrays by name, and the bytes of all of them as text."""
+    heads, planes, at = {}, [], 0
+    for name, array in arrays.items():
+        heads[name] = array.head(at)
+        planes += array.planes()
+        at = sum(map(len, planes))
+    squeezed = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    data = squeezed.compress(b"".join(planes)) + squeezed.flush()
+    return heads, base64.b64encode(data).decode("ascii")
+
+

@@ -1,0 +1,169 @@
+"""The HTML file: our modules and styles, d3, and the data, all inside the page, under a policy that forbids the rest.
+
+The page's JavaScript is a set of ES modules, each with its imports at the top. They become one script here: in the
+order of their imports, without the words `import` and `export`, inside one function. So a name may be declared at the
+top of one module only (tests/plots/test_explorer.py).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from tmsjax import analysis
+from tmsjax.errors import RunError
+from tmsjax.plots import style
+from tmsjax.plots.explorer.content import Content, gathered
+from tmsjax.plots.explorer.pack import Rounded, packed
+from tmsjax.runs import Run, open_run, write_whole
+from tmsjax.spec import SELECTIONS, suggest
+
+MOST_BYTES = 12_000_000  # of a page; weights are rounded to as many bits as fit
+BITS = (16, 14, 12, 11, 10, 9, 8)  # of weights
+IMPORT = re.compile(r'^import \{[^}]*\} from "\./([a-z_]+)\.js";\n', re.MULTILINE)
+FIRST = "main"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a run. In a notebook it shows itself in a frame."""
+
+    text: str
+    name: str
+    height: int = 820
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the page whole. Raises RunError if it cannot be written."""
+        path = Path(path)
+        try:
+            write_whole(path, lambda file: Path(file).write_text(self.text, encoding="utf-8"))
+        except OSError as error:
+            raise RunError(f"{path}: cannot be written: {error.strerror}") from error
+        return path
+
+    def __repr__(self) -> str:
+        return f"<Page of {self.name}: {len(self.text) / 1e6:.1f} MB; save(path) writes it>"
+
+    def _repr_html_(self) -> str:
+        """The page in a frame that may run its own script and nothing else."""
+        return (
+            f'<iframe title="{html.escape(self.name)}" sandbox="allow-scripts" width="100%" height="{self.height}" '
+            f'style="border:0" srcdoc="{html.escape(self.text)}"></iframe>'
+        )
+
+
+def explore(run: Run | str | Path, *, select: str = "best", region: analysis.Region | None = None) -> Page:
+    """The page on which a run's map is alive, in one self-contained HTML text of at most MOST_BYTES where possible.
+
+    `region`: the lowest and highest value along some axes; shows only this part. Up to 6,000,000 parameters and losses
+    the page has every model, above that the best of each cell. More than 1,000,000 cells are shown as pixels of several
+    cells, selected by the rule `select`; otherwise the page has every rule and `select` is the first one shown. Exact
+    optima are shown if `tmsjax compare` has stored them. Raises RunError if the run is unfinished, SpecError if it has
+    no such region, ValueError for an unknown rule.
+    """
+    if select not in SELECTIONS:
+        raise ValueError(f"select = {select!r} is not known{suggest(str(select), list(SELECTIONS))}")
+    run = run if isinstance(run, Run) else open_run(run)
+    content = gathered(run, select, region)
+    content.about |= {"select": select, "colours": palette()}
+    return Page(_fitting(content), content.about["name"])
+
+
+def _fitting(content: Content) -> str:
+    """The page with as many bits for weights as fit."""
+    cells = packed(content.cells)
+    for bits in BITS:
+        loose = {name: late(bits) for name, late in content.loose.items()}
+        text = _text(content.about, cells, packed({**content.models, **loose}), errors(content, loose))
+        if len(text) <= MOST_BYTES or not loose:
+            break
+    return text
+
+
+def errors(content: Content, loose: dict[str, Rounded]) -> dict[str, float]:
+    """The largest rounding errors that the page states: of weights and maps absolute, of losses relative."""
+    weights = [array.error for array in loose.values()]
+    maps = [a.error for name, a in content.cells.items() if name.startswith(("norm_", "superposition_"))]
+    losses = [a.error for name, a in content.cells.items() if name.startswith("loss")]
+    return {
+        name: max(each) for name, each in (("weights", weights), ("maps", maps), ("losses", losses)) if each
+    }
+
+
+def palette() -> dict[str, Any]:
+    """The colours of the figures, so that the page has the same."""
+    from tmsjax.plots import features
+
+    return {
+        "paper": [[round(255 * part) for part in colour] for colour in (style.GREY, style.BLUE, style.RED)],
+        "tones": list(style.TONES),
+        "ramp": style.ramp("cividis"),
+        "diverging": style.ramp("RdBu"),
+        "classes": list(features.CLASS_COLOURS),
+        "polytopes": list(features.KIND_COLOURS),
+        "polytope_names": list(analysis.COMPONENTS),
+    }
+
+
+def _text(about: dict, cells: tuple[dict, str], models: tuple[dict, str], rounding: dict[str, float]) -> str:
+    known = {**about, "cells": cells[0], "models": models[0], "errors": rounding}
+    sheet, script, library = _source("style.css"), _script(), _vendored()
+    policy = (
+        f"default-src 'none'; script-src {_hash(library)} {_hash(script)}; style-src {_hash(sheet)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    parts = {
+        "policy": html.escape(policy),
+        "title": html.escape(about["name"]),
+        "style": sheet,
+        "about": json.dumps(known, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        "cells": cells[1],
+        "library": library,
+        "script": script,
+        "models": models[1],
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _source("page.html"))
+
+
+def _hash(text: str) -> str:
+    """A source of a content-security policy that allows one inline text."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+@cache
+def _script() -> str:
+    """All modules as one script."""
+    return '"use strict";\n(() => {\n' + "".join(_body(name) for name in in_order(FIRST)) + "})();\n"
+
+
+def in_order(name: str, before: tuple[str, ...] = ()) -> list[str]:
+    """The modules that a module imports, directly or not, and itself: each after those that it imports."""
+    if name in before:
+        raise ValueError(f"modules import each other: {' -> '.join((*before, name))}")
+    found: list[str] = []
+    for needed in IMPORT.findall(_source(f"{name}.js")):
+        found += [other for other in in_order(needed, (*before, name)) if other not in found]
+    return [*found, name]
+
+
+def _body(name: str) -> str:
+    """A module without its imports, and with nothing exported."""
+    return re.sub(r"^export ", "", IMPORT.sub("", _source(f"{name}.js")), flags=re.MULTILINE)
+
+
+@cache
+def _source(name: str) -> str:
+    return (files("tmsjax.plots.explorer") / "page" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _vendored() -> str:
+    return (files("tmsjax.plots.explorer") / "vendor" / "d3.js").read_text(encoding="utf-8")

@@ -1,0 +1,49 @@
+// The legend of the map: the paper's square, names with colours, or a ramp.
+
+import { css, paperColours } from "./colours.js";
+import { make, picture } from "./dom.js";
+
+const SIDE = 92;
+const RAMP = 180;
+
+/** @param {HTMLElement} place @param {import("./quantities.js").Quantity} quantity @param {number[][]} paper */
+export function showLegend(place, quantity, paper) {
+  const { legend } = quantity;
+  if (legend.kind === "square") place.replaceChildren(square(paper));
+  else if (legend.kind === "names") place.replaceChildren(...legend.items.map(({ name, colour }) => entry(name, css(colour))));
+  else place.replaceChildren(make("span", { className: "ramp" }, make("span", {}, legend.low), ramp(legend.colour), make("span", {}, legend.high)));
+}
+
+/** @param {string} name @param {string} colour */
+export function entry(name, colour) {
+  const swatch = make("span", { className: "swatch" });
+  swatch.style.backgroundColor = colour;
+  return make("span", { className: "entry" }, swatch, name);
+}
+
+/** @param {number[][]} paper */
+function square(paper) {
+  const colour = paperColours(paper);
+  const label = "Colours: grey where the norm is 0; with the norm towards blue without superposition, towards red with superposition 1 or more";
+  const drawn = picture(SIDE, SIDE, label, (c) => {
+    const cell = 4;
+    for (let x = 0; x < SIDE; x += cell) {
+      for (let y = 0; y < SIDE; y += cell) {
+        c.fillStyle = css(colour(1 - y / (SIDE - cell), x / (SIDE - cell)));
+        c.fillRect(x, y, cell, cell);
+      }
+    }
+  });
+  const text = (/** @type {string} */ name, /** @type {string} */ words) => make("span", { className: `square-${name}` }, words);
+  return make("span", { className: "square" }, text("y", "norm \u2191 0 to \u2265 1"), drawn, text("x", "superposition \u2192 0 to \u2265 1"));
+}
+
+/** @param {(share: number) => import("./colours.js").RGB} colour */
+function ramp(colour) {
+  return picture(RAMP, 14, "colour ramp", (c) => {
+    for (let x = 0; x < RAMP; x++) {
+      c.fillStyle = css(colour(x / (RAMP - 1)));
+      c.fillRect(x, 0, 1, 14);
+    }
+  });
+}

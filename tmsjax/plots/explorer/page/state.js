@@ -1,0 +1,110 @@
+// The view: what is shown, and how the address after # holds it, so that a link opens the same view.
+
+/**
+ * cell, beside: (row, column), or null. others: positions on the further axes. model: key of the model whose output is
+ * shown, "" for the best. zoom: scale and shift of the map in units of its width and height.
+ * @typedef {{cell: [number, number] | null, beside: [number, number] | null, others: number[], colour: string,
+ *   rule: string, replica: number, feature: number, curves: string[], model: string, input: number,
+ *   measure: string, zoom: [number, number, number]}} View
+ */
+/** @typedef {import("./run.js").Explored} Explored */
+
+/** @param {Explored} run @returns {View} */
+export function firstView(run) {
+  const { about } = run;
+  const single = about.select === "single";
+  return {
+    cell: null,
+    beside: null,
+    others: run.others.map(() => 0),
+    colour: about.mapped_phases ? "paper" : "loss",
+    rule: single || about.rules.includes(about.select) ? about.select : about.rules[0],
+    replica: 0,
+    feature: about.mapped_feature,
+    curves: [...about.theories],
+    model: "",
+    input: about.mapped_feature,
+    measure: about.study === "geometry" ? "dimensionality" : "",
+    zoom: [1, 0, 0],
+  };
+}
+
+/** @param {string | null} text @param {number} length @param {number[]} most @returns {number[] | null} */
+function positions(text, length, most) {
+  const values = (text ?? "").split(",").map(Number);
+  const fine = values.length === length && values.every((v, k) => Number.isInteger(v) && v >= 0 && v < most[k]);
+  return text !== null && fine ? values : null;
+}
+
+/** The view that an address holds; what it does not say or says wrongly stays as in `first`. @param {Explored} run @param {string} hash @param {View} first @returns {View} */
+export function viewOf(run, hash, first) {
+  const { about } = run;
+  const given = new URLSearchParams(hash.replace(/^#/, ""));
+  const view = { ...first, others: [...first.others] };
+  const grid = [run.rows, run.columns];
+  const pair = (/** @type {string} */ key) => /** @type {[number, number] | null} */ (positions(given.get(key), 2, grid));
+  view.cell = pair("cell") ?? first.cell;
+  view.beside = pair("beside") ?? first.beside;
+  view.others = positions(given.get("at"), run.others.length, run.others.map((axis) => axis.values.length)) ?? view.others;
+  const rules = about.kept === "all" && about.rules.length > 1 ? [...about.rules, "single"] : about.rules;
+  if (rules.includes(given.get("rule"))) view.rule = /** @type {string} */ (given.get("rule"));
+  const limits = { replica: about.replicas, feature: run.n, input: run.n };
+  for (const [key, most] of Object.entries(limits)) {
+    const value = positions(given.get(key), 1, [most]);
+    if (value) /** @type {any} */ (view)[key] = value[0];
+  }
+  for (const key of ["colour", "model", "measure"]) {
+    const text = given.get(key);
+    if (text !== null && /^[a-z0-9-]{0,40}$/.test(text)) /** @type {any} */ (view)[key] = text;
+  }
+  const curves = given.get("curves");
+  if (curves !== null) view.curves = about.theories.filter((/** @type {string} */ name) => curves.split(",").includes(name));
+  const zoom = (given.get("zoom") ?? "").split(",").map(Number);
+  if (zoom.length === 3 && zoom.every(Number.isFinite) && zoom[0] >= 1 && zoom[0] <= MOST_ZOOM) {
+    view.zoom = /** @type {[number, number, number]} */ (zoom);
+  }
+  return view;
+}
+
+export const MOST_ZOOM = 200;
+
+/** The address that holds a view: only what differs from `first`. @param {View} view @param {View} first */
+export function hashOf(view, first) {
+  const out = new URLSearchParams();
+  const add = (/** @type {string} */ key, /** @type {any} */ value, /** @type {any} */ usual) => {
+    if (String(value) !== String(usual)) out.set(key, String(value));
+  };
+  if (view.cell) out.set("cell", String(view.cell));
+  if (view.beside) out.set("beside", String(view.beside));
+  add("at", view.others, first.others);
+  for (const key of /** @type {const} */ (["colour", "rule", "replica", "feature", "model", "input", "measure", "curves"])) add(key, view[key], first[key]);
+  add("zoom", view.zoom.map((v) => Number(v.toFixed(4))), first.zoom);
+  return out.toString().replaceAll("%2C", ",");
+}
+
+/** Holds the view, tells listeners of changes and keeps the address. */
+export class State {
+  /** @param {Explored} run */
+  constructor(run) {
+    this.run = run;
+    this.first = firstView(run);
+    this.view = viewOf(run, location.hash, this.first);
+    /** @type {((view: View, changed: Set<string>) => void)[]} */
+    this.listeners = [];
+    addEventListener("hashchange", () => this.change(viewOf(run, location.hash, this.first)));
+  }
+
+  /** @param {Partial<View>} changes */
+  change(changes) {
+    const before = /** @type {any} */ (this.view);
+    const changed = new Set(Object.entries(changes).filter(([key, value]) => String(value) !== String(before[key])).map(([key]) => key));
+    if (!changed.size) return;
+    this.view = { ...this.view, ...changes };
+    for (const listener of this.listeners) listener(this.view, changed);
+    try {
+      history.replaceState(null, "", `#${hashOf(this.view, this.first)}`);
+    } catch {
+      // a frame of a notebook has no address of its own
+    }
+  }
+}
