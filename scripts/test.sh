@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Runs lint, types and tests, then a few tests on a newer Python and jax if there is a Python 3.12 or newer.
-#   bash scripts/test.sh            all tests except those marked slow or devices
+#   bash scripts/test.sh            all tests except those marked slow, devices or browser
 #   bash scripts/test.sh --slow     these and the slow ones
 #   bash scripts/test.sh --devices  those marked devices: compile for GPUs and TPUs that are not here (downloads 1 GB)
+#   bash scripts/test.sh --browser  those marked browser: pages in Chromium (CHROMIUM, or on PATH, or installed);
+#                                   before them, if npm is found, the types of their JavaScript
 #   bash scripts/test.sh --newest   all tests except slow ones, on the newer Python and the newest jax that it supports
 # Passes other options to pytest.
 set -euo pipefail
@@ -26,6 +28,34 @@ newest() {
     test_with "$@"
 }
 
+find_chromium() { # prints the path of a Chromium; installs one if there is none
+    local name
+    [ -z "${CHROMIUM:-}" ] || { echo "$CHROMIUM"; return; }
+    for name in chromium chromium-browser google-chrome; do
+        command -v "$name" && return
+    done
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >&2
+        command -v chromium && return
+    fi
+    python -m playwright install chromium >&2 || return 1
+    python -c "
+from playwright.sync_api import sync_playwright
+with sync_playwright() as playwright:
+    print(playwright.chromium.executable_path)"
+}
+
+check_javascript() { # types of the explorer's modules
+    if ! command -v npm >/dev/null; then
+        echo "found no npm: skipping the types of JavaScript" >&2
+        return
+    fi
+    cd tests/browser
+    npm install --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error >/dev/null
+    node_modules/.bin/tsc
+    cd "$root"
+}
+
 if [ "${1:-}" = --newest ]; then
     shift
     newest "$@"
@@ -38,9 +68,19 @@ if [ "${1:-}" = --devices ]; then
     python -m pytest -m devices tests/engine/test_ahead.py "$@"
     exit
 fi
+if [ "${1:-}" = --browser ]; then
+    shift
+    export TMSJAX_EXTRAS=dev,browser
+    setup .venv-browser
+    check_javascript
+    CHROMIUM="$(find_chromium)"
+    export CHROMIUM
+    python -m pytest -m browser tests/browser "$@"
+    exit
+fi
 selection=()
 if [ "${1:-}" = --slow ]; then
-    selection=(-m "not devices")
+    selection=(-m "not devices and not browser")
     shift
 fi
 setup
