@@ -82,7 +82,7 @@ def test_no_room_has_a_circle(room):
     needs = {}
     for module in modules:
         inside = [(rest, name) for other, rest, name in ours(module) if other == room]
-        needs[module] = {f"{room}/{rest or name}" for rest, name in inside} & modules
+        needs[module] = {f"{room}/{(rest or name).replace('.', '/')}" for rest, name in inside} & modules
     while free := {m for m, needed in needs.items() if not needed & needs.keys()}:
         needs = {m: needed for m, needed in needs.items() if m not in free}
     assert not needs

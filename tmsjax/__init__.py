@@ -1,7 +1,7 @@
 """tmsjax: sweeps over millions of toy models of superposition in JAX, compared with exact theory.
 
 In a notebook: `run = tmsjax.run_sweep("sweeps/one_neuron_relu.toml")`, `tmsjax.phase_map(run)`, `tmsjax.compare(run)`,
-`tmsjax.figures(run)`. Names are imported on first use, so that reading a run does not import jax.
+`tmsjax.figures(run)`, `run.explore()`. Names are imported on first use, so that reading a run does not import jax.
 
 The packages ("rooms"), each of which imports only from those before it: kinds, spec, models, engine, theory, runs,
 analysis, plots, bench. The command line (cli.py) and this module import from all of them.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         elementwise,
     )
     from tmsjax.models import relu_loss as exact_loss
-    from tmsjax.plots import figures
+    from tmsjax.plots import explore, figures
     from tmsjax.runs import open_run, run_sweep
     from tmsjax.spec import load_spec
     from tmsjax.theory import exact_optimum
@@ -45,6 +45,7 @@ _PLACES = {
     "elementwise": "kinds",
     "exact_loss": "models:relu_loss",
     "exact_optimum": "theory",
+    "explore": "plots",
     "figures": "plots",
     "load_spec": "spec",
     "measures": "analysis",
@@ -68,6 +69,7 @@ __all__ = [  # the keys of _PLACES
     "elementwise",
     "exact_loss",
     "exact_optimum",
+    "explore",
     "figures",
     "load_spec",
     "measures",

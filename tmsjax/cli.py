@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+import webbrowser
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,15 @@ import typer
 from tmsjax.errors import Diverged
 from tmsjax.kinds import STUDIES
 from tmsjax.spec import SELECTIONS
-from tmsjax.terminal import guarded, say, show_warning, stop_on_signal, without_lines
+from tmsjax.terminal import (
+    guarded,
+    make_folder,
+    say,
+    show_warning,
+    stop_on_signal,
+    warn_of_unused_gpu,
+    without_lines,
+)
 
 if TYPE_CHECKING:
     from tmsjax.kinds import Imported
@@ -49,6 +58,10 @@ Dask = Annotated[
     typer.Option(metavar="ADDRESS", help="Train units on the workers of this Dask scheduler, tcp://HOST:8786."),
 ]
 Select = Annotated[str, typer.Option(help=f"How to select among the replicas of a cell: {', '.join(SELECTIONS)}.")]
+Part = Annotated[
+    list[str] | None,
+    typer.Option(metavar="AXIS=LOW:HIGH", help="Show only this part of a map. May be given for several axes."),
+]
 KINDS = ". ".join(f"{name}: {study.sentence}" for name, study in STUDIES.items())
 
 NO_DRIVER = ("absl::InitializeLog", "Could not find cuda drivers")  # logged by jax's plugin for a GPU, where none is
@@ -65,7 +78,7 @@ def run(
     dask: Dask = None,
 ) -> None:
     """Train every model of a sweep. Resumes an unfinished run; does nothing if the run is complete."""
-    from tmsjax.runs import RunDirectory, Share, check_crew
+    from tmsjax.runs import RunDirectory, Share, check_crew, set_aside
     from tmsjax.spec import load_spec
 
     check_crew(workers, dask, units)
@@ -77,8 +90,8 @@ def run(
         loaded = with_imports(loaded, spec, set_ or [], there, _tell_import)
     directory = out or f"runs/{loaded.name}-{loaded.hash[:8]}"
     client = _connected(dask)
-    if fresh:
-        _set_aside(directory)
+    if fresh and (aside := set_aside(directory)) is not None:
+        say(f"set aside: {aside}")
     _train(loaded, directory, share, workers, client)
 
 
@@ -137,10 +150,7 @@ def plot(
     imports: Annotated[
         list[str] | None, typer.Option("--import", metavar="FILE", help="Execute a file that adds kinds of figures.")
     ] = None,
-    region: Annotated[
-        list[str] | None,
-        typer.Option(metavar="AXIS=LOW:HIGH", help="Phase maps: draw only this part. May be given for several axes."),
-    ] = None,
+    region: Part = None,
 ) -> None:
     """Draw the figures of a run into RUN/figures. Run `tmsjax compare` first to include theory's boundaries."""
     _check_select(select)
@@ -157,6 +167,30 @@ def plot(
     for name, figure in plots.figures(run, kind=kind, select=select, beside=beside, region=part).items():
         for path in plots.save(figure, as_path(run) / "figures" / name):
             say(str(path))
+
+
+@app.command()
+def explore(
+    run: RunPath,
+    out: Annotated[Path | None, typer.Option(help="The page's file; by default RUN/explorer.html.")] = None,
+    select: Select = "best",
+    region: Part = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Write one self-contained HTML page on which one clicks a cell of the run and sees its models.
+
+    Run `tmsjax compare` first to include exact optima. Above 1,000,000 cells, the page shows pixels of several cells.
+    """
+    _check_select(select)
+    from tmsjax import plots
+    from tmsjax.analysis import read_region
+    from tmsjax.runs import as_path
+
+    page = plots.explore(run, select=select, region=read_region(region) if region else None)
+    path = page.save(out or as_path(run) / f"explorer{'-region' if region else ''}.html")
+    say(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+    if open_:
+        webbrowser.open(path.resolve().as_uri())
 
 
 @app.command()
@@ -238,14 +272,14 @@ def bench(
         from tmsjax import plots
         from tmsjax.runs import write_dataset
 
-        _make_folder(curve)
+        make_folder(curve)
         measured = throughput.curve(lambda models, batch: replace(WORKLOADS[0], batch=batch).spec(models), say)
         write_dataset(curve / "throughput.nc", measured)
         for path in plots.save(plots.throughput(measured), curve / "throughput"):
             say(str(path))
         return
     if json_file is not None:
-        _make_folder(json_file.parent)
+        make_folder(json_file.parent)
     result = run_suite(quick, rounds, say)
     if json_file is not None:
         from tmsjax.runs import write_json
@@ -271,15 +305,6 @@ def _forecast(device: str, path: Path, set_: list[str], imports: bool) -> None:
     _describe(spec)
     for key, value in forecast_lines(spec, device).items():
         say(f"{key:22s} {value}")
-
-
-def _make_folder(path: Path) -> None:
-    from tmsjax.errors import RunError
-
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _tell_import(file: Imported) -> None:
@@ -314,7 +339,7 @@ def _train(spec: Spec, directory: str, share: Share | None, workers: int | None,
         say(f"training on {f'{workers} processes' if client is None else client.scheduler.address}")
         jax.config.update("jax_platforms", "cpu")  # the devices are the workers'
     keep_programs()
-    _warn_of_unused_gpu(jax.default_backend())
+    warn_of_unused_gpu(jax.default_backend())
     began = time.monotonic()
     with stop_on_signal() as stopped, progress_bar(spec, plain=True) as listen:
         try:
@@ -352,19 +377,6 @@ def _describe(spec: Spec) -> None:
     say(f"{'training':22s} {train.steps} steps of {train.optimizer}, {train.loss} loss, batch {train.batch}")
 
 
-def _set_aside(directory: str) -> None:
-    """Renames the run in `directory`, if there is one, to an unused name. Raises RunError if it is being written."""
-    from tmsjax.runs import RunDirectory, free_name, rename
-
-    run = RunDirectory(directory)
-    if not run.exists():
-        return
-    aside = free_name(run.path.with_name(f"{run.path.name}.old"))
-    with run.lock():
-        rename(run.path, aside)
-    say(f"set aside: {aside}")
-
-
 def _check_select(select: str) -> None:
     _check_known("--select", select, SELECTIONS)
 
@@ -374,18 +386,6 @@ def _check_known(option: str, given: str, allowed: Iterable[str]) -> None:
 
     if given not in allowed:
         raise SpecError(option, [("", f"{given!r} is not known{suggest(given, list(allowed))}")])
-
-
-def _warn_of_unused_gpu(backend: str) -> None:
-    """Warns if the machine has an NVIDIA GPU that jax does not use."""
-    import shutil
-    import subprocess
-
-    if backend != "cpu" or shutil.which("nvidia-smi") is None:
-        return
-    done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, check=False)
-    if done.returncode == 0 and b"GPU" in done.stdout:
-        say("warning: a GPU is present but jax sees none; install tmsjax[cuda13] or tmsjax[cuda12]", err=True)
 
 
 def main() -> None:

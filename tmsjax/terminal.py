@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -83,3 +86,20 @@ def _exit_code(error: Exception) -> int | None:
     if isinstance(error, (SpecError, RegistryError, RunError)):
         return 2
     return 1 if isinstance(error, (RunFailed, OSError)) else None
+
+
+def make_folder(path: Path) -> None:
+    """Creates a folder. Raises RunError if it cannot be written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def warn_of_unused_gpu(backend: str) -> None:
+    """Warns if the machine has an NVIDIA GPU that jax does not use."""
+    if backend != "cpu" or shutil.which("nvidia-smi") is None:
+        return
+    done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, check=False)
+    if done.returncode == 0 and b"GPU" in done.stdout:
+        say("warning: a GPU is present but jax sees none; install tmsjax[cuda13] or tmsjax[cuda12]", err=True)

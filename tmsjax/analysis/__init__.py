@@ -7,7 +7,7 @@ a run it reads datasets, and it writes phase maps and comparisons into it.
 
 from tmsjax.analysis import attacks, dynamics, heads, neurons, polytopes, sets
 from tmsjax.analysis.agreement import Agreement, Counts, compare
-from tmsjax.analysis.comparison import compare_run, exact_map, report, stored_exact_map, theory_phases
+from tmsjax.analysis.comparison import MOST_FEATURES, compare_run, exact_map, report, stored_exact_map, theory_phases
 from tmsjax.analysis.features import COMPONENTS, best, component_kinds, in_one_frame, measures
 from tmsjax.analysis.outlines import boundaries
 from tmsjax.analysis.phases import (
@@ -46,6 +46,7 @@ __all__ = [
     "DIFFERENCES",
     "FEATURE_CLASSES",
     "MASKED",
+    "MOST_FEATURES",
     "SIGNED_PHASES",
     "SUCCESS",
     "TWO_FEATURE_PHASES",

@@ -24,6 +24,7 @@ DIRECTIONS, HISTORY, TRAJECTORY = "directions", "history", "trajectory"
 MOST_PANELS = 30  # of a phase map with a third axis, if no study is named
 MOST_NEURONS, MOST_STACKED = 200, 200_000  # in a stack plot: neurons of a model; weights of all panels
 THUMBNAIL = "tmsjax.plots.studies:thumbnail"
+EXPLORER = "tmsjax.plots.explorer:explore"
 
 
 def _fits(spec: Any) -> None:
@@ -271,6 +272,11 @@ def suited(spec: Any, has: Collection[str]) -> list[str]:
 def thumbnail(run: Any) -> bytes:
     """The first figure of a finished run as a small PNG."""
     return _imported(THUMBNAIL)(run)
+
+
+def explored(run: Any, **options: Any) -> Any:
+    """The page on which one clicks a cell of a run (plots/explorer)."""
+    return _imported(EXPLORER)(run, **options)
 
 
 def misfit(spec: Any, kind: str) -> str | None:

@@ -2,11 +2,12 @@
 
 `figures` draws the study that a run's spec names, or those that suit its shape (studies.py). maps.py, features.py,
 curves.py, dynamics.py, speed.py and reports.py draw; series.py prepares data for curves; animation.py holds results
-that move; style.py holds shared colours and labels. Does not import jax, so that a run can be drawn anywhere. Imports
-kinds, spec, theory, runs and analysis.
+that move; style.py holds shared colours and labels; explorer/ makes the HTML page of a run. Does not import jax, so
+that a run can be drawn anywhere. Imports kinds, spec, theory, runs and analysis.
 """
 
 from tmsjax.plots import dynamics, features, reports
+from tmsjax.plots.explorer import explore
 from tmsjax.plots.maps import agreement, facets, failures, models, panels, phase_map, run_figures
 from tmsjax.plots.speed import scale, stream_noise, throughput
 from tmsjax.plots.studies import figures
@@ -16,6 +17,7 @@ __all__ = [
     "agreement",
     "colours",
     "dynamics",
+    "explore",
     "facets",
     "failures",
     "features",

@@ -10,8 +10,8 @@ the user's handle; capacity.py, estimate.py and forecast.py predict what a run n
 from typing import TYPE_CHECKING
 
 from tmsjax.lazy import attach
-from tmsjax.runs.directory import RunDirectory, free_name, provenance
-from tmsjax.runs.files import as_path, read_dataset, rename, write_dataset, write_json, write_text, write_whole
+from tmsjax.runs.directory import RunDirectory, provenance, set_aside
+from tmsjax.runs.files import as_path, read_dataset, write_dataset, write_json, write_text, write_whole
 from tmsjax.runs.progress import Progress, counted, progress_bar
 from tmsjax.runs.run import Run, open_run
 from tmsjax.runs.share import Share, check_crew
@@ -49,13 +49,12 @@ __all__ = [
     "counted",
     "estimate",
     "forecast_lines",
-    "free_name",
     "open_run",
     "progress_bar",
     "provenance",
     "read_dataset",
-    "rename",
     "run_sweep",
+    "set_aside",
     "with_imports",
     "write_dataset",
     "write_json",

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tmsjax.errors import CheckpointError, RunError
-from tmsjax.runs.files import as_path, is_local, read_dataset, read_sealed, write_sealed, write_text
+from tmsjax.runs.files import as_path, is_local, read_dataset, read_sealed, rename, write_sealed, write_text
 from tmsjax.spec import Spec, stored_spec, to_toml
 
 FORMAT = 3  # of the run directory; increased when older versions cannot read it
@@ -260,6 +260,18 @@ def _not_through_links(path: str, flags: int) -> int:
 def is_step(name: str) -> bool:
     """Whether `name` can be the directory of a checkpoint."""
     return re.fullmatch(r"[0-9]{1,10}", name) is not None
+
+
+def set_aside(directory: str | Path) -> Path | None:
+    """Renames the run in `directory`, if there is one, and returns its new path. Raises RunError if it is being
+    written."""
+    run = RunDirectory(directory)
+    if not run.exists():
+        return None
+    aside = free_name(run.path.with_name(f"{run.path.name}.old"))
+    with run.lock():
+        rename(run.path, aside)
+    return aside
 
 
 def free_name(path: Path) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from tmsjax.errors import RunError
-from tmsjax.kinds import REPLICA
+from tmsjax.kinds import REPLICA, explored
 from tmsjax.runs.directory import RunDirectory
 from tmsjax.runs.store import Store, kept_boxes, results_store
 from tmsjax.spec import Boxes, Spec, difference, stored_spec
@@ -33,6 +33,10 @@ class Run:
         from tmsjax.runs.html import html
 
         return html(self)
+
+    def explore(self, **options: Any) -> Any:
+        """The run's map in a frame of a notebook: click a cell to see its models. See `tmsjax.explore` for options."""
+        return explored(self, **options)
 
     @property
     def units(self) -> Boxes:

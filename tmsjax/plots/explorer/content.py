@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import xarray as xr
 
 from tmsjax import analysis, theory
 from tmsjax.errors import RunError
-from tmsjax.kinds import FAMILIES, MEASURES, REPLICA, VALUES, without_lengths
+from tmsjax.kinds import FAMILIES, MEASURES, REPLICA, REPRESENTED, VALUES, without_lengths
 from tmsjax.plots.explorer.pack import Rounded, excess, linear, log, whole
 from tmsjax.runs import Run
 from tmsjax.spec import description
@@ -108,6 +109,8 @@ class _Gathering:
         kept = self.add_models(out)
         self.add_history(out, kept)
         out.about |= {"kept": kept, "theories": theories}
+        small = self.spec.exact_loss == "relu" and self.spec.model.features <= analysis.MOST_FEATURES
+        out.about["could_compare"] = small and self.mapped and self.exact is None
         return out
 
     def about(self) -> dict[str, Any]:
@@ -132,15 +135,15 @@ class _Gathering:
             inputs = analysis.cell_inputs(self.results)
             losses = theory.candidate_losses(*inputs, self.spec.data.values).min(-1)
             out.cells["loss_candidate"] = log(self.of_theory(losses), LOSS_BITS)
-            out.loose["W_candidate"] = lambda bits: linear(W, bits)
+            out.loose["W_candidate"] = partial(linear, W)
         if self.exact is not None and "exact" in found:
             exact_W = self.by_cell(self.exact["W"], "hidden", "feature")
             exact_b = self.by_cell(self.exact["b"], "feature")
             lowest = self.by_cell(self.exact["loss"])
             out.cells["excess_exact"] = excess(self.least / lowest - 1, EXCESS_BITS)
             out.cells["loss_exact"] = log(lowest, LOSS_BITS)
-            out.loose["W_exact"] = lambda bits: linear(exact_W, bits)
-            out.loose["b_exact"] = lambda bits: linear(exact_b, bits)
+            out.loose["W_exact"] = partial(linear, exact_W)
+            out.loose["b_exact"] = partial(linear, exact_b)
         return list(found)
 
     def add_maps(self, out: Content) -> None:
@@ -207,7 +210,7 @@ class _Gathering:
             arrays = {name: self.at_winner(v)[None] for name, v in arrays.items()}
             phase = self.at_winner(phase)[None]
         for name, v in values.items():
-            out.loose[name] = lambda bits, v=v: linear(v, bits)
+            out.loose[name] = partial(linear, v)
         out.models["excess"] = excess(arrays["excess"], EXCESS_BITS)
         out.models["phase"] = whole(phase)
         if self.has_W and self.count * self.spec.model.features <= MOST_GRAPH:
@@ -280,6 +283,7 @@ def facts(spec: Any, dataset: xr.Dataset, order: list[str], region: analysis.Reg
         "mapped_feature": shown.feature,
         "features_shown": [shown.feature],
         "phases": list(shown.phases),
+        "represented": REPRESENTED,
         "region": {name: list(ends) for name, ends in (region or {}).items()},
     }
 
@@ -313,8 +317,8 @@ def _pixels(run: Run, select: str, region: analysis.Region | None) -> Content:
     spec = analysis.spec_of(trained)
     if "feature" in trained["norm"].dims:
         raise RunError(
-            f"{spec.name}: has {trained['phase'].size:,} cells, and at most {MOST_CELLS:,} are shown one by one; choose a "
-            "part of it with --region"
+            f"{spec.name}: has {trained['phase'].size:,} cells, and at most {MOST_CELLS:,} are shown one by one; "
+            "choose a part of it with --region"
         )
     y, x = axes_shown(spec)
     dims = [str(d) for d in trained["phase"].dims]
@@ -330,6 +334,7 @@ def _pixels(run: Run, select: str, region: analysis.Region | None) -> Content:
         "directions": True,
         "best_only": False,
         "pixel": trained.attrs["pixel"],
+        "could_compare": False,
         "kept": "none",
         "theories": list(theories),
         "rules": [select],

@@ -112,5 +112,3 @@ def packed(arrays: dict[str, Rounded]) -> tuple[dict[str, dict], str]:
     squeezed = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
     data = squeezed.compress(b"".join(planes)) + squeezed.flush()
     return heads, base64.b64encode(data).decode("ascii")
-
-

@@ -93,9 +93,7 @@ def errors(content: Content, loose: dict[str, Rounded]) -> dict[str, float]:
     weights = [array.error for array in loose.values()]
     maps = [a.error for name, a in content.cells.items() if name.startswith(("norm_", "superposition_"))]
     losses = [a.error for name, a in content.cells.items() if name.startswith("loss")]
-    return {
-        name: max(each) for name, each in (("weights", weights), ("maps", maps), ("losses", losses)) if each
-    }
+    return {name: max(each) for name, each in (("weights", weights), ("maps", maps), ("losses", losses)) if each}
 
 
 def palette() -> dict[str, Any]:

@@ -22,8 +22,10 @@ export function axisScale(axis, range) {
 
 /** Ticks of a scale with their labels: at most about `count`. @param {any} scale @param {number} count @returns {{value: number, text: string}[]} */
 export function ticksOf(scale, count) {
-  let ticks = scale.ticks(count);
-  if ("base" in scale) {
+  const [low, high] = scale.domain();
+  const short = high / low < 6; // too little for powers of ten
+  let ticks = "base" in scale && short ? d3.scaleLinear().domain([low, high]).ticks(count) : scale.ticks(count);
+  if ("base" in scale && !short) {
     const leading = (/** @type {number} */ v) => Math.round(v / 10 ** Math.floor(Math.log10(v) + 1e-9));
     for (const kept of [[1, 2, 5], [1]]) if (ticks.length > count + 2) ticks = ticks.filter((/** @type {number} */ v) => kept.includes(leading(v)));
   }

@@ -3,7 +3,7 @@
 import { css, paperColours } from "./colours.js";
 import { make, picture } from "./dom.js";
 
-const SIDE = 92;
+const SQUARE = 92;
 const RAMP = 180;
 
 /** @param {HTMLElement} place @param {import("./quantities.js").Quantity} quantity @param {number[][]} paper */
@@ -25,11 +25,11 @@ export function entry(name, colour) {
 function square(paper) {
   const colour = paperColours(paper);
   const label = "Colours: grey where the norm is 0; with the norm towards blue without superposition, towards red with superposition 1 or more";
-  const drawn = picture(SIDE, SIDE, label, (c) => {
+  const drawn = picture(SQUARE, SQUARE, label, (c) => {
     const cell = 4;
-    for (let x = 0; x < SIDE; x += cell) {
-      for (let y = 0; y < SIDE; y += cell) {
-        c.fillStyle = css(colour(1 - y / (SIDE - cell), x / (SIDE - cell)));
+    for (let x = 0; x < SQUARE; x += cell) {
+      for (let y = 0; y < SQUARE; y += cell) {
+        c.fillStyle = css(colour(1 - y / (SQUARE - cell), x / (SQUARE - cell)));
         c.fillRect(x, y, cell, cell);
       }
     }

@@ -38,10 +38,14 @@ export class PhaseMap {
     this.upY = run.y ? ascending(run.y.edges) : true;
     /** @type {Uint32Array} colour of every cell of the slice, row by row */
     this.tones = new Uint32Array(run.rows * run.columns);
-    /** @type {Record<string, number[][]>} */
+    /** @type {Record<string, import("./outline.js").Point[][]>} */
     this.lines = {};
     /** @type {[number, number] | null} */
     this.hovered = null;
+    /** Where the cells lie on the canvas; of width 0 before the first `resize`. */
+    this.box = { left: LEFT, top: TOP, width: 0, height: 0 };
+    this.size = [0, 0];
+    this.edges = { x: shares(run.x, [0, 1]), y: run.y ? shares(run.y, [1, 0]) : Float64Array.from([1, 0]) };
     this.zoom = d3.zoom();
     this.listen();
   }
@@ -49,7 +53,7 @@ export class PhaseMap {
   /** @private */
   listen() {
     const { canvas } = this;
-    const selected = d3.select(canvas);
+    const selected = /** @type {any} */ (d3.select(canvas));
     this.zoom
       .scaleExtent([1, MOST_ZOOM])
       .filter((/** @type {any} */ event) => {
@@ -118,6 +122,18 @@ export class PhaseMap {
     this.moveTo(1, 0, 0);
   }
 
+  /** The part of the map that is seen, as options of `tmsjax explore`. */
+  shownPart() {
+    const { run } = this;
+    const [k, x, y] = this.state.view.zoom;
+    const part = (/** @type {import("./run.js").AxisFacts} */ axis, /** @type {Float64Array} */ edges, /** @type {number} */ shift) => {
+      if (axis.scale === "names") return "";
+      const ends = [-shift / k, (1 - shift) / k].map((at) => Number(axis.values[Math.max(found(edges, Math.min(Math.max(at, 0), 1)), 0)]));
+      return `--region ${axis.name}=${Math.min(...ends)}:${Math.max(...ends)}`;
+    };
+    return [part(run.x, this.edges.x, x), run.y ? part(run.y, this.edges.y, y) : ""].filter(Boolean).join(" ");
+  }
+
   /** Moves the map so that a cell can be seen. @private @param {[number, number] | null} cell */
   show(cell) {
     if (!cell) return;
@@ -137,18 +153,6 @@ export class PhaseMap {
   middle(cell) {
     const at = (/** @type {Float64Array} */ edges, /** @type {number} */ k) => (edges[k] + edges[k + 1]) / 2;
     return [at(this.edges.x, cell[1]), at(this.edges.y, cell[0])];
-  }
-
-  /** Borders of the columns and rows as shares of the whole map. @private */
-  get edges() {
-    const { run } = this;
-    const shares = (/** @type {import("./run.js").AxisFacts} */ axis, /** @type {boolean} */ down) => {
-      const scale = axisScale(axis, down ? [1, 0] : [0, 1]);
-      return Float64Array.from(axis.edges, (edge) => scale(edge));
-    };
-    const y = run.y ? shares(run.y, true) : Float64Array.from([1, 0]);
-    this.kept ??= { x: shares(run.x, false), y };
-    return this.kept;
   }
 
   /** Fits the map into a width in CSS pixels. @param {number} width */
@@ -176,8 +180,8 @@ export class PhaseMap {
   }
 
   draw() {
-    const { run, canvas, box } = this;
-    if (!box) return;
+    const { canvas, box } = this;
+    if (!box.width) return;
     const { view } = this.state;
     const c = sized(canvas, this.size[0], this.size[1]);
     const [k, x, y] = view.zoom;
@@ -228,9 +232,12 @@ export class PhaseMap {
       c.strokeStyle = colour;
       c.setLineDash(DASHES[name] ?? []);
       c.beginPath();
-      for (const [x0, y0, x1, y1] of this.lines[name] ?? []) {
-        c.moveTo(...this.spot(at(this.edges.x, x0), at(this.edges.y, y0)));
-        c.lineTo(...this.spot(at(this.edges.x, x1), at(this.edges.y, y1)));
+      for (const points of this.lines[name] ?? []) {
+        points.forEach(([column, row], k) => {
+          const place = this.spot(at(this.edges.x, column), at(this.edges.y, row));
+          if (k) c.lineTo(...place);
+          else c.moveTo(...place);
+        });
       }
       c.stroke();
     }
@@ -283,7 +290,7 @@ export class PhaseMap {
 
   /** The cell under the pointer. @private @param {MouseEvent} event @returns {[number, number] | null} */
   under(event) {
-    if (!this.box) return null;
+    if (!this.box.width) return null;
     const { left, top, width, height } = this.box;
     const frame = this.canvas.getBoundingClientRect();
     const [k, x, y] = this.state.view.zoom;
@@ -294,6 +301,12 @@ export class PhaseMap {
     const inside = event.clientX >= frame.left + left && event.clientX <= frame.left + left + width && event.clientY <= frame.top + top + height;
     return inside && row >= 0 && column >= 0 ? [row, column] : null;
   }
+}
+
+/** Borders of the cells of an axis as shares of the whole map. @param {import("./run.js").AxisFacts} axis @param {[number, number]} range */
+function shares(axis, range) {
+  const scale = axisScale(axis, range);
+  return Float64Array.from(axis.edges, (edge) => scale(edge));
 }
 
 /** @param {number[]} edges */

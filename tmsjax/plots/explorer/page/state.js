@@ -14,7 +14,7 @@ export function firstView(run) {
   const { about } = run;
   const single = about.select === "single";
   return {
-    cell: null,
+    cell: [Math.floor(run.rows / 2), Math.floor(run.columns / 2)],
     beside: null,
     others: run.others.map(() => 0),
     colour: about.mapped_phases ? "paper" : "loss",
@@ -23,7 +23,7 @@ export function firstView(run) {
     feature: about.mapped_feature,
     curves: [...about.theories],
     model: "",
-    input: about.mapped_feature,
+    input: about.view === "map" ? about.mapped_feature : 0,
     measure: about.study === "geometry" ? "dimensionality" : "",
     zoom: [1, 0, 0],
   };

@@ -1,0 +1,85 @@
+// Choices above the picture: colour, rule, replica, feature, curves, further axes.
+
+import { make } from "./dom.js";
+import { featureChoice } from "./panel.js";
+import { quantities } from "./quantities.js";
+import { valueText } from "./run.js";
+import { measuresAlong } from "./strip.js";
+
+/** @typedef {import("./state.js").State} State */
+/** @typedef {import("./state.js").View} View */
+
+const RULES = /** @type {Record<string, string>} */ ({
+  best: "best: the replica of lowest loss",
+  paper: "paper: mean without the worst replica",
+  vote: "vote of the replicas",
+  single: "single: one replica",
+});
+
+/** @param {string} name @param {string} label @param {[string, string][]} items @param {string} value @param {(value: string) => void} chosen */
+function choice(name, label, items, value, chosen) {
+  const id = `choice-${name}`;
+  const field = make("select", { id }, ...items.map(([key, text]) => make("option", { value: key, selected: key === value }, text)));
+  field.addEventListener("change", () => chosen(field.value));
+  return make("p", { className: "choice" }, make("label", { for: id }, label), field);
+}
+
+/** A slider over whole numbers. @param {string} name @param {string} label @param {number} most @param {number} value @param {(value: number) => string} text @param {(value: number) => void} moved */
+function slider(name, label, most, value, text, moved) {
+  const id = `slider-${name}`;
+  const field = make("input", { id, type: "range", min: "0", max: String(most), step: "1", value: String(value) });
+  const told = make("output", { for: id }, text(value));
+  field.setAttribute("aria-valuetext", text(value));
+  field.addEventListener("input", () => {
+    told.textContent = text(Number(field.value));
+    field.setAttribute("aria-valuetext", text(Number(field.value)));
+    moved(Number(field.value));
+  });
+  return make("p", { className: "choice slider" }, make("label", { for: id }, label), field, told);
+}
+
+/** @param {HTMLElement} place @param {State} state */
+export function showControls(place, state) {
+  const { run, view } = state;
+  const { about } = run;
+  const parts = [];
+  if (about.view === "map") {
+    const items = quantities(run, view).map(({ key, label }) => /** @type {[string, string]} */ ([key, label]));
+    parts.push(choice("colour", "Colour by", items, view.colour, (colour) => state.change({ colour })));
+  } else {
+    const items = measuresAlong(run).map(({ key, label }) => /** @type {[string, string]} */ ([key, label]));
+    parts.push(choice("measure", "Chart of", items, view.measure, (measure) => state.change({ measure })));
+  }
+  const single = about.kept === "all" && about.rules.length > 1;
+  const rules = single ? [...about.rules, "single"] : about.rules;
+  if (about.view === "map" && rules.length > 1) {
+    parts.push(choice("rule", "Selection among replicas", rules.map((/** @type {string} */ rule) => [rule, RULES[rule]]), view.rule, (rule) => state.change({ rule })));
+    if (view.rule === "single") parts.push(slider("replica", "Replica", about.replicas - 1, view.replica, String, (replica) => state.change({ replica })));
+  }
+  if (about.view === "map" && about.features_shown.length > 1 && ["paper", "norm", "superposition"].includes(view.colour)) {
+    parts.push(featureChoice(state, "feature", "Feature"));
+  }
+  run.others.forEach((axis, k) => {
+    const moved = (/** @type {number} */ value) => state.change({ others: view.others.map((v, j) => (j === k ? value : state.view.others[j])) });
+    parts.push(slider(`axis-${k}`, axis.label, axis.values.length - 1, view.others[k], (value) => valueText(axis, value), moved));
+  });
+  if (about.view === "map" && about.theories.length) parts.push(curves(state));
+  place.replaceChildren(...parts);
+}
+
+/** @param {State} state */
+function curves(state) {
+  const { run, view } = state;
+  const boxes = run.about.theories.map((/** @type {string} */ name) => {
+    const id = `curve-${name}`;
+    const box = make("input", { id, type: "checkbox", checked: view.curves.includes(name) });
+    box.addEventListener("change", () => {
+      const on = new Set(state.view.curves);
+      if (box.checked) on.add(name);
+      else on.delete(name);
+      state.change({ curves: run.about.theories.filter((/** @type {string} */ each) => on.has(each)) });
+    });
+    return make("label", { for: id, className: `curve ${name}` }, box, ` ${name} theory `, make("span", { className: `line ${name}`, "aria-hidden": "true" }));
+  });
+  return make("fieldset", { className: "choice" }, make("legend", {}, "Phase boundaries"), ...boxes);
+}

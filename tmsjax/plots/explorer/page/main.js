@@ -1,0 +1,210 @@
+// Starts the page: reads the data, builds the picture, the controls and the panels, and keeps them in step.
+
+import { showControls } from "./controls.js";
+import { readChunk } from "./data.js";
+import { byId, make, short } from "./dom.js";
+import { showLegend } from "./legend.js";
+import { PhaseMap } from "./map.js";
+import { showPanel, told } from "./panel.js";
+import { Selection, chosenQuantity } from "./quantities.js";
+import { Explored } from "./run.js";
+import { State } from "./state.js";
+import { Strip } from "./strip.js";
+
+const PANELS = ["cell", "beside", "others", "rule", "replica", "model", "input", "models", "theme"];
+const COLOURS = ["colour", "rule", "replica", "feature", "others", "models", "curves"];
+
+/** @typedef {import("./state.js").View} View */
+
+class Explorer {
+  /** @param {Explored} run */
+  constructor(run) {
+    this.run = run;
+    this.state = new State(run);
+    /** @type {Set<string>} panels that show every model */
+    this.full = new Set();
+    this.width = 0;
+    this.isMap = run.about.view === "map";
+    byId("map-part").hidden = !this.isMap;
+    byId("strip-part").hidden = this.isMap;
+    const canvas = byId(this.isMap ? "map" : "chart");
+    this.picture = this.isMap
+      ? new PhaseMap(run, this.state, canvas, (cell) => this.hover(cell))
+      : new Strip(this.state, canvas, byId("pictures"), (text) => this.say(text));
+    this.state.listeners.push((view, changed) => this.show(view, changed));
+    this.tell();
+    this.listen();
+    this.fit();
+    this.show(this.state.view, new Set([...PANELS, ...COLOURS, "measure"]));
+  }
+
+  /** @private */
+  listen() {
+    new ResizeObserver(() => this.fit()).observe(byId("picture"));
+    const { picture } = this;
+    if (picture instanceof PhaseMap) {
+      byId("zoom-in").onclick = () => picture.zoomBy(1.5);
+      byId("zoom-out").onclick = () => picture.zoomBy(1 / 1.5);
+      byId("zoom-reset").onclick = () => picture.reset();
+    }
+    byId("theme").onclick = () => {
+      const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+      const now = document.documentElement.dataset.theme ?? (dark ? "dark" : "light");
+      this.theme(now === "dark" ? "light" : "dark");
+    };
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
+    addEventListener("beforeprint", () => this.print(true));
+    addEventListener("afterprint", () => this.print(false));
+    document.addEventListener("click", (event) => {
+      const button = /** @type {HTMLElement} */ (event.target).closest("[data-more]");
+      if (!button) return;
+      this.full.add(/** @type {HTMLElement} */ (button.closest("article")).id);
+      this.redraw();
+    });
+  }
+
+  /** @private @param {string | undefined} name */
+  theme(name) {
+    if (name) document.documentElement.dataset.theme = name;
+    else delete document.documentElement.dataset.theme;
+    this.redraw();
+  }
+
+  /** Prints in light colours. @private @param {boolean} begins */
+  print(begins) {
+    if (begins) this.before = document.documentElement.dataset.theme;
+    this.theme(begins ? "light" : this.before);
+  }
+
+  /** @private */
+  fit() {
+    const width = Math.floor(byId("picture").clientWidth);
+    if (width > 0 && width !== this.width) {
+      this.width = width;
+      this.picture.resize(width);
+    }
+  }
+
+  /** Draws everything again, such as in other colours. */
+  redraw() {
+    this.show(this.state.view, new Set([...PANELS, ...COLOURS, "measure"]));
+  }
+
+  /** The models have been read. @param {Record<string, import("./data.js").Numbers>} models */
+  receive(models) {
+    this.run.models = models;
+    this.redraw();
+    document.documentElement.dataset.state = "complete";
+  }
+
+  /** Facts that do not change. @private */
+  tell() {
+    const { about } = this.run;
+    document.title = `${about.name}: explorer`;
+    byId("name").textContent = about.name;
+    byId("models-line").textContent = `${about.facts.models} models: ${about.formula || about.family}, ${about.activation}`;
+    const rows = Object.entries(about.facts).map(([name, text]) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, String(text))));
+    byId("facts").replaceChildren(make("tbody", {}, ...rows));
+    byId("rounding").textContent = this.rounding();
+    const notes = this.notes();
+    byId("notes").replaceChildren(...notes.map((text) => make("p", {}, text)));
+    byId("notes").hidden = notes.length === 0;
+  }
+
+  /** @private */
+  rounding() {
+    const { errors } = this.run.about;
+    const parts = [];
+    if ("weights" in errors) parts.push(`weights and biases by at most ${short(errors.weights, 2)}`);
+    if ("maps" in errors) parts.push(`norms and superposition of the map by at most ${short(errors.maps, 2)}`);
+    if ("losses" in errors) parts.push(`losses by at most ${short(100 * errors.losses, 2)} %`);
+    return `Numbers on this page are rounded so that the file stays small: ${parts.join(", ")}. Phases are exact.`;
+  }
+
+  /** What the page lacks, and why. @private */
+  notes() {
+    const { about } = this.run;
+    const out = [];
+    if (about.pixel) {
+      const sizes = Object.entries(about.pixel).map(([axis, size]) => `${size} along ${axis}`).join(", ");
+      out.push(`This run has too many cells to show each: a pixel is the mean of several (${sizes}), under the rule \u201c${about.rules[0]}\u201d.`);
+    } else if (about.best_only) out.push("The run kept only the best replica of each cell, so there is one model a cell and one rule.");
+    else if (about.kept === "best") out.push("The run has too many models for one page: it holds the best replica of each cell. `--region` makes a page of a part with all replicas.");
+    else if (about.kept === "none") out.push("The models of this run have too many parameters for one page, so it shows no models.");
+    if (about.could_compare) out.push("No exact optima are stored for this run: `tmsjax compare RUN` computes them, and then `tmsjax explore RUN` shows them.");
+    if (Object.keys(about.region).length) out.push(`Only a part of the run: ${Object.entries(about.region).map(([axis, ends]) => `${axis} from ${ends[0]} to ${ends[1]}`).join(", ")}.`);
+    return out;
+  }
+
+  /** @private @param {View} view @param {Set<string>} changed */
+  show(view, changed) {
+    const any = (/** @type {string[]} */ names) => names.some((name) => changed.has(name));
+    const { picture, run } = this;
+    if (any([...COLOURS, "measure"])) showControls(byId("controls"), this.state);
+    if (picture instanceof PhaseMap) {
+      if (any(COLOURS)) {
+        picture.colour();
+        showLegend(byId("legend"), chosenQuantity(run, view), run.about.colours.paper);
+      } else picture.draw();
+      this.region(view);
+    } else if (any(["cell", "measure", "others", "models", "theme"])) picture.draw();
+    if (any(PANELS)) this.panels(view);
+    if (changed.has("cell") && view.cell) this.say(this.words(view.cell));
+  }
+
+  /** @private @param {View} view */
+  panels(view) {
+    for (const [id, at] of /** @type {[string, [number, number] | null][]} */ ([["panel", view.cell], ["panel-beside", view.beside]])) {
+      const place = byId(id);
+      const open = place.querySelector("details[data-keep]")?.open ?? false;
+      const focused = place.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement) : null;
+      const again = focused?.dataset.model ? `[data-model="${focused.dataset.model}"]` : focused?.id ? `#${focused.id}` : null;
+      place.hidden = !at && id === "panel-beside";
+      if (at) showPanel(place, this.state, at, { pinned: id === "panel-beside", full: this.full.has(id) });
+      else if (id === "panel") place.replaceChildren(make("p", { className: "invitation" }, this.isMap ? "Click a cell of the map, or use the arrow keys on it, to see its models." : "Click a cell, or use the arrow keys on the chart, to see its models."));
+      const details = place.querySelector("details[data-keep]");
+      if (details) details.open = open;
+      if (again) place.querySelector(again)?.focus();
+    }
+    byId("views").classList.toggle("two", view.beside !== null);
+  }
+
+  /** The numbers of a cell in words. @private @param {[number, number]} at */
+  words(at) {
+    const { run, state } = this;
+    const cell = run.cell(state.view.others, at[0], at[1]);
+    const numbers = told(run, new Selection(run, state.view), cell).map(([name, text]) => `${name} ${text}`);
+    return [run.place(state.view.others, at[0], at[1]), ...numbers].join("; ");
+  }
+
+  /** @private @param {[number, number] | null} cell */
+  hover(cell) {
+    byId("hover").textContent = cell ? this.words(cell) : "";
+  }
+
+  /** @private @param {string} text */
+  say(text) {
+    byId("hover").textContent = text;
+  }
+
+  /** The command that makes a page of what the zoomed map shows. @private @param {View} view */
+  region(view) {
+    const { about } = this.run;
+    const part = this.picture instanceof PhaseMap ? this.picture.shownPart() : null;
+    const needed = about.kept !== "all" && part !== null && view.zoom[0] > 1;
+    byId("region").hidden = !needed;
+    if (part) byId("region-command").textContent = `tmsjax explore RUN ${part}`;
+  }
+}
+
+async function start() {
+  const about = JSON.parse(byId("about").textContent);
+  const explorer = new Explorer(new Explored(about, await readChunk("cells", about.cells)));
+  document.documentElement.dataset.state = "drawn";
+  const models = async () => explorer.receive(await readChunk("models", about.models));
+  const soon = () => requestAnimationFrame(() => setTimeout(models, 0));
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", soon);
+  else soon();
+}
+
+start();
