@@ -267,13 +267,14 @@ def facts(spec: Any, dataset: xr.Dataset, order: list[str], region: analysis.Reg
     family = FAMILIES.get(spec.model.family)
     values = VALUES.get(spec.data.values)
     several = sum(dataset.sizes[d] > 1 for d in order) > 1
+    view = "map" if several and spec.study.kind not in LINE_STUDIES else "line"
     return {
         "name": spec.name,
         "facts": description(spec),
         "study": spec.study.kind,
-        "view": "map" if several and spec.study.kind not in LINE_STUDIES else "line",
+        "view": view,
         "axes": [axis(spec, dataset, name) for name in order],
-        "flat": axes_shown(spec)[0] is None,
+        "flat": view == "line" or axes_shown(spec)[0] is None,
         "features": spec.model.features,
         "hidden": spec.model.hidden,
         "family": spec.model.family,

@@ -5,7 +5,7 @@ import { picture, sized } from "./dom.js";
 
 /** @typedef {{points: [number, number][], colour: string, dash?: number[], width?: number}} Series */
 /** @typedef {{x: number, y: number, colour: string, cell: number, text: string, large?: boolean}} Dot */
-/** @typedef {{label: string, log?: boolean, ends?: [number, number]}} Axis */
+/** An axis; `names` are those of the positions 0, 1, ... @typedef {{label: string, log?: boolean, ends?: [number, number], names?: string[]}} Axis */
 
 /** The finite range of numbers, widened a little; positive numbers only on log axes. @param {number[]} values @param {boolean} log @returns {[number, number]} */
 function range(values, log) {
@@ -28,6 +28,12 @@ function inside(width, height) {
 
 /** @param {Axis} axis @param {number[]} values @param {[number, number]} pixels @param {number} count */
 function side(axis, values, pixels, count) {
+  if (axis.names) {
+    const scale = scaleOf(false, [-0.5, axis.names.length - 0.5], pixels);
+    const stride = Math.ceil(axis.names.length / Math.max(count, 1));
+    const ticks = axis.names.map((text, value) => ({ value, text })).filter(({ value }) => value % stride === 0);
+    return { scale, ticks, label: axis.label };
+  }
   const log = axis.log ?? false;
   const scale = scaleOf(log, axis.ends ?? range(values, log), pixels);
   return { scale, ticks: ticksOf(scale, count), label: axis.label };

@@ -119,7 +119,7 @@ export class Strip {
     }
     const series = best.length > 1 && run.x.scale !== "names" ? [{ points: best, colour: accent }] : [];
     const marked = view.cell ? this.place(view.cell[1]) : null;
-    const x = { label: run.x.label + (run.x.scale === "names" ? " (number)" : ""), log: this.spread() };
+    const x = { label: run.x.label, log: this.spread(), names: run.x.scale === "names" ? run.x.values.map(String) : undefined };
     this.dots.draw(this.width, 300, dots, series, x, { label: along.label, log: along.log, ends: along.ends }, marked);
     this.canvas.setAttribute("aria-label", `Chart of ${along.label} along ${run.x.label}. Arrow keys choose a cell.`);
     this.showPictures();
