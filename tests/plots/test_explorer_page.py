@@ -280,7 +280,21 @@ def test_the_view_follows_the_study(kind, view):
     raw["study"] = {} if kind is None else {"kind": kind}
     about, arrays = read(explorer.explore(run_sweep(raw)))
     assert about["view"] == view
-    assert arrays["component"].shape == (2, 5, 6 if view == "map" else 3)
+    assert ("component" in arrays) == (kind == "geometry")
+
+
+def test_a_geometry_study_has_the_feature_graph_of_every_model():
+    raw = plain_spec(5, 2, probability="feature_probability", study={"kind": "geometry"})
+    raw["axes"] = {"feature_probability": {"values": [0.05, 1.0, 0.3]}, "replica": {"count": 2}}
+    run = run_sweep(raw)
+    about, arrays = read(explorer.explore(run))
+    for k, replica in np.ndindex(3, 2):
+        model = run.dataset.isel(feature_probability=k, replica=replica)
+        parts, kinds = analysis.component_kinds(model["W"].transpose("hidden", "feature").to_numpy().astype(float))
+        expected = {tuple(sorted(map(int, part))) for part in parts}
+        component = arrays["component"][replica, :, k]
+        assert {tuple(np.flatnonzero(component == c).tolist()) for c in set(component) - {0}} == expected
+        assert np.array_equal(arrays["polytope"][replica, :, k], kinds)
     assert arrays["polytope"].max() < len(about["colours"]["polytope_names"])
 
 

@@ -213,7 +213,7 @@ class _Gathering:
             out.loose[name] = partial(linear, v)
         out.models["excess"] = excess(arrays["excess"], EXCESS_BITS)
         out.models["phase"] = whole(phase)
-        if self.has_W:
+        if self.has_W and self.spec.study.kind == "geometry":
             self.add_graphs(out, values["W"])
         return kept
 
