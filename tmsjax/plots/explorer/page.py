@@ -79,7 +79,7 @@ def explore(run: Run | str | Path, *, select: str = "best", region: analysis.Reg
 
 
 def _fitting(content: Content) -> str:
-    """The page with numbers of as many bits as fit. Skips numbers of bits that cannot fit by the size of the last try."""
+    """The page with numbers of as many bits as fit. Skips bits that cannot fit, by the size of the last try."""
     hopeful = float(BITS[0])
     for bits in BITS:
         if bits > hopeful and bits != BITS[-1]:
