@@ -121,7 +121,7 @@ export class Dots {
       if (!Number.isFinite(px) || !Number.isFinite(py)) return;
       c.fillStyle = dot.colour;
       c.beginPath();
-      c.arc(px, py, dot.large ? 3.6 : 2, 0, 2 * Math.PI);
+      c.arc(px, py, dot.large || dots.length < 100 ? 3.6 : 2, 0, 2 * Math.PI);
       c.fill();
     });
     c.restore();

@@ -45,6 +45,9 @@ export class PhaseMap {
     /** Where the cells lie on the canvas; of width 0 before the first `resize`. */
     this.box = { left: LEFT, top: TOP, width: 0, height: 0 };
     this.size = [0, 0];
+    this.below = document.createElement("canvas");
+    this.layered = "";
+    this.version = 0; // of the colours and boundaries
     this.edges = { x: shares(run.x, [0, 1]), y: run.y ? shares(run.y, [1, 0]) : Float64Array.from([1, 0]) };
     this.zoom = d3.zoom();
     this.listen();
@@ -170,6 +173,7 @@ export class PhaseMap {
     const { run } = this;
     const { view } = this.state;
     const quantity = chosenQuantity(run, view);
+    this.version += 1;
     const first = run.cell(view.others, 0, 0);
     for (let k = 0; k < this.tones.length; k++) this.tones[k] = pixel(quantity.colour(first + k));
     for (const name of run.about.theories) {
@@ -183,20 +187,30 @@ export class PhaseMap {
     const { canvas, box } = this;
     if (!box.width) return;
     const { view } = this.state;
-    const c = sized(canvas, this.size[0], this.size[1]);
     const [k, x, y] = view.zoom;
     const transform = d3.zoomIdentity.translate(x * box.width, y * box.height).scale(k);
     /** @type {any} */ (canvas).__zoom = transform;
-    c.save();
+    const wanted = [view.zoom, view.curves, this.size, this.version, window.devicePixelRatio].join();
+    if (wanted !== this.layered) {
+      this.layered = wanted;
+      this.layer();
+    }
+    const c = sized(canvas, this.size[0], this.size[1]);
+    c.drawImage(this.below, 0, 0, this.size[0], this.size[1]);
+    for (const [cell, dash] of /** @type {[[number, number] | null, number[]][]} */ ([[view.beside, [3, 2]], [view.cell, []]])) if (cell) this.frame(c, cell, dash, 2.5);
+    if (this.hovered) this.frame(c, this.hovered, [], 1);
+    this.axes(c, transform);
+  }
+
+  /** Draws what the cursor does not change: the cells and the boundaries. @private */
+  layer() {
+    const { box } = this;
+    const c = sized(this.below, this.size[0], this.size[1]);
     c.beginPath();
     c.rect(box.left, box.top, box.width, box.height);
     c.clip();
     this.paint(c);
-    for (const name of view.curves) this.trace(c, name);
-    c.restore();
-    for (const [cell, dash] of /** @type {[[number, number] | null, number[]][]} */ ([[view.beside, [3, 2]], [view.cell, []]])) if (cell) this.frame(c, cell, dash, 2.5);
-    if (this.hovered) this.frame(c, this.hovered, [], 1);
-    this.axes(c, transform);
+    for (const name of this.state.view.curves) this.trace(c, name);
   }
 
   /** Cells, one pixel of the screen after the other: each has the colour of the cell at its middle. @private @param {CanvasRenderingContext2D} c */
