@@ -221,7 +221,7 @@ class _Gathering:
         """The phase of every model (replica, cells), NOTHING where it diverged."""
         shown = analysis.layout(self.spec)
         found = analysis.phases_of(np.nan_to_num(np.moveaxis(W.astype(np.float64), -1, 1)), shown)
-        return np.where(self.ok, found, NOTHING)
+        return np.where(self.ok, found.astype(np.int64), NOTHING)
 
     def add_graphs(self, out: Content, W: np.ndarray) -> None:
         """The component of the feature graph to which each feature of the best models belongs, and its polytope."""

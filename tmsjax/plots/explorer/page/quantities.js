@@ -29,6 +29,9 @@ export class Selection {
     this.run = run;
     this.rule = `phase_${view.rule}` in run.cells ? view.rule : run.about.rules[0]; // before the models are read
     this.replica = view.replica;
+    this.last = -1; // the cell of `model`
+    /** @type {import("./measures.js").Parameters | null} */
+    this.model = null;
     this.single = view.rule === "single" && run.models !== null && run.about.kept === "all";
   }
 
@@ -66,8 +69,9 @@ export class Selection {
   measured(name, of, cell, feature) {
     const { run } = this;
     if (this.single) {
-      const model = run.parameters("", this.replica, cell);
-      return model ? of(model.W, run.m, run.n)[feature] : NaN;
+      if (this.last !== cell) this.model = run.parameters("", this.replica, cell);
+      this.last = cell;
+      return this.model ? of(this.model.W, run.m, run.n)[feature] : NaN;
     }
     const array = run.cells[`${name}_${this.rule}`];
     const at = run.shown(feature);
