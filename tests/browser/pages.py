@@ -123,6 +123,14 @@ class Explored:
         y, x = self.edges()
         return float(x[column] + x[column + 1]) / 2, float(y[row] + y[row + 1]) / 2
 
+    def cell_at(self, x: float, y: float) -> tuple[int, int]:
+        """Row and column of the cell at a place on the canvas, in CSS pixels."""
+        row, column = (
+            int(np.flatnonzero((edge[:-1] - at) * (edge[1:] - at) < 0)[0])
+            for edge, at in zip(self.edges(), (y, x), strict=True)
+        )
+        return row, column
+
     def click(self, row: int, column: int, **options: Any) -> None:
         x, y = self.middle(row, column)
         self.map.click(position={"x": x, "y": y}, **options)
