@@ -165,7 +165,7 @@ export class PhaseMap {
     this.box = { left: LEFT, top: TOP, width: inner, height: Math.round(inner * SHAPE) };
     this.size = [width, this.box.height + TOP + BOTTOM];
     const { box } = this;
-    const corners = [[box.left, box.top], [box.left + box.width, box.top + box.height]];
+    const corners = /** @type {[[number, number], [number, number]]} */ ([[box.left, box.top], [box.left + box.width, box.top + box.height]]);
     this.zoom.extent(corners).translateExtent(corners);
     this.draw();
   }
