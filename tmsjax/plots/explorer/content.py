@@ -202,7 +202,8 @@ class _Gathering:
         size = sum(math.prod(v.shape[1:-1]) for v in values.values()) + 1
         if self.count * size > MOST_VALUES:
             return "none"
-        kept = "all" if self.count * size * len(self.ok) <= MOST_VALUES else "best"
+        fits = self.count * size * len(self.ok) <= MOST_VALUES
+        kept = "all" if fits and self.has_results_of_all else "best"
         arrays = {"excess": self.loss / self.least - 1}
         phase = self.phases(values["W"]) if self.mapped else np.zeros(self.ok.shape, int)
         if kept == "best":

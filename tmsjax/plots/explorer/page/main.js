@@ -191,7 +191,7 @@ class Explorer {
   region(view) {
     const { about } = this.run;
     const part = this.picture instanceof PhaseMap ? this.picture.shownPart() : null;
-    const needed = about.kept !== "all" && part !== null && view.zoom[0] > 1;
+    const needed = (about.kept === "none" || (about.kept === "best" && !about.best_only)) && part !== null && view.zoom[0] > 1;
     byId("region").hidden = !needed;
     if (part) byId("region-command").textContent = `tmsjax explore RUN ${part}`;
   }
