@@ -5,7 +5,7 @@
 For each run writes its page into a temporary folder and prints: seconds to make it, size, how far weights are rounded;
 the time from opening the file to the first picture and to all models being read (ROUNDS times, each in a new context);
 and the time from an input to the next painted frame, by the browser's Event Timing (steps of 8 ms): clicks on CLICKS
-different cells, arrow keys, and every choice of colour and of rule. CHROMIUM names the browser, otherwise the one on PATH.
+different cells, arrow keys, and every choice of colour and of rule. CHROMIUM names the browser, or else PATH has it.
 """
 
 import os

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import plain_spec, run_command, small_spec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tmsjax
@@ -117,6 +117,7 @@ def as_cells(values, *rest: str) -> np.ndarray:
     return placed.reshape(*placed.shape[: len(rest)], -1)
 
 
+@settings(deadline=None)
 @given(NUMBERS, st.sampled_from([8, 10, 12, 16]))
 def test_rounding_is_within_the_error_that_it_states(numbers, bits):
     values = np.array(numbers)
@@ -131,6 +132,7 @@ def test_rounding_is_within_the_error_that_it_states(numbers, bits):
     assert np.nanmax(off, initial=0) <= small.error * (1 + 1e-6) + 1e-9
 
 
+@settings(deadline=None)
 @given(NUMBERS, st.sampled_from([8, 11, 16]))
 def test_packed_arrays_are_read_back(numbers, bits):
     arrays = {"a": pack.linear(np.array(numbers), bits), "b": pack.whole(np.arange(300))}
@@ -278,7 +280,22 @@ def test_the_view_follows_the_study(kind, view):
     raw["study"] = {} if kind is None else {"kind": kind}
     about, arrays = read(explorer.explore(run_sweep(raw)))
     assert about["view"] == view
-    assert arrays["component"].shape == (5, 6 if view == "map" else 3)
+    assert ("component" in arrays) == (kind == "geometry")
+
+
+def test_a_geometry_study_has_the_feature_graph_of_every_model():
+    raw = plain_spec(5, 2, probability="feature_probability", study={"kind": "geometry"})
+    raw["axes"] = {"feature_probability": {"values": [0.05, 1.0, 0.3]}, "replica": {"count": 2}}
+    run = run_sweep(raw)
+    about, arrays = read(explorer.explore(run))
+    for k, replica in np.ndindex(3, 2):
+        model = run.dataset.isel(feature_probability=k, replica=replica)
+        parts, kinds = analysis.component_kinds(model["W"].transpose("hidden", "feature").to_numpy().astype(float))
+        expected = {tuple(sorted(map(int, part))) for part in parts}
+        component = arrays["component"][replica, :, k]
+        assert {tuple(np.flatnonzero(component == c).tolist()) for c in set(component) - {0}} == expected
+        assert np.array_equal(arrays["polytope"][replica, :, k], kinds)
+    assert arrays["polytope"].max() < len(about["colours"]["polytope_names"])
 
 
 def test_recorded_measures_become_learning_curves():

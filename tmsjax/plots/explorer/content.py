@@ -26,7 +26,7 @@ MOST_CELLS = 1_000_000  # more are shown as pixels of several cells
 MOST_VALUES = 6_000_000  # parameters and losses; of runs with more, only the best model of each cell is shown
 MOST_HISTORY = 1_000_000  # recorded numbers
 MOST_OF_FEATURES = 2_000_000  # numbers for each feature of each cell; of more, only those of the mapped feature
-MOST_GRAPH = 200_000  # features of all best models, whose components are searched
+MOST_GRAPH = 100_000  # features of all models, whose components are searched
 MAP_BITS, LOSS_BITS, EXCESS_BITS = 10, 16, 12
 NOTHING = 255  # masked phase, absent winner
 RULES = ("best", "paper", "vote")  # "single" is read from the models
@@ -214,8 +214,8 @@ class _Gathering:
             out.loose[name] = partial(linear, v)
         out.models["excess"] = excess(arrays["excess"], EXCESS_BITS)
         out.models["phase"] = whole(phase)
-        if self.has_W and self.count * self.spec.model.features <= MOST_GRAPH:
-            self.add_graphs(out, values["W"] if kept == "best" else self.at_winner(values["W"])[None])
+        if self.has_W and self.spec.study.kind == "geometry":
+            self.add_graphs(out, values["W"])
         return kept
 
     def phases(self, W: np.ndarray) -> np.ndarray:
@@ -225,14 +225,16 @@ class _Gathering:
         return np.where(self.ok, found.astype(np.int64), NOTHING)
 
     def add_graphs(self, out: Content, W: np.ndarray) -> None:
-        """The component of the feature graph to which each feature of the best models belongs, and its polytope."""
-        n = self.spec.model.features
-        component, kind = np.zeros((n, self.count), int), np.zeros((n, self.count), int)
-        for cell in range(self.count):
-            parts, kinds = analysis.component_kinds(np.nan_to_num(W[0, :, :, cell].astype(np.float64)))
+        """The component of the feature graph to which each feature of a model belongs, and its polytope."""
+        replicas, _, n, cells = W.shape
+        if replicas * n * cells > MOST_GRAPH:
+            return
+        component, kind = (np.zeros((replicas, n, cells), int) for _ in range(2))
+        for replica, cell in np.ndindex(replicas, cells):
+            parts, kinds = analysis.component_kinds(np.nan_to_num(W[replica, :, :, cell].astype(np.float64)))
             for k, features in enumerate(parts):
-                component[features, cell] = k + 1
-            kind[:, cell] = kinds
+                component[replica, features, cell] = k + 1
+            kind[replica, :, cell] = kinds
         out.models["component"], out.models["polytope"] = whole(component), whole(kind)
 
     def add_history(self, out: Content, kept: str) -> None:

@@ -30,9 +30,10 @@ class Explorer {
     const canvas = byId(this.isMap ? "map" : "chart");
     this.picture = this.isMap
       ? new PhaseMap(run, this.state, canvas, (cell) => this.hover(cell))
-      : new Strip(this.state, canvas, byId("pictures"), (text) => this.say(text));
+      : new Strip(this.state, canvas, byId("pictures"), (text) => this.point(text));
     this.state.listeners.push((view, changed) => this.show(view, changed));
     this.tell();
+    this.point("");
     this.listen();
     this.fit();
     this.show(this.state.view, new Set([...PANELS, ...COLOURS, "measure"]));
@@ -149,7 +150,7 @@ class Explorer {
       this.region(view);
     } else if (any(["cell", "measure", "others", "models", "theme"])) picture.draw();
     if (any(PANELS)) this.panels(view);
-    if (changed.has("cell") && view.cell) this.say(this.words(view.cell));
+    if (changed.has("cell") && view.cell) byId("spoken").textContent = this.words(view.cell);
   }
 
   /** @private @param {View} view */
@@ -179,12 +180,12 @@ class Explorer {
 
   /** @private @param {[number, number] | null} cell */
   hover(cell) {
-    byId("hover").textContent = cell ? this.words(cell) : "";
+    this.point(cell ? this.words(cell) : "");
   }
 
-  /** @private @param {string} text */
-  say(text) {
-    byId("hover").textContent = text;
+  /** Tells what the pointer is at. @private @param {string} text */
+  point(text) {
+    byId("hover").textContent = text || `Point at a ${this.isMap ? "cell" : "dot"} to see its numbers.`;
   }
 
   /** The command that makes a page of what the zoomed map shows. @private @param {View} view */

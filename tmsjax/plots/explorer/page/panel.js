@@ -130,7 +130,7 @@ function key(run, kind) {
     arrows: "Arrows: the direction of each feature in the plane of the two hidden dimensions; the circle has radius 1.",
     gram: "Squares: W\u1d40W, and b beside it, from \u22121 (red) to 1 (blue). Bars: norm of each feature, yellow where it shares its dimension.",
     norms: "Bars: norm of each feature, yellow where it shares its dimension.",
-    graph: "Features as dots, those that share dimensions as rings; lines join features that are not orthogonal.",
+    graph: "Features as dots, those that share dimensions as rings; lines join features that are not orthogonal. ",
     heat: "Parameters, each in units of its largest absolute value: red negative, blue positive.",
   };
   return make("p", { className: "note" }, words[kind], ...(kind === "graph" ? polytopeKey(run) : []));
@@ -146,8 +146,7 @@ function polytopeKey(run) {
 export function settingOf(run, models, cell, kind) {
   const sizes = models.flatMap(({ parameters }) => (parameters && parameters.W ? [...parameters.W, ...(kind === "bars" && parameters.b ? parameters.b : [])].map(Math.abs) : []));
   const tones = kind === "arrows" ? tonesByImportance(run, cell) : featureTones(run);
-  const of = (/** @type {string} */ name) => (run.models && name in run.models ? Array.from({ length: run.n }, (_, i) => /** @type {any} */ (run.models)[name].at(i * run.count + cell)) : undefined);
-  return { run, reach: 1.12 * Math.max(1, ...sizes), tones, components: of("component"), polytopes: of("polytope") };
+  return { run, cell, reach: 1.12 * Math.max(1, ...sizes), tones };
 }
 
 /** Tones of features, by importance where it differs. @param {Explored} run @param {number} cell */
@@ -164,7 +163,7 @@ function card(state, model, how) {
   const { run } = state;
   const side = how.kind === "gram" || how.kind === "graph" ? 140 : 116;
   const drawn = model.parameters
-    ? modelPicture(how.kind, model.parameters, how.setting, side, model.title)
+    ? modelPicture(how.kind, model, how.setting, side)
     : make("div", { className: "absent" }, model.diverged ? "diverged" : "not here");
   const lines = [`loss ${short(model.loss, 4)}`];
   if (model.diverged) lines[0] = "no loss";

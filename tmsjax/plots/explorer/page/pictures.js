@@ -7,10 +7,9 @@ import { gram, norms, superposition } from "./measures.js";
 
 /** @typedef {import("./run.js").Explored} Explored */
 /** @typedef {import("./measures.js").Parameters} Parameters */
-/**
- * What the drawing of a model needs beside its parameters.
- * @typedef {{run: Explored, reach: number, tones: string[], components?: number[], polytopes?: number[]}} Setting
- */
+/** @typedef {import("./run.js").Model} Model */
+/** What the drawing of a cell's models needs beside their parameters. @typedef {{run: Explored, cell: number, reach: number, tones: string[]}} Setting */
+/** @typedef {(c: CanvasRenderingContext2D, model: Parameters, setting: Setting, side: number, key: string) => void} Drawing */
 
 const EDGE = 0.1; // least |cosine| of an edge that is drawn
 const MOST_BARS = 12; // features whose weights are shown as bars if there is one hidden dimension
@@ -33,12 +32,13 @@ export function featureTones(run) {
 }
 
 /**
- * A picture of a model of a side in CSS pixels.
- * @param {string} kind @param {Parameters} model @param {Setting} setting @param {number} side @param {string} title
+ * A picture of a model, which has parameters, of a side in CSS pixels.
+ * @param {string} kind @param {Model} model @param {Setting} setting @param {number} side
  */
-export function modelPicture(kind, model, setting, side, title) {
-  const draw = { bars, arrows, gram: gramPicture, norms: normBars, graph, heat }[kind] ?? heat;
-  return picture(side, side, `${title}: ${described(model, setting.run)}`, (c) => draw(c, model, setting, side));
+export function modelPicture(kind, model, setting, side) {
+  const parameters = /** @type {Parameters} */ (model.parameters);
+  const draw = /** @type {Record<string, Drawing>} */ ({ bars, arrows, gram: gramPicture, norms: normBars, graph, heat })[kind];
+  return picture(side, side, `${model.title}: ${described(parameters, setting.run)}`, (c) => draw(c, parameters, setting, side, model.key));
 }
 
 /** A model in words. @param {Parameters} model @param {Explored} run */
@@ -173,9 +173,11 @@ function barsOfNorms(c, model, setting, [left, top, width, height]) {
   line(c, left, top + height + 0.5, left + width, top + height + 0.5);
 }
 
-/** The feature graph: components as rings, coloured by their polytopes. @param {CanvasRenderingContext2D} c @param {Parameters} model @param {Setting} setting @param {number} side */
-function graph(c, model, setting, side) {
-  const { run, components = [], polytopes = [] } = setting;
+/** The feature graph: components as rings, coloured by their polytopes. @param {CanvasRenderingContext2D} c @param {Parameters} model @param {Setting} setting @param {number} side @param {string} replica */
+function graph(c, model, setting, side, replica) {
+  const { run, cell } = setting;
+  const of = (/** @type {string} */ name) => Array.from({ length: run.n }, (_, i) => /** @type {any} */ (run.models)[name].at((Number(replica) * run.n + i) * run.count + cell));
+  const [components, polytopes] = [of("component"), of("polytope")];
   const { muted, text } = ink();
   const groups = new Map();
   components.forEach((component, i) => component && groups.set(component, [...(groups.get(component) ?? []), i]));

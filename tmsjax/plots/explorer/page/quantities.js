@@ -110,7 +110,7 @@ export function quantities(run, view) {
   };
   /** @param {string} key @param {string} label @param {(cell: number) => number} value @param {(v: number) => string} text @param {[number, number]} ends @param {boolean} [log] @param {[string, string]} [told] */
   const addRamp = (key, label, value, text, ends, log = false, told) => {
-    const place = (/** @type {number} */ v) => (log ? Math.log(Math.max(v, ends[0]) / ends[0]) / Math.log(ends[1] / ends[0]) : (v - ends[0]) / (ends[1] - ends[0] || 1));
+    const place = (/** @type {number} */ v) => (log ? Math.log(Math.max(v, ends[0]) / ends[0]) / (Math.log(ends[1] / ends[0]) || 1) : (v - ends[0]) / (ends[1] - ends[0] || 1));
     const [low, high] = told ?? [text(ends[0]), text(ends[1])];
     add(key, label, value, text, (v) => ramp(place(v)), { kind: "ramp", low, high, colour: ramp });
   };
@@ -148,9 +148,8 @@ export function quantities(run, view) {
   }
   addRamp("success", "share of inits that succeed", (cell) => run.number("success", cell), percent, [0, 1]);
   if ("loss" in run.cells) {
-    const { lowest, step, bits } = run.cells.loss.head;
-    const ends = /** @type {[number, number]} */ ([Math.exp(lowest), Math.exp(lowest + step * (2 ** bits - 2))]);
-    addRamp("loss", "noise-free loss", (cell) => chosen.loss(cell), short, ends, true);
+    const ends = run.usualLosses;
+    addRamp("loss", "noise-free loss", (cell) => chosen.loss(cell), short, ends, true, [`\u2264 ${short(ends[0], 2)}`, `\u2265 ${short(ends[1], 2)}`]);
   }
   if ("winner" in run.cells && about.replicas > 1) {
     const names = Array.from({ length: about.replicas }, (_, k) => `replica ${k}`);

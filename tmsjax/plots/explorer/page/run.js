@@ -12,6 +12,7 @@
  */
 
 export const NOTHING = 255;
+const SAMPLED = 5000; // cells whose losses give the usual ones
 
 export class Explored {
   /** @param {any} about @param {Record<string, Numbers>} cells */
@@ -31,6 +32,19 @@ export class Explored {
     this.columns = this.x.values.length;
     this.rows = this.y ? this.y.values.length : 1;
     this.count = this.axes.reduce((product, axis) => product * axis.values.length, 1);
+  }
+
+  /** The 1 % and 99 % quantiles of the best losses of some cells, so that a few outliers do not take all colours of a ramp. @returns {[number, number]} */
+  get usualLosses() {
+    if (this.ends) return this.ends;
+    const stride = Math.ceil(this.count / SAMPLED);
+    const losses = [];
+    for (let cell = 0; cell < this.count; cell += stride) losses.push(this.number("loss", cell));
+    const found = losses.filter((loss) => !Number.isNaN(loss)).sort((a, b) => a - b);
+    const at = (/** @type {number} */ share) => found[Math.round(share * (found.length - 1))] ?? 1;
+    /** @type {[number, number] | undefined} */
+    this.ends = [at(0.01), at(0.99)];
+    return this.ends;
   }
 
   /** The number of a cell. @param {number[]} others @param {number} row @param {number} column */

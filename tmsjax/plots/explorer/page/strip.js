@@ -136,8 +136,8 @@ export class Strip {
     this.pictures.replaceChildren(...columns.map((column) => {
       const cell = run.cell(view.others, 0, column);
       const parameters = run.parameters("", run.bestStored(cell), cell);
-      const model = { key: "", title: valueText(run.x, column), parameters, loss: NaN, excess: NaN, phase: null, diverged: !parameters };
-      const drawn = parameters ? modelPicture(kind, parameters, settingOf(run, [model], cell, kind), THUMB, model.title) : make("div", { className: "absent small" }, "diverged");
+      const model = { key: String(run.bestStored(cell)), title: valueText(run.x, column), parameters, loss: NaN, excess: NaN, phase: null, diverged: !parameters };
+      const drawn = parameters ? modelPicture(kind, model, settingOf(run, [model], cell, kind), THUMB) : make("div", { className: "absent small" }, "diverged");
       const pressed = String(view.cell?.[1] === column);
       return make("button", { type: "button", className: "thumb", "aria-pressed": pressed, "data-column": String(column), onclick: () => this.state.change({ cell: [0, column], model: "" }) }, drawn, make("span", {}, model.title));
     }));
