@@ -48,6 +48,10 @@ class Explorer {
       byId("zoom-out").onclick = () => picture.zoomBy(1 / 1.5);
       byId("zoom-reset").onclick = () => picture.reset();
     }
+    /** @type {HTMLElement} */ (document.querySelector(".skip")).onclick = (event) => {
+      event.preventDefault(); // the address holds the view
+      picture.canvas.focus();
+    };
     byId("theme").onclick = () => {
       const dark = matchMedia("(prefers-color-scheme: dark)").matches;
       const now = document.documentElement.dataset.theme ?? (dark ? "dark" : "light");
