@@ -7,7 +7,7 @@ axis of cells is the last one: (cells,), (feature, cells), (replica, hidden, fea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ import xarray as xr
 
 from tmsjax import analysis, theory
 from tmsjax.errors import RunError
-from tmsjax.kinds import FAMILIES, MEASURES, REPLICA, REPRESENTED, VALUES, without_lengths
+from tmsjax.kinds import FAMILIES, MEASURES, REPLICA, REPRESENTED, RESERVED_PREFIXES, VALUES, without_lengths
 from tmsjax.plots.explorer.pack import Rounded, excess, linear, log, whole
 from tmsjax.runs import Run
 from tmsjax.spec import description
@@ -189,9 +189,8 @@ class _Gathering:
 
     def add_models(self, out: Content) -> str:
         """Parameters, loss, phase of the models. Returns which: "all", "best", the best of each cell, or "none"."""
-        family = FAMILIES[self.spec.model.family]
         values = {}
-        for name, dims in family.parameters.items():
+        for name, dims in self.parameters().items():
             if name in self.dataset:
                 values[name] = np.where(
                     self.ok.reshape(len(self.ok), *(1,) * len(dims), -1), self.by_replica(name, *dims), np.nan
@@ -217,6 +216,15 @@ class _Gathering:
         if self.has_W and self.spec.study.kind == "geometry":
             self.add_graphs(out, values["W"])
         return kept
+
+    def parameters(self) -> Mapping[str, tuple[str, ...]]:
+        """The dimensions of each parameter; of an unknown family, of what has more dimensions than the sweep."""
+        family = FAMILIES.get(self.spec.model.family)
+        if family is not None:
+            return family.parameters
+        axes = {REPLICA, *self.dims}
+        dims = {str(name): tuple(str(d) for d in v.dims if d not in axes) for name, v in self.dataset.data_vars.items()}
+        return {name: own for name, own in dims.items() if own and not name.startswith(RESERVED_PREFIXES)}
 
     def phases(self, W: np.ndarray) -> np.ndarray:
         """The phase of every model (replica, cells), NOTHING where it diverged."""
