@@ -7,7 +7,7 @@ axis of cells is the last one: (cells,), (feature, cells), (replica, hidden, fea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,32 +18,28 @@ import xarray as xr
 from tmsjax import analysis, theory
 from tmsjax.errors import RunError
 from tmsjax.kinds import FAMILIES, MEASURES, REPLICA, REPRESENTED, RESERVED_PREFIXES, VALUES, without_lengths
-from tmsjax.plots.explorer.pack import Rounded, excess, linear, log, whole
+from tmsjax.plots.explorer.pack import Late, Rounded, excess, linear, log, whole
 from tmsjax.runs import Run
 from tmsjax.spec import description
 
 MOST_CELLS = 1_000_000  # more are shown as pixels of several cells
 MOST_VALUES = 6_000_000  # parameters and losses; of runs with more, only the best model of each cell is shown
 MOST_HISTORY = 1_000_000  # recorded numbers
-MOST_OF_FEATURES = 2_000_000  # numbers for each feature of each cell; of more, only those of the mapped feature
+MOST_OF_FEATURES = 1_000_000  # numbers for each feature of each cell; of more, only those of the mapped feature
 MOST_GRAPH = 100_000  # features of all models, whose components are searched
-MAP_BITS, LOSS_BITS, EXCESS_BITS = 10, 16, 12
+MAP_BITS, EXCESS_BITS = 10, 12  # most bits of norms and shares, and of losses over others
 NOTHING = 255  # masked phase, absent winner
 RULES = ("best", "paper", "vote")  # "single" is read from the models
 LINE_STUDIES = ("vectors", "gram", "geometry", "norms", "neurons", "curves", "learning", "dynamics")
 
-Late = Callable[[int], Rounded]  # rounds to the number of bits that fits
-
 
 @dataclass
 class Content:
-    """`about`: facts for the page (JSON). `cells`, `models`: arrays by name; `loose`: those of `models` that are
-    rounded to as many bits as fit."""
+    """`about`: facts for the page (JSON). `cells`, `models`: arrays by name, rounded or still to be rounded."""
 
     about: dict[str, Any]
-    cells: dict[str, Rounded] = field(default_factory=dict)
-    models: dict[str, Rounded] = field(default_factory=dict)
-    loose: dict[str, Late] = field(default_factory=dict)
+    cells: dict[str, Rounded | Late] = field(default_factory=dict)
+    models: dict[str, Rounded | Late] = field(default_factory=dict)
 
 
 def gathered(run: Run, select: str, region: analysis.Region | None) -> Content:
@@ -134,16 +130,16 @@ class _Gathering:
             W = self.of_theory(analysis.candidate_weights(self.results), "hidden", "feature")
             inputs = analysis.cell_inputs(self.results)
             losses = theory.candidate_losses(*inputs, self.spec.data.values).min(-1)
-            out.cells["loss_candidate"] = log(self.of_theory(losses), LOSS_BITS)
-            out.loose["W_candidate"] = partial(linear, W)
+            out.cells["loss_candidate"] = partial(log, self.of_theory(losses))
+            out.models["W_candidate"] = partial(linear, W)
         if self.exact is not None and "exact" in found:
             exact_W = self.by_cell(self.exact["W"], "hidden", "feature")
             exact_b = self.by_cell(self.exact["b"], "feature")
             lowest = self.by_cell(self.exact["loss"])
-            out.cells["excess_exact"] = excess(self.least / lowest - 1, EXCESS_BITS)
-            out.cells["loss_exact"] = log(lowest, LOSS_BITS)
-            out.loose["W_exact"] = partial(linear, exact_W)
-            out.loose["b_exact"] = partial(linear, exact_b)
+            out.cells["excess_exact"] = partial(excess, self.least / lowest - 1, most=EXCESS_BITS)
+            out.cells["loss_exact"] = partial(log, lowest)
+            out.models["W_exact"] = partial(linear, exact_W)
+            out.models["b_exact"] = partial(linear, exact_b)
         return list(found)
 
     def add_maps(self, out: Content) -> None:
@@ -161,11 +157,11 @@ class _Gathering:
             out.cells[f"phase_{rule}"] = whole(np.where(phase == analysis.MASKED, NOTHING, phase))
             for name in ("norm", "superposition"):
                 values = self.by_cell(mapped[name], "feature")[shown]
-                out.cells[f"{name}_{rule}"] = linear(values, MAP_BITS)
+                out.cells[f"{name}_{rule}"] = partial(linear, values, most=MAP_BITS)
 
     def add_numbers(self, out: Content) -> None:
         """The best loss, the winner, successes, failures and the inputs of every cell."""
-        out.cells["loss"] = log(self.least, LOSS_BITS)
+        out.cells["loss"] = partial(log, self.least)
         if self.has_results_of_all:
             with np.errstate(invalid="ignore"):
                 success = (self.loss <= analysis.SUCCESS * self.loss.min(0)).mean(0)
@@ -175,12 +171,12 @@ class _Gathering:
         else:
             success = self.by_cell(self.results["successes"]) / self.results.attrs["replicas"]
             failed = self.by_cell(self.results["diverged"])
-        out.cells["success"] = linear(np.where(self.ok.any(0), success, np.nan), MAP_BITS)
+        out.cells["success"] = partial(linear, np.where(self.ok.any(0), success, np.nan), most=MAP_BITS)
         out.cells["failed"] = whole(np.minimum(failed, 2**16 - 1))
         if self.count * self.spec.model.features <= MOST_OF_FEATURES // 10:
             for name in ("importance", "feature_probability"):
                 inputs = self.by_replica(f"instance_{name}", "feature")
-                out.cells[name] = log(self.at_winner(inputs), LOSS_BITS)
+                out.cells[name] = partial(log, self.at_winner(inputs))
 
     def at_winner(self, values: np.ndarray) -> np.ndarray:
         """(replica, ..., cells) at each cell's best replica."""
@@ -210,8 +206,8 @@ class _Gathering:
             arrays = {name: self.at_winner(v)[None] for name, v in arrays.items()}
             phase = self.at_winner(phase)[None]
         for name, v in values.items():
-            out.loose[name] = partial(linear, v)
-        out.models["excess"] = excess(arrays["excess"], EXCESS_BITS)
+            out.models[name] = partial(linear, v)
+        out.models["excess"] = partial(excess, arrays["excess"], most=EXCESS_BITS)
         out.models["phase"] = whole(phase)
         if self.has_W and self.spec.study.kind == "geometry":
             self.add_graphs(out, values["W"])
@@ -260,7 +256,7 @@ class _Gathering:
                 values = self.at_winner(values)[None]
             if values.size > MOST_HISTORY:
                 continue
-            out.models[variable] = (log if name == "loss" else linear)(values, EXCESS_BITS)
+            out.models[variable] = partial(log if name == "loss" else linear, values, most=EXCESS_BITS)
             measures[name] = measure.sentence
         if measures:
             out.about["history"] = {"steps": self.dataset["step"].to_numpy().tolist(), "measures": measures}
@@ -357,8 +353,8 @@ def _pixels(run: Run, select: str, region: analysis.Region | None) -> Content:
     phase = placed(trained["phase"]).astype(np.int64)
     out.cells[f"phase_{select}"] = whole(np.where(phase == analysis.MASKED, NOTHING, phase))
     for name in ("norm", "superposition"):
-        out.cells[f"{name}_{select}"] = linear(placed(trained[name])[None], MAP_BITS)
-    out.cells["success"] = linear(placed(trained["success"]), MAP_BITS)
+        out.cells[f"{name}_{select}"] = partial(linear, placed(trained[name])[None], most=MAP_BITS)
+    out.cells["success"] = partial(linear, placed(trained["success"]), most=MAP_BITS)
     out.cells["failed"] = whole(np.minimum(placed(trained["failed"]), 2**16 - 1))
     for name, phases in theories.items():
         out.cells[f"theory_{name}"] = whole(placed(phases))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,14 @@ class Rounded:
         return [plane.tobytes() for plane in planes]
 
 
+Late = Callable[[int], Rounded]  # rounds an array to so many bits, or to the most that it needs
+
+
+def rounded(arrays: dict[str, Rounded | Late], bits: int) -> dict[str, Rounded]:
+    """The arrays, those still to be rounded to at most `bits` bits."""
+    return {name: each if isinstance(each, Rounded) else each(bits) for name, each in arrays.items()}
+
+
 def whole(values: np.ndarray) -> Rounded:
     """Whole numbers from 0 to 65,535, exactly."""
     codes = np.asarray(values).astype(np.int64)
@@ -74,22 +83,22 @@ def whole(values: np.ndarray) -> Rounded:
     return Rounded(codes, "whole", 16 if codes.size and codes.max() > 255 else 8)
 
 
-def linear(values: np.ndarray, bits: int) -> Rounded:
-    """Any numbers, rounded to equal steps between the smallest and the largest."""
-    return _spaced(np.asarray(values, np.float64), "linear", bits)
+def linear(values: np.ndarray, bits: int, most: int = 16) -> Rounded:
+    """Any numbers, rounded to equal steps between the smallest and the largest; to at most `most` bits."""
+    return _spaced(np.asarray(values, np.float64), "linear", min(bits, most))
 
 
-def log(values: np.ndarray, bits: int) -> Rounded:
+def log(values: np.ndarray, bits: int, most: int = 16) -> Rounded:
     """Numbers above 0, rounded to equal ratios; others count as missing."""
     values = np.asarray(values, np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return _spaced(np.where(values > 0, np.log(values), np.nan), "log", bits)
+        return _spaced(np.where(values > 0, np.log(values), np.nan), "log", min(bits, most))
 
 
-def excess(values: np.ndarray, bits: int, scale: float = SMALLEST_EXCESS) -> Rounded:
+def excess(values: np.ndarray, bits: int, most: int = 16, scale: float = SMALLEST_EXCESS) -> Rounded:
     """Numbers from 0, rounded to equal ratios above `scale` and to equal steps below; negative numbers become 0."""
     place = np.log1p(np.maximum(np.asarray(values, np.float64), 0) / scale)
-    return _spaced(place, "excess", bits, lowest=0.0, scale=scale)
+    return _spaced(place, "excess", min(bits, most), lowest=0.0, scale=scale)
 
 
 def _spaced(place: np.ndarray, code: str, bits: int, lowest: float | None = None, scale: float = 1.0) -> Rounded:

@@ -22,12 +22,13 @@ from tmsjax import analysis
 from tmsjax.errors import RunError
 from tmsjax.plots import style
 from tmsjax.plots.explorer.content import Content, gathered
-from tmsjax.plots.explorer.pack import Rounded, packed
+from tmsjax.plots.explorer.pack import Rounded, packed, rounded
 from tmsjax.runs import Run, open_run, write_whole
 from tmsjax.spec import SELECTIONS, suggest
 
-MOST_BYTES = 12_000_000  # of a page; weights are rounded to as many bits as fit
-BITS = (16, 14, 12, 11, 10, 9, 8)  # of weights
+MOST_BYTES = 12_000_000  # of a page; numbers are rounded to as many bits as fit
+BITS = (16, 14, 12, 11, 10, 9, 8)  # of a number
+HOPE = 1.2  # by how much a page may be smaller than in proportion to the bits of a number
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./([a-z_]+)\.js";\n', re.MULTILINE)
 FIRST = "main"
 
@@ -78,22 +79,27 @@ def explore(run: Run | str | Path, *, select: str = "best", region: analysis.Reg
 
 
 def _fitting(content: Content) -> str:
-    """The page with as many bits for weights as fit."""
-    cells = packed(content.cells)
+    """The page with numbers of as many bits as fit. Skips bits that cannot fit, by the size of the last try."""
+    hopeful = float(BITS[0])
     for bits in BITS:
-        loose = {name: late(bits) for name, late in content.loose.items()}
-        text = _text(content.about, cells, packed({**content.models, **loose}), errors(content, loose))
-        if len(text) <= MOST_BYTES or not loose:
+        if bits > hopeful and bits != BITS[-1]:
+            continue
+        cells, models = rounded(content.cells, bits), rounded(content.models, bits)
+        text = _text({**content.about, "errors": errors(cells, models)}, packed(cells), packed(models))
+        if len(text) <= MOST_BYTES:
             break
+        hopeful = HOPE * bits * MOST_BYTES / len(text)
     return text
 
 
-def errors(content: Content, loose: dict[str, Rounded]) -> dict[str, float]:
-    """The largest rounding errors that the page states: of weights and maps absolute, of losses relative."""
-    weights = [array.error for array in loose.values()]
-    maps = [a.error for name, a in content.cells.items() if name.startswith(("norm_", "superposition_"))]
-    losses = [a.error for name, a in content.cells.items() if name.startswith("loss")]
-    return {name: max(each) for name, each in (("weights", weights), ("maps", maps), ("losses", losses)) if each}
+def errors(cells: dict[str, Rounded], models: dict[str, Rounded]) -> dict[str, float]:
+    """The largest rounding errors, as the page states them: of weights and maps absolute, of losses relative."""
+    of = {
+        "weights": [array.error for name, array in models.items() if array.code == "linear" and "history" not in name],
+        "maps": [a.error for name, a in cells.items() if name.startswith(("norm_", "superposition_"))],
+        "losses": [a.error for name, a in cells.items() if name.startswith("loss")],
+    }
+    return {name: max(each) for name, each in of.items() if each}
 
 
 def palette() -> dict[str, Any]:
@@ -111,8 +117,8 @@ def palette() -> dict[str, Any]:
     }
 
 
-def _text(about: dict, cells: tuple[dict, str], models: tuple[dict, str], rounding: dict[str, float]) -> str:
-    known = {**about, "cells": cells[0], "models": models[0], "errors": rounding}
+def _text(about: dict, cells: tuple[dict, str], models: tuple[dict, str]) -> str:
+    known = {**about, "cells": cells[0], "models": models[0]}
     sheet, script, library = _source("style.css"), _script(), _vendored()
     policy = (
         f"default-src 'none'; script-src {_hash(library)} {_hash(script)}; style-src {_hash(sheet)}; "
