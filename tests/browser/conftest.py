@@ -1,11 +1,16 @@
-"""A browser for the session, and for each test a function that opens pages in it."""
+"""A browser for the session, a run with its page, and for each test functions that open pages."""
 
 import os
 import shutil
 
 import pytest
+from conftest import small_spec
 
+import tmsjax
+from browser.pages import Explored
 from browser.visits import visits
+from tmsjax.plots.explorer import Page
+from tmsjax.runs import Run
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
@@ -28,3 +33,36 @@ def opened(browser):
     """`opened(path, hash="", **context_options)` -> page; the test fails if pages log errors or make requests."""
     with visits(browser) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def one_neuron(tmp_path_factory):
+    """A map of 6 x 7 cells x 4 replicas with exact optima, whose selection rules differ in some cells."""
+    axes = {
+        "feature_probability": {"log": [1.0, 0.01], "count": 6},
+        "extra_importance": {"log": [0.1, 10.0], "count": 7},
+        "replica": {"count": 4},
+    }
+    raw = small_spec(axes=axes, train={"steps": 400, "batch": 64})
+    run = tmsjax.run_sweep(raw, tmp_path_factory.mktemp("runs") / "one-neuron")
+    tmsjax.compare(run)
+    return run
+
+
+@pytest.fixture(scope="session")
+def one_neuron_page(one_neuron, tmp_path_factory):
+    return tmsjax.explore(one_neuron).save(tmp_path_factory.mktemp("pages") / "one-neuron.html")
+
+
+@pytest.fixture
+def explored(opened, tmp_path):
+    """`explored(run or page or path, hash="", **options)` -> the opened page of a run, as pages.Explored."""
+
+    def show(source, hash: str = "", *, select="best", region=None, **options) -> Explored:
+        if isinstance(source, Run):
+            source = tmsjax.explore(source, select=select, region=region)
+        if isinstance(source, Page):
+            source = source.save(tmp_path / f"{source.name}.html")
+        return Explored(opened(source, hash, **options))
+
+    return show

@@ -7,6 +7,7 @@ axis of cells is the last one: (cells,), (feature, cells), (replica, hidden, fea
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ import xarray as xr
 
 from tmsjax import analysis, theory
 from tmsjax.errors import RunError
-from tmsjax.kinds import FAMILIES, MEASURES, REPLICA, REPRESENTED, VALUES, without_lengths
+from tmsjax.kinds import FAMILIES, MEASURES, REPLICA, REPRESENTED, RESERVED_PREFIXES, VALUES, without_lengths
 from tmsjax.plots.explorer.pack import Late, Rounded, excess, linear, log, whole
 from tmsjax.runs import Run
 from tmsjax.spec import description
@@ -184,9 +185,8 @@ class _Gathering:
 
     def add_models(self, out: Content) -> str:
         """Parameters, loss, phase of the models. Returns which: "all", "best", the best of each cell, or "none"."""
-        family = FAMILIES[self.spec.model.family]
         values = {}
-        for name, dims in family.parameters.items():
+        for name, dims in self.parameters().items():
             if name in self.dataset:
                 values[name] = np.where(
                     self.ok.reshape(len(self.ok), *(1,) * len(dims), -1), self.by_replica(name, *dims), np.nan
@@ -197,7 +197,8 @@ class _Gathering:
         size = sum(math.prod(v.shape[1:-1]) for v in values.values()) + 1
         if self.count * size > MOST_VALUES:
             return "none"
-        kept = "all" if self.count * size * len(self.ok) <= MOST_VALUES else "best"
+        fits = self.count * size * len(self.ok) <= MOST_VALUES
+        kept = "all" if fits and self.has_results_of_all else "best"
         arrays = {"excess": self.loss / self.least - 1}
         phase = self.phases(values["W"]) if self.mapped else np.zeros(self.ok.shape, int)
         if kept == "best":
@@ -211,6 +212,15 @@ class _Gathering:
         if self.has_W and self.spec.study.kind == "geometry":
             self.add_graphs(out, values["W"])
         return kept
+
+    def parameters(self) -> Mapping[str, tuple[str, ...]]:
+        """The dimensions of each parameter; of an unknown family, of what has more dimensions than the sweep."""
+        family = FAMILIES.get(self.spec.model.family)
+        if family is not None:
+            return family.parameters
+        axes = {REPLICA, *self.dims}
+        dims = {str(name): tuple(str(d) for d in v.dims if d not in axes) for name, v in self.dataset.data_vars.items()}
+        return {name: own for name, own in dims.items() if own and not name.startswith(RESERVED_PREFIXES)}
 
     def phases(self, W: np.ndarray) -> np.ndarray:
         """The phase of every model (replica, cells), NOTHING where it diverged."""

@@ -64,7 +64,26 @@ export function showControls(place, state) {
     parts.push(slider(`axis-${k}`, axis.label, axis.values.length - 1, view.others[k], (value) => valueText(axis, value), moved));
   });
   if (about.view === "map" && about.theories.length) parts.push(curves(state));
-  place.replaceChildren(...parts);
+  renew(place, make("div", {}, ...parts));
+}
+
+/** Shows the fields of `next`. Where they are the same ones, they only get its values, so that a slider that is being dragged stays. @param {HTMLElement} place @param {HTMLElement} next */
+function renew(place, next) {
+  const fields = (/** @type {HTMLElement} */ from) => /** @type {any[]} */ ([...from.querySelectorAll("select, input")]);
+  const [now, fresh] = [fields(place), fields(next)];
+  if (now.length !== fresh.length || now.some((field, k) => field.id !== fresh[k].id)) {
+    const focused = place.contains(document.activeElement) ? document.activeElement?.id : "";
+    place.replaceChildren(...next.childNodes);
+    if (focused) document.getElementById(focused)?.focus();
+    return;
+  }
+  now.forEach((field, k) => {
+    if (field.value !== fresh[k].value) field.value = fresh[k].value;
+    field.checked = fresh[k].checked;
+    const [words, told] = [fresh[k].getAttribute("aria-valuetext"), field.parentElement.querySelector("output")];
+    if (words !== null) field.setAttribute("aria-valuetext", words);
+    if (words !== null && told) told.textContent = words;
+  });
 }
 
 /** @param {State} state */

@@ -48,6 +48,10 @@ class Explorer {
       byId("zoom-out").onclick = () => picture.zoomBy(1 / 1.5);
       byId("zoom-reset").onclick = () => picture.reset();
     }
+    /** @type {HTMLElement} */ (document.querySelector(".skip")).onclick = (event) => {
+      event.preventDefault(); // the address holds the view
+      picture.canvas.focus();
+    };
     byId("theme").onclick = () => {
       const dark = matchMedia("(prefers-color-scheme: dark)").matches;
       const now = document.documentElement.dataset.theme ?? (dark ? "dark" : "light");
@@ -192,7 +196,7 @@ class Explorer {
   region(view) {
     const { about } = this.run;
     const part = this.picture instanceof PhaseMap ? this.picture.shownPart() : null;
-    const needed = about.kept !== "all" && part !== null && view.zoom[0] > 1;
+    const needed = (about.kept === "none" || (about.kept === "best" && !about.best_only)) && part !== null && view.zoom[0] > 1;
     byId("region").hidden = !needed;
     if (part) byId("region-command").textContent = `tmsjax explore RUN ${part}`;
   }

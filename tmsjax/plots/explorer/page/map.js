@@ -65,8 +65,9 @@ export class PhaseMap {
         return !event.button;
       })
       .on("zoom", (/** @type {any} */ event) => {
-        const { k, x, y } = event.transform;
-        const zoom = /** @type {[number, number, number]} */ ([k, x / this.box.width, y / this.box.height]);
+        const { k, x, y } = event.transform; // of places on the canvas
+        const { left, top, width, height } = this.box;
+        const zoom = /** @type {[number, number, number]} */ ([k, (x + left * (k - 1)) / width, (y + top * (k - 1)) / height]);
         if (event.sourceEvent) this.state.change({ zoom });
       });
     selected.call(this.zoom).on("dblclick.zoom", null);
@@ -164,7 +165,8 @@ export class PhaseMap {
     this.box = { left: LEFT, top: TOP, width: inner, height: Math.round(inner * SHAPE) };
     this.size = [width, this.box.height + TOP + BOTTOM];
     const { box } = this;
-    this.zoom.extent([[0, 0], [box.width, box.height]]).translateExtent([[0, 0], [box.width, box.height]]);
+    const corners = /** @type {[[number, number], [number, number]]} */ ([[box.left, box.top], [box.left + box.width, box.top + box.height]]);
+    this.zoom.extent(corners).translateExtent(corners);
     this.draw();
   }
 
@@ -189,7 +191,7 @@ export class PhaseMap {
     const { view } = this.state;
     const [k, x, y] = view.zoom;
     const transform = d3.zoomIdentity.translate(x * box.width, y * box.height).scale(k);
-    /** @type {any} */ (canvas).__zoom = transform;
+    /** @type {any} */ (canvas).__zoom = d3.zoomIdentity.translate(x * box.width - box.left * (k - 1), y * box.height - box.top * (k - 1)).scale(k);
     const wanted = [view.zoom, view.curves, this.size, this.version, window.devicePixelRatio].join();
     if (wanted !== this.layered) {
       this.layered = wanted;

@@ -31,9 +31,10 @@ export function firstView(run) {
 
 /** @param {string | null} text @param {number} length @param {number[]} most @returns {number[] | null} */
 function positions(text, length, most) {
-  const values = (text ?? "").split(",").map(Number);
-  const fine = values.length === length && values.every((v, k) => Number.isInteger(v) && v >= 0 && v < most[k]);
-  return text !== null && fine ? values : null;
+  const texts = (text ?? "").split(",");
+  const values = texts.map(Number);
+  const fine = values.length === length && values.every((v, k) => /^\d+$/.test(texts[k]) && v < most[k]);
+  return fine ? values : null;
 }
 
 /** The view that an address holds; what it does not say or says wrongly stays as in `first`. @param {Explored} run @param {string} hash @param {View} first @returns {View} */
@@ -43,7 +44,7 @@ export function viewOf(run, hash, first) {
   const view = { ...first, others: [...first.others] };
   const grid = [run.rows, run.columns];
   const pair = (/** @type {string} */ key) => /** @type {[number, number] | null} */ (positions(given.get(key), 2, grid));
-  view.cell = pair("cell") ?? first.cell;
+  view.cell = given.get("cell") === "none" ? null : pair("cell") ?? first.cell;
   view.beside = pair("beside") ?? first.beside;
   view.others = positions(given.get("at"), run.others.length, run.others.map((axis) => axis.values.length)) ?? view.others;
   const rules = about.kept === "all" && about.rules.length > 1 ? [...about.rules, "single"] : about.rules;
@@ -61,7 +62,8 @@ export function viewOf(run, hash, first) {
   if (curves !== null) view.curves = about.theories.filter((/** @type {string} */ name) => curves.split(",").includes(name));
   const zoom = (given.get("zoom") ?? "").split(",").map(Number);
   if (zoom.length === 3 && zoom.every(Number.isFinite) && zoom[0] >= 1 && zoom[0] <= MOST_ZOOM) {
-    view.zoom = /** @type {[number, number, number]} */ (zoom);
+    const within = (/** @type {number} */ shift) => Math.min(Math.max(shift, 1 - zoom[0]), 0);
+    view.zoom = [zoom[0], within(zoom[1]), within(zoom[2])];
   }
   return view;
 }
@@ -74,7 +76,7 @@ export function hashOf(view, first) {
   const add = (/** @type {string} */ key, /** @type {any} */ value, /** @type {any} */ usual) => {
     if (String(value) !== String(usual)) out.set(key, String(value));
   };
-  if (view.cell) out.set("cell", String(view.cell));
+  out.set("cell", view.cell ? String(view.cell) : "none");
   if (view.beside) out.set("beside", String(view.beside));
   add("at", view.others, first.others);
   for (const key of /** @type {const} */ (["colour", "rule", "replica", "feature", "model", "input", "measure", "curves"])) add(key, view[key], first[key]);

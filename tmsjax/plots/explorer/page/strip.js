@@ -132,6 +132,7 @@ export class Strip {
     const stride = Math.ceil(run.columns / MOST_PICTURES);
     const kind = pictureKind(run, run.about.study);
     const columns = Array.from({ length: run.columns }, (_, k) => k).filter((k) => k % stride === 0 || k === view.cell?.[1]);
+    const focused = this.pictures.contains(document.activeElement);
     this.pictures.replaceChildren(...columns.map((column) => {
       const cell = run.cell(view.others, 0, column);
       const parameters = run.parameters("", run.bestStored(cell), cell);
@@ -140,6 +141,7 @@ export class Strip {
       const pressed = String(view.cell?.[1] === column);
       return make("button", { type: "button", className: "thumb", "aria-pressed": pressed, "data-column": String(column), onclick: () => this.state.change({ cell: [0, column], model: "" }) }, drawn, make("span", {}, model.title));
     }));
+    if (focused) /** @type {HTMLElement | null} */ (this.pictures.querySelector('[aria-pressed="true"]') ?? this.pictures.querySelector("button"))?.focus();
   }
 }
 
