@@ -15,10 +15,9 @@ cd "$temporary"
 echo '{"private": true}' > package.json
 npm install --save-exact --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error "${packages[@]}" >&2
 cat > entry.js <<'END'
-export { format } from "d3-format";
 export { scaleLinear, scaleLog } from "d3-scale";
-export { pointer, select } from "d3-selection";
-export { zoom, zoomIdentity, zoomTransform } from "d3-zoom";
+export { select } from "d3-selection";
+export { zoom, zoomIdentity } from "d3-zoom";
 END
 cat > build.mjs <<'END'
 import { readFileSync, writeFileSync } from "node:fs";
