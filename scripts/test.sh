@@ -4,7 +4,7 @@
 #   bash scripts/test.sh --slow     these and the slow ones
 #   bash scripts/test.sh --devices  those marked devices: compile for GPUs and TPUs that are not here (downloads 1 GB)
 #   bash scripts/test.sh --browser  those marked browser: pages in Chromium (CHROMIUM, or on PATH, or installed);
-#                                   before them, if npm is found, the types of their JavaScript
+#                                   before them, if npm is found, the types and layout of their JavaScript
 #   bash scripts/test.sh --newest   all tests except slow ones, on the newer Python and the newest jax that it supports
 # Passes other options to pytest.
 set -euo pipefail
@@ -45,14 +45,15 @@ with sync_playwright() as playwright:
     print(playwright.chromium.executable_path)"
 }
 
-check_javascript() { # types of the explorer's modules
+check_javascript() { # types and layout of the explorer's modules
     if ! command -v npm >/dev/null; then
-        echo "found no npm: skipping the types of JavaScript" >&2
+        echo "found no npm: skipping the checks of JavaScript" >&2
         return
     fi
     cd tests/browser
     npm install --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error >/dev/null
     node_modules/.bin/tsc
+    node_modules/.bin/prettier --print-width 120 --log-level warn --check ../../tmsjax/plots/explorer/page/*.js
     cd "$root"
 }
 

@@ -5,7 +5,13 @@ import { ink } from "./dom.js";
 /** @typedef {import("./run.js").AxisFacts} AxisFacts */
 /** @typedef {{left: number, top: number, width: number, height: number}} Box */
 
-/** A logarithmic or linear scale of d3 over `ends`. @param {boolean} log @param {[number, number]} ends @param {[number, number]} range @returns {any} */
+/**
+ * A logarithmic or linear scale of d3 over `ends`.
+ * @param {boolean} log
+ * @param {[number, number]} ends
+ * @param {[number, number]} range
+ * @returns {any}
+ */
 export function scaleOf(log, ends, range) {
   return (log ? d3.scaleLog() : d3.scaleLinear()).domain(ends).range(range);
 }
@@ -20,14 +26,20 @@ export function axisScale(axis, range) {
   return scaleOf(axis.scale === "log", /** @type {[number, number]} */ (ends), range);
 }
 
-/** Ticks of a scale with their labels: at most about `count`. @param {any} scale @param {number} count @returns {{value: number, text: string}[]} */
+/**
+ * Ticks of a scale with their labels: at most about `count`.
+ * @param {any} scale
+ * @param {number} count
+ * @returns {{value: number, text: string}[]}
+ */
 export function ticksOf(scale, count) {
   const [low, high] = scale.domain();
   const short = high / low < 6; // too little for powers of ten
   let ticks = "base" in scale && short ? d3.scaleLinear().domain([low, high]).ticks(count) : scale.ticks(count);
   if ("base" in scale && !short) {
     const leading = (/** @type {number} */ v) => Math.round(v / 10 ** Math.floor(Math.log10(v) + 1e-9));
-    for (const kept of [[1, 2, 5], [1]]) if (ticks.length > count + 2) ticks = ticks.filter((/** @type {number} */ v) => kept.includes(leading(v)));
+    for (const kept of [[1, 2, 5], [1]])
+      if (ticks.length > count + 2) ticks = ticks.filter((/** @type {number} */ v) => kept.includes(leading(v)));
   }
   const stride = Math.ceil(ticks.length / (count + 2));
   return ticks
@@ -49,13 +61,19 @@ export function tickText(value) {
 export function axisTicks(axis, scale, count) {
   if (axis.scale !== "names") return ticksOf(scale, count);
   const [low, high] = scale.domain();
-  const all = axis.values.map((value, k) => ({ value: k + 0.5, text: typeof value === "string" ? value : tickText(value) }));
+  const all = axis.values.map((value, k) => ({
+    value: k + 0.5,
+    text: typeof value === "string" ? value : tickText(value),
+  }));
   const seen = all.filter((tick) => tick.value >= low && tick.value <= high);
   const stride = Math.ceil(seen.length / Math.max(count, 1));
   return seen.filter((_, k) => k % stride === 0);
 }
 
-/** @param {string} text @param {number} most */
+/**
+ * @param {string} text
+ * @param {number} most
+ */
 function cut(text, most) {
   return text.length <= most ? text : `${text.slice(0, most - 1)}\u2026`;
 }
@@ -98,7 +116,13 @@ export function drawAxes(c, box, x, y) {
   c.restore();
 }
 
-/** @param {CanvasRenderingContext2D} c @param {number} x0 @param {number} y0 @param {number} x1 @param {number} y1 */
+/**
+ * @param {CanvasRenderingContext2D} c
+ * @param {number} x0
+ * @param {number} y0
+ * @param {number} x1
+ * @param {number} y1
+ */
 export function line(c, x0, y0, x1, y1) {
   c.beginPath();
   c.moveTo(x0, y0);

@@ -5,9 +5,17 @@ import { picture, sized } from "./dom.js";
 
 /** @typedef {{points: [number, number][], colour: string, dash?: number[], width?: number}} Series */
 /** @typedef {{x: number, y: number, colour: string, cell: number, text: string, large?: boolean}} Dot */
-/** An axis; `names` are those of the positions 0, 1, ... @typedef {{label: string, log?: boolean, ends?: [number, number], names?: string[]}} Axis */
+/**
+ * An axis; `names` are those of the positions 0, 1, ...
+ * @typedef {{label: string, log?: boolean, ends?: [number, number], names?: string[]}} Axis
+ */
 
-/** The finite range of numbers, widened a little; positive numbers only on log axes. @param {number[]} values @param {boolean} log @returns {[number, number]} */
+/**
+ * The finite range of numbers, widened a little; positive numbers only on log axes.
+ * @param {number[]} values
+ * @param {boolean} log
+ * @returns {[number, number]}
+ */
 function range(values, log) {
   let [low, high] = [Infinity, -Infinity];
   for (const v of values) {
@@ -21,12 +29,20 @@ function range(values, log) {
   return [low - more, high + more];
 }
 
-/** @param {number} width @param {number} height */
+/**
+ * @param {number} width
+ * @param {number} height
+ */
 function inside(width, height) {
   return { left: 58, top: 8, width: width - 68, height: height - 48 };
 }
 
-/** @param {Axis} axis @param {number[]} values @param {[number, number]} pixels @param {number} count */
+/**
+ * @param {Axis} axis
+ * @param {number[]} values
+ * @param {[number, number]} pixels
+ * @param {number} count
+ */
 function side(axis, values, pixels, count) {
   if (axis.names) {
     const scale = scaleOf(false, [-0.5, axis.names.length - 0.5], pixels);
@@ -39,13 +55,31 @@ function side(axis, values, pixels, count) {
   return { scale, ticks: ticksOf(scale, count), label: axis.label };
 }
 
-/** Lines. @param {number} width @param {number} height @param {string} label text alternative @param {Series[]} series @param {Axis} x @param {Axis} y */
+/**
+ * Lines.
+ * @param {number} width
+ * @param {number} height
+ * @param {string} label text alternative
+ * @param {Series[]} series
+ * @param {Axis} x
+ * @param {Axis} y
+ */
 export function lines(width, height, label, series, x, y) {
   return picture(width, height, label, (c) => {
     const box = inside(width, height);
     const all = series.flatMap((one) => one.points);
-    const across = side(x, all.map((p) => p[0]), [box.left, box.left + box.width], Math.floor(box.width / 70));
-    const up = side(y, all.map((p) => p[1]), [box.top + box.height, box.top], Math.floor(box.height / 35));
+    const across = side(
+      x,
+      all.map((p) => p[0]),
+      [box.left, box.left + box.width],
+      Math.floor(box.width / 70),
+    );
+    const up = side(
+      y,
+      all.map((p) => p[1]),
+      [box.top + box.height, box.top],
+      Math.floor(box.height / 35),
+    );
     drawAxes(c, box, across, up);
     c.save();
     c.beginPath();
@@ -74,7 +108,11 @@ export function lines(width, height, label, series, x, y) {
 
 /** Dots on a canvas that stays, with the nearest one under the pointer told. */
 export class Dots {
-  /** @param {HTMLCanvasElement} canvas @param {(dot: Dot | null) => void} told @param {(dot: Dot) => void} chosen */
+  /**
+   * @param {HTMLCanvasElement} canvas
+   * @param {(dot: Dot | null) => void} told
+   * @param {(dot: Dot) => void} chosen
+   */
   constructor(canvas, told, chosen) {
     this.canvas = canvas;
     /** @type {Dot[]} */
@@ -89,12 +127,25 @@ export class Dots {
     });
   }
 
-  /** @param {number} width @param {number} height @param {Dot[]} dots @param {Series[]} series @param {Axis} x @param {Axis} y @param {number | null} marked the x of a vertical line */
+  /**
+   * @param {number} width
+   * @param {number} height
+   * @param {Dot[]} dots
+   * @param {Series[]} series
+   * @param {Axis} x
+   * @param {Axis} y
+   * @param {number | null} marked the x of a vertical line
+   */
   draw(width, height, dots, series, x, y, marked) {
     const c = sized(this.canvas, width, height);
     const box = inside(width, height);
     const ys = [...dots.map((dot) => dot.y), ...series.flatMap((one) => one.points.map((p) => p[1]))];
-    const across = side(x, dots.map((dot) => dot.x), [box.left, box.left + box.width], Math.floor(box.width / 70));
+    const across = side(
+      x,
+      dots.map((dot) => dot.x),
+      [box.left, box.left + box.width],
+      Math.floor(box.width / 70),
+    );
     const up = side(y, ys, [box.top + box.height, box.top], Math.floor(box.height / 35));
     drawAxes(c, box, across, up);
     c.save();
@@ -110,7 +161,9 @@ export class Dots {
       c.lineWidth = one.width ?? 1.5;
       c.setLineDash(one.dash ?? []);
       c.beginPath();
-      one.points.forEach(([a, b], k) => (k ? c.lineTo(across.scale(a), up.scale(b)) : c.moveTo(across.scale(a), up.scale(b))));
+      one.points.forEach(([a, b], k) =>
+        k ? c.lineTo(across.scale(a), up.scale(b)) : c.moveTo(across.scale(a), up.scale(b)),
+      );
       c.stroke();
       c.setLineDash([]);
     }
@@ -127,7 +180,12 @@ export class Dots {
     c.restore();
   }
 
-  /** @private @param {MouseEvent} event @param {number} most distance in CSS pixels @returns {Dot | null} */
+  /**
+   * @private
+   * @param {MouseEvent} event
+   * @param {number} most distance in CSS pixels
+   * @returns {Dot | null}
+   */
   nearest(event, most) {
     const frame = this.canvas.getBoundingClientRect();
     let [best, distance] = [-1, most];

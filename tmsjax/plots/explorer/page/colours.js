@@ -2,7 +2,10 @@
 
 /** @typedef {[number, number, number]} RGB */
 
-/** @param {string} hex "#rrggbb" @returns {RGB} */
+/**
+ * @param {string} hex "#rrggbb"
+ * @returns {RGB}
+ */
 export function rgb(hex) {
   const value = parseInt(hex.slice(1), 16);
   return [value >> 16, (value >> 8) & 255, value & 255];
@@ -13,7 +16,11 @@ export function css(colour) {
   return `rgb(${colour.map(Math.round).join(",")})`;
 }
 
-/** @param {number} v @param {number} low @param {number} high */
+/**
+ * @param {number} v
+ * @param {number} low
+ * @param {number} high
+ */
 export function clamp(v, low = 0, high = 1) {
   return Math.min(Math.max(v, low), high);
 }
@@ -38,7 +45,14 @@ export function paperColours([grey, blue, red]) {
   };
 }
 
-/** The colour of item k of `count`. @param {string[]} tones @param {(share: number) => RGB} ramp @param {number} k @param {number} count @returns {RGB} */
+/**
+ * The colour of item k of `count`.
+ * @param {string[]} tones
+ * @param {(share: number) => RGB} ramp
+ * @param {number} k
+ * @param {number} count
+ * @returns {RGB}
+ */
 export function toneOf(tones, ramp, k, count) {
   return count <= tones.length ? rgb(tones[k]) : ramp(k / Math.max(count - 1, 1));
 }

@@ -1,7 +1,7 @@
 // Choices above the picture: colour, rule, replica, feature, curves, further axes.
 
+import { choice, featureChoice, slider } from "./choices.js";
 import { make } from "./dom.js";
-import { featureChoice } from "./panel.js";
 import { quantities } from "./quantities.js";
 import { valueText } from "./run.js";
 import { measuresAlong } from "./strip.js";
@@ -16,29 +16,10 @@ const RULES = /** @type {Record<string, string>} */ ({
   single: "single: one replica",
 });
 
-/** @param {string} name @param {string} label @param {[string, string][]} items @param {string} value @param {(value: string) => void} chosen */
-function choice(name, label, items, value, chosen) {
-  const id = `choice-${name}`;
-  const field = make("select", { id }, ...items.map(([key, text]) => make("option", { value: key, selected: key === value }, text)));
-  field.addEventListener("change", () => chosen(field.value));
-  return make("p", { className: "choice" }, make("label", { for: id }, label), field);
-}
-
-/** A slider over whole numbers. @param {string} name @param {string} label @param {number} most @param {number} value @param {(value: number) => string} text @param {(value: number) => void} moved */
-function slider(name, label, most, value, text, moved) {
-  const id = `slider-${name}`;
-  const field = make("input", { id, type: "range", min: "0", max: String(most), step: "1", value: String(value) });
-  const told = make("output", { for: id }, text(value));
-  field.setAttribute("aria-valuetext", text(value));
-  field.addEventListener("input", () => {
-    told.textContent = text(Number(field.value));
-    field.setAttribute("aria-valuetext", text(Number(field.value)));
-    moved(Number(field.value));
-  });
-  return make("p", { className: "choice slider" }, make("label", { for: id }, label), field, told);
-}
-
-/** @param {HTMLElement} place @param {State} state */
+/**
+ * @param {HTMLElement} place
+ * @param {State} state
+ */
 export function showControls(place, state) {
   const { run, view } = state;
   const { about } = run;
@@ -53,23 +34,47 @@ export function showControls(place, state) {
   const single = about.kept === "all" && about.rules.length > 1;
   const rules = single ? [...about.rules, "single"] : about.rules;
   if (about.view === "map" && rules.length > 1) {
-    parts.push(choice("rule", "Selection among replicas", rules.map((/** @type {string} */ rule) => [rule, RULES[rule]]), view.rule, (rule) => state.change({ rule })));
-    if (view.rule === "single") parts.push(slider("replica", "Replica", about.replicas - 1, view.replica, String, (replica) => state.change({ replica })));
+    parts.push(
+      choice(
+        "rule",
+        "Selection among replicas",
+        rules.map((/** @type {string} */ rule) => [rule, RULES[rule]]),
+        view.rule,
+        (rule) => state.change({ rule }),
+      ),
+    );
+    if (view.rule === "single")
+      parts.push(
+        slider("replica", "Replica", about.replicas - 1, view.replica, String, (replica) => state.change({ replica })),
+      );
   }
-  if (about.view === "map" && about.features_shown.length > 1 && ["paper", "norm", "superposition"].includes(view.colour)) {
+  if (
+    about.view === "map" &&
+    about.features_shown.length > 1 &&
+    ["paper", "norm", "superposition"].includes(view.colour)
+  ) {
     parts.push(featureChoice(state, "feature", "Feature"));
   }
   run.others.forEach((axis, k) => {
-    const moved = (/** @type {number} */ value) => state.change({ others: view.others.map((v, j) => (j === k ? value : state.view.others[j])) });
-    parts.push(slider(`axis-${k}`, axis.label, axis.values.length - 1, view.others[k], (value) => valueText(axis, value), moved));
+    const moved = (/** @type {number} */ value) =>
+      state.change({ others: view.others.map((v, j) => (j === k ? value : state.view.others[j])) });
+    parts.push(
+      slider(`axis-${k}`, axis.label, axis.values.length - 1, view.others[k], (value) => valueText(axis, value), moved),
+    );
   });
   if (about.view === "map" && about.theories.length) parts.push(curves(state));
   renew(place, make("div", {}, ...parts));
 }
 
-/** Shows the fields of `next`. Where they are the same ones, they only get its values, so that a slider that is being dragged stays. @param {HTMLElement} place @param {HTMLElement} next */
+/**
+ * Shows the fields of `next`. Where they are the same ones, they only get its values, so that a slider that is being
+ * dragged stays.
+ * @param {HTMLElement} place
+ * @param {HTMLElement} next
+ */
 function renew(place, next) {
-  const fields = (/** @type {HTMLElement} */ from) => /** @type {any[]} */ ([...from.querySelectorAll("select, input")]);
+  const fields = (/** @type {HTMLElement} */ from) =>
+    /** @type {any[]} */ ([...from.querySelectorAll("select, input")]);
   const [now, fresh] = [fields(place), fields(next)];
   if (now.length !== fresh.length || now.some((field, k) => field.id !== fresh[k].id)) {
     const focused = place.contains(document.activeElement) ? document.activeElement?.id : "";
@@ -98,7 +103,13 @@ function curves(state) {
       else on.delete(name);
       state.change({ curves: run.about.theories.filter((/** @type {string} */ each) => on.has(each)) });
     });
-    return make("label", { for: id, className: `curve ${name}` }, box, ` ${name} theory `, make("span", { className: `line ${name}`, "aria-hidden": "true" }));
+    return make(
+      "label",
+      { for: id, className: `curve ${name}` },
+      box,
+      ` ${name} theory `,
+      make("span", { className: `line ${name}`, "aria-hidden": "true" }),
+    );
   });
   return make("fieldset", { className: "choice" }, make("legend", {}, "Phase boundaries"), ...boxes);
 }

@@ -7,7 +7,10 @@
 
 /** An array of numbers. Reads each from its planes of bytes when it is asked for. */
 export class Numbers {
-  /** @param {Head} head @param {Uint8Array} bytes all arrays of the chunk */
+  /**
+   * @param {Head} head
+   * @param {Uint8Array} bytes all arrays of the chunk
+   */
   constructor(head, bytes) {
     this.shape = head.shape;
     this.size = head.shape.reduce((product, length) => product * length, 1);

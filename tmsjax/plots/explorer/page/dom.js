@@ -15,7 +15,10 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** @param {string} id @returns {any} */
+/**
+ * @param {string} id
+ * @returns {any}
+ */
 export function byId(id) {
   return document.getElementById(id);
 }

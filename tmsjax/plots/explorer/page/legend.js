@@ -6,15 +6,32 @@ import { make, picture } from "./dom.js";
 const SQUARE = 92;
 const RAMP = 180;
 
-/** @param {HTMLElement} place @param {import("./quantities.js").Quantity} quantity @param {number[][]} paper */
+/**
+ * @param {HTMLElement} place
+ * @param {import("./quantities.js").Quantity} quantity
+ * @param {number[][]} paper
+ */
 export function showLegend(place, quantity, paper) {
   const { legend } = quantity;
   if (legend.kind === "square") place.replaceChildren(square(paper));
-  else if (legend.kind === "names") place.replaceChildren(...legend.items.map(({ name, colour }) => entry(name, css(colour))));
-  else place.replaceChildren(make("span", { className: "ramp" }, make("span", {}, legend.low), ramp(legend.colour), make("span", {}, legend.high)));
+  else if (legend.kind === "names")
+    place.replaceChildren(...legend.items.map(({ name, colour }) => entry(name, css(colour))));
+  else
+    place.replaceChildren(
+      make(
+        "span",
+        { className: "ramp" },
+        make("span", {}, legend.low),
+        ramp(legend.colour),
+        make("span", {}, legend.high),
+      ),
+    );
 }
 
-/** @param {string} name @param {string} colour */
+/**
+ * @param {string} name
+ * @param {string} colour
+ */
 export function entry(name, colour) {
   const swatch = make("span", { className: "swatch" });
   swatch.style.backgroundColor = colour;
@@ -24,7 +41,8 @@ export function entry(name, colour) {
 /** @param {number[][]} paper */
 function square(paper) {
   const colour = paperColours(paper);
-  const label = "Colours: grey where the norm is 0; with the norm towards blue without superposition, towards red with superposition 1 or more";
+  const label =
+    "Colours: grey where the norm is 0; with the norm towards blue without superposition, towards red with superposition 1 or more";
   const drawn = picture(SQUARE, SQUARE, label, (c) => {
     const cell = 4;
     for (let x = 0; x < SQUARE; x += cell) {
@@ -34,8 +52,15 @@ function square(paper) {
       }
     }
   });
-  const text = (/** @type {string} */ name, /** @type {string} */ words) => make("span", { className: `square-${name}` }, words);
-  return make("span", { className: "square" }, text("y", "norm \u2191 0 to \u2265 1"), drawn, text("x", "superposition \u2192 0 to \u2265 1"));
+  const text = (/** @type {string} */ name, /** @type {string} */ words) =>
+    make("span", { className: `square-${name}` }, words);
+  return make(
+    "span",
+    { className: "square" },
+    text("y", "norm \u2191 0 to \u2265 1"),
+    drawn,
+    text("x", "superposition \u2192 0 to \u2265 1"),
+  );
 }
 
 /** @param {(share: number) => import("./colours.js").RGB} colour */

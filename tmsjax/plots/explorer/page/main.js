@@ -68,14 +68,21 @@ class Explorer {
     });
   }
 
-  /** @private @param {string | undefined} name */
+  /**
+   * @private
+   * @param {string | undefined} name
+   */
   theme(name) {
     if (name) document.documentElement.dataset.theme = name;
     else delete document.documentElement.dataset.theme;
     this.redraw();
   }
 
-  /** Prints in light colours. @private @param {boolean} begins */
+  /**
+   * Prints in light colours.
+   * @private
+   * @param {boolean} begins
+   */
   print(begins) {
     if (begins) this.before = document.documentElement.dataset.theme;
     this.theme(begins ? "light" : this.before);
@@ -107,8 +114,11 @@ class Explorer {
     const { about } = this.run;
     document.title = `${about.name}: explorer`;
     byId("name").textContent = about.name;
-    byId("models-line").textContent = `${about.facts.models} models: ${about.formula || about.family}, ${about.activation}`;
-    const rows = Object.entries(about.facts).map(([name, text]) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, String(text))));
+    byId("models-line").textContent =
+      `${about.facts.models} models: ${about.formula || about.family}, ${about.activation}`;
+    const rows = Object.entries(about.facts).map(([name, text]) =>
+      make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, String(text))),
+    );
     byId("facts").replaceChildren(make("tbody", {}, ...rows));
     byId("rounding").textContent = this.rounding();
     const notes = this.notes();
@@ -131,17 +141,38 @@ class Explorer {
     const { about } = this.run;
     const out = [];
     if (about.pixel) {
-      const sizes = Object.entries(about.pixel).map(([axis, size]) => `${size} along ${axis}`).join(", ");
-      out.push(`This run has too many cells to show each: a pixel is the mean of several (${sizes}), under the rule \u201c${about.rules[0]}\u201d.`);
-    } else if (about.best_only) out.push("The run kept only the best replica of each cell, so there is one model a cell and one rule.");
-    else if (about.kept === "best") out.push("The run has too many models for one page: it holds the best replica of each cell. `--region` makes a page of a part with all replicas.");
-    else if (about.kept === "none") out.push("The models of this run have too many parameters for one page, so it shows no models.");
-    if (about.could_compare) out.push("No exact optima are stored for this run: `tmsjax compare RUN` computes them, and then `tmsjax explore RUN` shows them.");
-    if (Object.keys(about.region).length) out.push(`Only a part of the run: ${Object.entries(about.region).map(([axis, ends]) => `${axis} from ${ends[0]} to ${ends[1]}`).join(", ")}.`);
+      const sizes = Object.entries(about.pixel)
+        .map(([axis, size]) => `${size} along ${axis}`)
+        .join(", ");
+      out.push(
+        `This run has too many cells to show each: a pixel is the mean of several (${sizes}), under the rule \u201c${about.rules[0]}\u201d.`,
+      );
+    } else if (about.best_only)
+      out.push("The run kept only the best replica of each cell, so there is one model a cell and one rule.");
+    else if (about.kept === "best")
+      out.push(
+        "The run has too many models for one page: it holds the best replica of each cell. `--region` makes a page of a part with all replicas.",
+      );
+    else if (about.kept === "none")
+      out.push("The models of this run have too many parameters for one page, so it shows no models.");
+    if (about.could_compare)
+      out.push(
+        "No exact optima are stored for this run: `tmsjax compare RUN` computes them, and then `tmsjax explore RUN` shows them.",
+      );
+    if (Object.keys(about.region).length)
+      out.push(
+        `Only a part of the run: ${Object.entries(about.region)
+          .map(([axis, ends]) => `${axis} from ${ends[0]} to ${ends[1]}`)
+          .join(", ")}.`,
+      );
     return out;
   }
 
-  /** @private @param {View} view @param {Set<string>} changed */
+  /**
+   * @private
+   * @param {View} view
+   * @param {Set<string>} changed
+   */
   show(view, changed) {
     const any = (/** @type {string[]} */ names) => names.some((name) => changed.has(name));
     const { picture, run } = this;
@@ -157,16 +188,37 @@ class Explorer {
     if (changed.has("cell") && view.cell) byId("spoken").textContent = this.words(view.cell);
   }
 
-  /** @private @param {View} view */
+  /**
+   * @private
+   * @param {View} view
+   */
   panels(view) {
-    for (const [id, at] of /** @type {[string, [number, number] | null][]} */ ([["panel", view.cell], ["panel-beside", view.beside]])) {
+    for (const [id, at] of /** @type {[string, [number, number] | null][]} */ ([
+      ["panel", view.cell],
+      ["panel-beside", view.beside],
+    ])) {
       const place = byId(id);
       const open = place.querySelector("details[data-keep]")?.open ?? false;
-      const focused = place.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement) : null;
-      const again = focused?.dataset.model ? `[data-model="${focused.dataset.model}"]` : focused?.id ? `#${focused.id}` : null;
+      const focused = place.contains(document.activeElement)
+        ? /** @type {HTMLElement} */ (document.activeElement)
+        : null;
+      const again = focused?.dataset.model
+        ? `[data-model="${focused.dataset.model}"]`
+        : focused?.id
+          ? `#${focused.id}`
+          : null;
       place.hidden = !at && id === "panel-beside";
       if (at) showPanel(place, this.state, at, { pinned: id === "panel-beside", full: this.full.has(id) });
-      else if (id === "panel") place.replaceChildren(make("p", { className: "invitation" }, this.isMap ? "Click a cell of the map, or use the arrow keys on it, to see its models." : "Click a cell, or use the arrow keys on the chart, to see its models."));
+      else if (id === "panel")
+        place.replaceChildren(
+          make(
+            "p",
+            { className: "invitation" },
+            this.isMap
+              ? "Click a cell of the map, or use the arrow keys on it, to see its models."
+              : "Click a cell, or use the arrow keys on the chart, to see its models.",
+          ),
+        );
       const details = place.querySelector("details[data-keep]");
       if (details) details.open = open;
       if (again) place.querySelector(again)?.focus();
@@ -174,7 +226,11 @@ class Explorer {
     byId("views").classList.toggle("two", view.beside !== null);
   }
 
-  /** The numbers of a cell in words. @private @param {[number, number]} at */
+  /**
+   * The numbers of a cell in words.
+   * @private
+   * @param {[number, number]} at
+   */
   words(at) {
     const { run, state } = this;
     const cell = run.cell(state.view.others, at[0], at[1]);
@@ -182,27 +238,42 @@ class Explorer {
     return [run.place(state.view.others, at[0], at[1]), ...numbers].join("; ");
   }
 
-  /** @private @param {[number, number] | null} cell */
+  /**
+   * @private
+   * @param {[number, number] | null} cell
+   */
   hover(cell) {
     this.point(cell ? this.words(cell) : "");
   }
 
-  /** Tells what the pointer is at. @private @param {string} text */
+  /**
+   * Tells what the pointer is at.
+   * @private
+   * @param {string} text
+   */
   point(text) {
     byId("hover").textContent = text || `Point at a ${this.isMap ? "cell" : "dot"} to see its numbers.`;
   }
 
-  /** The command that makes a page of what the zoomed map shows. @private @param {View} view */
+  /**
+   * The command that makes a page of what the zoomed map shows.
+   * @private
+   * @param {View} view
+   */
   region(view) {
     const { about } = this.run;
     const part = this.picture instanceof PhaseMap ? this.picture.shownPart() : null;
-    const needed = (about.kept === "none" || (about.kept === "best" && !about.best_only)) && part !== null && view.zoom[0] > 1;
+    const needed =
+      (about.kept === "none" || (about.kept === "best" && !about.best_only)) && part !== null && view.zoom[0] > 1;
     byId("region").hidden = !needed;
     if (part) byId("region-command").textContent = `tmsjax explore RUN ${part}`;
   }
 }
 
-/** Marks for others, such as tests, what has been drawn; the mark in the browser's timeline follows the next frame. @param {string} state */
+/**
+ * Marks for others, such as tests, what has been drawn; the mark in the browser's timeline follows the next frame.
+ * @param {string} state
+ */
 function reached(state) {
   document.documentElement.dataset.state = state;
   requestAnimationFrame(() => setTimeout(() => performance.mark(state)));

@@ -3,7 +3,12 @@
 
 const TINY = 1e-30;
 
-/** W^T W, flat (n, n). @param {ArrayLike<number>} W @param {number} m @param {number} n */
+/**
+ * W^T W, flat (n, n).
+ * @param {ArrayLike<number>} W
+ * @param {number} m
+ * @param {number} n
+ */
 export function gram(W, m, n) {
   const out = new Float64Array(n * n);
   for (let k = 0; k < m; k++) {
@@ -15,14 +20,24 @@ export function gram(W, m, n) {
   return out;
 }
 
-/** |W_i|, (n,). @param {ArrayLike<number>} W @param {number} m @param {number} n */
+/**
+ * |W_i|, (n,).
+ * @param {ArrayLike<number>} W
+ * @param {number} m
+ * @param {number} n
+ */
 export function norms(W, m, n) {
   const out = new Float64Array(n);
   for (let k = 0; k < m; k++) for (let i = 0; i < n; i++) out[i] += W[k * n + i] ** 2;
   return out.map(Math.sqrt);
 }
 
-/** sum over j != i of (w_i . W_j)^2, (n,). @param {ArrayLike<number>} W @param {number} m @param {number} n */
+/**
+ * sum over j != i of (w_i . W_j)^2, (n,).
+ * @param {ArrayLike<number>} W
+ * @param {number} m
+ * @param {number} n
+ */
 export function superposition(W, m, n) {
   const G = gram(W, m, n);
   const out = new Float64Array(n);
@@ -33,7 +48,12 @@ export function superposition(W, m, n) {
   return out;
 }
 
-/** D_i = |W_i|^2 / sum over j of (w_i . W_j)^2, (n,). @param {ArrayLike<number>} W @param {number} m @param {number} n */
+/**
+ * D_i = |W_i|^2 / sum over j of (w_i . W_j)^2, (n,).
+ * @param {ArrayLike<number>} W
+ * @param {number} m
+ * @param {number} n
+ */
 export function dimensionality(W, m, n) {
   const G = gram(W, m, n);
   const out = new Float64Array(n);
@@ -45,7 +65,12 @@ export function dimensionality(W, m, n) {
   return out;
 }
 
-/** D* = m / |W|_F^2. @param {ArrayLike<number>} W @param {number} m @param {number} n */
+/**
+ * D* = m / |W|_F^2.
+ * @param {ArrayLike<number>} W
+ * @param {number} m
+ * @param {number} n
+ */
 export function dimensionsPerFeature(W, m, n) {
   return m / norms(W, m, n).reduce((sum, norm) => sum + norm ** 2, 0);
 }

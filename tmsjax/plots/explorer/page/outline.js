@@ -17,7 +17,12 @@ export function borders(phase, rows, columns, masked) {
       const corners = [phase(r, c), phase(r, c + 1), phase(r + 1, c + 1), phase(r + 1, c)];
       if (corners[0] === corners[1] && corners[1] === corners[2] && corners[2] === corners[3]) continue;
       if (corners.includes(masked)) continue;
-      const all = /** @type {Point[]} */ ([[c + 0.5, r], [c + 1, r + 0.5], [c + 0.5, r + 1], [c, r + 0.5]]);
+      const all = /** @type {Point[]} */ ([
+        [c + 0.5, r],
+        [c + 1, r + 0.5],
+        [c + 0.5, r + 1],
+        [c, r + 0.5],
+      ]);
       const sides = all.filter((_, k) => corners[k] !== corners[(k + 1) % 4]);
       if (sides.length === 2) out.push([sides[0], sides[1]]);
       else for (const side of sides) out.push([side, [c + 0.5, r + 0.5]]);
@@ -26,7 +31,11 @@ export function borders(phase, rows, columns, masked) {
   return joined(out);
 }
 
-/** Segments joined at their ends to long lines, so that dashes run along them. @param {[Point, Point][]} segments @returns {Point[][]} */
+/**
+ * Segments joined at their ends to long lines, so that dashes run along them.
+ * @param {[Point, Point][]} segments
+ * @returns {Point[][]}
+ */
 function joined(segments) {
   /** @type {Map<string, number[]>} */
   const at = new Map();

@@ -8,13 +8,22 @@ import { gram, norms, superposition } from "./measures.js";
 /** @typedef {import("./run.js").Explored} Explored */
 /** @typedef {import("./measures.js").Parameters} Parameters */
 /** @typedef {import("./run.js").Model} Model */
-/** What the drawing of a cell's models needs beside their parameters. @typedef {{run: Explored, cell: number, reach: number, tones: string[]}} Setting */
-/** @typedef {(c: CanvasRenderingContext2D, model: Parameters, setting: Setting, side: number, key: string) => void} Drawing */
+/**
+ * What the drawing of a cell's models needs beside their parameters.
+ * @typedef {{run: Explored, cell: number, reach: number, tones: string[]}} Setting
+ */
+/**
+ * @typedef {(c: CanvasRenderingContext2D, model: Parameters, setting: Setting, side: number, key: string) => void} Drawing
+ */
 
 const EDGE = 0.1; // least |cosine| of an edge that is drawn
 const MOST_BARS = 12; // features whose weights are shown as bars if there is one hidden dimension
 
-/** Which picture suits a run: "bars", "arrows", "graph", "norms" or "gram"; "heat" without directions. @param {Explored} run @param {string | null} [study] */
+/**
+ * Which picture suits a run: "bars", "arrows", "graph", "norms" or "gram"; "heat" without directions.
+ * @param {Explored} run
+ * @param {string | null} [study]
+ */
 export function pictureKind(run, study) {
   const { about } = run;
   if (!("W" in about.parameters)) return "heat";
@@ -24,7 +33,11 @@ export function pictureKind(run, study) {
   return run.m === 2 ? "arrows" : "gram";
 }
 
-/** The colours of features: tones for few, the ramp for many. @param {Explored} run @returns {string[]} */
+/**
+ * The colours of features: tones for few, the ramp for many.
+ * @param {Explored} run
+ * @returns {string[]}
+ */
 export function featureTones(run) {
   const { colours } = run.about;
   const ramp = ramped(colours.ramp.slice(4, -6));
@@ -37,11 +50,24 @@ export function featureTones(run) {
  */
 export function modelPicture(kind, model, setting, side) {
   const parameters = /** @type {Parameters} */ (model.parameters);
-  const draw = /** @type {Record<string, Drawing>} */ ({ bars, arrows, gram: gramPicture, norms: normBars, graph, heat })[kind];
-  return picture(side, side, `${model.title}: ${described(parameters, setting.run)}`, (c) => draw(c, parameters, setting, side, model.key));
+  const draw = /** @type {Record<string, Drawing>} */ ({
+    bars,
+    arrows,
+    gram: gramPicture,
+    norms: normBars,
+    graph,
+    heat,
+  })[kind];
+  return picture(side, side, `${model.title}: ${described(parameters, setting.run)}`, (c) =>
+    draw(c, parameters, setting, side, model.key),
+  );
 }
 
-/** A model in words. @param {Parameters} model @param {Explored} run */
+/**
+ * A model in words.
+ * @param {Parameters} model
+ * @param {Explored} run
+ */
 function described(model, run) {
   if (!model.W) return "weights as colours";
   if (run.n > MOST_BARS || run.m > 2) {
@@ -56,7 +82,12 @@ function described(model, run) {
   return features.join("; ");
 }
 
-/** @param {CanvasRenderingContext2D} c @param {Parameters} model @param {Setting} setting @param {number} side */
+/**
+ * @param {CanvasRenderingContext2D} c
+ * @param {Parameters} model
+ * @param {Setting} setting
+ * @param {number} side
+ */
 function bars(c, model, setting, side) {
   const { run, reach, tones } = setting;
   const { text, muted, line: faint } = ink();
@@ -77,7 +108,12 @@ function bars(c, model, setting, side) {
     const step = (width - 6) / run.n;
     values.forEach((value, i) => {
       c.fillStyle = tones[i];
-      c.fillRect(start + i * step + 1, Math.min(y(value), y(0)), Math.max(step - 2, 1), Math.max(Math.abs(y(value) - y(0)), 1));
+      c.fillRect(
+        start + i * step + 1,
+        Math.min(y(value), y(0)),
+        Math.max(step - 2, 1),
+        Math.max(Math.abs(y(value) - y(0)), 1),
+      );
       c.fillStyle = text;
       c.textAlign = "center";
       c.fillText(String(i + 1), start + (i + 0.5) * step, bottom + 7);
@@ -89,11 +125,20 @@ function bars(c, model, setting, side) {
   line(c, left, y(0), side - 4, y(0));
 }
 
-/** Columns of W in the plane, with the unit circle. @param {CanvasRenderingContext2D} c @param {Parameters} model @param {Setting} setting @param {number} side */
+/**
+ * Columns of W in the plane, with the unit circle.
+ * @param {CanvasRenderingContext2D} c
+ * @param {Parameters} model
+ * @param {Setting} setting
+ * @param {number} side
+ */
 function arrows(c, model, setting, side) {
   const { run, reach, tones } = setting;
   const { muted, line: faint, surface } = ink();
-  const at = d3.scaleLinear().domain([-reach, reach]).range([6, side - 6]);
+  const at = d3
+    .scaleLinear()
+    .domain([-reach, reach])
+    .range([6, side - 6]);
   c.strokeStyle = faint;
   line(c, 6, side / 2, side - 6, side / 2);
   line(c, side / 2, 6, side / 2, side - 6);
@@ -103,7 +148,10 @@ function arrows(c, model, setting, side) {
   c.stroke();
   for (let i = 0; i < run.n; i++) {
     const [x, y] = [at(model.W[i]), side - at(model.W[run.n + i])];
-    for (const [width, colour] of /** @type {[number, string][]} */ ([[4, surface], [2, tones[i]]])) {
+    for (const [width, colour] of /** @type {[number, string][]} */ ([
+      [4, surface],
+      [2, tones[i]],
+    ])) {
       c.strokeStyle = colour;
       c.lineWidth = width;
       line(c, side / 2, side / 2, x, y);
@@ -117,13 +165,25 @@ function arrows(c, model, setting, side) {
       c.textAlign = "center";
       c.textBaseline = "middle";
       c.fillStyle = ink().text;
-      c.fillText(String(i + 1), clamp(x + (9 * (x - side / 2)) / away, 5, side - 5), clamp(y + (9 * (y - side / 2)) / away, 6, side - 6));
+      c.fillText(
+        String(i + 1),
+        clamp(x + (9 * (x - side / 2)) / away, 5, side - 5),
+        clamp(y + (9 * (y - side / 2)) / away, 6, side - 6),
+      );
     }
   }
   c.lineWidth = 1;
 }
 
-/** Squares of a matrix (rows, columns) in red and blue between -1 and 1. @param {CanvasRenderingContext2D} c @param {ArrayLike<number>} values @param {number} rows @param {number} columns @param {[number, number, number, number]} box @param {string[]} ramp */
+/**
+ * Squares of a matrix (rows, columns) in red and blue between -1 and 1.
+ * @param {CanvasRenderingContext2D} c
+ * @param {ArrayLike<number>} values
+ * @param {number} rows
+ * @param {number} columns
+ * @param {[number, number, number, number]} box
+ * @param {string[]} ramp
+ */
 function squares(c, values, rows, columns, [left, top, width, height], ramp) {
   const tone = ramped(ramp);
   for (let r = 0; r < rows; r++) {
@@ -135,7 +195,13 @@ function squares(c, values, rows, columns, [left, top, width, height], ramp) {
   }
 }
 
-/** W^T W with b beside it, and below them the norms, coloured by superposition. @param {CanvasRenderingContext2D} c @param {Parameters} model @param {Setting} setting @param {number} side */
+/**
+ * W^T W with b beside it, and below them the norms, coloured by superposition.
+ * @param {CanvasRenderingContext2D} c
+ * @param {Parameters} model
+ * @param {Setting} setting
+ * @param {number} side
+ */
 function gramPicture(c, model, setting, side) {
   const { run } = setting;
   const { colours } = run.about;
@@ -151,12 +217,22 @@ function gramPicture(c, model, setting, side) {
   barsOfNorms(c, model, setting, [0, high + 6, high, side - high - 7]);
 }
 
-/** @param {CanvasRenderingContext2D} c @param {Parameters} model @param {Setting} setting @param {number} side */
+/**
+ * @param {CanvasRenderingContext2D} c
+ * @param {Parameters} model
+ * @param {Setting} setting
+ * @param {number} side
+ */
 function normBars(c, model, setting, side) {
   barsOfNorms(c, model, setting, [2, 4, side - 4, side - 8]);
 }
 
-/** @param {CanvasRenderingContext2D} c @param {Parameters} model @param {Setting} setting @param {[number, number, number, number]} box */
+/**
+ * @param {CanvasRenderingContext2D} c
+ * @param {Parameters} model
+ * @param {Setting} setting
+ * @param {[number, number, number, number]} box
+ */
 function barsOfNorms(c, model, setting, [left, top, width, height]) {
   const { run } = setting;
   const tone = ramped(run.about.colours.ramp);
@@ -173,10 +249,20 @@ function barsOfNorms(c, model, setting, [left, top, width, height]) {
   line(c, left, top + height + 0.5, left + width, top + height + 0.5);
 }
 
-/** The feature graph: components as rings, coloured by their polytopes. @param {CanvasRenderingContext2D} c @param {Parameters} model @param {Setting} setting @param {number} side @param {string} replica */
+/**
+ * The feature graph: components as rings, coloured by their polytopes.
+ * @param {CanvasRenderingContext2D} c
+ * @param {Parameters} model
+ * @param {Setting} setting
+ * @param {number} side
+ * @param {string} replica
+ */
 function graph(c, model, setting, side, replica) {
   const { run, cell } = setting;
-  const of = (/** @type {string} */ name) => Array.from({ length: run.n }, (_, i) => /** @type {any} */ (run.models)[name].at((Number(replica) * run.n + i) * run.count + cell));
+  const of = (/** @type {string} */ name) =>
+    Array.from({ length: run.n }, (_, i) =>
+      /** @type {any} */ (run.models)[name].at((Number(replica) * run.n + i) * run.count + cell),
+    );
   const [components, polytopes] = [of("component"), of("polytope")];
   const { muted, text } = ink();
   const groups = new Map();
@@ -184,7 +270,10 @@ function graph(c, model, setting, side, replica) {
   const parts = [...groups.values()].sort((a, b) => b.length - a.length);
   if (!parts.length) return;
   const G = gram(model.W, run.m, run.n);
-  const places = packed(parts.map((part) => (part.length === 1 ? 0.5 : 0.7 + part.length / 6)), side);
+  const places = packed(
+    parts.map((part) => (part.length === 1 ? 0.5 : 0.7 + part.length / 6)),
+    side,
+  );
   const dot = clamp(places.unit * 0.28, 1, 5);
   parts.forEach((part, p) => {
     const { x, y, r } = places.circles[p];
@@ -214,7 +303,11 @@ function graph(c, model, setting, side, replica) {
   });
 }
 
-/** Circles of relative radii in rows that fill a square. @param {number[]} radii @param {number} side */
+/**
+ * Circles of relative radii in rows that fill a square.
+ * @param {number[]} radii
+ * @param {number} side
+ */
 function packed(radii, side) {
   const rows = (/** @type {number} */ unit) => {
     const circles = [];
@@ -237,7 +330,13 @@ function packed(radii, side) {
   return rows(low);
 }
 
-/** Parameters of models without directions, as colours. @param {CanvasRenderingContext2D} c @param {Parameters} model @param {Setting} setting @param {number} side */
+/**
+ * Parameters of models without directions, as colours.
+ * @param {CanvasRenderingContext2D} c
+ * @param {Parameters} model
+ * @param {Setting} setting
+ * @param {number} side
+ */
 function heat(c, model, setting, side) {
   const { about } = setting.run;
   const entries = Object.entries(model);
@@ -246,7 +345,14 @@ function heat(c, model, setting, side) {
     const shape = about.parameters[name];
     const [rows, columns] = shape.length > 1 ? shape : [1, shape[0] ?? 1];
     const most = Math.max(...values.map(Math.abs), 1e-30);
-    squares(c, values.map((v) => v / most), rows, columns, [30, k * height + 2, side - 34, height - 6], about.colours.diverging);
+    squares(
+      c,
+      values.map((v) => v / most),
+      rows,
+      columns,
+      [30, k * height + 2, side - 34, height - 6],
+      about.colours.diverging,
+    );
     c.fillStyle = ink().text;
     c.textAlign = "left";
     c.textBaseline = "middle";

@@ -24,7 +24,10 @@ const DIFFERENCE_COLOURS = ["#f0f0f0", "#d55e00", "#0072b2", "#000000"];
 
 /** Phase, norm and superposition of every cell by the rule of the view. */
 export class Selection {
-  /** @param {Explored} run @param {View} view */
+  /**
+   * @param {Explored} run
+   * @param {View} view
+   */
   constructor(run, view) {
     this.run = run;
     this.rule = `phase_${view.rule}` in run.cells ? view.rule : run.about.rules[0]; // before the models are read
@@ -43,12 +46,18 @@ export class Selection {
     return phases ? phases.at(cell) : NOTHING;
   }
 
-  /** @param {number} cell @param {number} feature */
+  /**
+   * @param {number} cell
+   * @param {number} feature
+   */
   norm(cell, feature) {
     return this.measured("norm", norms, cell, feature);
   }
 
-  /** @param {number} cell @param {number} feature */
+  /**
+   * @param {number} cell
+   * @param {number} feature
+   */
   superposition(cell, feature) {
     return this.measured("superposition", superposition, cell, feature);
   }
@@ -65,7 +74,13 @@ export class Selection {
     return run.number("loss", cell) * (1 + (this.single ? run.excessOverBest(this.replica, cell) : 0));
   }
 
-  /** @private @param {string} name @param {typeof norms} of @param {number} cell @param {number} feature */
+  /**
+   * @private
+   * @param {string} name
+   * @param {typeof norms} of
+   * @param {number} cell
+   * @param {number} feature
+   */
   measured(name, of, cell, feature) {
     const { run } = this;
     if (this.single) {
@@ -79,7 +94,12 @@ export class Selection {
   }
 }
 
-/** How a trained phase differs from a theory's: index into DIFFERENCES. @param {number} trained @param {number} expected @param {number} shared */
+/**
+ * How a trained phase differs from a theory's: index into DIFFERENCES.
+ * @param {number} trained
+ * @param {number} expected
+ * @param {number} shared
+ */
 function difference(trained, expected, shared) {
   if (trained === NOTHING) return 3;
   return trained === expected ? 0 : expected === shared ? 1 : 2;
@@ -99,18 +119,59 @@ export function quantities(run, view) {
   /** @type {Quantity[]} */
   const out = [];
 
-  /** @param {string} key @param {string} label @param {(cell: number) => number} value @param {(v: number) => string} text @param {(v: number) => RGB} colour @param {Legend} legend */
+  /**
+   * @param {string} key
+   * @param {string} label
+   * @param {(cell: number) => number} value
+   * @param {(v: number) => string} text
+   * @param {(v: number) => RGB} colour
+   * @param {Legend} legend
+   */
   const add = (key, label, value, text, colour, legend) => {
-    out.push({ key, label, value, text, legend, colour: (cell) => { const v = value(cell); return Number.isNaN(v) ? MASKED : colour(v); } });
+    out.push({
+      key,
+      label,
+      value,
+      text,
+      legend,
+      colour: (cell) => {
+        const v = value(cell);
+        return Number.isNaN(v) ? MASKED : colour(v);
+      },
+    });
   };
-  /** @param {string} key @param {string} label @param {string[]} names @param {(RGB)[]} tones @param {(cell: number) => number} value */
+  /**
+   * @param {string} key
+   * @param {string} label
+   * @param {string[]} names
+   * @param {(RGB)[]} tones
+   * @param {(cell: number) => number} value
+   */
   const addNames = (key, label, names, tones, value) => {
     const items = names.map((name, k) => ({ name, colour: tones[k] }));
-    add(key, label, value, (v) => names[v] ?? "masked", (v) => tones[v] ?? MASKED, { kind: "names", items });
+    add(
+      key,
+      label,
+      value,
+      (v) => names[v] ?? "masked",
+      (v) => tones[v] ?? MASKED,
+      { kind: "names", items },
+    );
   };
-  /** @param {string} key @param {string} label @param {(cell: number) => number} value @param {(v: number) => string} text @param {[number, number]} ends @param {boolean} [log] @param {[string, string]} [told] */
+  /**
+   * @param {string} key
+   * @param {string} label
+   * @param {(cell: number) => number} value
+   * @param {(v: number) => string} text
+   * @param {[number, number]} ends
+   * @param {boolean} [log]
+   * @param {[string, string]} [told]
+   */
   const addRamp = (key, label, value, text, ends, log = false, told) => {
-    const place = (/** @type {number} */ v) => (log ? Math.log(Math.max(v, ends[0]) / ends[0]) / (Math.log(ends[1] / ends[0]) || 1) : (v - ends[0]) / (ends[1] - ends[0] || 1));
+    const place = (/** @type {number} */ v) =>
+      log
+        ? Math.log(Math.max(v, ends[0]) / ends[0]) / (Math.log(ends[1] / ends[0]) || 1)
+        : (v - ends[0]) / (ends[1] - ends[0] || 1);
     const [low, high] = told ?? [text(ends[0]), text(ends[1])];
     add(key, label, value, text, (v) => ramp(place(v)), { kind: "ramp", low, high, colour: ramp });
   };
@@ -132,11 +193,22 @@ export function quantities(run, view) {
     const phases = /** @type {RGB[]} */ (about.phases.length === 3 ? [tones[0], tones[2], tones[3]] : tones);
     addNames("phase", "phase", about.phases, phases, (cell) => chosen.phase(cell));
     addRamp("norm", "norm of a feature", (cell) => chosen.norm(cell, feature), short, [0, 1], false, ["0", "\u2265 1"]);
-    addRamp("superposition", "superposition of a feature", (cell) => chosen.superposition(cell, feature), short, [0, 1], false, ["0", "\u2265 1"]);
+    addRamp(
+      "superposition",
+      "superposition of a feature",
+      (cell) => chosen.superposition(cell, feature),
+      short,
+      [0, 1],
+      false,
+      ["0", "\u2265 1"],
+    );
   }
   if ("excess_exact" in run.cells) {
     const ends = /** @type {[number, number]} */ ([LEAST_EXCESS, 1]);
-    addRamp("excess", "loss above the exact minimum", (cell) => chosen.excess(cell), percent, ends, true, ["\u2264 0.01 %", "\u2265 100 %"]);
+    addRamp("excess", "loss above the exact minimum", (cell) => chosen.excess(cell), percent, ends, true, [
+      "\u2264 0.01 %",
+      "\u2265 100 %",
+    ]);
   }
   for (const name of about.theories) {
     const theory = run.cells[`theory_${name}`];
@@ -149,24 +221,43 @@ export function quantities(run, view) {
   addRamp("success", "share of inits that succeed", (cell) => run.number("success", cell), percent, [0, 1]);
   if ("loss" in run.cells) {
     const ends = run.usualLosses;
-    addRamp("loss", "noise-free loss", (cell) => chosen.loss(cell), short, ends, true, [`\u2264 ${short(ends[0], 2)}`, `\u2265 ${short(ends[1], 2)}`]);
+    addRamp("loss", "noise-free loss", (cell) => chosen.loss(cell), short, ends, true, [
+      `\u2264 ${short(ends[0], 2)}`,
+      `\u2265 ${short(ends[1], 2)}`,
+    ]);
   }
   if ("winner" in run.cells && about.replicas > 1) {
     const names = Array.from({ length: about.replicas }, (_, k) => `replica ${k}`);
     const tone = (/** @type {number} */ k) => toneOf(colours.tones, ramp, k, about.replicas);
     const value = (/** @type {number} */ cell) => (run.winner(cell) < 0 ? NaN : run.winner(cell));
-    if (about.replicas <= 12) addNames("winner", "replica of lowest loss", names, names.map((_, k) => tone(k)), value);
+    if (about.replicas <= 12)
+      addNames(
+        "winner",
+        "replica of lowest loss",
+        names,
+        names.map((_, k) => tone(k)),
+        value,
+      );
     else addRamp("winner", "replica of lowest loss", value, (v) => `replica ${v}`, [0, about.replicas - 1]);
   }
   if ("failed" in run.cells) {
-    addRamp("failed", "diverged replicas", (cell) => run.number("failed", cell), (v) => String(v), [0, Math.max(about.replicas, 1)]);
+    addRamp(
+      "failed",
+      "diverged replicas",
+      (cell) => run.number("failed", cell),
+      (v) => String(v),
+      [0, Math.max(about.replicas, 1)],
+    );
   }
   return out;
 }
 
-/** The quantity of the view, or the first. @param {Explored} run @param {View} view */
+/**
+ * The quantity of the view, or the first.
+ * @param {Explored} run
+ * @param {View} view
+ */
 export function chosenQuantity(run, view) {
   const all = quantities(run, view);
   return all.find((quantity) => quantity.key === view.colour) ?? all[0];
 }
-

@@ -15,7 +15,10 @@ export const NOTHING = 255;
 const SAMPLED = 5000; // cells whose losses give the usual ones
 
 export class Explored {
-  /** @param {any} about @param {Record<string, Numbers>} cells */
+  /**
+   * @param {any} about
+   * @param {Record<string, Numbers>} cells
+   */
   constructor(about, cells) {
     this.about = about;
     this.cells = cells;
@@ -26,7 +29,14 @@ export class Explored {
     this.n = about.features;
     this.m = about.hidden;
     const flat = about.flat;
-    this.x = this.axes[this.axes.length - 1] || { name: "", label: "", symbol: "", values: [0], edges: [0, 1], scale: "names" };
+    this.x = this.axes[this.axes.length - 1] || {
+      name: "",
+      label: "",
+      symbol: "",
+      values: [0],
+      edges: [0, 1],
+      scale: "names",
+    };
     this.y = flat ? null : this.axes[this.axes.length - 2];
     this.others = this.axes.slice(0, Math.max(this.axes.length - (flat ? 1 : 2), 0));
     this.columns = this.x.values.length;
@@ -34,7 +44,11 @@ export class Explored {
     this.count = this.axes.reduce((product, axis) => product * axis.values.length, 1);
   }
 
-  /** The 1 % and 99 % quantiles of the best losses of some cells, so that a few outliers do not take all colours of a ramp. @returns {[number, number]} */
+  /**
+   * The 1 % and 99 % quantiles of the best losses of some cells, so that a few outliers do not take all colours of a
+   * ramp.
+   * @returns {[number, number]}
+   */
   get usualLosses() {
     if (this.ends) return this.ends;
     const stride = Math.ceil(this.count / SAMPLED);
@@ -47,14 +61,24 @@ export class Explored {
     return this.ends;
   }
 
-  /** The number of a cell. @param {number[]} others @param {number} row @param {number} column */
+  /**
+   * The number of a cell.
+   * @param {number[]} others
+   * @param {number} row
+   * @param {number} column
+   */
   cell(others, row, column) {
     let index = 0;
     this.others.forEach((axis, k) => (index = index * axis.values.length + others[k]));
     return (index * this.rows + row) * this.columns + column;
   }
 
-  /** "p = 0.1, extra importance = 2" of a cell. @param {number[]} others @param {number} row @param {number} column */
+  /**
+   * "p = 0.1, extra importance = 2" of a cell.
+   * @param {number[]} others
+   * @param {number} row
+   * @param {number} column
+   */
   place(others, row, column) {
     const indices = [...others, ...(this.y ? [row] : []), column];
     return this.axes.map((axis, k) => valueText(axis, indices[k])).join(", ");
@@ -65,7 +89,11 @@ export class Explored {
     return phase === NOTHING ? "masked: every replica diverged" : this.about.phases[phase];
   }
 
-  /** A number of a cell; NaN if the page has none. @param {string} name @param {number} cell */
+  /**
+   * A number of a cell; NaN if the page has none.
+   * @param {string} name
+   * @param {number} cell
+   */
   number(name, cell) {
     return name in this.cells ? this.cells[name].at(cell) : NaN;
   }
@@ -109,18 +137,30 @@ export class Explored {
     return Object.keys(out).length ? /** @type {any} */ (out) : null;
   }
 
-  /** The loss of a stored model over its cell's best, minus 1. @param {number} replica @param {number} cell */
+  /**
+   * The loss of a stored model over its cell's best, minus 1.
+   * @param {number} replica
+   * @param {number} cell
+   */
   excessOverBest(replica, cell) {
     return this.models && this.models.excess ? this.models.excess.at(replica * this.count + cell) : NaN;
   }
 
-  /** The loss over the exact minimum, minus 1, from the loss over the best, minus 1. @param {number} cell @param {number} overBest */
+  /**
+   * The loss over the exact minimum, minus 1, from the loss over the best, minus 1.
+   * @param {number} cell
+   * @param {number} overBest
+   */
   excessOverExact(cell, overBest) {
     const best = this.number("excess_exact", cell);
     return best + overBest + best * overBest;
   }
 
-  /** The stored models of a cell, best first. @param {number} cell @returns {Model[]} */
+  /**
+   * The stored models of a cell, best first.
+   * @param {number} cell
+   * @returns {Model[]}
+   */
   trained(cell) {
     const out = [];
     for (let k = 0; k < this.replicasKept; k++) {
@@ -135,7 +175,11 @@ export class Explored {
     return out.sort((a, b) => rank(a) - rank(b) || Number(a.key) - Number(b.key));
   }
 
-  /** The exact optimum and the candidate of a cell, as far as the page has them. @param {number} cell @returns {Model[]} */
+  /**
+   * The exact optimum and the candidate of a cell, as far as the page has them.
+   * @param {number} cell
+   * @returns {Model[]}
+   */
   predicted(cell) {
     const out = [];
     for (const name of ["exact", "candidate"]) {
@@ -150,7 +194,11 @@ export class Explored {
   }
 }
 
-/** "p = 0.1" @param {AxisFacts} axis @param {number} index */
+/**
+ * "p = 0.1"
+ * @param {AxisFacts} axis
+ * @param {number} index
+ */
 export function valueText(axis, index) {
   const value = axis.values[index];
   return typeof value === "string" ? value : `${axis.symbol} = ${Number(value.toPrecision(4))}`;

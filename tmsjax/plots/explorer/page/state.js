@@ -9,7 +9,10 @@
  */
 /** @typedef {import("./run.js").Explored} Explored */
 
-/** @param {Explored} run @returns {View} */
+/**
+ * @param {Explored} run
+ * @returns {View}
+ */
 export function firstView(run) {
   const { about } = run;
   const single = about.select === "single";
@@ -29,7 +32,12 @@ export function firstView(run) {
   };
 }
 
-/** @param {string | null} text @param {number} length @param {number[]} most @returns {number[] | null} */
+/**
+ * @param {string | null} text
+ * @param {number} length
+ * @param {number[]} most
+ * @returns {number[] | null}
+ */
 function positions(text, length, most) {
   const texts = (text ?? "").split(",");
   const values = texts.map(Number);
@@ -37,16 +45,28 @@ function positions(text, length, most) {
   return fine ? values : null;
 }
 
-/** The view that an address holds; what it does not say or says wrongly stays as in `first`. @param {Explored} run @param {string} hash @param {View} first @returns {View} */
+/**
+ * The view that an address holds; what it does not say or says wrongly stays as in `first`.
+ * @param {Explored} run
+ * @param {string} hash
+ * @param {View} first
+ * @returns {View}
+ */
 export function viewOf(run, hash, first) {
   const { about } = run;
   const given = new URLSearchParams(hash.replace(/^#/, ""));
   const view = { ...first, others: [...first.others] };
   const grid = [run.rows, run.columns];
-  const pair = (/** @type {string} */ key) => /** @type {[number, number] | null} */ (positions(given.get(key), 2, grid));
-  view.cell = given.get("cell") === "none" ? null : pair("cell") ?? first.cell;
+  const pair = (/** @type {string} */ key) =>
+    /** @type {[number, number] | null} */ (positions(given.get(key), 2, grid));
+  view.cell = given.get("cell") === "none" ? null : (pair("cell") ?? first.cell);
   view.beside = pair("beside") ?? first.beside;
-  view.others = positions(given.get("at"), run.others.length, run.others.map((axis) => axis.values.length)) ?? view.others;
+  view.others =
+    positions(
+      given.get("at"),
+      run.others.length,
+      run.others.map((axis) => axis.values.length),
+    ) ?? view.others;
   const rules = about.kept === "all" && about.rules.length > 1 ? [...about.rules, "single"] : about.rules;
   if (rules.includes(given.get("rule"))) view.rule = /** @type {string} */ (given.get("rule"));
   const limits = { replica: about.replicas, feature: run.n, input: run.n };
@@ -59,7 +79,8 @@ export function viewOf(run, hash, first) {
     if (text !== null && /^[a-z0-9-]{0,40}$/.test(text)) /** @type {any} */ (view)[key] = text;
   }
   const curves = given.get("curves");
-  if (curves !== null) view.curves = about.theories.filter((/** @type {string} */ name) => curves.split(",").includes(name));
+  if (curves !== null)
+    view.curves = about.theories.filter((/** @type {string} */ name) => curves.split(",").includes(name));
   const zoom = (given.get("zoom") ?? "").split(",").map(Number);
   if (zoom.length === 3 && zoom.every(Number.isFinite) && zoom[0] >= 1 && zoom[0] <= MOST_ZOOM) {
     const within = (/** @type {number} */ shift) => Math.min(Math.max(shift, 1 - zoom[0]), 0);
@@ -70,7 +91,11 @@ export function viewOf(run, hash, first) {
 
 export const MOST_ZOOM = 200;
 
-/** The address that holds a view: only what differs from `first`. @param {View} view @param {View} first */
+/**
+ * The address that holds a view: only what differs from `first`.
+ * @param {View} view
+ * @param {View} first
+ */
 export function hashOf(view, first) {
   const out = new URLSearchParams();
   const add = (/** @type {string} */ key, /** @type {any} */ value, /** @type {any} */ usual) => {
@@ -79,8 +104,22 @@ export function hashOf(view, first) {
   out.set("cell", view.cell ? String(view.cell) : "none");
   if (view.beside) out.set("beside", String(view.beside));
   add("at", view.others, first.others);
-  for (const key of /** @type {const} */ (["colour", "rule", "replica", "feature", "model", "input", "measure", "curves"])) add(key, view[key], first[key]);
-  add("zoom", view.zoom.map((v) => Number(v.toFixed(4))), first.zoom);
+  for (const key of /** @type {const} */ ([
+    "colour",
+    "rule",
+    "replica",
+    "feature",
+    "model",
+    "input",
+    "measure",
+    "curves",
+  ]))
+    add(key, view[key], first[key]);
+  add(
+    "zoom",
+    view.zoom.map((v) => Number(v.toFixed(4))),
+    first.zoom,
+  );
   return out.toString().replaceAll("%2C", ",");
 }
 
@@ -99,7 +138,11 @@ export class State {
   /** @param {Partial<View>} changes */
   change(changes) {
     const before = /** @type {any} */ (this.view);
-    const changed = new Set(Object.entries(changes).filter(([key, value]) => String(value) !== String(before[key])).map(([key]) => key));
+    const changed = new Set(
+      Object.entries(changes)
+        .filter(([key, value]) => String(value) !== String(before[key]))
+        .map(([key]) => key),
+    );
     if (!changed.size) return;
     this.view = { ...this.view, ...changes };
     for (const listener of this.listeners) listener(this.view, changed);
