@@ -317,7 +317,15 @@ def test_a_run_with_too_many_models_has_the_best_of_each_cell(explored, one_neur
     assert page.numbers()["phase"]
 
 
-def test_a_part_of_a_run(opened, explored, one_neuron, tmp_path):
+def test_a_page_with_the_mapped_feature_alone(explored, one_neuron, monkeypatch):
+    monkeypatch.setattr(content, "MOST_OF_FEATURES", 6 * 7)
+    usual, page = explored(one_neuron), explored(one_neuron, "feature=0")
+    assert page.about["features_shown"] == [1]
+    assert "choice-feature" not in page.controls()
+    np.testing.assert_array_equal(page.pixels(), usual.pixels())
+
+
+def test_a_part_of_a_run(explored, one_neuron, tmp_path):
     out = tmp_path / "part.html"
     part = ["--region", "feature_probability=0.02:0.5", "--region", "extra_importance=0.4:3"]
     done = run_command("explore", one_neuron.directory.path, "--out", out, *part)

@@ -72,7 +72,7 @@ export function viewOf(run, hash, first) {
   const limits = { replica: about.replicas, feature: run.n, input: run.n };
   for (const [key, most] of Object.entries(limits)) {
     const value = positions(given.get(key), 1, [most]);
-    if (value) /** @type {any} */ (view)[key] = value[0];
+    if (value && (key !== "feature" || about.features_shown.includes(value[0]))) /** @type {any} */ (view)[key] = value[0];
   }
   for (const key of ["colour", "model", "measure"]) {
     const text = given.get(key);
