@@ -251,7 +251,7 @@ def test_colours_of_agreement_and_of_winners(explored, one_neuron, one_neuron_pa
         assert len(np.unique(kind)) > 1
         np.testing.assert_array_equal(page.tones(), tones[kind])
         assert page.page.locator("#legend .entry").all_inner_texts() == list(analysis.DIFFERENCES)
-    page.choose(colour="winner")
+    page.choose(colour="best")
     winner = one_neuron.dataset["loss"].argmin("replica").to_numpy()
     colours = np.array([[int(tone[k : k + 2], 16) for k in (1, 3, 5)] for tone in style.TONES])
     np.testing.assert_array_equal(page.tones(), colours[winner])

@@ -271,7 +271,7 @@ def test_diverged_models(explored, diverging):
                 assert black[1].all(), "replica 0 diverged there"
             elif key != "agreement-candidate":
                 assert not black[1].any()
-    for key in ("loss", "success", "winner"):
+    for key in ("loss", "success", "best"):
         page.choose(colour=key)
         assert (page.tones()[2] == 0).all()
 

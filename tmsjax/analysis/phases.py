@@ -163,6 +163,16 @@ def phase_map(results: Any, select: str = "best") -> xr.Dataset:
     )
 
 
+def outcomes(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """For each cell, in the order of the spec's axes: the share of replicas within 1 % of its best loss (NaN if all
+    diverged), and the number of replicas that diverged."""
+    dims = [a.name for a in spec_of(dataset).axes if a.name != REPLICA]
+    every = with_replica(dataset)
+    loss, ok = every["loss"].transpose(*dims, REPLICA).to_numpy(), every["status"].transpose(*dims, REPLICA) == 0
+    success, failed = _replicas_that_succeed_and_fail(dataset, dims, np.where(ok, loss, np.inf), ok.to_numpy())
+    return np.where(ok.any(REPLICA), success, np.nan), failed
+
+
 def _flag_words(names: tuple[str, ...]) -> str:
     return " ".join(name.replace(" ", "_") for name in names)
 

@@ -18,6 +18,7 @@ from tmsjax.errors import RunError
 from tmsjax.kinds import measures
 from tmsjax.plots.style import (
     BLUE,
+    DIFFERENCE_TONES,
     LINES,
     STYLE,
     borders,
@@ -118,7 +119,7 @@ def agreement(trained: xr.Dataset, theories: dict[str, np.ndarray]) -> Figure:
     """Where the trained phase agrees with each theory."""
     with rc_context(STYLE):
         figure = Figure(figsize=(4.3 * len(theories) + 0.3, 4.6), layout="constrained")
-        palette = ListedColormap(["#f0f0f0", "#d55e00", "#0072b2", "#000000"])
+        palette = ListedColormap(DIFFERENCE_TONES)
         present = {0, 1, 2}
         for axes, (name, expected) in zip(
             figure.subplots(1, len(theories), squeeze=False)[0], theories.items(), strict=True

@@ -29,6 +29,8 @@ LABELS = {"feature_probability": "feature probability", "extra_importance": "imp
 SYMBOLS = {"feature_probability": "p", "least_probability": "least p", "mean_probability": "mean p"}
 LINES: dict[str, tuple[str, Any]] = {"candidate": ("#000000", "--"), "exact": ("#000000", "-")}
 TONES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # colours of series
+PHASE_TONES = ("#e1e1e1", "#56b4e9", "#0072b2", "#d55e00")  # none, first only, second only, superposition
+DIFFERENCE_TONES = ("#f0f0f0", "#d55e00", "#0072b2", "#000000")  # of analysis.DIFFERENCES
 MARKS = "osD^vP*"
 STYLE: Any = {"svg.hashsalt": "tmsjax", "font.size": 9, "axes.titlesize": 10, "savefig.dpi": 160}
 

@@ -1,7 +1,8 @@
-"""The explorer: one self-contained HTML page on which a run's map is alive.
+"""The explorer: one self-contained HTML page on which one clicks a cell of a run and sees its models.
 
-content.py gathers what the page shows, pack.py rounds and compresses numbers, page.py assembles the file from
-page/ (our JavaScript modules and styles) and vendor/ (d3). Needs neither jax nor a network.
+results.py numbers the cells; cells.py and models.py have what the page shows of them; content.py collects it; pack.py
+rounds and compresses numbers; page.py assembles the file from page/ (our JavaScript modules and styles) and vendor/
+(d3). Needs neither jax nor a network.
 """
 
 from tmsjax.plots.explorer.page import MOST_BYTES, Page, explore

@@ -4,7 +4,8 @@ Each array is stored as whole numbers q of `bits` bits; code 0 is a missing valu
 
   whole    q
   linear   lowest + step (q - 1)
-  log      exp(lowest + step (q - 1))
+  sinh     sinh(lowest + step (q - 1)), for numbers of which a few are large
+  log      0 for q = 1, otherwise exp(lowest + step (q - 2))
   excess   scale (exp(step (q - 1)) - 1), for numbers from 0 that matter most near 0
 
 The high 8 bits of an array form one plane of bytes, the bits below another, which compresses better than mixed bytes.
@@ -15,11 +16,12 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+WIDE = 8.0  # sizes of numbers above which equal steps waste codes
 SMALLEST_EXCESS = 1e-6  # scale of "excess" arrays: smaller numbers are rounded as linear ones
 
 
@@ -39,21 +41,22 @@ class Rounded:
         """The numbers that the page shows, float64, NaN where missing."""
         if self.code == "whole":
             return self.codes.astype(np.float64)
-        place = self.lowest + self.step * (self.codes - 1.0)
+        place = self.lowest + self.step * (self.codes - (2.0 if self.code == "log" else 1.0))
         values = {
             "linear": lambda: place,
-            "log": lambda: np.exp(place),
+            "sinh": lambda: np.sinh(place),
+            "log": lambda: np.where(self.codes == 1, 0, np.exp(place)),
             "excess": lambda: self.scale * np.expm1(place),
         }[self.code]()
         return np.where(self.codes == 0, np.nan, values)
 
     @property
     def error(self) -> float:
-        """The largest rounding error: absolute for "whole" and "linear", relative to the number for "log", and to the
-        number plus `scale` for "excess"."""
-        if self.code == "whole":
-            return 0.0
-        return self.step / 2 if self.code == "linear" else float(np.expm1(self.step / 2))
+        """The largest rounding error: absolute for "whole" and "linear", for "sinh" relative to numbers above 1 and
+        absolute below, relative to the number for "log", and to the number plus `scale` for "excess"."""
+        if self.code in ("whole", "linear"):
+            return 0.0 if self.code == "whole" else self.step / 2
+        return float(np.expm1(self.step / 2)) * (np.sqrt(2) if self.code == "sinh" else 1)
 
     def head(self, at: int) -> dict[str, Any]:
         """What the page needs to read the array, whose bytes begin at `at`."""
@@ -68,11 +71,12 @@ class Rounded:
         return [plane.tobytes() for plane in planes]
 
 
-Late = Callable[[int], Rounded]  # rounds an array to so many bits, or to the most that it needs
+Rounding = Callable[[int], Rounded]  # rounds an array to at most so many bits
+Arrays = dict[str, Rounded | Rounding]
 
 
-def rounded(arrays: dict[str, Rounded | Late], bits: int) -> dict[str, Rounded]:
-    """The arrays, those still to be rounded to at most `bits` bits."""
+def rounded(arrays: Arrays, bits: int) -> dict[str, Rounded]:
+    """The arrays, those that are not rounded yet to at most `bits` bits."""
     return {name: each if isinstance(each, Rounded) else each(bits) for name, each in arrays.items()}
 
 
@@ -84,15 +88,23 @@ def whole(values: np.ndarray) -> Rounded:
 
 
 def linear(values: np.ndarray, bits: int, most: int = 16) -> Rounded:
-    """Any numbers, rounded to equal steps between the smallest and the largest; to at most `most` bits."""
-    return _spaced(np.asarray(values, np.float64), "linear", min(bits, most))
+    """Any numbers, rounded to equal steps between the smallest and the largest; to at most `most` bits.
+
+    To growing steps ("sinh") if some are above WIDE in size.
+    """
+    values = np.asarray(values, np.float64)
+    if np.abs(values).max(initial=0, where=np.isfinite(values)) > WIDE:
+        return _spaced(np.arcsinh(values), "sinh", min(bits, most))
+    return _spaced(values, "linear", min(bits, most))
 
 
 def log(values: np.ndarray, bits: int, most: int = 16) -> Rounded:
-    """Numbers above 0, rounded to equal ratios; others count as missing."""
+    """Numbers from 0, rounded to equal ratios; negative ones count as missing."""
     values = np.asarray(values, np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return _spaced(np.where(values > 0, np.log(values), np.nan), "log", min(bits, most))
+        spaced = _spaced(np.where(values > 0, np.log(values), np.nan), "log", min(bits, most))
+    codes = np.where(spaced.codes > 0, spaced.codes + 1, values == 0)
+    return replace(spaced, codes=codes.astype(np.int32))
 
 
 def excess(values: np.ndarray, bits: int, most: int = 16, scale: float = SMALLEST_EXCESS) -> Rounded:
@@ -105,9 +117,9 @@ def _spaced(place: np.ndarray, code: str, bits: int, lowest: float | None = None
     finite = np.isfinite(place)
     ends = (place[finite].min(), place[finite].max()) if finite.any() else (0.0, 0.0)
     low = float(ends[0]) if lowest is None else lowest
-    step = float(ends[1] - low) / (2**bits - 2) or 1.0
+    step = float(ends[1] - low) / (2**bits - 3)
     with np.errstate(invalid="ignore"):
-        codes = np.where(finite, 1 + np.rint((place - low) / step), 0)
+        codes = np.where(finite, 1 + np.rint((place - low) / (step or 1.0)), 0)
     return Rounded(codes.astype(np.int32), code, bits, low, step, scale)
 
 

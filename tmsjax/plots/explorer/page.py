@@ -2,7 +2,7 @@
 
 The page's JavaScript is a set of ES modules, each with its imports at the top. They become one script here: in the
 order of their imports, without the words `import` and `export`, inside one function. So a name may be declared at the
-top of one module only (tests/plots/test_explorer.py).
+top of one module only (tests/plots/test_explorer_page.py).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Any
 from tmsjax import analysis
 from tmsjax.errors import RunError
 from tmsjax.plots import style
-from tmsjax.plots.explorer.content import Content, gathered
+from tmsjax.plots.explorer.content import Content, content_of
 from tmsjax.plots.explorer.pack import Rounded, packed, rounded
 from tmsjax.runs import Run, open_run, write_whole
 from tmsjax.spec import SELECTIONS, suggest
 
 MOST_BYTES = 12_000_000  # of a page; numbers are rounded to as many bits as fit
 BITS = (16, 14, 12, 11, 10, 9, 8)  # of a number
-HOPE = 1.2  # by how much a page may be smaller than in proportion to the bits of a number
+SLACK = 1.2  # the size of a page is in proportion to the bits of a number, up to this factor
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./([a-z_]+)\.js";\n', re.MULTILINE)
 FIRST = "main"
 
@@ -62,42 +62,46 @@ class Page:
 
 
 def explore(run: Run | str | Path, *, select: str = "best", region: analysis.Region | None = None) -> Page:
-    """The page on which a run's map is alive, in one self-contained HTML text of at most MOST_BYTES where possible.
+    """A page on which one clicks a cell of a run's map and sees its models: one self-contained HTML text.
 
-    `region`: the lowest and highest value along some axes; shows only this part. Up to 6,000,000 parameters and losses
-    the page has every model, above that the best of each cell. More than 1,000,000 cells are shown as pixels of several
-    cells, selected by the rule `select`; otherwise the page has every rule and `select` is the first one shown. Exact
-    optima are shown if `tmsjax compare` has stored them. Raises RunError if the run is unfinished, SpecError if it has
-    no such region, ValueError for an unknown rule.
+    `region`: the lowest and highest value along some axes; shows only this part. `select`: the rule that the page shows
+    first ("single": replica 0). Exact optima are shown if `tmsjax compare` has stored them.
+
+    Numbers are rounded to as many bits, from 8 to 16, as fit MOST_BYTES; the page states the error. Up to 6,000,000
+    parameters and losses it has every model, above that the best of each cell or, if these are too many, none. More
+    than 1,000,000 cells are shown as pixels of several cells, by the rule `select` alone. Raises RunError if the run is
+    unfinished or has too many cells to be shown, SpecError if it has no such region, ValueError for an unknown rule.
     """
     if select not in SELECTIONS:
         raise ValueError(f"select = {select!r} is not known{suggest(str(select), list(SELECTIONS))}")
     run = run if isinstance(run, Run) else open_run(run)
-    content = gathered(run, select, region)
+    content = content_of(run, select, region)
     content.about |= {"select": select, "colours": palette()}
     return Page(_fitting(content), content.about["name"])
 
 
 def _fitting(content: Content) -> str:
     """The page with numbers of as many bits as fit. Skips bits that cannot fit, by the size of the last try."""
-    hopeful = float(BITS[0])
+    promising = float(BITS[0])
     for bits in BITS:
-        if bits > hopeful and bits != BITS[-1]:
+        if bits > promising and bits != BITS[-1]:
             continue
         cells, models = rounded(content.cells, bits), rounded(content.models, bits)
         text = _text({**content.about, "errors": errors(cells, models)}, packed(cells), packed(models))
         if len(text) <= MOST_BYTES:
             break
-        hopeful = HOPE * bits * MOST_BYTES / len(text)
+        promising = SLACK * bits * MOST_BYTES / len(text)
     return text
 
 
 def errors(cells: dict[str, Rounded], models: dict[str, Rounded]) -> dict[str, float]:
-    """The largest rounding errors, as the page states them: of weights and maps absolute, of losses relative."""
+    """The largest rounding errors, as the page states them: of weights and biases, and of norms and superposition on
+    the map, absolute; of losses relative; of how far losses are above others, relative to that."""
     of = {
-        "weights": [array.error for name, array in models.items() if array.code == "linear" and "history" not in name],
-        "maps": [a.error for name, a in cells.items() if name.startswith(("norm_", "superposition_"))],
-        "losses": [a.error for name, a in cells.items() if name.startswith("loss")],
+        "weights": [array.error for name, array in models.items() if "." in name],
+        "maps": [array.error for name, array in cells.items() if name.startswith(("norm_", "superposition_"))],
+        "losses": [array.error for name, array in cells.items() if name.startswith("loss")],
+        "excess": [array.error for array in (*cells.values(), *models.values()) if array.code == "excess"],
     }
     return {name: max(each) for name, each in of.items() if each}
 
@@ -111,7 +115,8 @@ def palette() -> dict[str, Any]:
         "tones": list(style.TONES),
         "ramp": style.ramp("cividis"),
         "diverging": style.ramp("RdBu"),
-        "classes": list(features.CLASS_COLOURS),
+        "phases": list(style.PHASE_TONES),
+        "differences": dict(zip(analysis.DIFFERENCES, style.DIFFERENCE_TONES, strict=True)),
         "polytopes": list(features.KIND_COLOURS),
         "polytope_names": list(analysis.COMPONENTS),
     }
@@ -122,7 +127,7 @@ def _text(about: dict, cells: tuple[dict, str], models: tuple[dict, str]) -> str
     sheet, script, library = _source("style.css"), _script(), _vendored()
     policy = (
         f"default-src 'none'; script-src {_hash(library)} {_hash(script)}; style-src {_hash(sheet)}; "
-        "base-uri 'none'; form-action 'none'"
+        "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'"
     )
     parts = {
         "policy": html.escape(policy),

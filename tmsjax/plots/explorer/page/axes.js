@@ -48,9 +48,10 @@ export function ticksOf(scale, count) {
 }
 
 /** @param {number} value */
-export function tickText(value) {
+function tickText(value) {
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e5)) return value.toExponential(0).replace("e+", "e");
+  if (size !== 0 && (size < 1e-3 || size >= 1e5))
+    return Number(value.toPrecision(3)).toExponential().replace("e+", "e");
   return String(Number(value.toPrecision(6))).replace(/^-/, "\u2212");
 }
 

@@ -3,6 +3,7 @@
 import { css, ramped } from "./colours.js";
 import { make, percent, short } from "./dom.js";
 import { entry } from "./legend.js";
+import { largest } from "./measures.js";
 import { featureTones, modelPicture, pictureKind } from "./pictures.js";
 import { NOTHING } from "./run.js";
 
@@ -23,10 +24,11 @@ const FIRST_SHOWN = 12; // trained models
 function selectedKeys(run, view, trained, cell) {
   const usable = trained.filter((model) => !model.diverged);
   if (run.about.kept !== "all" || view.rule === "best")
-    return new Set([run.about.kept === "all" ? String(run.winner(cell)) : "0"]);
+    return new Set([String(run.about.kept === "all" ? run.best(cell) : 0)]);
   if (view.rule === "single") return new Set([String(view.replica)]);
+  const worst = String(run.number("worst", cell) - 1);
   if (view.rule === "paper")
-    return new Set((usable.length > 1 ? usable.slice(0, -1) : usable).map((model) => model.key));
+    return new Set(usable.map((model) => model.key).filter((key) => key !== worst || usable.length === 1));
   const phase = run.number(`phase_${view.rule}`, cell);
   return new Set(usable.filter((model) => model.phase === phase).map((model) => model.key));
 }
@@ -117,7 +119,7 @@ export function settingOf(run, models, cell, kind) {
       : [],
   );
   const tones = kind === "arrows" ? tonesByImportance(run, cell) : featureTones(run);
-  return { run, cell, reach: 1.12 * Math.max(1, ...sizes), tones };
+  return { run, cell, reach: 1.12 * largest(sizes, 1), tones };
 }
 
 /**
@@ -127,7 +129,7 @@ export function settingOf(run, models, cell, kind) {
  */
 function tonesByImportance(run, cell) {
   const importance = Array.from({ length: run.n }, (_, i) => run.number("importance", i * run.count + cell));
-  const [low, high] = [Math.min(...importance), Math.max(...importance)];
+  const [low, high] = [-largest(importance.map((value) => -value)), largest(importance)];
   if (run.n <= run.about.colours.tones.length || !(high > low * 1.001)) return featureTones(run);
   const ramp = ramped(run.about.colours.ramp);
   return importance.map((value) => css(ramp((0.9 * Math.log(value / low)) / Math.log(high / low))));
@@ -149,7 +151,7 @@ function card(state, model, how) {
   else if (!Number.isNaN(model.excess)) {
     const exact = run.excessOverExact(how.cell, model.excess);
     if (!Number.isNaN(exact)) lines.push(`${percent(exact, 2)} above exact`);
-    else lines.push(model.excess ? `${percent(model.excess, 2)} above best` : "the best");
+    else if (run.about.comparable) lines.push(model.excess ? `${percent(model.excess, 2)} above best` : "the best");
   }
   if (run.about.view === "map" && model.phase !== null && model.phase !== NOTHING)
     lines.push(run.phaseName(model.phase));

@@ -45,7 +45,7 @@ export function slider(name, label, most, value, text, moved) {
 }
 
 /**
- * A choice of a feature: buttons for few, a number for many.
+ * The number of a feature, from 1.
  * @param {State} state
  * @param {"input" | "feature"} name
  * @param {string} label

@@ -1,6 +1,9 @@
-// Colours of numbers and of names. All ramps and palettes come from Python, where figures use the same.
+// Colours of numbers and of names. Ramps and palettes come from Python, where figures use the same.
 
 /** @typedef {[number, number, number]} RGB */
+
+/** The colour of cells and models without a number. */
+export const MASKED = /** @type {RGB} */ ([0, 0, 0]);
 
 /**
  * @param {string} hex "#rrggbb"

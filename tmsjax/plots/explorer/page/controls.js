@@ -2,12 +2,9 @@
 
 import { choice, featureChoice, slider } from "./choices.js";
 import { make } from "./dom.js";
-import { quantities } from "./quantities.js";
 import { valueText } from "./run.js";
-import { measuresAlong } from "./strip.js";
 
 /** @typedef {import("./state.js").State} State */
-/** @typedef {import("./state.js").View} View */
 
 const RULES = /** @type {Record<string, string>} */ ({
   best: "best: the replica of lowest loss",
@@ -19,26 +16,22 @@ const RULES = /** @type {Record<string, string>} */ ({
 /**
  * @param {HTMLElement} place
  * @param {State} state
+ * @param {{key: string, label: string}[]} all what the map can be coloured by, or what the chart can show
  */
-export function showControls(place, state) {
+export function showControls(place, state, all) {
   const { run, view } = state;
   const { about } = run;
   const parts = [];
-  if (about.view === "map") {
-    const items = quantities(run, view).map(({ key, label }) => /** @type {[string, string]} */ ([key, label]));
+  const items = all.map(({ key, label }) => /** @type {[string, string]} */ ([key, label]));
+  if (about.view === "map")
     parts.push(choice("colour", "Colour by", items, view.colour, (colour) => state.change({ colour })));
-  } else {
-    const items = measuresAlong(run).map(({ key, label }) => /** @type {[string, string]} */ ([key, label]));
-    parts.push(choice("measure", "Chart of", items, view.measure, (measure) => state.change({ measure })));
-  }
-  const single = about.kept === "all" && about.rules.length > 1;
-  const rules = single ? [...about.rules, "single"] : about.rules;
-  if (about.view === "map" && rules.length > 1) {
+  else parts.push(choice("measure", "Chart of", items, view.measure, (measure) => state.change({ measure })));
+  if (about.view === "map" && run.rules.length > 1) {
     parts.push(
       choice(
         "rule",
         "Selection among replicas",
-        rules.map((/** @type {string} */ rule) => [rule, RULES[rule]]),
+        run.rules.map((rule) => [rule, RULES[rule]]),
         view.rule,
         (rule) => state.change({ rule }),
       ),
@@ -94,14 +87,14 @@ function renew(place, next) {
 /** @param {State} state */
 function curves(state) {
   const { run, view } = state;
-  const boxes = run.about.theories.map((/** @type {string} */ name) => {
+  const boxes = run.about.theories.map((name) => {
     const id = `curve-${name}`;
     const box = make("input", { id, type: "checkbox", checked: view.curves.includes(name) });
     box.addEventListener("change", () => {
       const on = new Set(state.view.curves);
       if (box.checked) on.add(name);
       else on.delete(name);
-      state.change({ curves: run.about.theories.filter((/** @type {string} */ each) => on.has(each)) });
+      state.change({ curves: run.about.theories.filter((each) => on.has(each)) });
     });
     return make(
       "label",

@@ -28,7 +28,9 @@ export class Numbers {
     if (code === 0) return NaN;
     const place = lowest + step * (code - 1);
     if (kind === "linear") return place;
-    return kind === "log" ? Math.exp(place) : scale * Math.expm1(place);
+    if (kind === "sinh") return Math.sinh(place);
+    if (kind === "log") return code === 1 ? 0 : Math.exp(place - step);
+    return scale * Math.expm1(place);
   }
 }
 

@@ -57,6 +57,14 @@ export function ink() {
   return { text: of("text"), muted: of("muted"), line: of("line"), surface: of("surface"), accent: of("accent") };
 }
 
+/**
+ * A colour that can be seen on the surface: the text's instead of black.
+ * @param {string} colour
+ */
+export function seen(colour) {
+  return colour === "#000000" || colour === "rgb(0,0,0)" ? ink().text : colour;
+}
+
 /** A number to `digits` significant digits, without exponents for common sizes. @param {number} v */
 export function short(v, digits = 3) {
   if (v === undefined || Number.isNaN(v)) return "none";

@@ -50,9 +50,9 @@ export class Grid {
       /** @type {number} */ shift,
     ) => {
       if (axis.scale === "names") return "";
-      const ends = [-shift / k, (1 - shift) / k].map((at) =>
-        Number(axis.values[Math.max(found(edges, Math.min(Math.max(at, 0), 1)), 0)]),
-      );
+      const seen = [-shift / k, (1 - shift) / k].map((at) => found(edges, Math.min(Math.max(at, 0), 1)));
+      const first = Math.min(...seen);
+      const ends = [axis.edges[first], axis.edges[Math.max(...seen) + 1]].map((edge) => Number(edge.toPrecision(6)));
       return `--region ${axis.name}=${Math.min(...ends)}:${Math.max(...ends)}`;
     };
     return [part(run.x, this.x, x), run.y ? part(run.y, this.y, y) : ""].filter(Boolean).join(" ");

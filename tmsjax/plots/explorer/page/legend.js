@@ -1,6 +1,6 @@
 // The legend of the map: the paper's square, names with colours, or a ramp.
 
-import { css, paperColours } from "./colours.js";
+import { MASKED, css, paperColours } from "./colours.js";
 import { make, picture } from "./dom.js";
 
 const SQUARE = 92;
@@ -9,23 +9,24 @@ const RAMP = 180;
 /**
  * @param {HTMLElement} place
  * @param {import("./quantities.js").Quantity} quantity
- * @param {number[][]} paper
+ * @param {number[][]} paper grey, blue, red
+ * @param {boolean} masked whether the map has cells without a usable model
  */
-export function showLegend(place, quantity, paper) {
+export function showLegend(place, quantity, paper, masked) {
   const { legend } = quantity;
-  if (legend.kind === "square") place.replaceChildren(square(paper));
-  else if (legend.kind === "names")
-    place.replaceChildren(...legend.items.map(({ name, colour }) => entry(name, css(colour))));
-  else
-    place.replaceChildren(
-      make(
-        "span",
-        { className: "ramp" },
-        make("span", {}, legend.low),
-        ramp(legend.colour),
-        make("span", {}, legend.high),
-      ),
-    );
+  const parts =
+    legend.kind === "square"
+      ? [square(paper)]
+      : legend.kind === "names"
+        ? legend.items.map(({ name, colour }) => entry(name, css(colour)))
+        : [rampWithEnds(legend)];
+  if (masked) parts.push(entry("every replica diverged", css(MASKED)));
+  place.replaceChildren(...parts);
+}
+
+/** @param {{low: string, high: string, colour: (share: number) => import("./colours.js").RGB}} legend */
+function rampWithEnds({ low, high, colour }) {
+  return make("span", { className: "ramp" }, make("span", {}, low), ramp(colour), make("span", {}, high));
 }
 
 /**

@@ -6,10 +6,11 @@ import { byId, make, short } from "./dom.js";
 import { showLegend } from "./legend.js";
 import { PhaseMap } from "./map.js";
 import { showPanel, told } from "./panel.js";
-import { Selection, chosenQuantity } from "./quantities.js";
-import { Explored } from "./run.js";
+import { chosenQuantity, quantities } from "./quantities.js";
+import { Selection } from "./selection.js";
+import { Explored, valueText } from "./run.js";
 import { State } from "./state.js";
-import { Strip } from "./strip.js";
+import { Strip, measuresAlong } from "./strip.js";
 
 const PANELS = ["cell", "beside", "others", "rule", "replica", "model", "input", "models", "theme"];
 const COLOURS = ["colour", "rule", "replica", "feature", "others", "models", "curves"];
@@ -41,7 +42,7 @@ class Explorer {
 
   /** @private */
   listen() {
-    new ResizeObserver(() => this.fit()).observe(byId("picture"));
+    new ResizeObserver(() => requestAnimationFrame(() => this.fit())).observe(byId("picture"));
     const { picture } = this;
     if (picture instanceof PhaseMap) {
       byId("zoom-in").onclick = () => picture.zoomBy(1.5);
@@ -60,12 +61,26 @@ class Explorer {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
     addEventListener("beforeprint", () => this.print(true));
     addEventListener("afterprint", () => this.print(false));
+    document.addEventListener("keydown", (event) => this.press(event));
     document.addEventListener("click", (event) => {
       const button = /** @type {HTMLElement} */ (event.target).closest("[data-more]");
       if (!button) return;
       this.full.add(/** @type {HTMLElement} */ (button.closest("article")).id);
       this.redraw();
     });
+  }
+
+  /**
+   * Keys that work anywhere but in a field.
+   * @private
+   * @param {KeyboardEvent} event
+   */
+  press(event) {
+    const { view } = this.state;
+    const field = /** @type {HTMLElement} */ (event.target).closest("input, select");
+    if (field || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "b") this.state.change({ beside: view.beside ? null : view.cell });
+    else if (event.key === "Escape") this.state.change({ cell: null, beside: null });
   }
 
   /**
@@ -130,9 +145,12 @@ class Explorer {
   rounding() {
     const { errors } = this.run.about;
     const parts = [];
-    if ("weights" in errors) parts.push(`weights and biases by at most ${short(errors.weights, 2)}`);
+    if ("weights" in errors)
+      parts.push(`weights and biases by at most ${short(errors.weights, 2)} (of their size above 1)`);
     if ("maps" in errors) parts.push(`norms and superposition of the map by at most ${short(errors.maps, 2)}`);
     if ("losses" in errors) parts.push(`losses by at most ${short(100 * errors.losses, 2)} %`);
+    if ("excess" in errors)
+      parts.push(`how far losses are above others by at most ${short(100 * errors.excess, 2)} % of that`);
     return `Numbers on this page are rounded so that the file stays small: ${parts.join(", ")}. Phases are exact.`;
   }
 
@@ -157,7 +175,7 @@ class Explorer {
       out.push("The models of this run have too many parameters for one page, so it shows no models.");
     if (about.could_compare)
       out.push(
-        "No exact optima are stored for this run: `tmsjax compare RUN` computes them, and then `tmsjax explore RUN` shows them.",
+        "No exact optima of this run can be read: `tmsjax compare RUN` computes them, and then `tmsjax explore RUN` shows them.",
       );
     if (Object.keys(about.region).length)
       out.push(
@@ -176,16 +194,22 @@ class Explorer {
   show(view, changed) {
     const any = (/** @type {string[]} */ names) => names.some((name) => changed.has(name));
     const { picture, run } = this;
-    if (any([...COLOURS, "measure"])) showControls(byId("controls"), this.state);
     if (picture instanceof PhaseMap) {
       if (any(COLOURS)) {
-        picture.colour();
-        showLegend(byId("legend"), chosenQuantity(run, view), run.about.colours.paper);
+        const all = quantities(run, view);
+        showControls(byId("controls"), this.state, all);
+        const chosen = chosenQuantity(all, view);
+        picture.colour(chosen);
+        showLegend(byId("legend"), chosen, run.about.colours.paper, picture.masked);
+        byId("caption").textContent = this.caption(chosen.label, view);
       } else picture.draw();
       this.region(view);
-    } else if (any(["cell", "measure", "others", "models", "theme"])) picture.draw();
+    } else {
+      if (any(["measure", "others", "models"])) showControls(byId("controls"), this.state, measuresAlong(run));
+      if (any(["cell", "measure", "others", "models", "theme"])) picture.draw();
+    }
     if (any(PANELS)) this.panels(view);
-    if (changed.has("cell") && view.cell) byId("spoken").textContent = this.words(view.cell);
+    if (changed.has("cell") && view.cell) byId("spoken").textContent = this.words(view.cell, 2);
   }
 
   /**
@@ -221,20 +245,21 @@ class Explorer {
         );
       const details = place.querySelector("details[data-keep]");
       if (details) details.open = open;
-      if (again) place.querySelector(again)?.focus();
+      if (focused) (again && place.querySelector(again) ? place.querySelector(again) : this.picture.canvas).focus();
     }
     byId("views").classList.toggle("two", view.beside !== null);
   }
 
   /**
-   * The numbers of a cell in words.
+   * A cell in words: its place and the first `most` of its numbers.
    * @private
    * @param {[number, number]} at
    */
-  words(at) {
+  words(at, most = Infinity) {
     const { run, state } = this;
     const cell = run.cell(state.view.others, at[0], at[1]);
-    const numbers = told(run, new Selection(run, state.view), cell).map(([name, text]) => `${name} ${text}`);
+    const all = told(run, new Selection(run, state.view), cell);
+    const numbers = all.slice(0, most).map(([name, text]) => `${name} ${text}`);
     return [run.place(state.view.others, at[0], at[1]), ...numbers].join("; ");
   }
 
@@ -253,6 +278,21 @@ class Explorer {
    */
   point(text) {
     byId("hover").textContent = text || `Point at a ${this.isMap ? "cell" : "dot"} to see its numbers.`;
+  }
+
+  /**
+   * What the map shows, for paper.
+   * @private
+   * @param {string} label
+   * @param {View} view
+   */
+  caption(label, view) {
+    const { run } = this;
+    const rule = view.rule === "single" ? `replica ${view.replica}` : `the rule \u201c${view.rule}\u201d`;
+    const others = run.others.map((axis, k) => valueText(axis, view.others[k]));
+    const lines = view.curves.map((name) => `${name} theory (${name === "exact" ? "solid" : "dashed"})`);
+    const parts = [`Colour: ${label} (feature ${view.feature + 1})`, rule, ...others];
+    return `${parts.join("; ")}${lines.length ? `. Lines: ${lines.join(", ")}` : ""}.`;
   }
 
   /**
@@ -289,4 +329,10 @@ async function start() {
   else soon();
 }
 
-start();
+start().catch((error) => {
+  const text = `This page could not be drawn: ${error instanceof Error ? error.message : error}. It needs a browser of 2023 or newer.`;
+  byId("notes").replaceChildren(make("p", {}, text));
+  byId("notes").hidden = false;
+  document.documentElement.dataset.state = "failed";
+  throw error;
+});

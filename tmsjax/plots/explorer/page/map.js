@@ -101,8 +101,6 @@ export class PhaseMap {
     } else if (event.key === "+" || event.key === "=") this.zoomBy(1.5);
     else if (event.key === "-") this.zoomBy(1 / 1.5);
     else if (event.key === "0") this.reset();
-    else if (event.key === "b") this.state.change({ beside: view.beside ? null : view.cell });
-    else if (event.key === "Escape") this.state.change({ cell: null, beside: null });
     else return;
     event.preventDefault();
   }
@@ -159,9 +157,12 @@ export class PhaseMap {
     this.draw();
   }
 
-  /** Recolours all cells and finds the phase boundaries again. */
-  colour() {
-    this.painting.colour(this.state.view);
+  /**
+   * Recolours all cells and finds the phase boundaries again.
+   * @param {import("./quantities.js").Quantity} quantity
+   */
+  colour(quantity) {
+    this.painting.colour(this.state.view, quantity);
     this.draw();
   }
 
@@ -173,6 +174,11 @@ export class PhaseMap {
       .translate(x * width - left * (k - 1), y * height - top * (k - 1))
       .scale(k);
     this.painting.draw(view, this.hovered);
+  }
+
+  /** Whether a cell has no usable model. */
+  get masked() {
+    return this.painting.masked;
   }
 
   /** The part of the map that is seen, as options of `tmsjax explore`. */

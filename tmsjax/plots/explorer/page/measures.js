@@ -90,7 +90,7 @@ const ACTIVATIONS = {
  * @param {string} family @param {string} activation @param {number} m @param {number} n @returns {Output | null}
  */
 export function outputOf(family, activation, m, n) {
-  const f = ACTIVATIONS[activation];
+  const f = Object.hasOwn(ACTIVATIONS, activation) ? ACTIVATIONS[activation] : null;
   if (!f || !["tied", "tied-no-bias", "hidden-relu", "absolute-value"].includes(family)) return null;
   const inner = family.startsWith("tied") ? ACTIVATIONS.linear : ACTIVATIONS.relu;
   return (model, x) => {
@@ -104,4 +104,14 @@ export function outputOf(family, activation, m, n) {
     }
     return out.map((v, i) => f(v + (b ? b[i] : 0)));
   };
+}
+
+/**
+ * The largest of some numbers and `least`; unlike Math.max for any count.
+ * @param {Iterable<number>} values
+ */
+export function largest(values, least = -Infinity) {
+  let out = least;
+  for (const value of values) if (value > out) out = value;
+  return out;
 }

@@ -1,11 +1,10 @@
 // Draws the map: cells, phase boundaries, frames around cells, axes.
 
 import { axisScale, axisTicks, drawAxes } from "./axes.js";
-import { pixel } from "./colours.js";
+import { MASKED, pixel } from "./colours.js";
 import { sized } from "./dom.js";
 import { indices } from "./grid.js";
 import { borders } from "./outline.js";
-import { chosenQuantity } from "./quantities.js";
 import { NOTHING } from "./run.js";
 
 /** @typedef {import("./grid.js").Cell} Cell */
@@ -40,6 +39,7 @@ export class Painting {
     this.below = document.createElement("canvas"); // what the cursor does not change
     this.layered = ""; // what `below` shows
     this.version = 0; // of the colours and boundaries
+    this.masked = false; // whether a cell has the colour for "no usable model"
   }
 
   /**
@@ -55,13 +55,18 @@ export class Painting {
   /**
    * Recolours all cells and finds the phase boundaries again.
    * @param {View} view
+   * @param {import("./quantities.js").Quantity} quantity
    */
-  colour(view) {
+  colour(view, quantity) {
     const { run } = this;
-    const quantity = chosenQuantity(run, view);
     this.version += 1;
+    this.masked = false;
     const first = run.cell(view.others, 0, 0);
-    for (let k = 0; k < this.tones.length; k++) this.tones[k] = pixel(quantity.colour(first + k));
+    for (let k = 0; k < this.tones.length; k++) {
+      const colour = quantity.colour(first + k);
+      if (colour === MASKED) this.masked = true;
+      this.tones[k] = pixel(colour);
+    }
     for (const name of run.about.theories) {
       const phases = run.cells[`theory_${name}`];
       this.lines[name] = borders(

@@ -3,7 +3,7 @@
 import { cards } from "./cards.js";
 import { make, percent, short } from "./dom.js";
 import { dimensionality, dimensionsPerFeature, norms, superposition } from "./measures.js";
-import { Selection } from "./quantities.js";
+import { Selection } from "./selection.js";
 import { learning, response } from "./response.js";
 
 /** @typedef {import("./run.js").Explored} Explored */
@@ -57,10 +57,10 @@ function heading(state, at, pinned) {
     ? [
         make(
           "button",
-          { type: "button", onclick: () => state.change({ cell: at, beside: view.cell, model: "" }) },
+          { type: "button", id: "swap", onclick: () => state.change({ cell: at, beside: view.cell, model: "" }) },
           "Swap",
         ),
-        make("button", { type: "button", onclick: close }, "Close"),
+        make("button", { type: "button", id: pinned ? "close-beside" : "close", onclick: close }, "Close"),
       ]
     : [
         make(
@@ -68,11 +68,12 @@ function heading(state, at, pinned) {
           {
             type: "button",
             title: "Keep this cell beside the next one (key b)",
+            id: "keep",
             onclick: () => state.change({ beside: at }),
           },
           "Keep beside",
         ),
-        make("button", { type: "button", onclick: close }, "Close"),
+        make("button", { type: "button", id: pinned ? "close-beside" : "close", onclick: close }, "Close"),
       ];
   return make("header", {}, title, make("span", { className: "buttons" }, ...buttons));
 }
@@ -102,7 +103,7 @@ export function told(run, chosen, cell) {
     for (const i of shown) out.push([`norm of feature ${i + 1}`, short(chosen.norm(cell, i))]);
     for (const i of shown) out.push([`superposition of feature ${i + 1}`, short(chosen.superposition(cell, i))]);
   }
-  const best = about.view === "line" ? run.parameters("", run.bestStored(cell), cell) : null;
+  const best = about.view === "line" ? run.parameters("model", run.bestStored(cell), cell) : null;
   if (best && best.W) {
     out.push([
       "features represented",
@@ -112,10 +113,10 @@ export function told(run, chosen, cell) {
   }
   if ("loss" in run.cells) out.push(["noise-free loss", short(chosen.loss(cell), 4)]);
   if ("excess_exact" in run.cells) out.push(["above the exact minimum", percent(chosen.excess(cell))]);
-  out.push(["inits that succeed", percent(run.number("success", cell))]);
-  out.push(["diverged replicas", String(run.number("failed", cell))]);
-  if ("winner" in run.cells && about.replicas > 1)
-    out.push(["lowest loss", run.winner(cell) < 0 ? "none" : `replica ${run.winner(cell)}`]);
+  if ("success" in run.cells) out.push(["inits that succeed", percent(run.number("success", cell))]);
+  out.push([about.pixel ? "diverged models" : "diverged replicas", String(run.number("failed", cell))]);
+  if (about.comparable && !about.best_only && about.replicas > 1)
+    out.push(["lowest loss", run.best(cell) < 0 ? "none" : `replica ${run.best(cell)}`]);
   return out;
 }
 

@@ -2,8 +2,8 @@
 
 import { clamp, css, ramped, rgb, toneOf } from "./colours.js";
 import { line } from "./axes.js";
-import { ink, picture, short } from "./dom.js";
-import { gram, norms, superposition } from "./measures.js";
+import { ink, picture, seen, short } from "./dom.js";
+import { gram, largest, norms, superposition } from "./measures.js";
 
 /** @typedef {import("./run.js").Explored} Explored */
 /** @typedef {import("./measures.js").Parameters} Parameters */
@@ -41,7 +41,7 @@ export function pictureKind(run, study) {
 export function featureTones(run) {
   const { colours } = run.about;
   const ramp = ramped(colours.ramp.slice(4, -6));
-  return Array.from({ length: run.n }, (_, k) => css(toneOf(colours.tones, ramp, k, run.n)));
+  return Array.from({ length: run.n }, (_, k) => seen(css(toneOf(colours.tones, ramp, k, run.n))));
 }
 
 /**
@@ -72,7 +72,7 @@ function described(model, run) {
   if (!model.W) return "weights as colours";
   if (run.n > MOST_BARS || run.m > 2) {
     const sizes = norms(model.W, run.m, run.n);
-    return `${sizes.filter((norm) => norm >= run.about.represented).length} of ${run.n} features represented, largest norm ${short(Math.max(...sizes))}`;
+    return `${sizes.filter((norm) => norm >= run.about.represented).length} of ${run.n} features represented, largest norm ${short(largest(sizes))}`;
   }
   const features = Array.from({ length: run.n }, (_, i) => {
     const column = Array.from({ length: run.m }, (_, k) => short(model.W[k * run.n + i]));
@@ -238,7 +238,7 @@ function barsOfNorms(c, model, setting, [left, top, width, height]) {
   const tone = ramped(run.about.colours.ramp);
   const sizes = norms(model.W, run.m, run.n);
   const shared = superposition(model.W, run.m, run.n);
-  const most = Math.max(1.2, ...sizes);
+  const most = largest(sizes, 1.2);
   const step = width / run.n;
   sizes.forEach((norm, i) => {
     c.fillStyle = css(tone(shared[i]));
@@ -321,7 +321,7 @@ function packed(radii, side) {
     }
     return { circles, unit, tall: y + high };
   };
-  let [low, most] = [0, side / 2 / Math.max(...radii)];
+  let [low, most] = [0, side / 2 / largest(radii)];
   for (let k = 0; k < 30; k++) {
     const middle = (low + most) / 2;
     if (rows(middle).tall <= side) low = middle;
@@ -344,7 +344,7 @@ function heat(c, model, setting, side) {
   entries.forEach(([name, values], k) => {
     const shape = about.parameters[name];
     const [rows, columns] = shape.length > 1 ? shape : [1, shape[0] ?? 1];
-    const most = Math.max(...values.map(Math.abs), 1e-30);
+    const most = largest(values.map(Math.abs), 1e-30);
     squares(
       c,
       values.map((v) => v / most),

@@ -1,9 +1,9 @@
-// What the map can be coloured by: for each choice a number of every cell, its colour, its text and its legend.
+// What the map can be coloured by: for each choice a number of every cell, its colour and its legend.
 
-import { paperColours, ramped, rgb, toneOf } from "./colours.js";
+import { MASKED, paperColours, ramped, rgb, toneOf } from "./colours.js";
 import { percent, short } from "./dom.js";
-import { norms, superposition } from "./measures.js";
 import { NOTHING } from "./run.js";
+import { Selection } from "./selection.js";
 
 /** @typedef {import("./colours.js").RGB} RGB */
 /** @typedef {import("./run.js").Explored} Explored */
@@ -12,93 +12,118 @@ import { NOTHING } from "./run.js";
  * @typedef {{kind: "square"} | {kind: "names", items: {name: string, colour: RGB}[]} |
  *   {kind: "ramp", low: string, high: string, colour: (share: number) => RGB}} Legend
  */
+/** @typedef {{key: string, label: string, colour: (cell: number) => RGB, legend: Legend}} Quantity */
+/** @typedef {(cell: number) => number} Value a number of a cell, NaN if it has none */
+
+const EXCESS = /** @type {[number, number]} */ ([1e-4, 1]); // the ends of the ramp
+const MOST_NAMED = 12; // replicas with a colour of their own
+
 /**
- * @typedef {{key: string, label: string, value: (cell: number) => number, text: (value: number) => string,
- *   colour: (cell: number) => RGB, legend: Legend}} Quantity
+ * Every quantity that this page can colour by, under the view's rule and feature.
+ * @param {Explored} run
+ * @param {View} view
+ * @returns {Quantity[]}
  */
-
-export const MASKED = /** @type {RGB} */ ([0, 0, 0]);
-const LEAST_EXCESS = 1e-4;
-const DIFFERENCES = ["same phase", "theory: superposition, trained: not", "other difference", "masked"];
-const DIFFERENCE_COLOURS = ["#f0f0f0", "#d55e00", "#0072b2", "#000000"];
-
-/** Phase, norm and superposition of every cell by the rule of the view. */
-export class Selection {
-  /**
-   * @param {Explored} run
-   * @param {View} view
-   */
-  constructor(run, view) {
-    this.run = run;
-    this.rule = `phase_${view.rule}` in run.cells ? view.rule : run.about.rules[0]; // before the models are read
-    this.replica = view.replica;
-    this.last = -1; // the cell of `model`
-    /** @type {import("./measures.js").Parameters | null} */
-    this.model = null;
-    this.single = view.rule === "single" && run.models !== null && run.about.kept === "all";
-  }
-
-  /** @param {number} cell */
-  phase(cell) {
-    const { run } = this;
-    if (this.single) return /** @type {any} */ (run.models).phase.at(this.replica * run.count + cell);
-    const phases = run.cells[`phase_${this.rule}`];
-    return phases ? phases.at(cell) : NOTHING;
-  }
-
-  /**
-   * @param {number} cell
-   * @param {number} feature
-   */
-  norm(cell, feature) {
-    return this.measured("norm", norms, cell, feature);
-  }
-
-  /**
-   * @param {number} cell
-   * @param {number} feature
-   */
-  superposition(cell, feature) {
-    return this.measured("superposition", superposition, cell, feature);
-  }
-
-  /** The loss over the exact minimum, minus 1. @param {number} cell */
-  excess(cell) {
-    const { run } = this;
-    return run.excessOverExact(cell, this.single ? run.excessOverBest(this.replica, cell) : 0);
-  }
-
-  /** @param {number} cell */
-  loss(cell) {
-    const { run } = this;
-    return run.number("loss", cell) * (1 + (this.single ? run.excessOverBest(this.replica, cell) : 0));
-  }
-
-  /**
-   * @private
-   * @param {string} name
-   * @param {typeof norms} of
-   * @param {number} cell
-   * @param {number} feature
-   */
-  measured(name, of, cell, feature) {
-    const { run } = this;
-    if (this.single) {
-      if (this.last !== cell) this.model = run.parameters("", this.replica, cell);
-      this.last = cell;
-      return this.model ? of(this.model.W, run.m, run.n)[feature] : NaN;
-    }
-    const array = run.cells[`${name}_${this.rule}`];
-    const at = run.shown(feature);
-    return array && at >= 0 ? array.at(at * run.count + cell) : NaN;
-  }
+export function quantities(run, view) {
+  const chosen = new Selection(run, view);
+  const known = run.about.mapped_phases ? [...ofPhases(run, chosen, view.feature), ...ofTheories(run, chosen)] : [];
+  const first = known.filter(({ key }) => !key.startsWith("agreement"));
+  const agreement = known.filter(({ key }) => key.startsWith("agreement"));
+  return [...first, ...ofLosses(run, chosen), ...agreement, ...ofReplicas(run)];
 }
 
 /**
- * How a trained phase differs from a theory's: index into DIFFERENCES.
+ * The quantity of the view, or the first.
+ * @param {Quantity[]} all
+ * @param {View} view
+ */
+export function chosenQuantity(all, view) {
+  return all.find((quantity) => quantity.key === view.colour) ?? all[0];
+}
+
+/**
+ * A quantity whose values are the positions of names.
+ * @param {string} key
+ * @param {string} label
+ * @param {Record<string, RGB>} colours by name
+ * @param {Value} value
+ * @returns {Quantity}
+ */
+function named(key, label, colours, value) {
+  const items = Object.entries(colours).map(([name, colour]) => ({ name, colour }));
+  return { key, label, colour: (cell) => items[value(cell)]?.colour ?? MASKED, legend: { kind: "names", items } };
+}
+
+/**
+ * A quantity on a ramp between two ends.
+ * @param {string} key
+ * @param {string} label
+ * @param {Value} value
+ * @param {(share: number) => RGB} ramp
+ * @param {{ends: [number, number], log?: boolean, told: [string, string]}} how told: the ends in words
+ * @returns {Quantity}
+ */
+function graded(key, label, value, ramp, { ends: [low, high], log, told }) {
+  const place = (/** @type {number} */ v) =>
+    log ? Math.log(Math.max(v, low) / low) / (Math.log(high / low) || 1) : (v - low) / (high - low || 1);
+  const colour = (/** @type {number} */ cell) => {
+    const v = value(cell);
+    return Number.isNaN(v) ? MASKED : ramp(place(v));
+  };
+  return { key, label, colour, legend: { kind: "ramp", low: told[0], high: told[1], colour: ramp } };
+}
+
+/**
+ * @param {Explored} run
+ * @param {Selection} chosen
+ * @param {number} feature
+ * @returns {Quantity[]}
+ */
+function ofPhases(run, chosen, feature) {
+  const { colours, phases } = run.about;
+  const ramp = ramped(colours.ramp);
+  const paper = paperColours(colours.paper);
+  const tones = phases.length === 3 ? [0, 2, 3] : [0, 1, 2, 3]; // "first only" is missing
+  const byName = Object.fromEntries(phases.map((name, k) => [name, rgb(colours.phases[tones[k]])]));
+  const colour = (/** @type {number} */ cell) => {
+    const norm = chosen.norm(cell, feature);
+    return Number.isNaN(norm) ? MASKED : paper(norm, chosen.superposition(cell, feature));
+  };
+  const unit = {
+    ends: /** @type {[number, number]} */ ([0, 1]),
+    told: /** @type {[string, string]} */ (["0", "\u2265 1"]),
+  };
+  return [
+    { key: "paper", label: "norm and superposition (the paper\u2019s colours)", colour, legend: { kind: "square" } },
+    named("phase", "phase", byName, (cell) => chosen.phase(cell)),
+    graded("norm", "norm of a feature", (cell) => chosen.norm(cell, feature), ramp, unit),
+    graded("superposition", "superposition of a feature", (cell) => chosen.superposition(cell, feature), ramp, unit),
+  ];
+}
+
+/**
+ * Agreement with each theory.
+ * @param {Explored} run
+ * @param {Selection} chosen
+ * @returns {Quantity[]}
+ */
+function ofTheories(run, chosen) {
+  const { colours, phases, theories } = run.about;
+  const byName = Object.fromEntries(Object.entries(colours.differences).map(([name, tone]) => [name, rgb(tone)]));
+  return theories.map((name) => {
+    const theory = run.cells[`theory_${name}`];
+    const counted = run.cells[`difference_${name}`]; // of pixels
+    const value = (/** @type {number} */ cell) =>
+      counted ? counted.at(cell) : difference(chosen.phase(cell), theory.at(cell), phases.length - 1);
+    return named(`agreement-${name}`, `agreement with ${name} theory`, byName, value);
+  });
+}
+
+/**
+ * How a trained phase differs from a theory's: index into the names of differences.
  * @param {number} trained
  * @param {number} expected
- * @param {number} shared
+ * @param {number} shared the phase of superposition
  */
 function difference(trained, expected, shared) {
   if (trained === NOTHING) return 3;
@@ -106,158 +131,65 @@ function difference(trained, expected, shared) {
 }
 
 /**
- * Every quantity that this page can colour by, under the view's rule and feature.
- * @param {Explored} run @param {View} view @returns {Quantity[]}
+ * @param {Explored} run
+ * @param {Selection} chosen
+ * @returns {Quantity[]}
  */
-export function quantities(run, view) {
-  const { about } = run;
-  const { colours } = about;
-  const chosen = new Selection(run, view);
-  const ramp = ramped(colours.ramp);
-  const feature = view.feature;
-  const shared = about.phases.length - 1;
-  /** @type {Quantity[]} */
+function ofLosses(run, chosen) {
+  const ramp = ramped(run.about.colours.ramp);
+  const ends = run.usualLosses;
+  const between = (/** @type {[number, number]} */ [low, high], /** @type {(v: number) => string} */ text) => ({
+    ends: /** @type {[number, number]} */ ([low, high]),
+    log: true,
+    told: /** @type {[string, string]} */ ([`\u2264 ${text(low)}`, `\u2265 ${text(high)}`]),
+  });
   const out = [];
-
-  /**
-   * @param {string} key
-   * @param {string} label
-   * @param {(cell: number) => number} value
-   * @param {(v: number) => string} text
-   * @param {(v: number) => RGB} colour
-   * @param {Legend} legend
-   */
-  const add = (key, label, value, text, colour, legend) => {
-    out.push({
-      key,
-      label,
-      value,
-      text,
-      legend,
-      colour: (cell) => {
-        const v = value(cell);
-        return Number.isNaN(v) ? MASKED : colour(v);
-      },
-    });
-  };
-  /**
-   * @param {string} key
-   * @param {string} label
-   * @param {string[]} names
-   * @param {(RGB)[]} tones
-   * @param {(cell: number) => number} value
-   */
-  const addNames = (key, label, names, tones, value) => {
-    const items = names.map((name, k) => ({ name, colour: tones[k] }));
-    add(
-      key,
-      label,
-      value,
-      (v) => names[v] ?? "masked",
-      (v) => tones[v] ?? MASKED,
-      { kind: "names", items },
+  if ("excess_exact" in run.cells)
+    out.push(
+      graded("excess", "loss above the exact minimum", (cell) => chosen.excess(cell), ramp, between(EXCESS, percent)),
     );
-  };
-  /**
-   * @param {string} key
-   * @param {string} label
-   * @param {(cell: number) => number} value
-   * @param {(v: number) => string} text
-   * @param {[number, number]} ends
-   * @param {boolean} [log]
-   * @param {[string, string]} [told]
-   */
-  const addRamp = (key, label, value, text, ends, log = false, told) => {
-    const place = (/** @type {number} */ v) =>
-      log
-        ? Math.log(Math.max(v, ends[0]) / ends[0]) / (Math.log(ends[1] / ends[0]) || 1)
-        : (v - ends[0]) / (ends[1] - ends[0] || 1);
-    const [low, high] = told ?? [text(ends[0]), text(ends[1])];
-    add(key, label, value, text, (v) => ramp(place(v)), { kind: "ramp", low, high, colour: ramp });
-  };
-
-  if (about.mapped_phases) {
-    const paper = paperColours(colours.paper);
-    out.push({
-      key: "paper",
-      label: "norm and superposition (the paper's colours)",
-      value: (cell) => chosen.norm(cell, feature),
-      text: (v) => short(v),
-      colour: (cell) => {
-        const norm = chosen.norm(cell, feature);
-        return Number.isNaN(norm) ? MASKED : paper(norm, chosen.superposition(cell, feature));
-      },
-      legend: { kind: "square" },
-    });
-    const tones = [[225, 225, 225], rgb("#56b4e9"), rgb("#0072b2"), rgb("#d55e00")];
-    const phases = /** @type {RGB[]} */ (about.phases.length === 3 ? [tones[0], tones[2], tones[3]] : tones);
-    addNames("phase", "phase", about.phases, phases, (cell) => chosen.phase(cell));
-    addRamp("norm", "norm of a feature", (cell) => chosen.norm(cell, feature), short, [0, 1], false, ["0", "\u2265 1"]);
-    addRamp(
-      "superposition",
-      "superposition of a feature",
-      (cell) => chosen.superposition(cell, feature),
-      short,
-      [0, 1],
-      false,
-      ["0", "\u2265 1"],
+  if ("loss" in run.cells)
+    out.push(
+      graded(
+        "loss",
+        chosen.single || !run.about.rules.includes("vote") ? "noise-free loss" : "noise-free loss of the best replica",
+        (cell) => chosen.loss(cell),
+        ramp,
+        between(ends, (v) => short(v, 2)),
+      ),
     );
-  }
-  if ("excess_exact" in run.cells) {
-    const ends = /** @type {[number, number]} */ ([LEAST_EXCESS, 1]);
-    addRamp("excess", "loss above the exact minimum", (cell) => chosen.excess(cell), percent, ends, true, [
-      "\u2264 0.01 %",
-      "\u2265 100 %",
-    ]);
-  }
-  for (const name of about.theories) {
-    const theory = run.cells[`theory_${name}`];
-    const counted = run.cells[`difference_${name}`];
-    const value = counted
-      ? (/** @type {number} */ cell) => counted.at(cell)
-      : (/** @type {number} */ cell) => difference(chosen.phase(cell), theory.at(cell), shared);
-    addNames(`agreement-${name}`, `agreement with ${name} theory`, DIFFERENCES, DIFFERENCE_COLOURS.map(rgb), value);
-  }
-  addRamp("success", "share of inits that succeed", (cell) => run.number("success", cell), percent, [0, 1]);
-  if ("loss" in run.cells) {
-    const ends = run.usualLosses;
-    addRamp("loss", "noise-free loss", (cell) => chosen.loss(cell), short, ends, true, [
-      `\u2264 ${short(ends[0], 2)}`,
-      `\u2265 ${short(ends[1], 2)}`,
-    ]);
-  }
-  if ("winner" in run.cells && about.replicas > 1) {
-    const names = Array.from({ length: about.replicas }, (_, k) => `replica ${k}`);
-    const tone = (/** @type {number} */ k) => toneOf(colours.tones, ramp, k, about.replicas);
-    const value = (/** @type {number} */ cell) => (run.winner(cell) < 0 ? NaN : run.winner(cell));
-    if (about.replicas <= 12)
-      addNames(
-        "winner",
-        "replica of lowest loss",
-        names,
-        names.map((_, k) => tone(k)),
-        value,
-      );
-    else addRamp("winner", "replica of lowest loss", value, (v) => `replica ${v}`, [0, about.replicas - 1]);
-  }
-  if ("failed" in run.cells) {
-    addRamp(
-      "failed",
-      "diverged replicas",
-      (cell) => run.number("failed", cell),
-      (v) => String(v),
-      [0, Math.max(about.replicas, 1)],
-    );
-  }
   return out;
 }
 
 /**
- * The quantity of the view, or the first.
+ * Which replicas succeed, win and diverge.
  * @param {Explored} run
- * @param {View} view
+ * @returns {Quantity[]}
  */
-export function chosenQuantity(run, view) {
-  const all = quantities(run, view);
-  return all.find((quantity) => quantity.key === view.colour) ?? all[0];
+function ofReplicas(run) {
+  const { about } = run;
+  const ramp = ramped(about.colours.ramp);
+  const number = (/** @type {string} */ name) => (/** @type {number} */ cell) => run.number(name, cell);
+  const out = [];
+  if ("success" in run.cells)
+    out.push(
+      graded("success", "share of inits that succeed", number("success"), ramp, {
+        ends: [0, 1],
+        told: ["0 %", "100 %"],
+      }),
+    );
+  const best = (/** @type {number} */ cell) => (run.best(cell) < 0 ? NaN : run.best(cell));
+  const last = about.replicas - 1;
+  if (about.comparable && !about.best_only && !about.pixel && last > 0) {
+    const replicas = Array.from({ length: about.replicas }, (_, k) => k);
+    const label = "replica of lowest loss";
+    if (about.replicas <= MOST_NAMED) {
+      const tone = (/** @type {number} */ k) => toneOf(about.colours.tones, ramp, k, about.replicas);
+      out.push(named("best", label, Object.fromEntries(replicas.map((k) => [`replica ${k}`, tone(k)])), best));
+    } else out.push(graded("best", label, best, ramp, { ends: [0, last], told: ["replica 0", `replica ${last}`] }));
+  }
+  const most = Math.max(about.most_failed, 1);
+  const label = about.pixel ? "diverged models of a pixel" : "diverged replicas";
+  out.push(graded("failed", label, number("failed"), ramp, { ends: [0, most], told: ["0", String(most)] }));
+  return out;
 }

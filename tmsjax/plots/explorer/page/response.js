@@ -2,7 +2,7 @@
 
 import { lines } from "./charts.js";
 import { featureChoice } from "./choices.js";
-import { ink, make, short } from "./dom.js";
+import { ink, make, seen, short } from "./dom.js";
 import { entry } from "./legend.js";
 import { outputOf } from "./measures.js";
 import { featureTones } from "./pictures.js";
@@ -38,15 +38,19 @@ export function response(state, active, predicted, pinned) {
   }
   const low = about.signed ? -1 : 0;
   const inputs = Array.from({ length: STEPS + 1 }, (_, k) => low + ((1 - low) * k) / STEPS);
-  const curve = (/** @type {Model} */ model, /** @type {number} */ j) =>
+  const outputs = (/** @type {Model} */ model) =>
     inputs.map((value) => {
       const x = new Float64Array(run.n);
       x[view.input] = value;
-      return /** @type {[number, number]} */ ([value, output(/** @type {any} */ (model.parameters), x)[j]]);
+      return output(/** @type {import("./measures.js").Parameters} */ (model.parameters), x);
     });
-  const shown = strongest(run, curve, active, view.input);
+  const own = outputs(active);
+  const shown = strongest(own, view.input);
   const exact = predicted.find((model) => model.key === "exact" && model !== active);
-  const tones = new Map(shown.map((j, k) => [j, about.colours.tones[k]]));
+  const theirs = exact ? outputs(exact) : [];
+  const curve = (/** @type {Float64Array[]} */ all, /** @type {number} */ j) =>
+    all.map((values, k) => /** @type {[number, number]} */ ([inputs[k], values[j]]));
+  const tones = new Map(shown.map((j, k) => [j, seen(about.colours.tones[k])]));
   const tone = (/** @type {number} */ j) => tones.get(j) ?? "";
   const series = [
     {
@@ -54,13 +58,13 @@ export function response(state, active, predicted, pinned) {
         [low, low],
         [1, 1],
       ]),
-      colour: ink().line,
+      colour: ink().muted,
       width: 1,
     },
-    ...(exact ? shown.map((j) => ({ points: curve(exact, j), colour: tone(j), dash: [4, 3], width: 1.2 })) : []),
-    ...shown.map((j) => ({ points: curve(active, j), colour: tone(j) })),
+    ...(exact ? shown.map((j) => ({ points: curve(theirs, j), colour: tone(j), dash: [4, 3], width: 1.2 })) : []),
+    ...shown.map((j) => ({ points: curve(own, j), colour: tone(j) })),
   ];
-  const label = `Outputs while input ${view.input + 1} goes from ${low} to 1: ${shown.map((j) => `output ${j + 1} ends at ${short(curve(active, j)[STEPS][1])}`).join(", ")}`;
+  const label = `Outputs while input ${view.input + 1} goes from ${low} to 1: ${shown.map((j) => `output ${j + 1} ends at ${short(own[STEPS][j])}`).join(", ")}`;
   const chart = lines(
     360,
     210,
@@ -69,7 +73,7 @@ export function response(state, active, predicted, pinned) {
     { label: `input of feature ${view.input + 1}, others 0`, ends: [low, 1] },
     { label: "output" },
   );
-  chart.dataset.output = shown.map((j) => curve(active, j)[STEPS][1]).join(" ");
+  chart.dataset.output = shown.map((j) => own[STEPS][j]).join(" ");
   const legend = make(
     "p",
     { className: "note" },
@@ -81,19 +85,16 @@ export function response(state, active, predicted, pinned) {
 }
 
 /**
- * The features whose outputs an input moves most, itself first.
- * @param {Explored} run
- * @param {(model: Model, j: number) => [number, number][]} curve
- * @param {Model} active
+ * The features whose outputs an input moves most, itself first; all if they are few.
+ * @param {Float64Array[]} outputs from the lowest input to the highest
  * @param {number} input
  */
-function strongest(run, curve, active, input) {
-  const all = Array.from({ length: run.n }, (_, j) => j);
-  if (run.n <= MOST_LINES) return all;
-  const moved = new Map(all.map((j) => [j, Math.abs(curve(active, j)[STEPS][1] - curve(active, j)[0][1])]));
-  const others = all
-    .filter((j) => j !== input)
-    .sort((a, b) => /** @type {number} */ (moved.get(b)) - /** @type {number} */ (moved.get(a)));
+function strongest(outputs, input) {
+  const [first, last] = [outputs[0], outputs[outputs.length - 1]];
+  const all = Array.from(first, (_, j) => j);
+  if (all.length <= MOST_LINES) return all;
+  const moved = (/** @type {number} */ j) => Math.abs(last[j] - first[j]);
+  const others = all.filter((j) => j !== input).sort((a, b) => moved(b) - moved(a));
   return [input, ...others.slice(0, MOST_LINES - 1)];
 }
 
@@ -105,22 +106,23 @@ function strongest(run, curve, active, input) {
  */
 export function learning(state, trained, cell) {
   const { run } = state;
-  const { steps, measures } = run.about.history;
+  const { steps, measures } = /** @type {NonNullable<import("./run.js").About["history"]>} */ (run.about.history);
   const { accent, muted } = ink();
+  const log = steps[steps.length - 1] > 50 * steps[1]; // most records are early
   const section = make("section", {}, make("h3", {}, "Learning"));
   for (const name of Object.keys(measures)) {
     const array = /** @type {Record<string, import("./data.js").Numbers>} */ (run.models)[`history_${name}`];
     const perFeature = array.shape.length > 3;
     const several = perFeature ? array.shape[1] : 1;
-    const best = array.shape[0] > 1 ? Math.max(run.winner(cell), 0) : 0;
+    const best = array.shape[0] > 1 ? Math.max(run.best(cell), 0) : 0;
     const replicas = perFeature ? [best] : Array.from({ length: array.shape[0] }, (_, k) => k);
     const tone = (/** @type {number} */ r, /** @type {number} */ i) =>
       perFeature ? featureTones(run)[i] : r === best ? accent : muted;
     const points = (/** @type {number} */ r, /** @type {number} */ i) =>
-      steps.map((/** @type {number} */ step, /** @type {number} */ s) => [
-        step,
-        array.at(((r * several + i) * steps.length + s) * run.count + cell),
-      ]);
+      steps.map((step, s) => {
+        const value = array.at(((r * several + i) * steps.length + s) * run.count + cell);
+        return /** @type {[number, number]} */ ([log ? Math.max(step, 0.5) : step, value]);
+      });
     const series = replicas.flatMap((r) =>
       Array.from({ length: several }, (_, i) => ({
         points: points(r, i),
@@ -135,7 +137,7 @@ export function learning(state, trained, cell) {
         190,
         `${name} over training steps`,
         series,
-        { label: "training step" },
+        { label: log ? "training step (0 at the left)" : "training step", log },
         { label: name.replaceAll("_", " "), log: name === "loss" },
       ),
     );

@@ -3,7 +3,52 @@
 /** @typedef {import("./data.js").Numbers} Numbers */
 /** @typedef {import("./measures.js").Parameters} Parameters */
 /**
- * @typedef {{name: string, label: string, symbol: string, values: (number | string)[], edges: number[], scale: string}} AxisFacts
+ * An axis of the sweep: `edges` are the borders of its cells; `scale` is "log", "linear" or "names".
+ * @typedef {object} AxisFacts
+ * @property {string} name
+ * @property {string} label
+ * @property {string} symbol
+ * @property {(number | string)[]} values
+ * @property {number[]} edges
+ * @property {string} scale
+ */
+/**
+ * What Python tells of the run: see content.py.
+ * @typedef {object} About
+ * @property {string} name
+ * @property {Record<string, string>} facts
+ * @property {string | null} study
+ * @property {"map" | "line"} view
+ * @property {AxisFacts[]} axes others, y, x
+ * @property {boolean} flat whether there is no y
+ * @property {number} features
+ * @property {number} hidden
+ * @property {string} family
+ * @property {string} activation
+ * @property {string} formula
+ * @property {boolean} signed whether inputs can be negative
+ * @property {number} mapped_feature
+ * @property {number[]} features_shown those whose norms the maps have
+ * @property {string[]} phases names
+ * @property {number} represented least norm of a represented feature
+ * @property {Record<string, [number, number]>} region
+ * @property {number} replicas
+ * @property {boolean} comparable whether the replicas of a cell have the same inputs
+ * @property {boolean} mapped_phases whether cells have phases
+ * @property {boolean} directions whether features have directions W
+ * @property {boolean} best_only whether the run kept only the best replica of each cell
+ * @property {Record<string, number> | null} pixel cells of a pixel along each axis
+ * @property {string[]} rules
+ * @property {string} select the rule to show first
+ * @property {number} most_failed
+ * @property {string[]} theories
+ * @property {boolean} could_compare
+ * @property {"all" | "best" | "none"} kept which models the page has
+ * @property {Record<string, number[]>} parameters shape of each
+ * @property {{steps: number[], measures: Record<string, string>} | null} history
+ * @property {Record<string, number>} errors largest rounding errors
+ * @property {{paper: number[][], tones: string[], ramp: string[], diverging: string[], phases: string[],
+ *   differences: Record<string, string>, polytopes: string[], polytope_names: string[]}} colours
  */
 /**
  * A model of a cell. `key`: "0", "1", ... of a replica, "exact" or "candidate"; `phase`: index of a phase, or null.
@@ -16,7 +61,7 @@ const SAMPLED = 5000; // cells whose losses give the usual ones
 
 export class Explored {
   /**
-   * @param {any} about
+   * @param {About} about
    * @param {Record<string, Numbers>} cells
    */
   constructor(about, cells) {
@@ -107,28 +152,40 @@ export class Explored {
     return this.about.kept === "all" ? this.about.replicas : this.about.kept === "best" ? 1 : 0;
   }
 
-  /** The best replica of a cell, -1 if none is usable or it is not known. @param {number} cell */
-  winner(cell) {
-    return "winner" in this.cells ? this.cells.winner.at(cell) - 1 : -1;
+  /** The rules that the page offers. */
+  get rules() {
+    const { kept, rules } = this.about;
+    return kept === "all" && rules.length > 1 ? [...rules, "single"] : rules;
+  }
+
+  /**
+   * The replica of lowest loss of a cell, -1 if every replica diverged or the page does not know it.
+   * @param {number} cell
+   */
+  best(cell) {
+    return "best" in this.cells ? this.cells.best.at(cell) - 1 : -1;
   }
 
   /** The position among the stored models of a cell's best model. @param {number} cell */
   bestStored(cell) {
-    return this.about.kept === "all" ? Math.max(this.winner(cell), 0) : 0;
+    return this.about.kept === "all" ? Math.max(this.best(cell), 0) : 0;
   }
 
   /**
-   * Parameters from arrays whose names end in `suffix`; null if the model is missing.
-   * @param {string} suffix @param {number} replica @param {number} cell @returns {Parameters | null}
+   * The parameters of a model; null if it is missing.
+   * @param {"model" | "exact" | "candidate"} kind
+   * @param {number} replica
+   * @param {number} cell
+   * @returns {Parameters | null}
    */
-  parameters(suffix, replica, cell) {
+  parameters(kind, replica, cell) {
     if (!this.models) return null;
     /** @type {Record<string, Float64Array>} */
-    const out = {};
+    const out = Object.create(null);
     for (const [name, shape] of Object.entries(this.about.parameters)) {
-      const array = this.models[name + suffix];
+      const array = this.models[`${kind}.${name}`];
       if (!array) continue;
-      const size = shape.reduce((/** @type {number} */ a, /** @type {number} */ b) => a * b, 1);
+      const size = shape.reduce((a, b) => a * b, 1);
       const values = new Float64Array(size);
       for (let k = 0; k < size; k++) values[k] = array.at((replica * size + k) * this.count + cell);
       if (Number.isNaN(values[0])) return null;
@@ -165,8 +222,8 @@ export class Explored {
     const out = [];
     for (let k = 0; k < this.replicasKept; k++) {
       const excess = this.excessOverBest(k, cell);
-      const parameters = this.parameters("", k, cell);
-      const phase = this.models && this.about.mapped_phases ? this.models.phase.at(k * this.count + cell) : null;
+      const parameters = this.parameters("model", k, cell);
+      const phase = this.models?.phase ? this.models.phase.at(k * this.count + cell) : null;
       const title = this.about.kept === "best" ? "best replica" : `replica ${k}`;
       const loss = this.number("loss", cell) * (1 + excess);
       out.push({ key: String(k), title, parameters, loss, excess, phase, diverged: Number.isNaN(excess) });
@@ -182,8 +239,8 @@ export class Explored {
    */
   predicted(cell) {
     const out = [];
-    for (const name of ["exact", "candidate"]) {
-      const parameters = this.parameters(`_${name}`, 0, cell);
+    for (const name of /** @type {const} */ (["exact", "candidate"])) {
+      const parameters = this.parameters(name, 0, cell);
       if (!parameters) continue;
       const title = name === "exact" ? "exact optimum" : "candidate";
       const phase = this.number(`theory_${name}`, cell);
@@ -201,5 +258,6 @@ export class Explored {
  */
 export function valueText(axis, index) {
   const value = axis.values[index];
+  if (!axis.name) return "the only cell";
   return typeof value === "string" ? value : `${axis.symbol} = ${Number(value.toPrecision(4))}`;
 }

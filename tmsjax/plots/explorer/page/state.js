@@ -13,15 +13,14 @@
  * @param {Explored} run
  * @returns {View}
  */
-export function firstView(run) {
+function firstView(run) {
   const { about } = run;
-  const single = about.select === "single";
   return {
     cell: [Math.floor(run.rows / 2), Math.floor(run.columns / 2)],
     beside: null,
     others: run.others.map(() => 0),
     colour: about.mapped_phases ? "paper" : "loss",
-    rule: single || about.rules.includes(about.select) ? about.select : about.rules[0],
+    rule: run.rules.includes(about.select) ? about.select : run.rules[0],
     replica: 0,
     feature: about.mapped_feature,
     curves: [...about.theories],
@@ -52,7 +51,7 @@ function positions(text, length, most) {
  * @param {View} first
  * @returns {View}
  */
-export function viewOf(run, hash, first) {
+function viewOf(run, hash, first) {
   const { about } = run;
   const given = new URLSearchParams(hash.replace(/^#/, ""));
   const view = { ...first, others: [...first.others] };
@@ -67,20 +66,20 @@ export function viewOf(run, hash, first) {
       run.others.length,
       run.others.map((axis) => axis.values.length),
     ) ?? view.others;
-  const rules = about.kept === "all" && about.rules.length > 1 ? [...about.rules, "single"] : about.rules;
-  if (rules.includes(given.get("rule"))) view.rule = /** @type {string} */ (given.get("rule"));
+  const rule = given.get("rule");
+  if (rule !== null && run.rules.includes(rule)) view.rule = rule;
   const limits = { replica: about.replicas, feature: run.n, input: run.n };
   for (const [key, most] of Object.entries(limits)) {
     const value = positions(given.get(key), 1, [most]);
-    if (value && (key !== "feature" || about.features_shown.includes(value[0]))) /** @type {any} */ (view)[key] = value[0];
+    if (value && (key !== "feature" || about.features_shown.includes(value[0])))
+      /** @type {any} */ (view)[key] = value[0];
   }
   for (const key of ["colour", "model", "measure"]) {
     const text = given.get(key);
     if (text !== null && /^[a-z0-9-]{0,40}$/.test(text)) /** @type {any} */ (view)[key] = text;
   }
   const curves = given.get("curves");
-  if (curves !== null)
-    view.curves = about.theories.filter((/** @type {string} */ name) => curves.split(",").includes(name));
+  if (curves !== null) view.curves = about.theories.filter((name) => curves.split(",").includes(name));
   const zoom = (given.get("zoom") ?? "").split(",").map(Number);
   if (zoom.length === 3 && zoom.every(Number.isFinite) && zoom[0] >= 1 && zoom[0] <= MOST_ZOOM) {
     const within = (/** @type {number} */ shift) => Math.min(Math.max(shift, 1 - zoom[0]), 0);
@@ -96,7 +95,7 @@ export const MOST_ZOOM = 200;
  * @param {View} view
  * @param {View} first
  */
-export function hashOf(view, first) {
+function hashOf(view, first) {
   const out = new URLSearchParams();
   const add = (/** @type {string} */ key, /** @type {any} */ value, /** @type {any} */ usual) => {
     if (String(value) !== String(usual)) out.set(key, String(value));

@@ -16,7 +16,14 @@ const THUMB = 104;
 
 /**
  * A measure along the axis. `of`: its values for one stored model; `best`: whether only the best model is drawn.
- * @typedef {{key: string, label: string, best: boolean, log?: boolean, ends?: [number, number], of: (replica: number, cell: number) => number[], text: (v: number) => string}} Along
+ * @typedef {object} Along
+ * @property {string} key
+ * @property {string} label
+ * @property {boolean} [best]
+ * @property {boolean} [log]
+ * @property {[number, number]} [ends] of the chart
+ * @property {(replica: number, cell: number) => number[]} of
+ * @property {(v: number) => string} text
  */
 
 /**
@@ -25,72 +32,66 @@ const THUMB = 104;
  * @returns {Along[]}
  */
 export function measuresAlong(run) {
-  const model = (/** @type {number} */ replica, /** @type {number} */ cell) => run.parameters("", replica, cell);
-  const { m, n } = run;
+  const best = run.replicasKept === 0; // losses of the best models are there without the models
+  const over = (/** @type {number} */ replica, /** @type {number} */ cell) =>
+    best ? 0 : run.excessOverBest(replica, cell);
+  const loss = (/** @type {number} */ replica, /** @type {number} */ cell) => [
+    run.number("loss", cell) * (1 + over(replica, cell)),
+  ];
+  const excess = (/** @type {number} */ replica, /** @type {number} */ cell) => [
+    run.excessOverExact(cell, over(replica, cell)),
+  ];
+  const success = (/** @type {number} */ _, /** @type {number} */ cell) => [run.number("success", cell)];
   /** @type {Along[]} */
-  const out = [];
-  if (run.about.directions && "W" in run.about.parameters) {
-    const featured =
-      (/** @type {typeof norms} */ of) => (/** @type {number} */ replica, /** @type {number} */ cell) => {
-        const found = model(replica, cell);
-        return found ? [...of(found.W, m, n)] : [];
-      };
-    const scalar =
-      (/** @type {(W: Float64Array) => number} */ of) =>
-      (/** @type {number} */ replica, /** @type {number} */ cell) => {
-        const found = model(replica, cell);
-        return found ? [of(found.W)] : [];
-      };
+  const out = [{ key: "loss", label: "noise-free loss", best, log: true, of: loss, text: (v) => short(v, 4) }];
+  if (run.about.directions && !best) out.push(...measuresOfW(run));
+  if ("excess_exact" in run.cells)
+    out.push({ key: "excess", label: "loss above the exact minimum", best, log: true, of: excess, text: percent });
+  if ("success" in run.cells)
     out.push({
+      key: "success",
+      label: "share of inits that succeed",
+      best: true,
+      ends: [-0.03, 1.03],
+      of: success,
+      text: percent,
+    });
+  return out;
+}
+
+/**
+ * @param {Explored} run
+ * @returns {Along[]}
+ */
+function measuresOfW(run) {
+  const { m, n, about } = run;
+  const of =
+    (/** @type {(W: Float64Array, m: number, n: number) => Iterable<number>} */ measure) =>
+    (/** @type {number} */ replica, /** @type {number} */ cell) => {
+      const found = run.parameters("model", replica, cell);
+      return found ? [...measure(found.W, m, n)] : [];
+    };
+  const represented = (/** @type {Float64Array} */ W) => [
+    norms(W, m, n).filter((norm) => norm >= about.represented).length,
+  ];
+  return [
+    {
       key: "dimensionality",
       label: "dimensionality D of each feature",
       best: true,
       ends: [-0.03, 1.05],
-      of: featured(dimensionality),
+      of: of(dimensionality),
       text: short,
-    });
-    out.push({ key: "norm", label: "norm of each feature", best: true, of: featured(norms), text: short });
-    out.push({
+    },
+    { key: "norm", label: "norm of each feature", best: true, of: of(norms), text: short },
+    {
       key: "dimensions",
       label: "dimensions per feature D*",
-      best: false,
-      of: scalar((W) => dimensionsPerFeature(W, m, n)),
+      of: of((W) => [dimensionsPerFeature(W, m, n)]),
       text: short,
-    });
-    out.push({
-      key: "represented",
-      label: "features represented",
-      best: false,
-      of: scalar((W) => norms(W, m, n).filter((norm) => norm >= run.about.represented).length),
-      text: String,
-    });
-  }
-  out.unshift({
-    key: "loss",
-    label: "noise-free loss",
-    best: false,
-    log: true,
-    of: (replica, cell) => [run.number("loss", cell) * (1 + run.excessOverBest(replica, cell))],
-    text: (v) => short(v, 4),
-  });
-  if ("excess_exact" in run.cells)
-    out.push({
-      key: "excess",
-      label: "loss above the exact minimum",
-      best: false,
-      log: true,
-      of: (replica, cell) => [run.excessOverExact(cell, run.excessOverBest(replica, cell))],
-      text: percent,
-    });
-  out.push({
-    key: "success",
-    label: "share of inits that succeed",
-    best: true,
-    ends: [-0.03, 1.03],
-    of: (_, cell) => [run.number("success", cell)],
-    text: percent,
-  });
-  return out;
+    },
+    { key: "represented", label: "features represented", of: of(represented), text: String },
+  ];
 }
 
 export class Strip {
@@ -112,6 +113,7 @@ export class Strip {
     canvas.addEventListener("keydown", (event) => this.press(event));
     pictures.addEventListener("keydown", (event) => this.press(event));
     this.width = 600;
+    this.pictured = ""; // what the pictures show
   }
 
   /**
@@ -120,15 +122,14 @@ export class Strip {
    */
   press(event) {
     const { run, view } = this.state;
+    const onwards = event.currentTarget === this.pictures || this.place(run.columns - 1) >= this.place(0) ? 1 : -1;
     const steps = /** @type {Record<string, number>} */ ({
-      ArrowLeft: -1,
-      ArrowRight: 1,
-      Home: -run.columns,
-      End: run.columns,
+      ArrowLeft: -onwards,
+      ArrowRight: onwards,
+      Home: -onwards * run.columns,
+      End: onwards * run.columns,
     });
-    if (event.key === "b") this.state.change({ beside: view.beside ? null : view.cell });
-    else if (event.key === "Escape") this.state.change({ cell: null, beside: null });
-    else if (event.key in steps) {
+    if (event.key in steps) {
       const column = Math.min(Math.max((view.cell?.[1] ?? 0) + steps[event.key], 0), run.columns - 1);
       this.state.change({ cell: [0, column], model: "" });
     } else return;
@@ -154,54 +155,44 @@ export class Strip {
   /** Whether the axis needs a log scale: it is one, or its values span several powers of ten. @private */
   spread() {
     const { x } = this.state.run;
-    const values = x.values.map(Number);
-    return (
-      x.scale === "log" ||
-      (x.scale === "linear" && Math.min(...values) > 0 && Math.max(...values) > 20 * Math.min(...values))
-    );
+    const [low, high] = [Number(x.values[0]), Number(x.values[x.values.length - 1])].sort((a, b) => a - b);
+    return x.scale === "log" || (x.scale === "linear" && low > 0 && high > 20 * low);
+  }
+
+  /**
+   * The dots of a cell: of each feature of the best model, or of each model.
+   * @private
+   * @param {Along} along
+   * @param {number} column
+   * @returns {Dot[]}
+   */
+  dotsOf(along, column) {
+    const { run, view } = this.state;
+    const { accent, muted } = ink();
+    const tones = featureTones(run);
+    const cell = run.cell(view.others, 0, column);
+    const best = run.bestStored(cell);
+    const replicas = along.best ? [best] : Array.from({ length: run.replicasKept }, (_, k) => k);
+    return replicas.flatMap((replica) => {
+      const values = along.of(replica, cell);
+      const several = values.length > 1;
+      return values.map((y, i) => {
+        const who = several ? `feature ${i + 1}` : run.about.kept === "all" && !along.best ? `replica ${replica}` : "";
+        const told = [valueText(run.x, column), who, `${along.label}: ${along.text(y)}`].filter(Boolean).join(", ");
+        const colour = several ? tones[i] : replica === best ? accent : muted;
+        return { x: this.place(column), y, colour, cell: column, text: told, large: !several && replica === best };
+      });
+    });
   }
 
   draw() {
     const { run, view } = this.state;
     const all = measuresAlong(run);
     const along = all.find((one) => one.key === view.measure) ?? all[0];
-    const tones = featureTones(run);
-    const { accent, muted } = ink();
-    /** @type {Dot[]} */
-    const dots = [];
-    /** @type {[number, number][]} */
-    const best = [];
-    for (let column = 0; run.models && column < run.columns; column++) {
-      const cell = run.cell(view.others, 0, column);
-      const winner = run.bestStored(cell);
-      const replicas = along.best ? [winner] : Array.from({ length: run.replicasKept }, (_, k) => k);
-      for (const replica of replicas) {
-        const values = along.of(replica, cell);
-        values.forEach((value, i) => {
-          const who =
-            values.length > 1
-              ? `feature ${i + 1}`
-              : run.about.kept === "all" && !along.best
-                ? `replica ${replica}`
-                : "";
-          const text = [valueText(run.x, column), who, `${along.label}: ${along.text(value)}`]
-            .filter(Boolean)
-            .join(", ");
-          const colour = values.length > 1 ? tones[i] : replica === winner ? accent : muted;
-          const dot = {
-            x: this.place(column),
-            y: value,
-            colour,
-            cell: column,
-            text,
-            large: values.length === 1 && replica === winner,
-          };
-          if (dot.large) dots.push(dot);
-          else dots.unshift(dot);
-          if (dot.large) best.push([dot.x, value]);
-        });
-      }
-    }
+    const { accent } = ink();
+    const dots = run.models ? Array.from({ length: run.columns }, (_, k) => this.dotsOf(along, k)).flat() : [];
+    dots.sort((a, b) => Number(a.large) - Number(b.large)); // the best are drawn last
+    const best = dots.filter((dot) => dot.large).map((dot) => /** @type {[number, number]} */ ([dot.x, dot.y]));
     const series = best.length > 1 && run.x.scale !== "names" ? [{ points: best, colour: accent }] : [];
     const marked = view.cell ? this.place(view.cell[1]) : null;
     const x = {
@@ -211,23 +202,44 @@ export class Strip {
     };
     this.dots.draw(this.width, 300, dots, series, x, { label: along.label, log: along.log, ends: along.ends }, marked);
     this.canvas.setAttribute("aria-label", `Chart of ${along.label} along ${run.x.label}. Arrow keys choose a cell.`);
-    this.showPictures();
+    const wanted = [view.others, Boolean(run.models), ink().text, this.seldom(view.cell)].join();
+    const focused = this.pictures.contains(document.activeElement);
+    if (wanted !== this.pictured) this.showPictures();
+    this.pictured = wanted;
+    for (const button of this.pictures.querySelectorAll("button"))
+      button.setAttribute("aria-pressed", String(Number(button.dataset.column) === view.cell?.[1]));
+    if (focused)
+      /** @type {HTMLElement | null} */ (
+        this.pictures.querySelector('[aria-pressed="true"]') ?? this.pictures.querySelector("button")
+      )?.focus();
+  }
+
+  /** Every how many columns have a picture. @private */
+  get stride() {
+    return Math.ceil(this.state.run.columns / MOST_PICTURES);
+  }
+
+  /**
+   * The column of a cell that has a picture only while it is chosen.
+   * @private
+   * @param {[number, number] | null} cell
+   */
+  seldom(cell) {
+    return cell && cell[1] % this.stride ? cell[1] : null;
   }
 
   /** @private */
   showPictures() {
     const { run, view } = this.state;
     if (!run.models || run.replicasKept === 0) return;
-    const stride = Math.ceil(run.columns / MOST_PICTURES);
     const kind = pictureKind(run, run.about.study);
     const columns = Array.from({ length: run.columns }, (_, k) => k).filter(
-      (k) => k % stride === 0 || k === view.cell?.[1],
+      (k) => k % this.stride === 0 || k === view.cell?.[1],
     );
-    const focused = this.pictures.contains(document.activeElement);
     this.pictures.replaceChildren(
       ...columns.map((column) => {
         const cell = run.cell(view.others, 0, column);
-        const parameters = run.parameters("", run.bestStored(cell), cell);
+        const parameters = run.parameters("model", run.bestStored(cell), cell);
         const model = {
           key: String(run.bestStored(cell)),
           title: valueText(run.x, column),
@@ -240,13 +252,12 @@ export class Strip {
         const drawn = parameters
           ? modelPicture(kind, model, settingOf(run, [model], cell, kind), THUMB)
           : make("div", { className: "absent small" }, "diverged");
-        const pressed = String(view.cell?.[1] === column);
         return make(
           "button",
           {
             type: "button",
             className: "thumb",
-            "aria-pressed": pressed,
+            "aria-pressed": "false",
             "data-column": String(column),
             onclick: () => this.state.change({ cell: [0, column], model: "" }),
           },
@@ -255,9 +266,5 @@ export class Strip {
         );
       }),
     );
-    if (focused)
-      /** @type {HTMLElement | null} */ (
-        this.pictures.querySelector('[aria-pressed="true"]') ?? this.pictures.querySelector("button")
-      )?.focus();
   }
 }
