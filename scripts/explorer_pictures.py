@@ -6,21 +6,17 @@ CHROMIUM names the browser, or else PATH has it.
 """
 
 import io
-import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from chromium import launched
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from tmsjax.plots import explore
 
 OUT = Path(__file__).parents[1] / "docs" / "explorer"
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 LARGEST = 290_000  # bytes of a picture; larger ones get a palette of 256 colours
 WIDE, PHONE = (1360, 940), (390, 844)
 PICTURES: Any = (  # file, run, address, size, colours
@@ -36,9 +32,7 @@ PICTURES: Any = (  # file, run, address, size, colours
 def main() -> None:
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
         sys.exit(__doc__)
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    with sync_playwright() as started, tempfile.TemporaryDirectory() as folder:
-        browser = started.chromium.launch(executable_path=path, args=FLAGS)
+    with launched() as browser, tempfile.TemporaryDirectory() as folder:
         for run in {run for _, run, *_ in PICTURES}:
             explore(Path(sys.argv[1]) / run).save(Path(folder) / f"{run}.html")
         for name, run, address, (width, height), scheme in PICTURES:

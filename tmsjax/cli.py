@@ -189,8 +189,8 @@ def explore(
     page = plots.explore(run, select=select, region=read_region(region) if region else None)
     path = page.save(out or as_path(run) / f"explorer{'-region' if region else ''}.html")
     say(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
-    if open_:
-        webbrowser.open(path.resolve().as_uri())
+    if open_ and not webbrowser.open(path.resolve().as_uri()):
+        say("warning: found no browser to open it with", err=True)
 
 
 @app.command()

@@ -1,9 +1,7 @@
 """A browser for the session, a run with its page, and for each test functions that open pages."""
 
-import os
-import shutil
-
 import pytest
+from chromium import launched
 from conftest import small_spec
 
 import tmsjax
@@ -12,20 +10,13 @@ from browser.visits import visits
 from tmsjax.plots.explorer import Page
 from tmsjax.runs import Run
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-
 
 @pytest.fixture(scope="session")
 def browser():
-    """The Chromium that CHROMIUM names, or the first on PATH, or Playwright's own."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra browser")
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=path, args=FLAGS)
-        yield launched
-        launched.close()
+    """The Chromium of the session."""
+    pytest.importorskip("playwright.sync_api", reason="needs the extra browser")
+    with launched() as found:
+        yield found
 
 
 @pytest.fixture

@@ -166,10 +166,11 @@ def test_outputs_are_those_of_the_models(explored, one_neuron, one_neuron_page):
 def test_the_page_states_its_rounding(explored, one_neuron_page):
     page = explored(one_neuron_page)
     text, errors = page.page.locator("#rounding").inner_text(), page.about["errors"]
-    weights, maps, losses = re.findall(r"at most ([\d.e-]+)", text)
+    weights, maps, losses, excess = re.findall(r"at most ([\d.e-]+)", text)
     assert float(weights) == pytest.approx(errors["weights"], rel=0.06)
     assert float(maps) == pytest.approx(errors["maps"], rel=0.06)
     assert float(losses) / 100 == pytest.approx(errors["losses"], rel=0.06)
+    assert float(excess) / 100 == pytest.approx(errors["excess"], rel=0.06)
 
 
 @pytest.mark.parametrize("dense", [1, 2])
@@ -238,7 +239,7 @@ def test_colours_of_numbers(explored, one_neuron, one_neuron_page):
         looks.add(tones.tobytes())
     assert len(looks) == len(shares)
     low_text, high_text = page.page.locator("#legend .ramp > span").all_inner_texts()
-    assert (low_text, high_text) == ("0", "4")
+    assert (low_text, high_text) == ("0", "1")
 
 
 def test_colours_of_agreement_and_of_winners(explored, one_neuron, one_neuron_page):

@@ -134,7 +134,7 @@ def test_tab_reaches_the_picture_soon(explored, source):
         presses += 1
         assert presses < 10
     assert page.title() == title, "the link lost the view"
-    page.page.keyboard.press("ArrowRight")
+    page.page.keyboard.press("ArrowRight" if wanted == "map" else "ArrowLeft")  # the chart's values descend
     assert page.hash.startswith("#cell=0,2")
     page.page.keyboard.press("Tab")
     assert page.page.evaluate("() => document.activeElement.id") != wanted, "the picture keeps the focus"

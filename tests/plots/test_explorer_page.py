@@ -432,15 +432,17 @@ def test_reading_a_run_for_a_page_needs_no_jax(run):
 
 def test_the_command_writes_the_page(run, tmp_path, monkeypatch, capsys):
     opened = []
-    monkeypatch.setattr(cli.webbrowser, "open", opened.append)
+    monkeypatch.setattr(cli.webbrowser, "open", lambda url: opened.append(url) or len(opened) < 2)
     path = run.directory.path
     done = run_command("explore", path)
     assert done.stdout == f"{path}/explorer.html ({(path / 'explorer.html').stat().st_size / 1e6:.1f} MB)\n"
     assert (path / "explorer.html").read_text() == explorer.explore(run).text
     cli.explore(str(path), out=tmp_path / "a b.html", select="paper", region=["extra_importance=1:10"], open_=True)
     assert opened == [(tmp_path / "a b.html").as_uri()]
-    cli.explore(str(path), region=["extra_importance=1:10"])
-    assert "explorer-region.html" in capsys.readouterr().out
+    cli.explore(str(path), region=["extra_importance=1:10"], open_=True)
+    told = capsys.readouterr()
+    assert "explorer-region.html" in told.out
+    assert told.err == "warning: found no browser to open it with\n"
 
 
 @pytest.mark.parametrize(
