@@ -307,6 +307,7 @@ def best_loss(features: int, hidden: int, data: dict, p=None, **train) -> float:
     return float(dataset["loss"].min())
 
 
+@pytest.mark.slow
 def test_training_with_the_exact_loss_reaches_known_optima():
     assert best_loss(2, 2, {"activity": "one-hot"}) < 1e-6, "an orthogonal pair"
     hexagon = np.stack([np.cos(np.arange(6) * np.pi / 3), np.sin(np.arange(6) * np.pi / 3)])

@@ -82,7 +82,7 @@ def moments(kills: int, seed: int) -> list[str]:
     return [str(name) for name in np.random.default_rng(seed).permutation(names)]
 
 
-@pytest.mark.parametrize("unit", [0, 1500], ids=["one unit", "six units"])
+@pytest.mark.parametrize("unit", [0, pytest.param(1500, marks=pytest.mark.slow)], ids=["one unit", "six units"])
 def test_ten_kills_change_no_byte(tmp_path, unit):
     runs = survive(tmp_path, moments(10, seed=1), seed=2, unit=unit)
     print(f"10 kills in {runs} runs")

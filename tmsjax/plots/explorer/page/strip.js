@@ -139,6 +139,10 @@ export class Strip {
   /** @param {number} width */
   resize(width) {
     this.width = width;
+    const { columns, replicasKept } = this.state.run;
+    const rows = Math.ceil(Math.min(columns, MOST_PICTURES) / Math.max(Math.floor(width / (THUMB + 22)), 1));
+    // room for the pictures before the models are read
+    this.pictures.style.minHeight = replicasKept ? `${Math.min(rows * (THUMB + 40), 540)}px` : "";
     this.draw();
   }
 
