@@ -40,6 +40,19 @@ OTHERS = {  # polytopes that polytopes.POLYTOPES lacks
     "hexagon": np.stack([np.cos(TURNS), np.sin(TURNS)]),
     "square pyramid": np.array([[0, 0.92, 0, -0.92, 0], [0, 0, 0.92, 0, -0.92], [1, -0.4, -0.4, -0.4, -0.4]]),
 }
+TOLD = {  # transitions that the text mentions: size, winner below, winner above
+    "pair": ("2_1", "digon", "uneven digon"),
+    "line": ("3_1", "line 2:1", "digon, 1 absent"),
+    "triangle": ("3_2", "digon + dedicated", "triangle"),
+    "two_digons": ("4_2", "2 digons", "triangle, 1 absent"),
+    "fourth": ("4_2", "triangle, 1 absent", "triangle, 1 weak"),
+    "tetrahedron": ("4_3", "digon + 2 dedicated", "tetrahedron"),
+    "pentagon": ("5_2", "pentagon", "2 digons, 1 absent"),
+    "bipyramid": ("5_3", "2 digons + dedicated", "triangle + digon"),
+    "pyramid": ("5_3", "triangle + digon", "square pyramid"),
+    "hexagon": ("6_2", "hexagon", "pentagon, 1 absent"),
+    "pentagon_of_six": ("6_2", "pentagon, 1 absent", "2 digons, 2 absent"),
+}
 FAMILIES = {  # part of a name -> legend; the first that fits counts
     "irregular": "irregular",
     "tetrahedron": "tetrahedron",
@@ -85,9 +98,19 @@ def make(report: Report) -> dict:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:  # the largest first
         found = dict(zip(reversed(pairs), pool.map(solve, reversed(pairs)), strict=True))
     sizes = {f"{n}_{m}": found[n, m] for n, m in pairs}
-    numbers = {"sizes": sizes, "starts": starts, "points": len(p), "certificate": certificate(sizes, starts)}
     report.figure("who_wins", drawn(sizes))
-    return numbers
+    known = {"told": told(sizes), "certificate": certificate(sizes, starts)}
+    return {"sizes": sizes, "starts": starts, "more_starts": MORE_STARTS, "points": len(p), **known}
+
+
+def told(sizes: dict[str, dict]) -> dict[str, float]:
+    """The p of each transition in TOLD that was found."""
+    every = {
+        (key, change["before"]["name"], change["after"]["name"]): change["p"]
+        for key, one in sizes.items()
+        for change in one["transitions"]
+    }
+    return {name: every[where] for name, where in TOLD.items() if where in every}
 
 
 def drawn(sizes: dict[str, dict]) -> Any:
