@@ -23,7 +23,7 @@ SIZES = ((2, 1), (3, 1), (3, 2), (4, 1), (4, 2), (4, 3), (5, 1), (5, 2), (5, 3),
 QUICK_SIZES = ((2, 1), (3, 2), (4, 2))
 LEAST = 0.001
 STARTS, MORE_STARTS = 16, 120  # random starts at every p; at the p of CHECKED
-CHECKED = (0.02, 0.3, 0.85)
+CHECKED = (0.02, 0.3, 0.85, 0.95)
 NEAR = 1e-3  # minima whose loss exceeds the lowest by less are refined by Newton's method; in units of n p / 3
 MOST_REFINED = 4
 DENSE = 0.7  # p from which winners are also sought by reversing directions
@@ -50,8 +50,9 @@ TOLD = {  # transitions that the text mentions: size, winner below, winner above
     "pentagon": ("5_2", "pentagon", "2 digons, 1 absent"),
     "bipyramid": ("5_3", "2 digons + dedicated", "triangle + digon"),
     "pyramid": ("5_3", "triangle + digon", "square pyramid"),
-    "hexagon": ("6_2", "hexagon", "pentagon, 1 absent"),
-    "pentagon_of_six": ("6_2", "pentagon, 1 absent", "2 digons, 2 absent"),
+    "hexagon": ("6_2", "hexagon", "pentagon, 1 weak"),
+    "sixth": ("6_2", "pentagon, 1 weak", "pentagon, 1 absent"),
+    "three_digons": ("6_3", "3 digons", "square pyramid, 1 absent"),
 }
 FAMILIES = {  # part of a name -> legend; the first that fits counts
     "irregular": "irregular",
@@ -217,11 +218,14 @@ def reversals(one: Winner) -> Winner:
 def between(low: Winner, high: Winner, starts: int, depth: int = 0) -> list[dict]:
     """The transitions between two winners, by bisection: p, order, and what changes there."""
     start = low, high
+    m, n = low.W.shape
     while high.p - low.p > PRECISION * high.p:
         if same_phase(low, high):
             return []
         p = float(np.sqrt(low.p * high.p))
         middle = min(moved(low, p), moved(high, p), key=lambda one: one.loss)
+        if not (same_phase(low, middle) or same_phase(middle, high)):  # a third winner, or a lost branch
+            middle = min(middle, searched(n, m, p, starts, seed=1), key=lambda one: one.loss)
         if same_phase(low, middle) and (not same_phase(middle, high) or nearer(middle, low, high)):
             low = middle
         elif same_phase(middle, high):
@@ -232,7 +236,6 @@ def between(low: Winner, high: Winner, starts: int, depth: int = 0) -> list[dict
             break
     p = float(np.sqrt(low.p * high.p))
     lower, upper = moved(low, p), moved(high, p)
-    n, m = low.W.shape[::-1]
     third = searched(n, m, p, starts, seed=1)
     if third.loss < min(lower.loss, upper.loss) - 10 * SAME and depth < 4:
         return between(start[0], third, starts, depth + 1) + between(third, start[1], starts, depth + 1)

@@ -41,7 +41,7 @@ def test_phases_cover_the_range_and_meet_at_the_transitions():
 def test_first_order_transitions_join_two_minima_and_continuous_ones_do_not_jump():
     for one in SIZES.values():
         for change in one["transitions"]:
-            assert change["gap"] < 1e-4
+            assert change["gap"] < 1e-6
             if change["order"] == "first":
                 assert min(change["curvature"]) > 0
                 assert change["jump"] > 0.05
@@ -63,10 +63,10 @@ def test_losses_agree_at_transitions_by_quadrature(size):
 def test_the_certificate_holds():
     found = FOUND["certificate"]
     assert found["lower_by"] < 1e-9
-    assert found["gradient"] < 1e-6
+    assert found["gradient"] < 5e-6
     assert found["curvature"] > -1e-8
     assert found["transitions"] == found["first_order"] + found["continuous"]
-    assert found["checks"] == 3 * len(SIZES)
+    assert found["checks"] == 4 * len(SIZES)
 
 
 def test_the_two_feature_transition_is_that_of_the_phase_changes():
@@ -97,11 +97,12 @@ def test_four_features_in_a_plane_are_two_digons_then_a_triangle_without_the_fou
 def test_rare_features_in_a_plane_are_polygons():
     five, six = SIZES["5_2"]["phases"], SIZES["6_2"]["phases"]
     assert [phase["name"] for phase in five[:2]] == ["pentagon", "2 digons, 1 absent"]
-    assert [phase["name"] for phase in six[:3]] == ["hexagon", "pentagon, 1 absent", "2 digons, 2 absent"]
+    names = ["hexagon", "pentagon, 1 weak", "pentagon, 1 absent", "2 digons, 2 absent"]
+    assert [phase["name"] for phase in six[:4]] == names
     hexagon = 1.2 * polygon(6), np.full(6, -0.4)
-    pentagon = np.column_stack([1.1 * polygon(5), [0, 0]]), np.array([-0.2] * 5 + [0.05])
-    crossing = theory.crossing(hexagon, pentagon, cell_of(6), 0.06, 0.15)
-    assert transition("6_2", "hexagon", "pentagon, 1 absent")["p"] == pytest.approx(crossing, abs=5e-4)
+    pentagon = np.column_stack([1.1 * polygon(5), [0.28, 0]]), np.array([-0.2] * 5 + [0.05])
+    crossing = theory.crossing(hexagon, pentagon, cell_of(6), 0.064, 0.073)
+    assert transition("6_2", "hexagon", "pentagon, 1 weak")["p"] == pytest.approx(crossing, abs=5e-4)
 
 
 def test_reversing_directions_changes_no_loss_at_density_one():
@@ -132,6 +133,29 @@ def test_names_of_known_models():
     assert who_wins.named(polygon(3) * np.array([1, 1, -1])) == "triangle (1 reversed)"
     assert who_wins.named(polygon(6)) == "hexagon"
     assert who_wins.named(np.array([[1.0, 0.8, 0.1, -0.5], [0, 0.6, 0.9, 0.8]])) == "irregular 4 in 2D"
+
+
+def test_digons_win_at_two_features_per_dimension():
+    for size, name, last in (
+        ("2_1", "digon", "pair"),
+        ("4_2", "2 digons", "two_digons"),
+        ("6_3", "3 digons", "three_digons"),
+    ):
+        first = SIZES[size]["phases"][0]
+        assert (first["name"], first["to"]) == (name, FOUND["told"][last])
+        assert first["to"] > 0.6
+
+
+def test_all_transitions_that_the_text_mentions_were_found():
+    assert set(FOUND["told"]) == set(who_wins.TOLD)
+
+
+def test_equal_parts_have_equal_transitions():
+    told = FOUND["told"]
+    assert told["bipyramid"] == pytest.approx(told["triangle"], rel=1e-4)
+    assert transition("6_2", "pentagon, 1 absent", "2 digons, 2 absent")["p"] == pytest.approx(
+        told["pentagon"], rel=1e-4
+    )
 
 
 def test_a_search_finds_the_transition_of_two_features():
