@@ -382,10 +382,10 @@ def phases_table(numbers: dict) -> str:
     """The phases of every size, ascending in p, with norms and the transition at their upper end."""
     rows: Rows = []
     for key, one in numbers["who-wins"]["sizes"].items():
-        ends = [(f"{change['p']:.3f}", text_of(change)) for change in one["transitions"]]
+        ends = [(f"{change['p']:.4f}", text_of(change)) for change in one["transitions"]]
         for k, (phase, (upper, what)) in enumerate(zip(one["phases"], [*ends, ("1", "")], strict=True)):
             norms = ", ".join(f"{norm:.2f}" for norm in phase["norms"])
-            rows.append(["" if k else size_name(key), phase["name"], f"{phase['from']:.3f} to {upper}", norms, what])
+            rows.append(["" if k else size_name(key), phase["name"], f"{phase['from']:.4g} to {upper}", norms, what])
     return table(["(n, m)", "winner", "p", "norms, halfway", "at the upper end; sum of squared norms"], rows)
 
 
