@@ -316,7 +316,7 @@ def bars(rows: Mapping[str, Sequence[Segment]], families: Mapping[str, str], *, 
             Line2D([], [], color="black", linestyle="-", label="first-order"),
             Line2D([], [], color="black", linestyle=":", label="continuous"),
         ]
-        figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), frameon=False)
+        style.legend_below(figure, keys)
     return figure
 
 
