@@ -125,7 +125,8 @@ def test_help_imports_neither_jax_nor_xarray():
 def test_vmap_over_instances_jit_and_sharding_live_in_few_modules():
     for module in MODULES:
         text = (PACKAGE / f"{module}.py").read_text()
-        if module not in ("engine/ensemble", "bench/bound", "bench/competitors", "theory/newton", "theory/landscape"):
+        theory = ("theory/newton", "theory/landscape", "theory/curvature")
+        if module not in ("engine/ensemble", "bench/bound", "bench/competitors", *theory):
             assert "jax.jit" not in text, module
             assert "NamedSharding" not in text, module
         over_instances = ("engine/ensemble", "engine/segment", "engine/lanes", "bench/competitors")

@@ -78,3 +78,26 @@ def test_the_figure_of_sizes_has_a_panel_for_each_quantity():
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear"]
     for axes, values in zip(figure.axes, ([1.0, 90.0, 8000.0], [0.4, 0.4, 0.5]), strict=True):
         np.testing.assert_array_equal(axes.lines[0].get_xydata(), np.transpose([[1, 100, 10_000], values]))
+
+
+def test_bars_show_each_segment_where_it_is_with_its_border():
+    rows = {
+        "(2, 1)": [reports.Segment(0.01, 0.7, "digon"), reports.Segment(0.7, 1, "uneven digon")],
+        "(4, 2)": [reports.Segment(0.01, 0.6, "2 digons", continuous=True), reports.Segment(0.6, 1, "triangle")],
+    }
+    figure = reports.bars(rows, {"triangle": "triangles", "": "digons", "line": "lines"}, x="p", split=0.4)
+    left, right = figure.axes
+    assert (left.get_xscale(), right.get_xscale()) == ("log", "linear")
+    boxes = sorted((p.get_x(), p.get_x() + p.get_width()) for p in right.patches)
+    np.testing.assert_allclose(boxes, [(0.4, 0.6), (0.4, 0.7), (0.6, 1), (0.7, 1)])
+    assert {line.get_xdata()[0]: line.get_linestyle() for line in right.lines} == {0.7: "-", 0.6: ":", 1: "-"}
+    assert {t.get_text() for t in right.texts} == {"digon", "uneven digon", "2 digons", "triangle"}
+    assert [label.get_text() for label in left.get_yticklabels()] == list(rows)
+    legend = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert legend == ["triangles", "digons", "first-order", "continuous"]
+
+
+def test_a_name_that_does_not_fit_is_left_out():
+    assert reports.wrapped_to("triangle + digon", 30) == "triangle + digon"
+    assert reports.wrapped_to("triangle + digon", 9) == "triangle\n+ digon"
+    assert reports.wrapped_to("triangle + digon", 5) == ""

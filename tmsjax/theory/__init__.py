@@ -29,6 +29,7 @@ from tmsjax.theory.pairs import INTERFERENCE, Assignment, best_assignment, pair_
 
 if TYPE_CHECKING:
     from tmsjax.theory.boundary import Jump, jump
+    from tmsjax.theory.curvature import Stationary, stationary
     from tmsjax.theory.landscape import Branch, Minima, branch_end, crossing, exact_losses, follow, minima
     from tmsjax.theory.optimum import Optimum, exact_optimum
 
@@ -37,6 +38,7 @@ _PLACES = {
     "Jump": "boundary",
     "Minima": "landscape",
     "Optimum": "optimum",
+    "Stationary": "curvature",
     "crossing": "landscape",
     "branch_end": "landscape",
     "exact_optimum": "optimum",
@@ -44,6 +46,7 @@ _PLACES = {
     "jump": "boundary",
     "exact_losses": "landscape",
     "minima": "landscape",
+    "stationary": "curvature",
 }
 __getattr__ = attach(__name__, _PLACES)
 __all__ = [
@@ -54,6 +57,7 @@ __all__ = [
     "Jump",
     "Minima",
     "Optimum",
+    "Stationary",
     "best_assignment",
     "branch_end",
     "candidate_boundary",
@@ -72,6 +76,7 @@ __all__ = [
     "pair_costs",
     "rank_one_loss",
     "rank_one_optimum",
+    "stationary",
     "target_square",
     "variance",
 ]

@@ -20,7 +20,7 @@ from tmsjax.theory.problem import Problem
 from tmsjax.theory.vertices import MOST_FEATURES, relu_loss
 
 START_SCALE = 0.6  # standard deviation of random weights at the start
-GRADIENT = 1e-8  # at which a descent stops, for losses in units of `_scale`
+GRADIENT = 1e-8  # at which a descent stops, for losses in units of `scale`
 TINY = 1e-300
 KICK = 1e-3  # standard deviation by which weights of a followed minimum are moved, so that it does not stay on a saddle
 SAME = 1e-7  # relative difference of the losses of two minima that count as one
@@ -72,18 +72,18 @@ def minima(
     in kinds.ACTIVITIES, its options as keywords. Minima count as one if their losses agree to a relative 1e-7, or to
     1e-8 of the loss of a model whose output is 0. Raises ValueError for other shapes and ranges.
     """
-    problem = _problem(np.asarray(importance), np.asarray(feature_probability), hidden, activity, options)
+    problem = problem_of(np.asarray(importance), np.asarray(feature_probability), hidden, activity, options)
     cell = np.asarray(importance, np.float64), np.asarray(feature_probability, np.float64)
     least = 1 if near is None else 0
     if starts < least:
         raise ValueError(f"starts must be at least {least}, not {starts}")
     n = problem.features
     first = [*np.random.default_rng(seed).normal(size=(starts, hidden, n)) * START_SCALE]
-    thetas = [_packed(problem, W, np.zeros(n)) for W in first]
+    thetas = [packed(problem, W, np.zeros(n)) for W in first]
     if near is not None:
-        thetas += [*_packed(problem, *near, len(near[0]))]
+        thetas += [*packed(problem, *near, len(near[0]))]
     ends = sorted((_descend(problem, start, *cell) for start in thetas), key=lambda end: end[1])
-    near_zero = ACCURACY * _scale(problem, *cell)
+    near_zero = ACCURACY * scale(problem, *cell)
     kept: list[tuple] = []
     count: list[int] = []
     for end in ends:
@@ -118,9 +118,9 @@ def follow(
     if np.ndim(W) != 2:
         raise ValueError(f"W must be (m, n), not {np.shape(W)}")
     cells = list(zip(importance, probability, strict=True))
-    problem, *_ = [_problem(*cell, np.shape(W)[0], activity, options) for cell in cells]
+    problem, *_ = [problem_of(*cell, np.shape(W)[0], activity, options) for cell in cells]
     ends = []
-    theta = _packed(problem, W, b)
+    theta = packed(problem, W, b)
     kick = np.random.default_rng(0).normal(size=theta.shape) * KICK
     kick[problem.hidden * problem.features :] = 0  # not of biases, which could fall below 0 and keep an output there
     for cell in cells:
@@ -149,9 +149,9 @@ def exact_losses(
     cell = np.asarray(importance, np.float64), np.asarray(feature_probability, np.float64)
     if np.ndim(W) != 3:
         raise ValueError(f"W must be (k, m, n), not {np.shape(W)}")
-    problem = _problem(*cell, np.shape(W)[-2], activity, options)
-    theta = _packed(problem, W, b, len(W))
-    return np.array([_value(problem, one, *cell)[0] for one in theta])
+    problem = problem_of(*cell, np.shape(W)[-2], activity, options)
+    theta = packed(problem, W, b, len(W))
+    return np.array([value_of(problem, one, *cell)[0] for one in theta])
 
 
 Model = tuple[np.ndarray, np.ndarray]  # W (m, n) and b (n,)
@@ -223,7 +223,7 @@ def branch_end(
     return inside
 
 
-def _packed(problem: Problem, W: np.ndarray, b: np.ndarray, *leading: int) -> np.ndarray:
+def packed(problem: Problem, W: np.ndarray, b: np.ndarray, *leading: int) -> np.ndarray:
     """theta (*leading, d). Raises ValueError for other shapes of W (*leading, m, n) and b (*leading, n)."""
     W, b = np.asarray(W, np.float64), np.asarray(b, np.float64)
     m, n = problem.hidden, problem.features
@@ -232,7 +232,7 @@ def _packed(problem: Problem, W: np.ndarray, b: np.ndarray, *leading: int) -> np
     return problem.pack(W, b)
 
 
-def _problem(
+def problem_of(
     importance: np.ndarray, probability: np.ndarray, hidden: int, activity: str, options: dict[str, float]
 ) -> Problem:
     """The objective of one cell. Raises ValueError if it is not supported."""
@@ -257,11 +257,11 @@ def _descend(
     """The minimum that `theta` leads to: parameters, loss, gradient norm. Raises ValueError if it is not finite."""
     if not np.isfinite(theta).all():
         raise ValueError("W and b must be finite")
-    unit = _scale(problem, importance, probability)
+    unit = scale(problem, importance, probability)
     length = np.sqrt(unit / (2 * max(importance.max(), TINY)))  # so that the first step of a bias does not overshoot
 
     def scaled(steps: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = _value(problem, steps * length, importance, probability)
+        value, slope = value_of(problem, steps * length, importance, probability)
         return value / unit, slope * (length / unit)
 
     options = {"gtol": GRADIENT * length, "maxiter": 2000}
@@ -269,12 +269,12 @@ def _descend(
     return found.x * length, float(found.fun) * unit, float(np.linalg.norm(found.jac)) * unit / length
 
 
-def _scale(problem: Problem, importance: np.ndarray, probability: np.ndarray) -> float:
+def scale(problem: Problem, importance: np.ndarray, probability: np.ndarray) -> float:
     """The loss of a model whose output is 0, the unit of a cell's losses."""
     return max(float(importance @ problem.drawn.marginal(probability)) / 3, TINY)
 
 
-def _value(
+def value_of(
     problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """The loss and its gradient (d,)."""
