@@ -11,7 +11,9 @@ from typing import Any
 
 from reporting import Program
 
-SECTIONS: dict[str, Any] = {}
+from atlas import corner
+
+SECTIONS: dict[str, Any] = {"corner": corner}
 PROGRAM = Program(
     name="atlas",
     runs={name: run for section in SECTIONS.values() for name, run in section.RUNS.items()},

@@ -20,6 +20,8 @@ STEP = 1e-5  # of the differences of gradients that make a Hessian
 ITERATIONS = 200
 SMALLEST_EIGENVALUE = 1e-10
 LONGEST_STEP = 0.5
+CONVERGED, STUCK = 1e-14, 1e4  # norm of the gradient, damping, at which a descent ends
+ROUNDING = 1e-15
 FARTHEST = 8.0  # beta of an onset of equal signs is at least minus this
 DENSITY = {"uniform": 1.0, "constant": 0.0, "half-normal": HALF}  # of values at 0
 
@@ -91,27 +93,28 @@ def one_neuron_minima(theta: Any, importance: Any, probability: Any, values: str
     step that does not lower the loss is tried again, shorter. One descent per row, none affects another.
     """
     theta = np.array(theta, float)
-
+    importance, probability = (np.broadcast_to(np.asarray(v, float), (len(theta), 2)) for v in (importance, probability))
     loss, gradient = one_neuron_loss(theta, importance, probability, values)
     damping = np.full(len(theta), 1e-4)
-    importance, probability = (np.broadcast_to(np.asarray(v, float), (len(theta), 2)) for v in (importance, probability))
     moves = STEP * np.concatenate([np.eye(4), -np.eye(4)])
     for _ in range(ITERATIONS):
-        around = one_neuron_loss(theta[:, None] + moves, importance[:, None], probability[:, None], values)[1]
+        at = np.flatnonzero((np.linalg.norm(gradient, axis=1) > CONVERGED) & (damping < STUCK))
+        if not len(at):
+            break
+        here, slope, cell = theta[at], gradient[at], (importance[at], probability[at])
+        around = one_neuron_loss(here[:, None] + moves, cell[0][:, None], cell[1][:, None], values)[1]
         hessian = (around[:, :4] - around[:, 4:]) / (2 * STEP)
         value, vector = np.linalg.eigh((hessian + hessian.swapaxes(1, 2)) / 2)
-        value = np.maximum(np.abs(value), SMALLEST_EIGENVALUE) + damping[:, None]
-        step = -np.einsum("kij,kj,klj,kl->ki", vector, 1 / value, vector, gradient, optimize=True)
-        step *= np.minimum(1, LONGEST_STEP / np.maximum(np.linalg.norm(step, axis=1), 1e-300))[:, None]
-        tried, tried_gradient = one_neuron_loss(theta + step, importance, probability, values)
-        smaller = np.linalg.norm(tried_gradient, axis=1) < np.linalg.norm(gradient, axis=1)
-        better = (tried < loss) | (smaller & (tried <= loss + 1e-15 * (1 + loss)))
-        theta = np.where(better[:, None], theta + step, theta)
-        loss, gradient = np.where(better, tried, loss), np.where(better[:, None], tried_gradient, gradient)
-        damping = np.where(better, damping / 8, np.minimum(damping * 4 + 1e-9, 1e6))
-        damping = np.where(damping < 1e-12, 0.0, damping)
-        if not better.any() and damping.min() > 1:
-            break
+        value = np.maximum(np.abs(value), SMALLEST_EIGENVALUE) + damping[at, None]
+        step = -((vector @ ((vector.swapaxes(1, 2) @ slope[..., None]) / value[..., None]))[..., 0])
+        step *= np.minimum(1, LONGEST_STEP / np.maximum(np.linalg.norm(step, axis=1), LONGEST_STEP))[:, None]
+        tried, tried_gradient = one_neuron_loss(here + step, *cell, values)
+        smaller = np.linalg.norm(tried_gradient, axis=1) < np.linalg.norm(slope, axis=1)
+        better = (tried < loss[at]) | (smaller & (tried <= loss[at] + ROUNDING * (1 + loss[at])))
+        moved = at[better]
+        theta[moved] += step[better]
+        loss[moved], gradient[moved] = tried[better], tried_gradient[better]
+        damping[at] = np.where(better, damping[at] / 8, damping[at] * 4 + 1e-9)
     return LocalMinima(theta, loss, np.linalg.norm(gradient, axis=1))
 
 
