@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from reporting import Report, Rows, Tables, table
-from scipy import optimize
 
+from atlas.onsets import Cell, crossing, dedicated_loss, lowest, onset_at, share, special_points
 from tmsjax import plots, theory
 from tmsjax.kinds import VALUES
 
 RUNS: dict = {}
 NAMES = ("uniform", "constant", "half-normal")
-QUOTIENTS = {"1/2": 0.5, "3/4": 0.75, "1": 1.0, "3/2": 1.5, "2": 2.0}  # p2 / p1
+QUOTIENTS = {"3/4": 0.75, "9/10": 0.9, "1": 1.0, "10/9": 10 / 9, "4/3": 4 / 3, "2": 2.0}  # p2 / p1
 RATIOS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0)
 FEW = (0.1, 0.4, 0.7, 1.0)
-RANDOM, CHECK_RANDOM = 8, 200  # random starts a cell beside the 21 structured ones; of the check
-BETTER = 1e-12  # by which a loss has to be lower to count
+CHECK_RANDOM = 200  # random starts of the check, beside the 21 structured ones
 SHARP = 1e-9  # precision of a jump's probability
 RATIO_OF_FIT = 0.7
-FIT = (1e-5, 1e-4)  # distances below the onset at which the exponent is fitted
-Cell = tuple[float, np.ndarray]  # ratio I2/I1, (p1, p2)
+FIT = (1e-5, 1e-3)  # distances below the onset at which the exponent is fitted
+POINTS = {"end": "jump meets onset", "tricritical": "tricritical point", "everywhere": "jump at p = 1"}
+SWITCH = ([0.5, 1.0], [0.5, 0.5])  # constant values: ratios and probability of the change of sign
 SIGNS = {-1: "opposite", 1: "equal"}
 
 
@@ -31,138 +29,34 @@ def make(report: Report) -> dict:
     """2. The corner: where superposition sets in gradually near importance 1, and where in a jump."""
     quick = report.quick
     points = {
-        name: {q: special_points(name, QUOTIENTS[q], 24 if quick else 60) for q in (["1"] if quick else QUOTIENTS)}
+        name: {q: special_points(name, QUOTIENTS[q], 20 if quick else 50) for q in (["1"] if quick else QUOTIENTS)}
         for name in NAMES
     }
     ratios = np.array(FEW if quick else RATIOS)
     jumps = {}
     for name in NAMES:
-        below = [r for r in ratios if not r > (points[name]["1"]["everywhere"] or {"ratio": 2.0})["ratio"]]
-        if name != "half-normal":
-            below = list(ratios)
-        jumps[name] = jump(name, np.array(below), 32 if quick else 64)
+        top = points[name]["1"]["everywhere"]["ratio"] if name == "half-normal" else 1.0  # no jump above
+        jumps[name] = jump(name, ratios[ratios <= top], 24 if quick else 64)
     equal = {name: points[name]["1"] for name in NAMES}
     numbers: dict[str, Any] = {
         "points": points,
         "jumps": jumps,
         "onset": {name: onset_curve(name, 60) for name in NAMES},
-        "first": first_jumps(equal["uniform"], 5 if quick else 12),
+        "first": first_jumps(equal["uniform"], 3 if quick else 12),
         "growth": {
             "uniform": growth("uniform", onset_at("uniform", RATIO_OF_FIT), RATIO_OF_FIT),
-            "tricritical": growth("uniform", equal["uniform"]["tricritical"]["p"], None),
+            "tricritical": growth("uniform", equal["uniform"]["tricritical"][-1]["p"], None),
             "constant": growth("constant", RATIO_OF_FIT, RATIO_OF_FIT),
         },
-        "switch": [sign_switch(r) for r in (0.6, 0.8, 1.0)],
-        "tail": tail_of_constant((0.02, 0.005)),
+        "switch": [sign_switch(r) for r in ((0.8,) if quick else (0.6, 0.8, 1.0))],
     }
+    numbers["uniform_strong"] = abs(float(equal["uniform"]["end"]["theta"][1]))
+    numbers["everywhere_weight"] = abs(float(equal["uniform"]["everywhere"]["theta"][1]))
+    numbers["half_normal_cubic"] = equal["half-normal"]["cubic"][1]
     numbers["check"] = check(numbers, 40 if quick else CHECK_RANDOM)
     report.figure("corner_map", drawn(numbers))
     report.figure("corner_growth", growth_drawn(numbers))
     return numbers
-
-
-def starts(mean: float, random: int, seed: int = 0) -> np.ndarray:
-    """theta (k, 4): the dedicated model, both features in either role and with either sign, and random models."""
-    rows = [[1.0, 0.0, 0.0, mean]]
-    for w in (0.03, 0.1, 0.3, 0.6, 1.0):
-        for sign in (-1, 1):
-            rows += [[1.0, sign * w, 0.3 * w, (1 - w) * mean], [sign * w, 1.0, (1 - w) * mean, 0.3 * w]]
-    drawn_at_random = np.random.default_rng(seed).normal(size=(random, 4)) * [1.0, 1.0, 0.3, 0.3]
-    return np.concatenate([rows, drawn_at_random])
-
-
-def lowest(values: str, cells: list[Cell], random: int = RANDOM, seed: int = 0) -> theory.LocalMinima:
-    """The lowest minimum of every cell, w1 > 0."""
-    begin = np.stack([starts(p[1] * VALUES[values].mean, random, seed) for _, p in cells])
-    k, count = begin.shape[:2]
-    importance = np.repeat([[1.0, r] for r, _ in cells], count, 0)
-    probability = np.repeat([p for _, p in cells], count, 0)
-    found = theory.one_neuron_minima(begin.reshape(-1, 4), importance, probability, values)
-    best = found.loss.reshape(k, count).argmin(1) + np.arange(k) * count
-    theta = found.theta[best]
-    theta[:, :2] *= np.where(theta[:, :1] < 0, -1, 1)
-    return theory.LocalMinima(theta, found.loss[best], found.gradient[best])
-
-
-def dedicated_loss(values: str, cell: Cell) -> float:
-    """Of the model that leaves feature 2 out: I2 v(p2)."""
-    return float(cell[0] * theory.variance(cell[1][1], values))
-
-
-def share(theta: np.ndarray) -> np.ndarray:
-    """The smaller weight over the larger one, without sign."""
-    w = np.sort(np.abs(theta[..., :2]), axis=-1)
-    return w[..., 0] / w[..., 1]
-
-
-def crossing(values: str, theta: np.ndarray, cell_at: Callable[[float], Cell], s: float, step: float) -> dict:
-    """Where along `cell_at` the loss of a branch with superposition rises to that of the dedicated model.
-
-    Follows the branch from its minimum near theta at s, where it is the better one, towards s + step by secants. The
-    gain over the dedicated model is the largest of functions that are nearly linear in s, so secants stop short of the
-    crossing and do not pass the end of the branch. Raises ArithmeticError if the branch ends anyway.
-    """
-
-    def gain_at(s: float, theta: np.ndarray) -> tuple[float, np.ndarray, float]:
-        ratio, p = cell_at(s)
-        found = theory.one_neuron_minima(theta[None], [1.0, ratio], p, values)
-        return dedicated_loss(values, (ratio, p)) - found.loss[0], found.theta[0], found.gradient[0]
-
-    before, theta, _ = gain_at(s, theta)
-    for _ in range(100):
-        s += step
-        gain, theta, gradient = gain_at(s, theta)
-        if share(theta) < 1e-3:
-            raise ArithmeticError(f"the branch with superposition ends at {s}")
-        if abs(gain) < 1e-16 or gain == before:
-            break
-        step *= gain / (before - gain)
-        before = gain
-    ratio, p = cell_at(s)
-    return {
-        "ratio": float(ratio),
-        "p": float(p[0]),
-        "theta": theta * [*(2 * [np.copysign(1, theta[0])]), 1, 1],
-        "gain": gain,
-        "gradient": gradient,
-    }
-
-
-def special_points(values: str, q: float, count: int) -> dict:
-    """Along the onset at p2 = q p1: where the jump meets it, tricritical points, and the jump at the largest p1."""
-
-    def onset(p1: float) -> theory.Onset:
-        return theory.one_neuron_onset(p1, q * p1, values)
-
-    def on_curve(p1: float) -> Cell:
-        return onset(p1).ratio, np.array([p1, q * p1])
-
-    top = min(1.0, 1 / q)
-    p = np.linspace(0.02, top - (1e-3 if values == "constant" else 0), count)  # constant values have no variance at 1
-    p = np.array([one for one in p if np.isfinite(onset(one).ratio)])
-    cubic = np.array([onset(one).cubic for one in p])
-    best = lowest(values, [on_curve(one) for one in p])
-    gain = np.array([dedicated_loss(values, on_curve(one)) for one in p]) - best.loss
-    out: dict[str, Any] = {
-        "end": None,
-        "tricritical": None,
-        "everywhere": None,
-        "continuous": float(np.mean((cubic > 0) & (gain < BETTER))),
-        "cubic": [float(cubic.min()), float(cubic.max())],
-        "gain": float(gain.max()),
-        "gradient": float(best.gradient.max()),
-    }
-    for k, (a, b) in enumerate(pairwise(p)):
-        if gain[k] > BETTER >= gain[k + 1] and cubic[k + 1] > 0:
-            out["end"] = crossing(values, best.theta[k], on_curve, a, 1e-5)
-        if cubic[k] > 0 >= cubic[k + 1] and gain[k] < BETTER:
-            at = optimize.brentq(lambda s: onset(s).cubic, a, b, xtol=1e-13)
-            out["tricritical"] = {"p": at, "ratio": onset(at).ratio}
-    if cubic[-1] < 0:
-        cell = np.array([top, q * top])
-        begin = lowest(values, [(onset(top).ratio, cell)]).theta[0]
-        out["everywhere"] = crossing(values, begin, lambda s: (s, cell), onset(top).ratio, -1e-5)
-    return out
 
 
 def onset_curve(values: str, count: int) -> dict:
@@ -174,15 +68,6 @@ def onset_curve(values: str, count: int) -> dict:
         "ratio": [one.ratio for one in found[-1]],
         **{SIGNS[sign]: [one.cubic for one in found[sign]] for sign in SIGNS},
     }
-
-
-def onset_at(values: str, ratio: float) -> float:
-    """The probability of the onset at this ratio, for equal probabilities."""
-
-    def rest(p: float) -> float:
-        return theory.one_neuron_onset(p, p, values).ratio - ratio
-
-    return float(optimize.brentq(rest, 1e-3, 1 - 1e-9, xtol=1e-14))
 
 
 def jump(values: str, ratios: np.ndarray, count: int) -> dict:
@@ -217,13 +102,17 @@ def jump(values: str, ratios: np.ndarray, count: int) -> dict:
 
 def first_jumps(points: dict, count: int) -> dict:
     """Uniform values beyond the tricritical point: the jump from the dedicated model, above the onset."""
-    ends = points["tricritical"]["ratio"], points["everywhere"]["ratio"]
+    ends = points["tricritical"][-1]["ratio"], points["everywhere"]["ratio"]
     out: dict[str, list] = {"ratio": [], "p": [], "onset": [], "weight": [], "gain": [], "gradient": []}
     for part in np.linspace(0, 1, count + 2)[1:-1]:
         ratio = ends[0] + part * (ends[1] - ends[0])
         onset = onset_at("uniform", ratio)
         begin = lowest("uniform", [(ratio, np.array([onset, onset]))]).theta[0]
-        at = crossing("uniform", begin, lambda p, r=ratio: (r, np.array([p, p])), onset, 1e-7)
+
+        def at_ratio(p: float, r: float = ratio) -> Cell:
+            return r, np.array([p, p])
+
+        at = crossing("uniform", begin, at_ratio, onset, 1e-7)
         row = (ratio, at["p"], onset, abs(at["theta"][1]), at["gain"], at["gradient"])
         for name, value in zip(out, row, strict=True):
             out[name].append(float(value))
@@ -234,10 +123,11 @@ def growth(values: str, at: float, ratio: float | None) -> dict:
     """The minor weight at distances below the onset's probability `at`, and the exponent of its power law.
 
     `ratio`: None for the ratio of the onset at `at`. Descents from weights 1e-4 to 0.5 along the first order of the
-    onset, of both signs. The exponent's error is that of the fit's slope.
+    onset, of both signs; the lowest counts. Fit: log w = exponent log(distance) + k w + l w^2 + constant, for the next
+    orders; the error is the standard error of the slope. amplitude: w over its first order, at the least distance.
     """
     ratio = theory.one_neuron_onset(at, at, values).ratio if ratio is None else ratio
-    distance = np.geomspace(FIT[0], 1e-2, 25)
+    distance = np.geomspace(*FIT, 17)
     weights, expected, gradients = [], [], []
     for d in distance:
         p = at - d
@@ -253,17 +143,17 @@ def growth(values: str, at: float, ratio: float | None) -> dict:
         weights.append(float(np.abs(found.theta[best, :2]).min()))
         gradients.append(float(found.gradient[best]))
         expected.append(2 * (ratio * entering.gain - entering.cost) / (3 * entering.cubic))
-    inside = distance <= FIT[1] * (1 + 1e-9)
-    x, y = np.log(distance[inside]), np.log(np.array(weights)[inside])
-    fit, covariance = np.polyfit(x, y, 1, cov=True)
+    w = np.array(weights)
+    terms = np.stack([np.log(distance), w, w * w, np.ones_like(w)], 1)
+    fit, rest, *_ = np.linalg.lstsq(terms, np.log(w), rcond=None)
+    spread = float(rest[0]) / (len(w) - 4) * np.linalg.inv(terms.T @ terms)[0, 0]
     return {
         "ratio": ratio,
         "onset": at,
         "distance": distance,
         "weight": weights,
         "exponent": float(fit[0]),
-        "error": float(np.sqrt(covariance[0, 0])),
-        "points": int(inside.sum()),
+        "error": float(np.sqrt(spread)),
         "amplitude": weights[0] / expected[0],
         "gradient": max(gradients),
     }
@@ -285,21 +175,12 @@ def sign_switch(ratio: float) -> dict:
     return {"ratio": ratio, "p": (low + high) / 2}
 
 
-def tail_of_constant(ratios: tuple[float, ...]) -> list[dict]:
-    """How far the jump is below the onset p = r for small ratios, in units of r^2."""
-    found = jump("constant", np.array(ratios), 400)
-    return [
-        {"ratio": r, "p": float(p), "scaled": float((r - p) / r**2)}
-        for r, p in zip(ratios, found["p"], strict=True)
-    ]
-
-
 def check(numbers: dict, random: int) -> dict:
     """Random starts at the special points and at both sides of the jumps: how many find a lower loss than reported."""
     cells: dict[str, list[tuple[Cell, float]]] = {name: [] for name in NAMES}
     for name, by_quotient in numbers["points"].items():
         for q, one in by_quotient.items():
-            for point in (one["end"], one["tricritical"], one["everywhere"]):
+            for point in (one["end"], *one["tricritical"], one["everywhere"]):
                 if point is not None:
                     cell = point["ratio"], np.array([point["p"], QUOTIENTS[q] * point["p"]])
                     cells[name].append((cell, dedicated_loss(name, cell)))
@@ -322,13 +203,10 @@ def drawn(numbers: dict) -> Any:
     parts = []
     for name in NAMES:
         onset, found, points = numbers["onset"][name], numbers["jumps"][name], numbers["points"][name]["1"]
-        dots = {
-            label: ([points[key]["ratio"]], [points[key]["p"]])
-            for key, label in (("end", "jump meets onset"), ("tricritical", "tricritical point"))
-            if points[key] is not None
-        }
-        if points["everywhere"] is not None:
-            dots["jump at p = 1"] = ([points["everywhere"]["ratio"]], [1.0])
+        dots: dict[str, tuple] = {}
+        for key, label in POINTS.items():  # what begins with "_" is not in the legend, and keeps its colour
+            here = points[key] if isinstance(points[key], list) else [points[key]] if points[key] else []
+            dots[label if here else f"_{label}"] = ([one["ratio"] for one in here], [one["p"] for one in here])
         p, ratio, cubic = (np.array(onset[key], float) for key in ("p", "ratio", "opposite"))
         r, at = np.array(found["ratio"]), np.array(found["p"])
         if name == "half-normal":
@@ -337,6 +215,7 @@ def drawn(numbers: dict) -> Any:
             "onset, continuous if reached": (ratio, np.where(cubic > 0, p, np.nan)),
             "onset, a jump comes first": (ratio, np.where(cubic > 0, np.nan, p)),
             "jump": (r, at),
+            ("" if name == "constant" else "_") + "sign of w1 w2 changes": SWITCH if name == "constant" else ([], []),
         }
         parts.append(
             plots.reports.Panel(
@@ -357,18 +236,21 @@ def growth_drawn(numbers: dict) -> Any:
     cubic = {name: (numbers["onset"][name]["p"], numbers["onset"][name]["opposite"]) for name in NAMES}
     cubic["constant, equal signs"] = (numbers["onset"]["constant"]["p"], numbers["onset"]["constant"]["equal"])
     names = {"uniform": "uniform, r = 0.7", "tricritical": "uniform, tricritical", "constant": "constant, r = 0.7"}
-    grown = {names[key]: (one["distance"], one["weight"]) for key, one in numbers["growth"].items()}
+    grown = {
+        f"{names[key]}: exponent {one['exponent']:.3f}": (np.array(one["distance"]) / FIT[0], one["weight"])
+        for key, one in numbers["growth"].items()
+    }
     first = numbers["first"]
     panel = plots.reports.Panel
     return plots.reports.panels(
         [
-            panel("cubic coefficient at the onset", "feature probability", "B", cubic, log=(False, False)),
-            panel("growth below the onset", "p(onset) - p", "|minor weight|", grown, log=(True, True)),
+            panel("cubic coefficient B at the onset", "feature probability", "B", cubic, log=(False, False)),
+            panel("growth below the onset", "(onset's p - p) / 1e-5", "|minor weight|", grown, log=(True, True)),
             panel(
                 "uniform, beyond the tricritical point",
                 "importance ratio r",
                 "|minor weight| inside the first jump",
-                {"exact": (first["ratio"], first["weight"])},
+                {"first jump": (first["ratio"], first["weight"])},
                 log=(False, False),
                 limits=(0, None),
             ),
@@ -381,10 +263,17 @@ def corner_points(numbers: dict) -> str:
     rows: Rows = []
     for name, by_quotient in numbers["corner"]["points"].items():
         for q, one in by_quotient.items():
-            cells = [f"({p['ratio']:.5f}, {p['p']:.5f})" if (p := one[key]) else "" for key in ("end", "tricritical")]
-            every = one["everywhere"]
-            rows.append([name, q, *cells, f"{every['ratio']:.5f}" if every else ""])
-    head = ["values", "p2 / p1", "jump meets onset (r, p1)", "tricritical point (r, p1)", "r of the jump at the top"]
+            places = [[one["end"]] if one["end"] else [], one["tricritical"]]
+            cells = [", ".join(f"({p['ratio']:.5f}, {p['p']:.5f})" for p in found) for found in places]
+            gradual = " to ".join(f"{p:.2f}" for p in one["continuous"]) if one["continuous"] else "none"
+            rows.append([name, q, *cells, gradual])
+    head = [
+        "values",
+        "p2 / p1",
+        "jump meets the onset (r, p1)",
+        "tricritical points (r, p1)",
+        "p1 of a continuous onset",
+    ]
     return table(head, rows)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import special
@@ -40,11 +41,11 @@ def _divided(above: Array, below: Array) -> Array:
 
 
 def _constant_one(g: Array, b: Array) -> Array:
-    return np.stack([(g + b > 0).astype(float)] * 3)
+    return np.stack([np.asarray(g + b > 0, float)] * 3)
 
 
 def _constant_two(a: Array, c: Array, b: Array) -> Array:
-    return np.stack([(a + c + b > 0).astype(float)] * 6)
+    return np.stack([np.asarray(a + c + b > 0, float)] * 6)
 
 
 def _uniform_one(g: Array, b: Array) -> Array:
@@ -62,7 +63,7 @@ def _uniform_two(a: Array, c: Array, b: Array) -> Array:
     ends = np.sort(np.clip([_divided(-b, c), _divided(-(a + b), c)], 0, 1), axis=0)
     edges = [np.zeros_like(a), *ends, np.ones_like(a)]
     out = np.zeros((6, *a.shape))
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         for node in NODES:
             y = low + node * (high - low)
             form = c * y + b

@@ -16,7 +16,7 @@ from scipy import optimize, special
 from tmsjax.kinds import VALUES
 from tmsjax.theory.linear_forms import FORMS, HALF, Forms
 
-STEP = 1e-5  # of the differences of gradients that make a Hessian
+STEP = 1e-6  # of the differences of gradients that make a Hessian
 ITERATIONS = 200
 SMALLEST_EIGENVALUE = 1e-10
 LONGEST_STEP = 0.5
@@ -87,13 +87,16 @@ def _output(forms: Forms, square: float, a: Any, c: Any, b: Any, p: Any, q: Any)
 
 
 def one_neuron_minima(theta: Any, importance: Any, probability: Any, values: str = "uniform") -> LocalMinima:
-    """Local minima that damped Newton descents reach from the rows of `theta` (k, 4); importance, probability (k, 2) or (2,).
+    """Local minima that damped Newton descents reach from the rows of `theta` (k, 4).
 
+    importance, probability: (2,) or one row per descent (k, 2).
     A Hessian is made of central differences of the exact gradient; its eigenvalues are taken by absolute value, and a
     step that does not lower the loss is tried again, shorter. One descent per row, none affects another.
     """
     theta = np.array(theta, float)
-    importance, probability = (np.broadcast_to(np.asarray(v, float), (len(theta), 2)) for v in (importance, probability))
+    importance, probability = (
+        np.broadcast_to(np.asarray(v, float), (len(theta), 2)) for v in (importance, probability)
+    )
     loss, gradient = one_neuron_loss(theta, importance, probability, values)
     damping = np.full(len(theta), 1e-4)
     moves = STEP * np.concatenate([np.eye(4), -np.eye(4)])
@@ -156,7 +159,7 @@ def one_neuron_onset(p1: float, p2: float, values: str = "uniform", sign: int = 
     v1, v2 = variances(p1, values), variances(p2, values)
 
     def cost_at(beta: float) -> float:
-        m1, mx, mxx = forms.one(np.float64(sign), np.float64(beta))
+        m1, mx, mxx = forms.one(np.array(float(sign)), np.array(beta))
         square = mxx + 2 * sign * beta * mx + beta * beta * m1  # E ReLU(y + beta)^2 for an active x2
         idle = (1 - p2) * max(beta, 0.0) ** 2 + p2 * square
         spread = (1 - of.mean**2 / of.square) * (beta + sign * p2 * of.mean) ** 2
