@@ -50,9 +50,6 @@ def make(report: Report) -> dict:
         },
         "switch": [sign_switch(r) for r in ((0.8,) if quick else (0.6, 0.8, 1.0))],
     }
-    numbers["uniform_strong"] = abs(float(equal["uniform"]["end"]["theta"][1]))
-    numbers["everywhere_weight"] = abs(float(equal["uniform"]["everywhere"]["theta"][1]))
-    numbers["half_normal_cubic"] = equal["half-normal"]["cubic"][1]
     numbers["check"] = check(numbers, 40 if quick else CHECK_RANDOM)
     report.figure("corner_map", drawn(numbers))
     report.figure("corner_growth", growth_drawn(numbers))
