@@ -208,9 +208,10 @@ def drawn(numbers: dict) -> Any:
         r, at = np.array(found["ratio"]), np.array(found["p"])
         if name == "half-normal":
             r, at = np.append(r, points["everywhere"]["ratio"]), np.append(at, 1.0)
+        gradual = cubic > 0
         curves = {
-            "onset, continuous if reached": (ratio, np.where(cubic > 0, p, np.nan)),
-            "onset, a jump comes first": (ratio, np.where(cubic > 0, np.nan, p)),
+            ("" if gradual.any() else "_") + "onset, continuous if reached": (ratio, np.where(gradual, p, np.nan)),
+            ("_" if gradual.all() else "") + "onset, a jump comes first": (ratio, np.where(gradual, np.nan, p)),
             "jump": (r, at),
             ("" if name == "constant" else "_") + "sign of w1 w2 changes": SWITCH if name == "constant" else ([], []),
         }
@@ -285,7 +286,8 @@ def corner_jumps(numbers: dict) -> str:
             if k >= len(found["ratio"]):
                 row += ["none", ""]
                 continue
-            sides = " to ".join(f"{found[side][k][1] / found[side][k][0]:+.3f}" for side in ("outside", "inside"))
+            shares = [found[side][k][1] / found[side][k][0] for side in ("outside", "inside")]
+            sides = " to ".join("0" if abs(one) < 1e-6 else f"{one:.3f}" for one in shares)
             row += [f"{found['p'][k]:.5f}", sides]
         rows.append(row)
     return table(["r", *(part for name in NAMES for part in (f"{name}: p", "w2 / w1"))], rows)
