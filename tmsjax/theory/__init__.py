@@ -25,6 +25,7 @@ from tmsjax.theory.heads import (
     rank_one_optimum,
     target_square,
 )
+from tmsjax.theory.one_neuron import LocalMinima, Onset, one_neuron_loss, one_neuron_minima, one_neuron_onset
 from tmsjax.theory.pairs import INTERFERENCE, Assignment, best_assignment, pair_costs
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ __all__ = [
     "Branch",
     "HeadOptimum",
     "Jump",
+    "LocalMinima",
     "Minima",
+    "Onset",
     "Optimum",
     "Stationary",
     "best_assignment",
@@ -72,6 +75,9 @@ __all__ = [
     "head_linear_optimum",
     "jump",
     "minima",
+    "one_neuron_loss",
+    "one_neuron_minima",
+    "one_neuron_onset",
     "onset",
     "pair_costs",
     "rank_one_loss",
