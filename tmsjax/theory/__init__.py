@@ -1,9 +1,9 @@
 """Theory: the solutions that training should find.
 
-The paper's candidate solutions (candidates.py), their generalisation to any n and m (pairs.py) and optima of attention
-heads (heads.py) need only numpy and SciPy. Exact optima of 2 or 3 features (optimum.py), the points where they jump
-(boundary.py), and all local minima of up to 8 features (landscape.py) need jax, in float64. Imports kinds, models and
-engine; does not know about runs.
+The paper's candidate solutions (candidates.py), their generalisation to any n and m (pairs.py), optima of attention
+heads (heads.py) and of the quadratic model of capacity (quadratic.py) need only numpy and SciPy. Exact optima of 2 or 3
+features (optimum.py), the points where they jump (boundary.py), and all local minima of up to 8 features (landscape.py)
+need jax, in float64. Imports kinds, models and engine; does not know about runs.
 """
 
 from typing import TYPE_CHECKING
@@ -26,6 +26,14 @@ from tmsjax.theory.heads import (
     target_square,
 )
 from tmsjax.theory.pairs import INTERFERENCE, Assignment, best_assignment, pair_costs
+from tmsjax.theory.quadratic import (
+    Allocation,
+    Descents,
+    allocation,
+    marginal_benefit,
+    quadratic_descents,
+    quadratic_loss,
+)
 
 if TYPE_CHECKING:
     from tmsjax.theory.boundary import Jump, jump
@@ -48,12 +56,15 @@ _PLACES = {
 __getattr__ = attach(__name__, _PLACES)
 __all__ = [
     "INTERFERENCE",
+    "Allocation",
     "Assignment",
     "Branch",
+    "Descents",
     "HeadOptimum",
     "Jump",
     "Minima",
     "Optimum",
+    "allocation",
     "best_assignment",
     "branch_end",
     "candidate_boundary",
@@ -67,9 +78,12 @@ __all__ = [
     "head_linear_loss",
     "head_linear_optimum",
     "jump",
+    "marginal_benefit",
     "minima",
     "onset",
     "pair_costs",
+    "quadratic_descents",
+    "quadratic_loss",
     "rank_one_loss",
     "rank_one_optimum",
     "target_square",
