@@ -2,16 +2,18 @@
 
     PYTHONPATH=scripts python -m atlas OUT [--quick] [--only corner,who-wins] [--publish]
 
-Writes runs/, figures/atlas/, atlas.json (all numbers) and atlas.md (the numbers filled into docs/atlas.template.md) into
-OUT. A second call continues where the first stopped. `--quick`: coarse grids and short training, so other numbers than
-in docs/. `--publish`: copies report, numbers and figures into docs/.
+Writes runs/, figures/atlas/, atlas.json (all numbers) and atlas.md (the numbers filled into
+docs/atlas.template.md) into OUT. A second call continues where the first stopped. `--quick`: coarse grids and short
+training, so other numbers than in docs/. `--publish`: copies report, numbers and figures into docs/.
 """
 
 from typing import Any
 
 from reporting import Program
 
-SECTIONS: dict[str, Any] = {}
+from atlas import capacity
+
+SECTIONS: dict[str, Any] = {"capacity": capacity}
 PROGRAM = Program(
     name="atlas",
     runs={name: run for section in SECTIONS.values() for name, run in section.RUNS.items()},
