@@ -49,6 +49,9 @@ def make(report: Report) -> dict:
         "importance": importance,
         "trained": trained,
         "largest_sum": max(found["largest_sum"] for found in trained.values()),
+        "out_of_order": sum(found["out_of_order"] for found in trained.values()),
+        "best": sum(len(found["p"]) for found in trained.values()),
+        "apart": {name: apart(found, trained["uniform"]) for name, found in trained.items() if name != "uniform"},
         "quadratic": of_quadratic(importance, p, one.dataset.sizes["hidden"], 3 if report.quick else 12),
         "benefit": [benefit(*cell, starts=6 if report.quick else 24) for cell in cells],
         "two": of_two(8 if report.quick else 32),
@@ -61,10 +64,15 @@ def make(report: Report) -> dict:
     return numbers
 
 
+def groups(capacity: np.ndarray) -> np.ndarray:
+    """0 ignored, 1 partly, 2 fully represented."""
+    return (capacity > IGNORED).astype(int) + (capacity >= FULL)
+
+
 def counts(capacity: np.ndarray) -> dict[str, np.ndarray]:
     """Numbers of ignored, partly and fully represented features, from capacities (..., n)."""
-    ignored, full = (capacity <= IGNORED).sum(-1), (capacity >= FULL).sum(-1)
-    return {"ignored": ignored, "partial": capacity.shape[-1] - ignored - full, "full": full}
+    kinds = groups(capacity)
+    return {name: (kinds == k).sum(-1) for k, name in enumerate(("ignored", "partial", "full"))}
 
 
 def of_trained(run: Any, kurtosis: float) -> dict:
@@ -86,8 +94,23 @@ def of_trained(run: Any, kurtosis: float) -> dict:
         "capacity": capacity[rows, best],
         "sum": sums[rows, best],
         "largest_sum": np.nanmax(sums),
+        "out_of_order": int((np.diff(groups(capacity[rows, best])) > 0).sum()),
         "tight": np.nanmean(sums >= TIGHT * dataset.sizes["hidden"]),
         **counts(capacity[rows, best]),
+    }
+
+
+def apart(one: dict, other: dict) -> dict[str, float]:
+    """The mean difference of the numbers of partly represented features, at the same probability and kurtosis.
+
+    The numbers of `other` are interpolated in the logarithm of the kurtosis, where it has that kurtosis.
+    """
+    ours, theirs = np.log(one["kurtosis"]), np.log(other["kurtosis"])
+    within = (ours >= theirs.min()) & (ours <= theirs.max())
+    expected = np.interp(ours, theirs, other["partial"])  # kurtosis ascends, since p descends
+    return {
+        "probability": float(np.abs(one["partial"] - other["partial"]).mean()),
+        "kurtosis": float(np.abs(one["partial"] - expected)[within].mean()),
     }
 
 
@@ -178,7 +201,7 @@ def of_two(points: int) -> dict:
     exact = theory.exact_optimum(np.stack([np.ones_like(r), r], 1), np.stack([q, q], 1))
     relu = measures.dimensionality(exact.W)[:, 1]
     quadratic = np.array([extra(one, VALUES["uniform"] / at) for one, at in zip(r, q, strict=True)])
-    kinds = [np.digitize(v, [IGNORED, FULL]) for v in (relu, quadratic)]
+    kinds = [groups(v) for v in (relu, quadratic)]
     return {
         "importance": importance,
         "p": p,
