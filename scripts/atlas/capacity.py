@@ -41,6 +41,7 @@ def make(report: Report) -> dict:
         one.dataset["instance_importance"].to_numpy().reshape(-1, one.dataset.sizes["feature"])[0].astype(float)
     )
     cells = CELLS[:1] if report.quick else CELLS
+    minima = [benefit(*cell, starts=6 if report.quick else 24) for cell in cells]
     numbers = {
         "runs": {name: of_run(run) for name, run in runs.items()},
         "models": sum(run.spec.instances for run in runs.values()),
@@ -53,7 +54,8 @@ def make(report: Report) -> dict:
         "best": sum(len(found["p"]) for found in trained.values()),
         "apart": {name: apart(found, trained["uniform"]) for name, found in trained.items() if name != "uniform"},
         "quadratic": of_quadratic(importance, p, one.dataset.sizes["hidden"], 3 if report.quick else 12),
-        "benefit": [benefit(*cell, starts=6 if report.quick else 24) for cell in cells],
+        "benefit": minima,
+        "ratios": {kind: max(found) for kind in ("digons", "pentagon") if (found := ratios(minima, kind))},
         "two": of_two(8 if report.quick else 32),
     }
     report.figure("capacity_importance", drawn(numbers))
@@ -182,6 +184,11 @@ def benefit(hidden: int, p: float, starts: int) -> dict:
     }
 
 
+def ratios(minima: list[dict], kind: str) -> list[float]:
+    """Of the minima whose arrangement ends in `kind`: the largest over the least benefit."""
+    return [one["ratio"] for one in minima if one["arrangement"].endswith(kind)]
+
+
 def response(W: np.ndarray, b: np.ndarray, importance: np.ndarray, probability: np.ndarray, k: int) -> np.ndarray:
     """Changes (2, n) of the capacities and of the losses of all outputs when importance k grows by 2 STEP."""
     sides = []
@@ -236,15 +243,15 @@ def drawn(numbers: dict) -> Any:
     kurtosis["quadratic model"] = (quadratic["kurtosis"], quadratic["partial"])
     panel, many = plots.reports.Panel, "partly represented features"
     levels = {"1/2": 1 / 2, "2/5": 2 / 5}
-    both = by_importance(uniform["capacity"])
+    relu = by_importance(uniform["capacity"])
     return plots.reports.panels(
         [
             panel(
                 "trained ReLU models, uniform values",
                 IMPORTANCE,
                 CAPACITY,
-                both,
-                both,
+                relu,
+                relu,
                 levels=levels,
                 legend="upper left",
             ),
@@ -255,8 +262,8 @@ def drawn(numbers: dict) -> Any:
                 by_importance(quadratic["capacity"]),
                 legend="upper left",
             ),
-            panel("against probability", PROBABILITY, many, partial, partial),
-            panel("against kurtosis", r"kurtosis $E x^4 / (E x^2)^2$", many, kurtosis, kurtosis),
+            panel("against probability", PROBABILITY, many, partial),
+            panel("against kurtosis", r"kurtosis $E x^4 / (E x^2)^2$", many, kurtosis),
         ],
         columns=2,
     )
