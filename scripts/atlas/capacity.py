@@ -251,7 +251,6 @@ def drawn(numbers: dict) -> Any:
                 IMPORTANCE,
                 CAPACITY,
                 relu,
-                relu,
                 levels=levels,
                 legend="upper left",
             ),
