@@ -117,3 +117,9 @@ def test_one_cell_of_the_exact_map_is_a_minimum_of_a_grid():
     k, j = 20, 12
     found = theory.exact_optimum([[1, two["importance"][j]]], [[two["p"][k]] * 2], random_starts=8)
     assert measures.dimensionality(found.W)[0, 1] == pytest.approx(two["relu"][k][j], abs=1e-4)
+
+
+def test_kurtosis_explains_the_number_of_sharing_features_no_better_than_probability():
+    for found in RESULTS["apart"].values():
+        assert found["kurtosis"] > found["probability"]
+    assert capacity.apart(TRAINED["constant"], TRAINED["uniform"]) == pytest.approx(RESULTS["apart"]["constant"])
