@@ -109,6 +109,7 @@ def test_two_features_share_in_the_quadratic_model_beyond_the_border():
     inside = np.sqrt(np.minimum(r, 1 / r)) > border * 1.0001
     C = np.array(two["quadratic"])
     np.testing.assert_array_equal((C > 1e-9) & (C < 1 - 1e-9), inside)
+    assert capacity.extra(0.24, 5.0) == 0 < capacity.extra(0.26, 5.0), "the target is the root of the importance"
     assert capacity.extra(0.5, 10.0) == pytest.approx(1 - capacity.extra(2.0, 10.0))
 
 
