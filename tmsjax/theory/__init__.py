@@ -1,9 +1,9 @@
 """Theory: the solutions that training should find.
 
-The paper's candidate solutions (candidates.py), their generalisation to any n and m (pairs.py) and optima of attention
-heads (heads.py) need only numpy and SciPy. Exact optima of 2 or 3 features (optimum.py), the points where they jump
-(boundary.py), and all local minima of up to 8 features (landscape.py) need jax, in float64. Imports kinds, models and
-engine; does not know about runs.
+The paper's candidate solutions (candidates.py), their generalisation to any n and m (pairs.py), optima of attention
+heads (heads.py) and of the quadratic model of capacity (quadratic.py) need only numpy and SciPy. Exact optima of 2 or 3
+features (optimum.py), the points where they jump (boundary.py), and all local minima of up to 8 features (landscape.py)
+need jax, in float64. Imports kinds, models and engine; does not know about runs.
 """
 
 from typing import TYPE_CHECKING
@@ -27,6 +27,14 @@ from tmsjax.theory.heads import (
 )
 from tmsjax.theory.one_neuron import LocalMinima, Onset, one_neuron_loss, one_neuron_minima, one_neuron_onset
 from tmsjax.theory.pairs import INTERFERENCE, Assignment, best_assignment, pair_costs
+from tmsjax.theory.quadratic import (
+    Allocation,
+    Descents,
+    allocation,
+    marginal_benefit,
+    quadratic_descents,
+    quadratic_loss,
+)
 
 if TYPE_CHECKING:
     from tmsjax.theory.boundary import Jump, jump
@@ -52,8 +60,10 @@ _PLACES = {
 __getattr__ = attach(__name__, _PLACES)
 __all__ = [
     "INTERFERENCE",
+    "Allocation",
     "Assignment",
     "Branch",
+    "Descents",
     "HeadOptimum",
     "Jump",
     "LocalMinima",
@@ -61,6 +71,7 @@ __all__ = [
     "Onset",
     "Optimum",
     "Stationary",
+    "allocation",
     "best_assignment",
     "branch_end",
     "candidate_boundary",
@@ -74,12 +85,15 @@ __all__ = [
     "head_linear_loss",
     "head_linear_optimum",
     "jump",
+    "marginal_benefit",
     "minima",
     "one_neuron_loss",
     "one_neuron_minima",
     "one_neuron_onset",
     "onset",
     "pair_costs",
+    "quadratic_descents",
+    "quadratic_loss",
     "rank_one_loss",
     "rank_one_optimum",
     "stationary",
