@@ -121,6 +121,20 @@ def test_paper_shows_no_controls_and_is_light(explored, source):
         assert (colour(page, "body", "backgroundColor").min() == 255) == on
 
 
+def test_paper_says_what_the_map_shows(explored, one_neuron_page):
+    told = {}
+    for colour in ("paper", "success"):
+        page = explored(one_neuron_page, f"colour={colour}&rule=vote&curves=exact")
+        caption = page.page.locator("#caption")
+        assert not caption.is_visible()
+        page.page.emulate_media(media="print")
+        assert caption.is_visible()
+        told[colour] = caption.inner_text()
+    rest = "; the rule \u201cvote\u201d. Lines: exact theory (solid)."
+    assert told["paper"] == f"Colour: norm and superposition (the paper\u2019s colours) (feature 2){rest}"
+    assert told["success"] == f"Colour: share of inits that succeed{rest}"
+
+
 def test_tab_reaches_the_picture_soon(explored, source):
     page = explored(source, "cell=0,1")
     wanted = "map" if page.about["view"] == "map" else "chart"

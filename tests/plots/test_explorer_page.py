@@ -6,15 +6,12 @@ import json
 import re
 import subprocess
 import sys
-import zlib
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import plain_spec, run_command, small_spec
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from page_reader import Parsed, read
 
 import tmsjax
 from tmsjax import analysis, cli, plots, theory
@@ -30,71 +27,6 @@ FORBIDDEN = (
     "innerHTML|outerHTML|insertAdjacentHTML|document.write|eval(|Function(|fetch(|XMLHttpRequest|WebSocket|sendBeacon|"
     'await import(|setAttribute("style|localStorage|document.cookie'
 )
-NUMBERS = st.lists(st.floats(-1e6, 1e6, allow_subnormal=False) | st.just(float("nan")), min_size=1, max_size=50)
-
-
-class Parsed(HTMLParser):
-    """The texts of scripts by id ("" for executed ones), of the style sheet, and the policy of a page."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.data, self.executed, self.styles, self.policy, self.inside = {}, [], [], "", None
-        self.tags, self.words = [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        found = dict(attrs)
-        self.tags.append((tag, found))
-        self.inside = (tag, found) if tag in ("script", "style", "title", "h1") else None
-        if found.get("http-equiv") == "Content-Security-Policy":
-            self.policy = found["content"]
-
-    def handle_endtag(self, tag):
-        self.inside = None
-
-    def handle_data(self, data):
-        tag, found = self.inside or (None, {})
-        if tag == "script" and "id" in found:
-            self.data[found["id"]] = self.data.get(found["id"], "") + data
-        elif tag == "script":
-            self.executed.append(data)
-        elif tag == "style":
-            self.styles.append(data)
-        elif tag in ("title", "h1"):
-            self.words.append(data)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-
-
-def read(page: explorer.Page) -> tuple[dict, dict[str, np.ndarray]]:
-    """What a page says, and its arrays by name, read from its text alone."""
-    parsed = Parsed(page.text)
-    about = json.loads(parsed.data["about"])
-    arrays = {}
-    for chunk in ("cells", "models"):
-        planes = zlib.decompress(base64.b64decode(parsed.data[chunk]), -zlib.MAX_WBITS)
-        for name, head in about[chunk].items():
-            arrays[name] = unpacked(head, np.frombuffer(planes, np.uint8))
-    return about, arrays
-
-
-def unpacked(head: dict, planes: np.ndarray) -> np.ndarray:
-    size, low = int(np.prod(head["shape"])), max(head["bits"] - 8, 0)
-    codes = planes[head["at"] :][:size].astype(int) << low
-    if low:
-        codes |= planes[head["at"] + size :][:size]
-    codes = codes.reshape(head["shape"])
-    if head["code"] == "whole":
-        return codes
-    place = head["lowest"] + head["step"] * (codes - 1.0)
-    decoded = {
-        "linear": lambda: place,
-        "sinh": lambda: np.sinh(place),
-        "log": lambda: np.where(codes == 1, 0, np.exp(place - head["step"])),
-        "excess": lambda: head["scale"] * np.expm1(place),
-    }
-    return np.where(codes == 0, np.nan, decoded[head["code"]]())
 
 
 @pytest.fixture(scope="module")
@@ -119,56 +51,6 @@ def as_cells(values, *rest: str) -> np.ndarray:
     """A variable as (*rest, cells), with cells in the order of the page."""
     placed = values.transpose(*rest, "extra_importance", "feature_probability").to_numpy()
     return placed.reshape(*placed.shape[: len(rest)], -1)
-
-
-@settings(deadline=None)
-@given(NUMBERS, st.sampled_from([8, 10, 12, 16]))
-def test_rounding_is_within_the_error_that_it_states(numbers, bits):
-    values = np.array(numbers)
-    rounded = pack.linear(values, bits)
-    assert np.array_equal(np.isnan(rounded.values), np.isnan(values))
-    assert rounded.code == ("sinh" if np.nanmax(np.abs(values), initial=0) > pack.WIDE else "linear")
-    size = np.maximum(np.abs(values), 1)
-    assert np.nanmax(np.abs(rounded.values - values) / size, initial=0) <= rounded.error * (1 + 1e-6) + 1e-9
-    positive = np.abs(values) + 1e-9
-    logs = pack.log(positive, bits)
-    assert np.nanmax(np.abs(logs.values / positive - 1), initial=0) <= logs.error * (1 + 1e-6) + 1e-9
-    small = pack.excess(positive, bits)
-    off = np.abs(small.values - positive) / (positive + small.scale)
-    assert np.nanmax(off, initial=0) <= small.error * (1 + 1e-6) + 1e-9
-
-
-@settings(deadline=None)
-@given(NUMBERS, st.sampled_from([8, 11, 16]))
-def test_packed_arrays_are_read_back(numbers, bits):
-    arrays = {"a": pack.linear(np.array(numbers), bits), "b": pack.whole(np.arange(300))}
-    heads, text = pack.packed(arrays)
-    planes = np.frombuffer(zlib.decompress(base64.b64decode(text), -zlib.MAX_WBITS), np.uint8)
-    for name, array in arrays.items():
-        assert np.array_equal(unpacked(heads[name], planes), array.values, equal_nan=True)
-
-
-def test_single_numbers_and_zeros_are_exact():
-    for rounding in (pack.linear, pack.log, pack.excess):
-        rounded = rounding(np.full(5, 0.3), 8)
-        assert rounded.error < (3e-2 if rounding is pack.excess else 1e-15)
-        assert np.allclose(rounded.values, 0.3, rtol=rounded.error + 1e-12)
-    losses = pack.log(np.array([0.0, 1e-5, 2.0, -1.0]), 16)
-    assert losses.values[0] == 0
-    assert np.allclose(losses.values[1:3], [1e-5, 2.0], rtol=losses.error)
-    assert np.isnan(losses.values[3])
-
-
-def test_a_large_number_costs_the_small_ones_little():
-    values = np.append(np.linspace(-1, 1, 99), -3e4)
-    assert np.abs(pack.linear(values, 16).values - values)[:-1].max() < 3e-4
-
-
-def test_more_bits_round_less_and_numbers_that_do_not_fit_are_missing():
-    values = np.linspace(-1, 1, 1000)
-    assert pack.linear(values, 12).error < pack.linear(values, 8).error / 15
-    assert np.isnan(pack.log(np.array([1.0, np.nan, -1.0]), 8).values).tolist() == [False, True, True]
-    assert pack.excess(np.array([-1e-3, 0.0]), 8).values.tolist() == [0, 0]
 
 
 def test_the_page_has_the_phases_of_every_rule_exactly(run, shown):
@@ -443,6 +325,16 @@ def test_the_command_writes_the_page(run, tmp_path, monkeypatch, capsys):
     told = capsys.readouterr()
     assert "explorer-region.html" in told.out
     assert told.err == "warning: found no browser to open it with\n"
+
+
+def test_a_page_of_a_run_in_an_object_store_stands_beside_it(capsys):
+    upath = pytest.importorskip("upath")
+    url = "memory://pages-of-tests/run"
+    run_sweep(small_spec(), url)
+    cli.explore(url)
+    written = upath.UPath(f"{url}/explorer.html").read_text(encoding="utf-8")
+    assert written == explorer.explore(url).text
+    assert capsys.readouterr().out == f"{url}/explorer.html ({len(written) / 1e6:.1f} MB)\n"
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import jax
 import numpy as np
 
-from tmsjax.theory.landscape import packed, problem_of, scale, value_of
+from tmsjax.theory.landscape import loss_of, packed, problem_of, scale, value_of
 from tmsjax.theory.problem import Problem
-from tmsjax.theory.vertices import relu_loss
 
 STEPS = 30  # of Newton's method at most
 DONE = 1e-13  # gradient norm, in units of `landscape.scale`, at which it stops
@@ -104,9 +102,4 @@ def _hessian(problem: Problem, theta: np.ndarray, importance: np.ndarray, probab
 @cache
 def _second(problem: Problem) -> Callable:
     """(theta (d,), importance (n,), probability (n,)) -> Hessian (d, d)."""
-
-    def loss(theta: Any, importance: Any, probability: Any) -> Any:
-        W, b = problem.unpack(theta)
-        return relu_loss(W, b, importance, probability, problem.drawn)
-
-    return jax.jit(jax.hessian(loss))
+    return jax.jit(jax.hessian(loss_of(problem)))

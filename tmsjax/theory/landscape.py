@@ -286,9 +286,14 @@ def value_of(
 @cache
 def _slope(problem: Problem) -> Callable:
     """(theta (d,), importance (n,), probability (n,)) -> (loss, gradient (d,))."""
+    return jax.jit(jax.value_and_grad(loss_of(problem)))
+
+
+def loss_of(problem: Problem) -> Callable:
+    """(theta (d,), importance (n,), probability (n,)) -> loss."""
 
     def loss(theta: Any, importance: Any, probability: Any) -> Any:
         W, b = problem.unpack(theta)
         return relu_loss(W, b, importance, probability, problem.drawn)
 
-    return jax.jit(jax.value_and_grad(loss))
+    return loss

@@ -91,7 +91,7 @@ def history(results: Results, kept: str) -> tuple[dict[str, Any], Arrays]:
     Of all models if there are few numbers, otherwise of the best of each cell.
     """
     out: Arrays = {}
-    measures = {}
+    measures: list[str] = []
     if results.every.sizes.get("step", 0) > 1 and kept != "none":
         for name, measure in MEASURES.items():
             variable = f"history_{name}"
@@ -102,6 +102,6 @@ def history(results: Results, kept: str) -> tuple[dict[str, Any], Arrays]:
                 values = results.of_best(values)
             if values.size <= MOST_HISTORY:
                 out[variable] = partial(log if name == "loss" else linear, values, most=HISTORY_BITS)
-                measures[name] = measure.sentence
+                measures.append(name)
     steps = results.every["step"].to_numpy().tolist() if measures else []
     return {"history": {"steps": steps, "measures": measures} if measures else None}, out

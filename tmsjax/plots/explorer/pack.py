@@ -37,20 +37,6 @@ class Rounded:
     scale: float = 1.0
 
     @property
-    def values(self) -> np.ndarray:
-        """The numbers that the page shows, float64, NaN where missing."""
-        if self.code == "whole":
-            return self.codes.astype(np.float64)
-        place = self.lowest + self.step * (self.codes - (2.0 if self.code == "log" else 1.0))
-        values = {
-            "linear": lambda: place,
-            "sinh": lambda: np.sinh(place),
-            "log": lambda: np.where(self.codes == 1, 0, np.exp(place)),
-            "excess": lambda: self.scale * np.expm1(place),
-        }[self.code]()
-        return np.where(self.codes == 0, np.nan, values)
-
-    @property
     def error(self) -> float:
         """The largest rounding error: absolute for "whole" and "linear", for "sinh" relative to numbers above 1 and
         absolute below, relative to the number for "log", and to the number plus `scale` for "excess"."""
@@ -99,7 +85,7 @@ def linear(values: np.ndarray, bits: int, most: int = 16) -> Rounded:
 
 
 def log(values: np.ndarray, bits: int, most: int = 16) -> Rounded:
-    """Numbers from 0, rounded to equal ratios; negative ones count as missing."""
+    """Numbers from 0, rounded to equal ratios, to at most `most` bits; negative ones count as missing."""
     values = np.asarray(values, np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         spaced = _spaced(np.where(values > 0, np.log(values), np.nan), "log", min(bits, most))
@@ -107,10 +93,10 @@ def log(values: np.ndarray, bits: int, most: int = 16) -> Rounded:
     return replace(spaced, codes=codes.astype(np.int32))
 
 
-def excess(values: np.ndarray, bits: int, most: int = 16, scale: float = SMALLEST_EXCESS) -> Rounded:
-    """Numbers from 0, rounded to equal ratios above `scale` and to equal steps below; negative numbers become 0."""
-    place = np.log1p(np.maximum(np.asarray(values, np.float64), 0) / scale)
-    return _spaced(place, "excess", min(bits, most), lowest=0.0, scale=scale)
+def excess(values: np.ndarray, bits: int) -> Rounded:
+    """Numbers from 0, rounded to equal ratios above SMALLEST_EXCESS, to equal steps below; negative ones become 0."""
+    place = np.log1p(np.maximum(np.asarray(values, np.float64), 0) / SMALLEST_EXCESS)
+    return _spaced(place, "excess", bits, lowest=0.0, scale=SMALLEST_EXCESS)
 
 
 def _spaced(place: np.ndarray, code: str, bits: int, lowest: float | None = None, scale: float = 1.0) -> Rounded:
@@ -125,11 +111,10 @@ def _spaced(place: np.ndarray, code: str, bits: int, lowest: float | None = None
 
 def packed(arrays: dict[str, Rounded]) -> tuple[dict[str, dict], str]:
     """The heads of the arrays by name, and the bytes of all of them as text."""
-    heads, planes, at = {}, [], 0
+    heads, data = {}, bytearray()
     for name, array in arrays.items():
-        heads[name] = array.head(at)
-        planes += array.planes()
-        at = sum(map(len, planes))
+        heads[name] = array.head(len(data))
+        for plane in array.planes():
+            data += plane
     squeezed = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
-    data = squeezed.compress(b"".join(planes)) + squeezed.flush()
-    return heads, base64.b64encode(data).decode("ascii")
+    return heads, base64.b64encode(squeezed.compress(data) + squeezed.flush()).decode("ascii")

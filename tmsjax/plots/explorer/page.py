@@ -23,7 +23,7 @@ from tmsjax.errors import RunError
 from tmsjax.plots import style
 from tmsjax.plots.explorer.content import Content, content_of
 from tmsjax.plots.explorer.pack import Rounded, packed, rounded
-from tmsjax.runs import Run, open_run, write_whole
+from tmsjax.runs import Run, as_path, open_run, write_whole
 from tmsjax.spec import SELECTIONS, suggest
 
 MOST_BYTES = 12_000_000  # of a page; numbers are rounded to as many bits as fit
@@ -42,8 +42,8 @@ class Page:
     height: int = 820
 
     def save(self, path: str | Path) -> Path:
-        """Writes the page whole. Raises RunError if it cannot be written."""
-        path = Path(path)
+        """Writes the page whole, to a path or to a URL in an object store. Raises RunError if it cannot be written."""
+        path = as_path(path)
         try:
             write_whole(path, lambda file: Path(file).write_text(self.text, encoding="utf-8"))
         except OSError as error:

@@ -201,7 +201,7 @@ class Explorer {
         const chosen = chosenQuantity(all, view);
         picture.colour(chosen);
         showLegend(byId("legend"), chosen, run.about.colours.paper, picture.masked);
-        byId("caption").textContent = this.caption(chosen.label, view);
+        byId("caption").textContent = this.caption(chosen, view);
       } else picture.draw();
       this.region(view);
     } else {
@@ -283,15 +283,16 @@ class Explorer {
   /**
    * What the map shows, for paper.
    * @private
-   * @param {string} label
+   * @param {import("./quantities.js").Quantity} quantity
    * @param {View} view
    */
-  caption(label, view) {
+  caption({ key, label }, view) {
     const { run } = this;
     const rule = view.rule === "single" ? `replica ${view.replica}` : `the rule \u201c${view.rule}\u201d`;
     const others = run.others.map((axis, k) => valueText(axis, view.others[k]));
     const lines = view.curves.map((name) => `${name} theory (${name === "exact" ? "solid" : "dashed"})`);
-    const parts = [`Colour: ${label} (feature ${view.feature + 1})`, rule, ...others];
+    const feature = ["paper", "norm", "superposition"].includes(key) ? ` (feature ${view.feature + 1})` : "";
+    const parts = [`Colour: ${label}${feature}`, rule, ...others];
     return `${parts.join("; ")}${lines.length ? `. Lines: ${lines.join(", ")}` : ""}.`;
   }
 

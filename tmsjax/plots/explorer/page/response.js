@@ -110,7 +110,7 @@ export function learning(state, trained, cell) {
   const { accent, muted } = ink();
   const log = steps[steps.length - 1] > 50 * steps[1]; // most records are early
   const section = make("section", {}, make("h3", {}, "Learning"));
-  for (const name of Object.keys(measures)) {
+  for (const name of measures) {
     const array = /** @type {Record<string, import("./data.js").Numbers>} */ (run.models)[`history_${name}`];
     const perFeature = array.shape.length > 3;
     const several = perFeature ? array.shape[1] : 1;

@@ -45,7 +45,7 @@
  * @property {boolean} could_compare
  * @property {"all" | "best" | "none"} kept which models the page has
  * @property {Record<string, number[]>} parameters shape of each
- * @property {{steps: number[], measures: Record<string, string>} | null} history
+ * @property {{steps: number[], measures: string[]} | null} history
  * @property {Record<string, number>} errors largest rounding errors
  * @property {{paper: number[][], tones: string[], ramp: string[], diverging: string[], phases: string[],
  *   differences: Record<string, string>, polytopes: string[], polytope_names: string[]}} colours
