@@ -71,10 +71,8 @@ def norms_by_hand(W: np.ndarray, grads: list[np.ndarray], rate: float, decay: fl
     first = second = 0.0
     for k, g in enumerate(grads, 1):
         first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
-        if decay >= 0:
-            W = W * (1 - rate * decay)
-        else:
-            W = W + rate * decay * W * (1 - 1 / np.linalg.norm(W, axis=0))
+        excess = -1 if decay >= 0 else 1 - 1 / np.linalg.norm(W, axis=0)
+        W = W + rate * decay * W * excess
         W = W - rate * first / (1 - 0.9**k) / (np.sqrt(second / (1 - 0.999**k)) + 1e-8)
     return W
 
