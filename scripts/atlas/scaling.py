@@ -148,6 +148,7 @@ def told(numbers: dict) -> dict:
     loss, unlearned = (np.nanmean(numbers[name], -1) for name in ("loss", "unlearned"))
     positive = decay > 0
     ratio = loss[weak] / unlearned[weak]
+    local = -np.diff(np.log(loss[strong])) / np.diff(np.log(SIZES))
     fitted = [one for row in numbers["exponent"] for one in row]
     return {
         "strong": strong,
@@ -155,6 +156,7 @@ def told(numbers: dict) -> dict:
         "least_represented": numbers["represented"][strong].min(),
         "represented_weak": [numbers["represented"][weak].min(), numbers["represented"][weak].max()],
         "represented_last": [numbers["represented"][-1].min(), numbers["represented"][-1].max()],
+        "local": local,
         "ratio": ratio,
         "ratios": [ratio.min(), ratio.max()],
         "correlation": float(np.corrcoef(loss[positive].reshape(-1), unlearned[positive].reshape(-1))[0, 1]),

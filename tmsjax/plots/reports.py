@@ -166,7 +166,7 @@ def _draw_panel(axes: Axes, part: Panel) -> None:
         label = "_" + name if name in part.curves else name  # matplotlib leaves out labels with "_"
         axes.plot(at, values, style.MARKS[k % 7], color=tones[name], label=label, markersize=4, zorder=3)
         if half:
-            axes.errorbar(at, values, *half, fmt="none", ecolor=tones[name], elinewidth=1, capsize=2)
+            axes.errorbar(at, values, yerr=half[0], fmt="none", ecolor=tones[name], elinewidth=1, capsize=2)
     for set_scale, log in ((axes.set_xscale, part.log[0]), (axes.set_yscale, part.log[1])):
         if log:
             set_scale("log")
