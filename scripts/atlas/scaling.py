@@ -50,6 +50,7 @@ def make(report: Report) -> dict:
         "diverged": sum(of_run(run)["diverged"] for run in runs.values()),
         "seeds": len(first.spec.axis["replica"]),
         "features": first.spec.model.features,
+        "steps": first.spec.train.steps,
         "sizes": SIZES,
         "alpha": alpha,
         "decay": decay,
@@ -161,7 +162,7 @@ def told(numbers: dict) -> dict:
         "ratios": [ratio.min(), ratio.max()],
         "correlation": float(np.corrcoef(loss[positive].reshape(-1), unlearned[positive].reshape(-1))[0, 1]),
         "excess_over_welch": float((numbers["overlap"][strong] / numbers["welch"][strong]).max() - 1),
-        "seeds": max(one["seeds"] for one in fitted),
+        "seeds": np.sqrt(np.mean([one["seeds"] ** 2 for one in fitted])),
         "lowest_squared": [min(one["squared"] for one in numbers["exponent"][k]) for k in (strong, weak)],
     }
 
