@@ -18,7 +18,6 @@ QUICK = [
     "train.steps=600",
     "record.steps=[600]",
     "train.batch=64",
-    "axes.replica.count=2",
     "axes.exponent.values=[0.0, 2.0]",
     "axes.weight_decay.values=[-1.0, 0.3]",
 ]
@@ -48,9 +47,9 @@ def make(report: Report) -> dict:
         "models": sum(run.spec.instances for run in runs.values()),
         "seconds": sum(of_run(run)["seconds"] for run in runs.values()),
         "diverged": sum(of_run(run)["diverged"] for run in runs.values()),
-        "seeds": len(first.spec.axis["replica"]),
         "features": first.spec.model.features,
         "steps": first.spec.train.steps,
+        "rarest": p.min() * first.spec.train.steps * first.spec.train.batch,
         "sizes": SIZES,
         "alpha": alpha,
         "decay": decay,
@@ -127,18 +126,15 @@ def fit(m: Any, values: Any) -> dict[str, float]:
 
     values: (sizes,) or (sizes, replicas), of which the mean logarithm is taken, without NaN. half: half of the
     confidence interval, from the residuals and Student's t with two degrees of freedom less than sizes, so that
-    curvature widens it.
-    squared: R^2. seeds: the standard deviation of the exponents of the single replicas.
+    curvature widens it. squared: R^2.
     """
     logs = np.log(np.where(np.asarray(values) > 0, values, np.nan)).reshape(len(m), -1)
     line = stats.linregress(np.log(m), np.ma.masked_invalid(logs).mean(-1).filled(np.nan))
-    alone = [-stats.linregress(np.log(m), column).slope for column in logs.T]
     half = stats.t.ppf((1 + CONFIDENCE) / 2, len(m) - 2) * line.stderr
     return {
         "value": -line.slope,
         "half": half,
         "squared": line.rvalue**2,
-        "seeds": float(np.std(alone, ddof=1)) if len(alone) > 1 else float("nan"),
     }
 
 
@@ -150,7 +146,12 @@ def told(numbers: dict) -> dict:
     positive = decay > 0
     ratio = loss[weak] / unlearned[weak]
     local = -np.diff(np.log(loss[strong])) / np.diff(np.log(SIZES))
-    fitted = [one for row in numbers["exponent"] for one in row]
+    of_welch = numbers["overlap"][strong] / numbers["welch"][strong]
+    of_tail = loss[weak] / numbers["tail"]
+    density = numbers["represented"] * numbers["features"] / np.array(SIZES)
+    slopes = np.array([one["value"] for one in numbers["exponent"][weak]])
+    ignored_slopes = np.array([fit(SIZES, row)["value"] for row in unlearned[weak]])
+    gaps = slopes - ignored_slopes, slopes - np.array(numbers["tail_exponent"])
     return {
         "strong": strong,
         "weak": weak,
@@ -158,12 +159,17 @@ def told(numbers: dict) -> dict:
         "represented_weak": [numbers["represented"][weak].min(), numbers["represented"][weak].max()],
         "represented_last": [numbers["represented"][-1].min(), numbers["represented"][-1].max()],
         "local": local,
-        "ratio": ratio,
+        "all_local": [local.min(), local.max()],
+        "welch_exponent": fit(SIZES, numbers["welch"][strong][0])["value"],
         "ratios": [ratio.min(), ratio.max()],
+        "smallest_ratio": numbers["features"] / max(SIZES),
+        "rarest": numbers["rarest"],
+        "per_dimension": [density[weak].min(), density[weak].max()],
+        "of_tail": [of_tail.min(), of_tail.max()],
+        "gaps": [float(np.abs(gap).mean()) for gap in gaps],
         "correlation": float(np.corrcoef(loss[positive].reshape(-1), unlearned[positive].reshape(-1))[0, 1]),
-        "excess_over_welch": float((numbers["overlap"][strong] / numbers["welch"][strong]).max() - 1),
-        "seeds": np.sqrt(np.mean([one["seeds"] ** 2 for one in fitted])),
-        "lowest_squared": [min(one["squared"] for one in numbers["exponent"][k]) for k in (strong, weak)],
+        "of_welch": [of_welch.min(), of_welch.max()],
+        "squared": [[one["squared"] for one in numbers["exponent"][k]] for k in (strong, weak)],
     }
 
 
@@ -179,10 +185,10 @@ def drawn(numbers: dict) -> Any:
         return {name: (m, values[k]) for k, name in enumerate(names)}
 
     slope_1 = np.exp(np.log(loss[strong] * m).mean(-1, keepdims=True)) / m
-    exponents = {
-        decays[k]: (alpha, *([one[name] for one in numbers["exponent"][k]] for name in ("value", "half")))
-        for k in np.flatnonzero((decay == STRONG) | (decay >= 0))
-    }
+    exponents = {}
+    for k in np.flatnonzero((decay == STRONG) | (decay >= 0)):
+        values, halves = ([one[name] for one in numbers["exponent"][k]] for name in ("value", "half"))
+        exponents[decays[k]] = alpha + 0.06 * (k - len(decay) / 2), values, halves  # apart, to be told apart
     above = alpha[alpha >= 1]
     laws = {r"$2(\alpha - 1)$": (above, 2 * (above - 1)), r"$\alpha - 1$": (above, above - 1)}
     laws |= {"tail beyond feature m": (alpha, numbers["tail_exponent"])}
@@ -214,6 +220,7 @@ def drawn(numbers: dict) -> Any:
                 exponents,
                 levels={"1": 1.0},
                 log=(False, False),
+                limits=(None, 3.3),
                 legend="upper left",
             ),
             panel(
