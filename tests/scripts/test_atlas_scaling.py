@@ -107,5 +107,39 @@ def test_the_sweep_is_that_of_the_text():
         assert changed.evaluate("init_scale").item() == pytest.approx(changed.model.hidden**-0.5, rel=1e-3)
 
 
-def test_published_results_are_found_again():
-    pass  # RESULTS
+def test_weak_models_lose_what_they_ignore():
+    told = RESULTS["told"]
+    assert 0.9 < told["ratios"][0] < told["ratios"][1] < 1.15
+    assert told["correlation"] > 0.999
+    assert told["gaps"][0] < 0.05 < told["gaps"][1]
+    assert told["of_tail"][0] < 0.6
+    assert told["of_tail"][1] > 1.5
+
+
+def test_strong_models_represent_everything_and_overlap_by_about_one_over_m():
+    told = RESULTS["told"]
+    assert told["least_represented"] == 1
+    assert np.array(RESULTS["welch"])[told["strong"]] == pytest.approx(
+        np.tile([scaling.welch(RESULTS["features"], m) for m in scaling.SIZES], (len(RESULTS["alpha"]), 1))
+    )
+    assert told["of_welch"][0] >= 1 - 1e-9
+    assert told["of_welch"][1] < 1.6
+    assert all(abs(one["value"] - 1) < 0.3 for one in RESULTS["overlap_exponent"][told["strong"]])
+
+
+def test_intervals_contain_1_up_to_alpha_1_and_lie_above_it_beyond():
+    strong = RESULTS["exponent"][RESULTS["told"]["strong"]]
+    for alpha, one in zip(RESULTS["alpha"], strong, strict=True):
+        assert (one["value"] - one["half"] <= 1) == (alpha <= 1)
+        assert one["value"] > 1
+    assert strong[-1]["value"] + strong[-1]["half"] < 2
+    local = RESULTS["told"]["local"][0]
+    assert local[0] < 0.7
+    assert local[-1] > 1.4
+
+
+def test_published_exponents_lie_in_our_intervals_for_weak_superposition():
+    weak = RESULTS["exponent"][RESULTS["told"]["weak"]]
+    for alpha, text in scaling.PUBLISHED["weak"].items():
+        one = weak[RESULTS["alpha"].index(alpha)]
+        assert abs(float(text.split()[0]) - one["value"]) < one["half"]
