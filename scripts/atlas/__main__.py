@@ -11,9 +11,15 @@ from typing import Any
 
 from reporting import Program
 
-from atlas import capacity, corner, size, who_wins
+from atlas import capacity, corner, scaling, size, who_wins
 
-SECTIONS: dict[str, Any] = {"who-wins": who_wins, "corner": corner, "capacity": capacity, "size": size}
+SECTIONS: dict[str, Any] = {
+    "who-wins": who_wins,
+    "corner": corner,
+    "capacity": capacity,
+    "scaling": scaling,
+    "size": size,
+}
 PROGRAM = Program(
     name="atlas",
     runs={name: run for section in SECTIONS.values() for name, run in section.RUNS.items()},

@@ -8,7 +8,7 @@ from conftest import small_spec
 
 from tmsjax.engine import train
 from tmsjax.kinds import SCHEDULES
-from tmsjax.models import instances, loss
+from tmsjax.models import instances, joined, loss, split
 from tmsjax.spec import load_spec
 
 
@@ -64,3 +64,47 @@ def test_steps_follow_the_optimizers_formula_with_the_instances_own_rate(setting
         expected = by_hand(settings["optimizer"], start, grads, rate, [1, 0.75, 0.5])
         np.testing.assert_allclose(state.params["W"] - start, expected - start, rtol=2e-3, atol=1e-7)
         assert int(state.step) == 3
+
+
+def norms_by_hand(W: np.ndarray, grads: list[np.ndarray], rate: float, decay: float) -> np.ndarray:
+    """W after Adam's steps with the decay of Liu, Liu and Gore 2025 (the adamw.py of their repository)."""
+    first = second = 0.0
+    for k, g in enumerate(grads, 1):
+        first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
+        excess = -1 if decay >= 0 else 1 - 1 / np.linalg.norm(W, axis=0)
+        W = W + rate * decay * W * excess
+        W = W - rate * first / (1 - 0.9**k) / (np.sqrt(second / (1 - 0.999**k)) + 1e-8)
+    return W
+
+
+def three_steps(raw: dict, scalars: bool) -> tuple[np.ndarray, list[np.ndarray], dict]:
+    """W at the start, its gradients before three steps, and the parameters after them."""
+    spec = load_spec(raw)
+    instance = jax.tree.map(lambda a: jnp.asarray(a[0]), instances(spec))
+    state = train.init(instance, spec)
+    start, grads = np.asarray(state.params["W"], np.float64), []
+    for _ in range(3):
+        grad = jax.grad(loss.exact)(state.params, instance, spec)
+        grads.append(np.asarray(grad["W"], np.float64))
+        if scalars:
+            held, grad = (jax.tree.map(lambda x: split(x, batch_dims=0), tree) for tree in (state.params, grad))
+            moments = jax.tree.map(lambda x: split(x, batch_dims=0) if x.ndim else x, state.opt_state)
+            after = train.update(grad, train.TrainState(state.step, held, moments), instance, spec)
+            state = train.TrainState(*map(joined, (after.step, after.params, after.opt_state)))
+        else:
+            state = train.update(grad, state, instance, spec)
+    return start, grads, state.params
+
+
+@pytest.mark.parametrize("scalars", [True, False])
+@pytest.mark.parametrize("decay", [-0.7, 0.0, 0.7])
+def test_a_negative_decay_draws_every_norm_to_1_and_none_acts_on_the_bias(decay, scalars):
+    raw = small_spec(model={"hidden": 2}, train={"loss": "exact", "schedule": "constant", "learning_rate": 0.02})
+    raw["init"] = {"bias_scale": 0.5}
+    plain = three_steps(raw, scalars)[2]
+    raw["train"] |= {"optimizer": "adamw-norm", "weight_decay": decay}
+    start, grads, end = three_steps(raw, scalars)
+    np.testing.assert_allclose(end["W"], norms_by_hand(start, grads, 0.02, decay), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(end["b"], plain["b"], atol=1e-2)
+    if decay == 0:
+        np.testing.assert_array_equal(end["W"], plain["W"])

@@ -44,6 +44,9 @@ def test_quantities_broadcast_over_axes_and_features(small):
         ({"linear": [1.0, 0.5]}, [1.0, 0.75, 0.5]),
         ({"first": 0.8, "ratio": 0.5}, [0.8, 0.4, 0.2]),
         ({"mean": 0.2, "last_over_first": 0.25}, [0.4, 0.2, 0.1]),
+        ({"sum": 1.1, "power": 1.0}, [0.6, 0.3, 0.2]),
+        ({"sum": 0.3, "power": 0}, [0.1, 0.1, 0.1]),
+        ({"sum": 0.7, "power": "p"}, [0.7 * v / (11 / 6) for v in (1, 1 / 2, 1 / 3)]),
         ({"linear": ["p", 0.5]}, [1.0, 0.75, 0.5]),
         (["p", 0.2, 0.3], [1.0, 0.2, 0.3]),
         ({"select": "case", "of": [0.7, [0.1, 0.2, 0.3]]}, [0.7, 0.7, 0.7]),
@@ -100,6 +103,20 @@ def test_adamw_decays_weights_as_in_the_notebook_unless_told_otherwise(small):
     assert load_spec(small).train.weight_decay == 0
 
 
+def test_only_the_decay_that_draws_norms_to_1_may_be_negative(small):
+    small["axes"]["decay"] = {"values": [-1.0, 1.0]}
+    small["train"]["weight_decay"] = "decay"
+    small["train"]["optimizer"] = "adamw"
+    assert "at least 0; got -1.0 for decay = -1.0" in problems(small)["train.weight_decay"]
+    small["train"]["optimizer"] = "adamw-norm"
+    assert load_spec(small).evaluate("weight_decay").min() == -1
+    small["axes"]["decay"]["values"] = [-1e39, 1.0]
+    assert "that is finite" in problems(small)["train.weight_decay"]
+    small["axes"]["decay"]["values"] = [-1.0, 1.0]
+    small["model"] = {**small["model"], "family": "absolute-value", "neurons": 2}
+    assert "'adamw-norm' needs a family whose output is" in problems(small)["train.optimizer"]
+
+
 def test_the_hash_covers_results_and_not_checkpoints(small):
     spec = load_spec(small)
     assert load_spec(small, ["checkpoint.every_seconds=1"]).hash == spec.hash
@@ -134,7 +151,7 @@ def bad(table: str, key: str, value, where: str | None = None, said: str = ""):
         bad("train", "learning_rate", -1.0, said="at least 0"),
         bad("train", "learning_rate", float("nan"), said="finite"),
         bad("train", "learning_rate", [1.0, 2.0], said="single value"),
-        bad("train", "weight_decay", 0.1, said="only adamw"),
+        bad("train", "weight_decay", 0.1, said="only adamw and adamw-norm use it"),
         bad("train", "momentum", 0.9, said="only sgd and rmsprop"),
         bad("model", "features", -2, said="in [1, "),
         bad("model", "activation", "Relu", said="did you mean 'relu'?"),

@@ -126,7 +126,8 @@ def lines(
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves over one x axis: name -> (x values, y values). `dots`: likewise, drawn without lines.
+    """Curves over one x axis: name -> (x values, y values). `dots`: likewise, drawn without lines; a third array is
+    half the length of error bars. A name in both has one colour and the label of its curve.
 
     `marks`: values of x to mark with a vertical line, by name. `levels`: values of y with a thin line, by name.
     """
@@ -135,7 +136,7 @@ class Panel:
     x: str
     y: str
     curves: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
-    dots: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    dots: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     marks: Mapping[str, float] = field(default_factory=dict)
     levels: Mapping[str, float] = field(default_factory=dict)
     log: tuple[bool, bool] = (True, False)  # of x and y
@@ -161,8 +162,11 @@ def _draw_panel(axes: Axes, part: Panel) -> None:
     tones = dict(zip(names, style.tones(len(names)), strict=True))
     for k, (name, (at, values)) in enumerate(part.curves.items()):
         axes.plot(at, values, ("-", "--", "-.", ":")[k % 4], color=tones[name], label=name, linewidth=1.6)
-    for k, (name, (at, values)) in enumerate(part.dots.items()):
-        axes.plot(at, values, style.MARKS[k % 7], color=tones[name], label=name, markersize=4, zorder=3)
+    for k, (name, (at, values, *half)) in enumerate(part.dots.items()):
+        label = "_" + name if name in part.curves else name  # matplotlib leaves out labels with "_"
+        axes.plot(at, values, style.MARKS[k % 7], color=tones[name], label=label, markersize=4, zorder=3)
+        if half:
+            axes.errorbar(at, values, yerr=half[0], fmt="none", ecolor=tones[name], elinewidth=1, capsize=2)
     for set_scale, log in ((axes.set_xscale, part.log[0]), (axes.set_yscale, part.log[1])):
         if log:
             set_scale("log")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,7 @@ def _quantities(spec: Spec) -> Iterator[tuple[str, str, Any, Mapping]]:
         part = getattr(spec, table)
         for f in fields(cls):
             if f.metadata.get("type") == "quantity":
-                yield f"{table}.{f.name}", f.name, getattr(part, f.name), f.metadata
+                yield f"{table}.{f.name}", f.name, getattr(part, f.name), _rule(spec, f)
         declared = declared_options(table, vars(part))
         for key, value in getattr(part, "options", ()):
             path, option = f"{table}.{key}", declared.get(key)
@@ -100,9 +100,18 @@ def _quantities(spec: Spec) -> Iterator[tuple[str, str, Any, Mapping]]:
                 yield path, path, value, {}
 
 
+def _rule(spec: Spec, key: Field) -> Mapping:
+    """The rule of a key's values. Some optimizers accept a negative weight decay."""
+    optimizer = OPTIMIZERS.get(spec.train.optimizer)
+    signed = key.name == "weight_decay" and optimizer is not None and optimizer.signed
+    return {k: v for k, v in key.metadata.items() if k != "low"} if signed else key.metadata
+
+
 def _check_train(spec: Spec, report: Report) -> None:
     train = spec.train
     chosen = OPTIMIZERS.get(train.optimizer)
+    if chosen is not None and chosen.tied:
+        _check_tied(spec, "train.optimizer", f"{train.optimizer!r} ", report)
     for key in ("weight_decay", "momentum"):
         users = [name for name, optimizer in OPTIMIZERS.items() if key in optimizer.uses]
         given = getattr(train, key) not in (0.0, None)
@@ -119,10 +128,14 @@ def _check_attack(spec: Spec, report: Report) -> None:
         return
     if spec.train.loss == "exact":
         report("train.attack", "only the sampled loss can be attacked; the loss is 'exact'")
+    _check_tied(spec, "train.attack", "", report)
+
+
+def _check_tied(spec: Spec, path: str, subject: str, report: Report) -> None:
     family = FAMILIES.get(spec.model.family)
     if family is not None and not family.gram_only:
         tied = ", ".join(repr(name) for name, entry in FAMILIES.items() if entry.gram_only)
-        report("train.attack", f"needs a family whose output is f(W^T W x + b) ({tied}), not {spec.model.family!r}")
+        report(path, f"{subject}needs a family whose output is f(W^T W x + b) ({tied}), not {spec.model.family!r}")
 
 
 def _check_sobol(spec: Spec, report: Report) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 Report = Callable[[str, str], None]  # (path of the key, what is wrong)
 
 CURVES = ("geometric", "linear")  # given by their first and last value
-KEYED_CURVES = {"ratio": ("first", "ratio"), "mean": ("mean", "last_over_first")}
+KEYED_CURVES = {"ratio": ("first", "ratio"), "mean": ("mean", "last_over_first"), "power": ("sum", "power")}
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,14 @@ class Curve:
     """A quantity that varies over features i = 0 .. n-1.
 
     geometric: first * (last/first)**(i/(n-1));  linear: first + (last-first)*i/(n-1);  ratio: first * ratio**i;
-    mean: a geometric curve with geometric mean `first` and last/first = `second`.
+    mean: a geometric curve with geometric mean `first` and last/first = `second`;
+    power: a falling power law (i+1)**-second, scaled so that its sum over features is `first`.
     `permute` names an axis; each of its values gets its own random order of features.
     """
 
     kind: str
     first: Any
-    second: Any  # last, ratio, or last over first
+    second: Any  # last, ratio, last over first, or exponent
     permute: str | None = None
 
 
@@ -170,8 +171,8 @@ def _parse_curve(value: dict, path: str, axes: Mapping[str, Axis], report: Repor
             return Curve(kind, first, last, permute)
         report(f"{path}.{kind}", f"needs [first, last], not {shown(ends)}")
         return None
-    allowed = "{ geometric = [first, last] }, { linear = [first, last] }, { first = a, ratio = q } or "
-    allowed += "{ mean = a, last_over_first = q }"
+    allowed = "{ geometric = [first, last] }, { linear = [first, last] }, { first = a, ratio = q }, "
+    allowed += "{ mean = a, last_over_first = q } or { sum = s, power = a }"
     report(path, f"expected one of {allowed}, each with optional permute = axis; got {shown(value)}")
     return None
 
@@ -235,6 +236,9 @@ def evaluate(
         position = np.arange(features, dtype=np.float64)
         if q.kind == "ratio":
             out = first * second**position
+        elif q.kind == "power":
+            falling = (position + 1) ** -second
+            out = first * falling / falling.sum(-1, keepdims=True)
         else:
             t = position / max(features - 1, 1)
             if q.kind == "mean":
