@@ -12,6 +12,7 @@ from tmsjax.spec.loader import json_copy, load_spec, stored_spec
 from tmsjax.spec.quantity import Axis, Curve, Select, axes_used, hash64, is_number, shown, suggest
 from tmsjax.spec.tables import (
     ATTACK,
+    SAMPLES,
     KEEPS,
     SELECTIONS,
     TABLES,
@@ -33,6 +34,7 @@ from tmsjax.spec.text import difference, grows, to_toml
 
 __all__ = [
     "ATTACK",
+    "SAMPLES",
     "KEEPS",
     "SELECTIONS",
     "TABLES",
