@@ -1,12 +1,12 @@
 """Finite training sets: which samples a step sees, and the random bits of each.
 
-A set of T samples for batches of B has C = ceil(T / B) parts. Part c holds the samples c, c + C, c + 2C, ..., at most B,
-and step k trains on part k mod C: on all samples if T <= B, otherwise an epoch is C steps, always in the same order.
+A set of T samples for batches of B has C = ceil(T / B) parts. Part c holds the samples c, c + C, c + 2C, ..., at most
+B, and step k trains on part k mod C: on all samples if T <= B, otherwise an epoch is C steps, always in the same order.
 Nothing is stored: all instances share B words per column, part c adds its own offset, and a bijection mixes the sum, so
 that parts are no translations of each other. Words are uniform, and those of any two samples independent.
 
-So that a batch need not have B samples, words and offsets have one more column, in which they add up to (position in the
-part) - (samples of the part): negative for members of the set. T = 0 means fresh samples at every step.
+So that a batch need not have B samples, words and offsets have one more column, in which they add up to (position in
+the part) - (samples of the part): negative for members of the set. T = 0 means fresh samples at every step.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.colors import BoundaryNorm, ListedColormap, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -208,6 +208,34 @@ def level_maps(
         figure.axes[0].set_ylabel(y)
         patches = [Patch(facecolor=tones(norm(k)), edgecolor="#888888", label=name) for k, name in enumerate(names)]
         figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False)
+    return figure
+
+
+def loss_map(
+    values: np.ndarray, grid: Grid, *, x: str, y: str, label: str, ridge: np.ndarray, limits: tuple[float, float]
+) -> Figure:
+    """A map (y, x) of losses around 1, the value in every cell, and the x of the highest of every row as dots."""
+    with rc_context(style.STYLE):
+        figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+        axes = figure.subplots()
+        mesh = axes.pcolormesh(
+            *(style.borders(v, True) for v in grid),
+            values,
+            cmap="RdBu_r",
+            norm=TwoSlopeNorm(1.0, *limits),
+            rasterized=True,
+        )
+        for (row, column), value in np.ndenumerate(values):
+            dark = value > 1 + 0.6 * (limits[1] - 1) or value < 1 - 0.6 * (1 - limits[0])
+            text = f"{value:.3f}" if value < 2 else f"{value:.1f}"
+            at = (grid[0][column], grid[1][row])
+            axes.annotate(text, at, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        axes.plot(ridge, grid[1], "k--", linewidth=1.0, alpha=0.6)
+        axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
+        axes.set_yticks(grid[1], [f"{v:g}" for v in grid[1]])
+        axes.set_yticks([], minor=True)
+        style.plain_log_ticks(axes.xaxis)
+        figure.colorbar(mesh, ax=axes, label=label, extend="both")
     return figure
 
 

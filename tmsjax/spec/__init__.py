@@ -12,8 +12,8 @@ from tmsjax.spec.loader import json_copy, load_spec, stored_spec
 from tmsjax.spec.quantity import Axis, Curve, Select, axes_used, hash64, is_number, shown, suggest
 from tmsjax.spec.tables import (
     ATTACK,
-    SAMPLES,
     KEEPS,
+    SAMPLES,
     SELECTIONS,
     TABLES,
     XAVIER,
@@ -34,8 +34,8 @@ from tmsjax.spec.text import difference, grows, to_toml
 
 __all__ = [
     "ATTACK",
-    "SAMPLES",
     "KEEPS",
+    "SAMPLES",
     "SELECTIONS",
     "TABLES",
     "XAVIER",

@@ -267,7 +267,8 @@ def _check_quantity(spec: Spec, path: str, name: str, rule: Mapping, report: Rep
             along = zip(spec.axes, first, box.ranges, grid, strict=False)
             where += [f"{axis.name} = {shown(axis.values[r[k]])}" for axis, k, r, size in along if size > 1]
             text = f" for {', '.join(where)}" if where else ""
-            report(path, f"needs {'whole ' * rule.get('whole', False)}numbers {range_words(rule)}; got {float(values[first])!r}{text}")
+            kind = "whole numbers" if rule.get("whole") else "numbers"
+            report(path, f"needs {kind} {range_words(rule)}; got {float(values[first])!r}{text}")
             return
 
 

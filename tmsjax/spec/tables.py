@@ -77,7 +77,7 @@ class Init:
 
 @dataclass(frozen=True)
 class Data:
-    """[data]: how samples are drawn. `samples`: size of a finite training set. `options`: keys that the activity adds."""
+    """[data]: how samples are drawn. `samples`: size of a training set. `options`: keys that the activity adds."""
 
     activity: str = _key("independent", type="choice", of=ACTIVITIES)
     values: str = _key("uniform", type="choice", of=VALUES)
@@ -321,7 +321,7 @@ def declared_options(table: str, chosen: Mapping[str, Any]) -> Mapping[str, Opti
 
 
 def option_quantities(spec: Spec) -> dict[str, Any]:
-    """The quantities that only some instances have: options by "table.key", the attack and the size of a training set."""
+    """The quantities that only some instances have: options ("table.key"), attack and size of the training set."""
     found = {
         f"{table}.{key}": value
         for table in ("model", "data")
