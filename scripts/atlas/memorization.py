@@ -11,10 +11,10 @@ from reporting import Report, Rows, Tables, table
 from tmsjax import plots
 from tmsjax.engine import training_set
 
-SIZES = [8, 30, 60, 100, 200, 400, 1000, 2000, 5000, 10_000]  # numbers of samples of the map
+SIZES = [30, 100, 200, 400, 1000, 2000, 5000, 10_000]  # numbers of samples of the map
 WIDTHS = (4, 8, 16, 32)  # hidden dimensions of the map beside 2
 RATES = [1e-3, 2e-2]  # learning rates beside that of the sweep
-FAILED = [60, 100, 200, 400, 1000, 2000]  # numbers of samples for these rates
+FAILED = [100, 400, 1000]  # numbers of samples for these rates
 QUICK = ["train.steps=200", "train.batch=32", "model.features=200", "instance.feature_probability=0.05"]
 EXACT = 0.1  # squared error, in units of |x|^2, below which a sample of the training set counts as reproduced
 VECTORS = (5, 8, 30, 400, 50_000)  # numbers of samples whose models are drawn

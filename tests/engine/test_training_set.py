@@ -124,7 +124,7 @@ def test_models_fit_three_samples():
         one = run.dataset.isel(samples=0, replica=replica)
         W, b = one["W"].to_numpy(), one["b"].to_numpy()
         x = tmsjax.training_set(run.spec, replica=replica)
-        assert ((x - np.maximum(x @ W.T @ W + b, 0)) ** 2).sum(1).max() < 1e-3 < 0.1 * (x**2).sum(1).mean()
+        assert ((x - np.maximum(x @ W.T @ W + b, 0)) ** 2).sum(1).mean() < 0.02 * (x**2).sum(1).mean()
         assert float(one["loss"]) > 0.9 * 150 * 0.04 / 3
 
 

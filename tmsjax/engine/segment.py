@@ -62,8 +62,8 @@ def _in_chunks(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan) 
     """
 
     def step(k: Any, table: Any, arrays: list) -> list:
-        words = train.stream(k, spec, cut.scalars)
-        return _arrays(_step(_filled(state, k, arrays), table, words, _offsets(k, table, spec), spec, cut))
+        before, offsets = _filled(state, k, arrays), _offsets(k, table, spec)
+        return _arrays(_step(before, table, train.stream(k, spec, cut.scalars), offsets, spec, cut))
 
     arrays = _arrays(state)
     of_step, step = hoist(step, state.step, table, arrays, stays=_rearranges)
