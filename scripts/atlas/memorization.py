@@ -11,13 +11,13 @@ from reporting import Report, Rows, Tables, table
 from tmsjax import plots
 from tmsjax.engine import training_set
 
-SIZES = [30, 100, 200, 400, 1000, 2000, 5000, 10_000]  # numbers of samples of the map
-WIDTHS = (4, 8, 16, 32)  # hidden dimensions of the map beside 2
+SIZES = [30, 60, 100, 200, 400, 1000, 2000, 5000]  # numbers of samples of the map
+WIDTHS = (4, 8, 32)  # hidden dimensions of the map beside 2
 RATES = [1e-3, 2e-2]  # learning rates beside that of the sweep
 FAILED = [100, 400, 1000]  # numbers of samples for these rates
 QUICK = ["train.steps=200", "train.batch=32", "model.features=200", "instance.feature_probability=0.05"]
 EXACT = 0.1  # squared error, in units of |x|^2, below which a sample of the training set counts as reproduced
-VECTORS = (5, 8, 30, 400, 50_000)  # numbers of samples whose models are drawn
+VECTORS = (5, 8, 30, 200, 20_000)  # numbers of samples whose models are drawn
 MOST_DRAWN = 60  # vectors in a panel
 T = "training samples T"
 
@@ -63,16 +63,21 @@ def make(report: Report) -> dict:
         "seconds_of_sweeps": sum(of_run(report.run(name))["seconds"] for name in RUNS),
         "features": spec.model.features,
         "active": spec.model.features * float(spec.instance.feature_probability),
+        "probability": float(spec.instance.feature_probability),
+        "common": spec.model.features * float(spec.instance.feature_probability) ** 2,
+        "exact_limit": EXACT,
         "steps": spec.train.steps,
         "batch": spec.train.batch,
         "line": line,
+        "at": {str(size): at(line, size) for size in line["samples"]},
+        "between": neither(line),
+        "epochs": spec.train.steps / np.ceil(max(line["samples"]) / spec.train.batch),
         "regimes": regimes(line),
         "sizes": sizes,
         "widths": list(widths),
         "test": test,
         "ridge": [sizes[k] for k in test.argmax(1)],
         "peak": test.max(1),
-        "exponent": float(np.polyfit(np.log(list(widths)), np.log([sizes[k] for k in test.argmax(1)]), 1)[0]),
         "reproduced": [last_reproduced(found) for found in widths.values()],
         "rates": of_rates(line, rates, spec),
     }
@@ -105,8 +110,7 @@ def typical(shares: np.ndarray) -> float:
 
 def measured(run: Any) -> dict:
     """Of every model, (size, other): losses on training set and fresh samples, and typical dimensionalities."""
-    other = next(name for name in run.spec.axis if name != "samples" and len(run.spec.axis[name]) >= 1)
-    other = "learning_rate" if "learning_rate" in run.spec.axis else other
+    other = "learning_rate" if "learning_rate" in run.spec.axis else "replica"
     keep = [name for name in run.spec.axis if name not in ("samples", other)]
     dataset = run.dataset.isel(dict.fromkeys(keep, 0)).transpose("samples", other, "hidden", "feature", ...)
     W, b = (dataset[name].to_numpy().astype(float) for name in ("W", "b"))
@@ -123,20 +127,20 @@ def training(spec: Any, size: int, other: str, position: int) -> np.ndarray:
     return unit(training_set(spec, **{"samples": size, other: position}).astype(float))
 
 
-def of_model(W: np.ndarray, b: np.ndarray, x: np.ndarray | None) -> dict[str, float]:
+def of_model(W: np.ndarray, b: np.ndarray, x: np.ndarray | None) -> dict[str, Any]:
     """Of one model (m, n), (n,) and its training set (T, n) of unit vectors; None if it sees fresh ones.
 
     train: mean squared error on the set; reproduced: share of its samples with an error below EXACT; sample, feature:
-    typical dimensionality; many: features whose norm is at least half of the largest.
+    typical dimensionality; many: features whose norm is at least half of the largest. None: not defined.
     """
     norms = np.linalg.norm(W, axis=0)
-    found = {
+    found: dict[str, Any] = {
         "feature": typical(dimensionality(W.T)),
         "many": int((norms >= norms.max() / 2).sum()),
         "norm": float(norms.max()),
-        "train": float("nan"),
-        "reproduced": float("nan"),
-        "sample": float("nan"),
+        "train": None,
+        "reproduced": None,
+        "sample": None,
     }
     if x is not None:
         hidden = x @ W.T
@@ -150,11 +154,11 @@ def of_model(W: np.ndarray, b: np.ndarray, x: np.ndarray | None) -> dict[str, fl
 
 
 def of_size(found: dict, size: int, name: str) -> np.ndarray:
-    return np.array(found[name])[found["samples"].index(size)]
+    return np.array(found[name], float)[found["samples"].index(size)]
 
 
 def mean(found: dict, name: str) -> np.ndarray:
-    return np.array(found[name]).mean(1)
+    return np.array(found[name], float).mean(1)
 
 
 def regimes(found: dict) -> dict:
@@ -182,9 +186,21 @@ def regimes(found: dict) -> dict:
         "peak_spread": np.array(found["test"])[finite][peak].tolist(),
         "first": test[0],
         "last": test[-1],
-        "fresh": mean(found, "test")[~finite][0] if not finite.all() else float("nan"),
+        "fresh": mean(found, "test")[~finite][0] if not finite.all() else None,
         "lowest_train": train.min(),
     }
+
+
+def at(found: dict, size: int) -> dict[str, float]:
+    """Means over seeds for one size; fresh samples have no training set."""
+    names = ("test", "feature", "many", "norm", *(("train", "reproduced", "sample") if size else ()))
+    return {name: float(of_size(found, size, name).mean()) for name in names}
+
+
+def neither(found: dict) -> float:
+    """The largest mean dimensionality, of samples or features, for 60 to 200 samples."""
+    shown = [at(found, size) for size in found["samples"] if 60 <= size <= 200]
+    return max((max(one["sample"], one["feature"]) for one in shown), default=float("inf"))
 
 
 def last_reproduced(found: dict) -> int:
@@ -274,7 +290,9 @@ def by_size(numbers: dict) -> str:
     line = numbers["memorization"]["line"]
     rows: Rows = []
     for k, size in enumerate(line["samples"]):
-        named = {name: mean(line, name)[k] for name in ("train", "test", "reproduced", "sample", "feature", "norm")}
+        named = {
+            name: mean(line, name)[k] for name in ("train", "test", "reproduced", "sample", "feature", "norm", "many")
+        }
         dash = "-"
         rows.append(
             [
@@ -285,10 +303,11 @@ def by_size(numbers: dict) -> str:
                 f"{named['sample']:.3f}" if size else dash,
                 f"{named['feature']:.3f}",
                 f"{named['norm']:.2f}",
+                f"{named['many']:g}",
             ]
         )
     head = ["T", "training loss", "test loss", "reproduced", "dimensionality of samples", "of features"]
-    return table([*head, "largest norm of a feature"], rows)
+    return table([*head, "largest norm of a feature", "large features"], rows)
 
 
 def by_rate(numbers: dict) -> str:

@@ -12,7 +12,7 @@ from tmsjax.kinds import measures
 from tmsjax.spec import load_spec
 
 RESULTS = json.loads((ROOT / "docs" / "atlas.json").read_text())["memorization"]
-LINE = {name: np.array(values) for name, values in RESULTS["line"].items()}
+LINE = {name: np.array(values, float) for name, values in RESULTS["line"].items()}
 FINITE = LINE["samples"] > 0
 
 

@@ -34,7 +34,6 @@ def training_set(spec: Spec, **position: int) -> np.ndarray:
     batch = spec.train.batch
     words = train.stream(0, spec)
 
-    @jax.jit
     def of_step(step: int) -> jax.Array:
         offset = train.offset(step, row, spec)
         return jax.vmap(lambda word: sampling.sample(of_instance.member(word, offset, batch)[0], row, spec.data))(words)
