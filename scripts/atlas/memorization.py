@@ -67,6 +67,7 @@ def make(report: Report) -> dict:
         "common": spec.model.features * float(spec.instance.feature_probability) ** 2,
         "exact_limit": EXACT,
         "steps": spec.train.steps,
+        "spread": float(np.ptp(of_size(line, 400, "train"))) if 400 in line["samples"] else None,
         "batch": spec.train.batch,
         "line": line,
         "at": {str(size): at(line, size) for size in line["samples"]},
@@ -76,8 +77,7 @@ def make(report: Report) -> dict:
         "sizes": sizes,
         "widths": list(widths),
         "test": test,
-        "ridge": [sizes[k] for k in test.argmax(1)],
-        "peak": test.max(1),
+        "peaks": {"along T": inner_peaks(test), "along m": [(i, j) for j, i in inner_peaks(test.T)]},
         "reproduced": [last_reproduced(found) for found in widths.values()],
         "rates": of_rates(line, rates, spec),
     }
@@ -85,6 +85,12 @@ def make(report: Report) -> dict:
     report.figure("memorization_map", drawn_map(numbers))
     report.figure("memorization_vectors", drawn_vectors(report.run("memorization")))
     return numbers
+
+
+def inner_peaks(values: np.ndarray) -> list[tuple[int, int]]:
+    """The largest value of every row (row, column), where it is neither the first nor the last."""
+    best = values.argmax(1)
+    return [(row, int(column)) for row, column in enumerate(best) if 0 < column < values.shape[1] - 1]
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -219,7 +225,8 @@ def of_rates(line: dict, rates: dict, spec: Any) -> dict:
     for j, rate in enumerate(RATES):
         by_rate[f"{rate:g}"] = {name: [of_size(rates, size, name)[j] for size in sizes] for name in own}
     ordered = dict(sorted(by_rate.items(), key=lambda item: float(item[0])))
-    return {"sizes": sizes, "by_rate": ordered}
+    ends = list(ordered.values())
+    return {"sizes": sizes, "by_rate": ordered, "smallest": ends[0], "largest": ends[-1]}
 
 
 def drawn(numbers: dict) -> Any:
@@ -230,7 +237,7 @@ def drawn(numbers: dict) -> Any:
     def curve(name: str) -> tuple[Any, Any]:
         return sizes, mean(line, name)[finite]
 
-    panel = plots.reports.Panel
+    panel, share, zero = plots.reports.Panel, "typical dimensionality", {"output 0": 1}
     shares = {"hidden vectors of samples": curve("sample"), "features": curve("feature")}
     ideal = sizes[sizes <= 60]
     shares["2 / T"] = (ideal, 2 / np.maximum(ideal, 2))
@@ -241,9 +248,9 @@ def drawn(numbers: dict) -> Any:
     marks = {"peak": numbers["regimes"]["peak_at"]}
     return plots.reports.panels(
         [
-            panel("whose dimensions", T, "typical dimensionality", shares, levels=levels, log=(True, True)),
-            panel("loss", T, "loss", losses, marks=marks, levels={"output 0": 1}, log=(True, True)),
-            panel("other learning rates", T, "test loss", by_rate, levels={"output 0": 1}, log=(True, True)),
+            panel("whose dimensions", T, share, shares, levels=levels, log=(True, True), decades=True),
+            panel("loss", T, "loss", losses, marks=marks, levels=zero, limits=(0, None), decades=True),
+            panel("other learning rates", T, "test loss", by_rate, levels=zero, limits=(0, None)),
         ]
     )
 
@@ -256,7 +263,7 @@ def drawn_map(numbers: dict) -> Any:
         x=T,
         y="hidden dimensions m",
         label="test loss; 1: output 0",
-        ridge=np.array(numbers["ridge"], float),
+        peaks={f"largest {name}": cells for name, cells in numbers["peaks"].items()},
         limits=(0.8, 1.2),
     )
 

@@ -97,9 +97,21 @@ def test_the_test_loss_rises_and_falls():
     assert regimes["last"] == pytest.approx(regimes["fresh"], rel=0.02)
 
 
-def test_the_ridge_moves_with_the_width():
-    ridge = RESULTS["ridge"]
-    assert (np.diff(ridge) >= 0).all()
-    assert ridge[-1] > ridge[0]
-    np.testing.assert_array_equal(np.array(RESULTS["sizes"])[np.argmax(RESULTS["test"], 1)], ridge)
-    assert (np.diff(RESULTS["reproduced"]) >= 0).all()
+def test_the_map_peaks_along_both_axes():
+    test, sizes, widths = np.array(RESULTS["test"]), RESULTS["sizes"], RESULTS["widths"]
+    along_T = {widths[i]: sizes[j] for i, j in RESULTS["peaks"]["along T"]}
+    along_m = {sizes[j]: widths[i] for i, j in RESULTS["peaks"]["along m"]}
+    assert along_T[2] == along_T[4] == 200
+    assert along_m[400] < along_m[1000]
+    assert 32 not in along_T, "no peak at all"
+    assert (np.diff(test[widths.index(32)]) < 0).all()
+    assert (np.diff(RESULTS["reproduced"]) > 0).all()
+    assert memorization.inner_peaks(np.array([[1, 3, 2], [3, 2, 1], [0, 1, 2]])) == [(0, 1)]
+
+
+def test_at_a_larger_rate_the_training_loss_is_lower_and_the_test_loss_higher():
+    rates = RESULTS["rates"]
+    at = rates["sizes"].index(400)
+    low, high = rates["by_rate"]["0.001"], rates["by_rate"]["0.02"]
+    assert high["train"][at] < low["train"][at] - 0.005
+    assert high["test"][at] > 3 > 1 > low["test"][at]
