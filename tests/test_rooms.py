@@ -130,5 +130,6 @@ def test_vmap_over_instances_jit_and_sharding_live_in_few_modules():
             assert "jax.jit" not in text, module
             assert "NamedSharding" not in text, module
         over_instances = ("engine/ensemble", "engine/segment", "engine/lanes", "bench/competitors")
-        if module not in (*over_instances, "models/loss", "models/trial", "theory/vertices"):  # over samples, outputs
+        of_samples = ("models/loss", "engine/training_set")
+        if module not in (*over_instances, *of_samples, "models/trial", "theory/vertices"):  # over samples, outputs
             assert "jax.vmap" not in text, module

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tmsjax import theory as theory
     from tmsjax.analysis import best, measures, phase_map
     from tmsjax.analysis import compare_run as compare
+    from tmsjax.engine import training_set
     from tmsjax.kinds import (
         Option,
         add_activation,
@@ -54,6 +55,7 @@ _PLACES = {
     "plots": "plots:",
     "run_sweep": "runs",
     "theory": "theory:",
+    "training_set": "engine",
 }
 __getattr__, __dir__ = attach(__name__, _PLACES), names(_PLACES)
 __all__ = [  # the keys of _PLACES
@@ -78,4 +80,5 @@ __all__ = [  # the keys of _PLACES
     "plots",
     "run_sweep",
     "theory",
+    "training_set",
 ]

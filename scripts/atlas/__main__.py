@@ -11,13 +11,14 @@ from typing import Any
 
 from reporting import Program
 
-from atlas import capacity, corner, scaling, size, who_wins
+from atlas import capacity, corner, memorization, scaling, size, who_wins
 
 SECTIONS: dict[str, Any] = {
     "who-wins": who_wins,
     "corner": corner,
     "capacity": capacity,
     "scaling": scaling,
+    "memorization": memorization,
     "size": size,
 }
 PROGRAM = Program(

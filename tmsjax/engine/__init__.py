@@ -2,7 +2,8 @@
 
 train.py defines the state, init and step of one instance; segment.py vmaps steps over a block of instances, in the
 form that suits the device (hoisting.py, lanes.py, kernel.py); ensemble.py compiles and calls it, as plan.py splits the
-work. Random bits come from counters keyed by an instance's identity (threefry.py), so no instance depends on another.
+work. Random bits come from counters keyed by an instance's identity (threefry.py), so no instance depends on another;
+training_set.py regenerates a finite training set.
 machine.py describes the hardware, cache.py keeps compiled programs. forecast.py says what programs need on a chip that
 is not here (ahead.py compiles, hlo.py, listing.py and ptx.py read). Imports kinds, spec and models.
 """
@@ -23,6 +24,7 @@ from tmsjax.engine.machine import (
 )
 from tmsjax.engine.plan import Plan, plan, stored_plan
 from tmsjax.engine.train import TrainState
+from tmsjax.engine.training_set import training_set
 
 __all__ = [
     "CHIPS",
@@ -48,4 +50,5 @@ __all__ = [
     "stored_plan",
     "threefry",
     "train",
+    "training_set",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tmsjax.errors import SpecError
-from tmsjax.models import elementwise_model, model, sampling
+from tmsjax.models import elementwise_model, model, sampling, training_set
 from tmsjax.spec import Boxes, Spec, part_shape
 
 # Largest number of weights (n m for tied models) to hold as separate scalars. Beyond it, compile time grows (10 s at
@@ -115,6 +115,8 @@ def check_kernel(spec: Spec, platform: str) -> None:
             problem = "trains models whose parameters are held as scalars (see docs/performance.md); this one is not"
         elif spec.train.loss == "exact":
             problem = 'needs train.loss = "sampled"'
+        elif training_set.is_finite(spec):
+            problem = "draws fresh samples at every step; it has no finite training sets (data.samples)"
     if problem:
         raise SpecError(spec.name, [("engine.kernel", f'"pallas" {problem}; "xla" trains every model')])
 

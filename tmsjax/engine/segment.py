@@ -19,7 +19,7 @@ from tmsjax.engine.hoisting import hoist
 from tmsjax.engine.kernel import LANES, in_registers
 from tmsjax.engine.plan import Plan
 from tmsjax.engine.train import TrainState
-from tmsjax.models import Scalars, joined, loss, sampling, split
+from tmsjax.models import Scalars, joined, loss, sampling, split, training_set
 from tmsjax.spec import Spec
 
 
@@ -45,9 +45,12 @@ def advance(state: TrainState, table: Any, stop: Any, *, spec: Spec, cut: Plan, 
 def _one_by_one(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan) -> TrainState:
     """One loop over steps. Computes offsets one step ahead, in a kernel over models (see docs/performance.md)."""
 
+    constant = train.stream(0, spec, cut.scalars) if training_set.is_finite(spec) else None
+
     def step(k: Any, carry: Any) -> Any:
         state, offsets = carry
-        return _step(k, state, table, offsets, spec, cut), _offsets(k + 1, table, spec)
+        words = train.stream(k, spec, cut.scalars) if constant is None else constant
+        return _step(state, table, words, offsets, spec, cut), _offsets(k + 1, table, spec)
 
     return jax.lax.fori_loop(state.step, stop, step, (state, _offsets(state.step, table, spec)))[0]
 
@@ -59,7 +62,8 @@ def _in_chunks(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan) 
     """
 
     def step(k: Any, table: Any, arrays: list) -> list:
-        return _arrays(_step(k, _filled(state, k, arrays), table, _offsets(k, table, spec), spec, cut))
+        before, offsets = _filled(state, k, arrays), _offsets(k, table, spec)
+        return _arrays(_step(before, table, train.stream(k, spec, cut.scalars), offsets, spec, cut))
 
     arrays = _arrays(state)
     of_step, step = hoist(step, state.step, table, arrays, stays=_rearranges)
@@ -123,11 +127,11 @@ def _in_kernel(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan, 
     return _filled(state, last, arrays)
 
 
-def _step(k: Any, state: TrainState, table: Any, offsets: Any, spec: Spec, cut: Plan) -> TrainState:
-    """Step `k` of all instances."""
+def _step(state: TrainState, table: Any, words: Any, offsets: Any, spec: Spec, cut: Plan) -> TrainState:
+    """One step of all instances, on the shared `words` and the `offsets` of each."""
     one = partial(train.step, spec=spec, cut=cut)
     every = jax.vmap(one, in_axes=(axes(state), axes(table), None, 0), out_axes=axes(state))
-    return every(state, table, train.stream(k, spec, cut.scalars), offsets)
+    return every(state, table, words, offsets)
 
 
 def _offsets(k: Any, table: Any, spec: Spec) -> Any:

@@ -16,7 +16,7 @@ from jax.extend.random import threefry2x32_p
 
 Pair = tuple[Any, Any]  # two uint32 scalars or arrays that broadcast
 
-INIT, OFFSET, STREAM, EVALUATION, EVALUATION_OFFSET = range(5)  # purposes
+INIT, OFFSET, STREAM, EVALUATION, EVALUATION_OFFSET, TRAINING_SET, TRAINING_SET_OFFSET = range(7)  # purposes
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)

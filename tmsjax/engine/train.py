@@ -13,7 +13,7 @@ from flax import struct
 
 from tmsjax.engine import lanes, threefry
 from tmsjax.kinds import OPTIMIZERS, SCHEDULES
-from tmsjax.models import Instance, Scalars, as_arrays, held_as_scalars, loss, model, sampling, split
+from tmsjax.models import Instance, Scalars, as_arrays, held_as_scalars, loss, model, sampling, split, training_set
 from tmsjax.spec import Spec, Train
 
 EVALUATION_SAMPLES = 2**16
@@ -79,8 +79,12 @@ def _stratified(W: jax.Array, instance: Instance) -> jax.Array:
 def stream(step: Any, spec: Spec, scalars: bool = False) -> Any:
     """The bits that all instances share at `step`: (batch, columns) uint32, or Scalars of (batch,) columns.
 
-    New bits at every step; with streams = "sobol", the same net at every step.
+    New bits at every step; with streams = "sobol", the same net at every step. For finite training sets the same bits
+    at every step, and a column more with the position in the batch.
     """
+    if training_set.is_finite(spec):
+        words = _words(threefry.purpose_key(spec.seed, threefry.TRAINING_SET, 0), spec.train.batch, spec, scalars)
+        return _appended(words, jnp.arange(spec.train.batch, dtype=jnp.uint32))
     if spec.train.streams == "sobol":
         points = sampling.sobol(spec.train.batch, sampling.columns(spec.data, spec.model.features))
         words = Scalars(tuple(map(jnp.asarray, points.T)), points.shape[1:]) if scalars else jnp.asarray(points)
@@ -102,12 +106,28 @@ def offset(step: Any, instance: Instance, spec: Spec) -> Any:
     Held as scalars if the instance is. Added modulo 2^32 (Cranley-Patterson rotation): samples of one instance stay
     independent and uniform, and samples of any two instances are independent of each other. Shared streams add 0.
     Sobol' streams XOR their points with it instead: each sample is uniform, but samples of one batch are dependent.
+    For finite training sets it belongs to the part that the step trains on, and has a column more with minus the number
+    of its samples.
     """
+    if training_set.is_finite(spec):
+        number, count = training_set.part(step, instance, spec.train.batch)
+        key = threefry.purpose_key(spec.seed, threefry.TRAINING_SET_OFFSET, number)
+        identity = instance.identity
+        if spec.train.streams == "shared":
+            identity = jax.tree.map(jnp.zeros_like, identity)
+        return _appended(_own(key, identity, spec), np.uint32(0) - count)
     if spec.train.streams == "shared":
         nothing = jnp.zeros(sampling.columns(spec.data, spec.model.features), jnp.uint32)
         return split(nothing, batch_dims=0) if held_as_scalars(instance) else nothing
     key = threefry.purpose_key(spec.seed, threefry.OFFSET, step)
     return _own(key, instance.identity, spec)
+
+
+def _appended(words: Any, last: Any) -> Any:
+    """Words (..., columns) and one column more, `last` (...)."""
+    if isinstance(words, Scalars):
+        return Scalars((*words.parts, last), (len(words.parts) + 1,))
+    return jnp.concatenate([words, last[..., None]], axis=-1)
 
 
 def _own(key: threefry.Pair, identity: Any, spec: Spec) -> Any:

@@ -368,7 +368,7 @@ def add_activity(
     given: dict[str, Any] = {"columns": columns, "active": active, "joint": joint, "exactly": exactly}
     functions = {what: function for what, function in given.items() if what != "exactly" or function is not None}
     checked_callables(ACTIVITIES, name, **functions)
-    used, table = functions.values(), ("activity", "values", "masks_per_batch")
+    used, table = functions.values(), ("activity", "values", "masks_per_batch", "samples")
     options = checked_options(ACTIVITIES, name, options, table=table, used=used)
     if not isinstance(exact_up_to, int) or not 1 <= exact_up_to <= 5:
         raise ACTIVITIES.refuse(name, f"exact_up_to must be a whole number from 1 to 5, not {exact_up_to!r}")

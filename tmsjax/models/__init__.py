@@ -1,11 +1,12 @@
 """Models: pure functions of one instance.
 
 An instance holds the swept quantities (instances.py). The model maps one sample to an output, by its family and
-activation (model.py). Samples are computed from random bits (sampling.py); the loss is sampled or exact (loss.py,
-expected.py). The same functions run on small models held as separate scalars (scalars.py). Imports kinds and spec.
+activation (model.py). Samples are computed from random bits (sampling.py), fresh at every step or those of a finite set
+(training_set.py); the loss is sampled or exact (loss.py, expected.py). The same functions run on small models held as
+separate scalars (scalars.py). Imports kinds and spec.
 """
 
-from tmsjax.models import expected, loss, model, sampling, scalars
+from tmsjax.models import expected, loss, model, sampling, scalars, training_set
 from tmsjax.models.expected import relu_loss
 from tmsjax.models.instances import Instance, identities, inputs, instances, of_activity
 from tmsjax.models.loss import linear_loss, of_zero_model
@@ -34,4 +35,5 @@ __all__ = [
     "sampling",
     "scalars",
     "split",
+    "training_set",
 ]

@@ -13,26 +13,33 @@ import jax.numpy as jnp
 import numpy as np
 
 from tmsjax.kinds import VALUES
-from tmsjax.models import expected, model, sampling
+from tmsjax.models import expected, model, sampling, training_set
 from tmsjax.models.attack import attacked
 from tmsjax.models.instances import Instance
 from tmsjax.models.scalars import as_arrays, held_as_scalars, joined
-from tmsjax.spec import ATTACK, Spec
+from tmsjax.spec import ATTACK, SAMPLES, Spec
 
 
 def one(params: Any, instance: Instance, word: Any, offset: Any, spec: Spec, penalised: bool = False) -> Any:
     """The loss of one sample. `word`: (columns,) uint32 random bits, shifted by the instance's `offset` (columns,).
 
-    `penalised`: as in training, with the spec's attack on the sample and the family's penalty, where they exist.
+    `penalised`: as in training, with the spec's attack on the sample and the family's penalty, where they exist; of a
+    finite training set, `word` and `offset` have one more column, and the loss is weighted (see training_set.py).
     """
     params, instance, word, offset = as_arrays((params, instance, word, offset))
-    x = sampling.sample(sampling.rotate(word, offset, spec.train.streams), instance, spec.data)
+    share = None
+    if penalised and SAMPLES in instance.options:
+        bits, share = training_set.member(word, offset, spec.train.batch)
+    else:
+        bits = sampling.rotate(word, offset, spec.train.streams)
+    x = sampling.sample(bits, instance, spec.data)
     target = model.target(x, instance, spec.model)
     if penalised and ATTACK in instance.options:
         x = attacked(params, x, target, instance, spec.model, instance.options[ATTACK])
     loss = _weighted_square(target - model.apply(params, x, instance, spec.model), instance)
     extra = model.penalty(params, x, instance, spec.model) if penalised else None
-    return loss if extra is None else loss + extra
+    loss = loss if extra is None else loss + extra
+    return loss if share is None else share * loss
 
 
 def total(params: Any, instance: Instance, words: Any, offset: Any, spec: Spec, penalised: bool = False) -> jax.Array:

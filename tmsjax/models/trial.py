@@ -20,7 +20,7 @@ from tmsjax.kinds import ACTIVATIONS, ACTIVITIES, FAMILIES, MEASURES, VALUES, Dr
 from tmsjax.models import loss, model, sampling
 from tmsjax.models.instances import Instance, instances
 from tmsjax.models.scalars import split
-from tmsjax.spec import Boxes, Spec
+from tmsjax.spec import SAMPLES, Boxes, Spec
 
 SIMULATED = 2**15  # samples in the simulation of an activity
 CHANCE = 6  # standard errors by which a simulated share may differ from the stated probability
@@ -138,7 +138,11 @@ def _rows(spec: Spec) -> list[Instance]:
 
 
 def _example(spec: Spec, row: Instance) -> tuple:
-    """(parameters, row, words (WORDS, columns), offset (columns,)) with random parameters and words."""
+    """(parameters, row, words (WORDS, columns), offset (columns,)) with random parameters and words.
+
+    The row is one that trains on fresh samples, which are drawn by the same functions as those of a finite set.
+    """
+    row = dataclasses.replace(row, options={k: v for k, v in row.options.items() if k != SAMPLES})
     rng = np.random.default_rng(0)
     shapes = model.shapes(spec.model)
     params = {k: jnp.asarray(0.5 * rng.normal(size=shape), jnp.float32) for k, shape in shapes.items()}

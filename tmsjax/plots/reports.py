@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.colors import BoundaryNorm, ListedColormap, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -142,6 +142,7 @@ class Panel:
     log: tuple[bool, bool] = (True, False)  # of x and y
     limits: tuple[float | None, float | None] = (None, None)  # of y
     legend: Any = "best"  # its place
+    decades: bool = False  # ticks of a logarithmic x at powers of ten only
 
 
 def panels(parts: Sequence[Panel], columns: int = 3) -> Figure:
@@ -186,7 +187,7 @@ def _draw_panel(axes: Axes, part: Panel) -> None:
     for name, value in part.levels.items():
         axes.axhline(value, color="#999999", linewidth=0.7)
         axes.annotate(name, (0.01, value), xycoords=("axes fraction", "data"), fontsize=7, va="bottom", color="#444444")
-    if part.log[0]:
+    if part.log[0] and not part.decades:
         style.plain_log_ticks(axes.xaxis)
     axes.set(xlabel=part.x, ylabel=part.y, title=part.title)
     axes.grid(alpha=0.25)
@@ -212,6 +213,43 @@ def level_maps(
         figure.axes[0].set_ylabel(y)
         patches = [Patch(facecolor=tones(norm(k)), edgecolor="#888888", label=name) for k, name in enumerate(names)]
         figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False)
+    return figure
+
+
+def loss_map(
+    values: np.ndarray,
+    grid: Grid,
+    *,
+    x: str,
+    y: str,
+    label: str,
+    peaks: Mapping[str, list],
+    limits: tuple[float, float],
+) -> Figure:
+    """A map (y, x) of losses around 1, with the value in every cell. `peaks`: name -> cells (row, column) to frame."""
+    with rc_context(style.STYLE):
+        figure = Figure(figsize=(7.6, 3.6), layout="constrained")
+        axes = figure.subplots()
+        edges = [style.borders(v, True) for v in grid]
+        norm = TwoSlopeNorm(1.0, *limits)
+        mesh = axes.pcolormesh(*edges, values, cmap="RdBu_r", norm=norm, rasterized=True)
+        for (row, column), value in np.ndenumerate(values):
+            dark = abs(norm(value) - 0.5) > 0.35
+            text = f"{value:.3f}" if value < 2 else f"{value:.1f}"
+            at = (grid[0][column], grid[1][row])
+            axes.annotate(text, at, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        handles = []
+        for (name, cells), line in zip(peaks.items(), ("-", "--"), strict=False):
+            for row, column in cells:
+                (left, right), (low, high) = edges[0][column : column + 2], edges[1][row : row + 2]
+                axes.plot([left, right, right, left, left], [low, low, high, high, low], line, color="black")
+            handles.append(Line2D([], [], color="black", linestyle=line, label=name))
+        axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
+        axes.set_yticks(grid[1], [f"{v:g}" for v in grid[1]])
+        axes.set_yticks([], minor=True)
+        style.plain_log_ticks(axes.xaxis)
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+        figure.colorbar(mesh, ax=axes, label=label, extend="both")
     return figure
 
 

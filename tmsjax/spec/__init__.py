@@ -13,6 +13,7 @@ from tmsjax.spec.quantity import Axis, Curve, Select, axes_used, hash64, is_numb
 from tmsjax.spec.tables import (
     ATTACK,
     KEEPS,
+    SAMPLES,
     SELECTIONS,
     TABLES,
     XAVIER,
@@ -34,6 +35,7 @@ from tmsjax.spec.text import difference, grows, to_toml
 __all__ = [
     "ATTACK",
     "KEEPS",
+    "SAMPLES",
     "SELECTIONS",
     "TABLES",
     "XAVIER",

@@ -41,6 +41,7 @@ def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
     _check_axes(spec, report)
     _check_train(spec, report)
     _check_attack(spec, report)
+    _check_samples(spec, report)
     if sound and not stored and spec.train.loss == "exact" and spec.exact_loss is None and _all_known(spec):
         report("train.loss", f"no exact loss is known for this model (known: {_known_exact()}); use 'sampled'")
     if spec.init.signs == "stratified":
@@ -136,6 +137,18 @@ def _check_tied(spec: Spec, path: str, subject: str, report: Report) -> None:
     if family is not None and not family.gram_only:
         tied = ", ".join(repr(name) for name, entry in FAMILIES.items() if entry.gram_only)
         report(path, f"{subject}needs a family whose output is f(W^T W x + b) ({tied}), not {spec.model.family!r}")
+
+
+def _check_samples(spec: Spec, report: Report) -> None:
+    """A training set consists of independent samples that do not depend on the step."""
+    if spec.data.samples in (0.0, None):
+        return
+    if spec.train.loss == "exact":
+        report("data.samples", "the exact loss is that of infinitely many samples; use train.loss = 'sampled'")
+    if spec.train.streams == "sobol":
+        report("data.samples", "needs streams = 'independent' or 'shared'; 'sobol' has no training set")
+    if spec.data.masks_per_batch:
+        report("data.samples", "samples of a training set have their own masks; drop data.masks_per_batch")
 
 
 def _check_sobol(spec: Spec, report: Report) -> None:
@@ -267,7 +280,8 @@ def _check_quantity(spec: Spec, path: str, name: str, rule: Mapping, report: Rep
             along = zip(spec.axes, first, box.ranges, grid, strict=False)
             where += [f"{axis.name} = {shown(axis.values[r[k]])}" for axis, k, r, size in along if size > 1]
             text = f" for {', '.join(where)}" if where else ""
-            report(path, f"needs numbers {range_words(rule)}; got {float(values[first])!r}{text}")
+            kind = "whole numbers" if rule.get("whole") else "numbers"
+            report(path, f"needs {kind} {range_words(rule)}; got {float(values[first])!r}{text}")
             return
 
 

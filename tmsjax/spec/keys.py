@@ -81,8 +81,9 @@ def _number(value: Any, path: str, rule: Mapping, report: Report) -> Any:
 
 
 def within(values: np.ndarray, rule: Mapping) -> np.ndarray:
-    """Elementwise mask of the values in the rule's range."""
+    """Elementwise mask of the values in the rule's range, and whole if it says so."""
     low, high = rule.get("low", -math.inf), rule.get("high", math.inf)
+    values = np.where(values == np.rint(values), values, np.nan) if rule.get("whole") else values
     above = values > low if rule.get("low_open") else values >= low
     return above & (values < high if rule.get("high_open") else values <= high)
 

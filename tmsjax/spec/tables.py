@@ -31,6 +31,8 @@ from tmsjax.spec.quantity import KEYED_CURVES, Axis, Curve, Select, evaluate
 SELECTIONS = ("best", "paper", "vote", "single")  # rules that choose among a cell's replicas; see analysis/phases.py
 XAVIER = "xavier"
 ATTACK = "train.attack"
+SAMPLES = "samples"  # of [data]; no "data.samples", which would be an option of the activity
+MOST_SAMPLES = 2**24  # of a training set; float32 holds every number up to here
 KEEPS = ("all", "results", "best")
 LONGEST_AXIS = 2**24
 MOST_INSTANCES = 10**15
@@ -75,11 +77,12 @@ class Init:
 
 @dataclass(frozen=True)
 class Data:
-    """[data]: how samples are drawn. `options`: keys that the activity adds."""
+    """[data]: how samples are drawn. `samples`: size of a training set. `options`: keys that the activity adds."""
 
     activity: str = _key("independent", type="choice", of=ACTIVITIES)
     values: str = _key("uniform", type="choice", of=VALUES)
     masks_per_batch: int = _key(0, type="int", low=0, high=2**20)  # 0: one mask per sample
+    samples: Any = _key(0.0, type="quantity", low=0, high=MOST_SAMPLES, whole=True)  # 0: fresh samples at every step
     options: Options = ()
 
     def drawn(self, features: int, own: Mapping[str, Any] | None = None) -> Drawn:
@@ -202,6 +205,8 @@ class Spec:
             content["engine"].pop("kernel")
         if self.train.attack == Train.attack:  # older versions had no such key
             content["train"].pop("attack")
+        if self.data.samples == Data.samples:  # older versions had no such key
+            content["data"].pop("samples")
         if self.store == StoreTable():  # older versions had no such table
             content.pop("store")
         content["study"].setdefault("kind", DEFAULT_STUDY)
@@ -260,7 +265,7 @@ class Spec:
             return self.train.attack
         if option:
             return dict(getattr(self, table).options)[option]
-        return getattr(next(t for t in (self.instance, self.init, self.train) if hasattr(t, name)), name)
+        return getattr(next(t for t in (self.instance, self.init, self.data, self.train) if hasattr(t, name)), name)
 
     @property
     def replica_axis(self) -> int | None:
@@ -316,14 +321,15 @@ def declared_options(table: str, chosen: Mapping[str, Any]) -> Mapping[str, Opti
 
 
 def option_quantities(spec: Spec) -> dict[str, Any]:
-    """The quantities that only some instances have, by "table.option": options, and the attack if there is one."""
+    """The quantities that only some instances have: options ("table.key"), attack and size of the training set."""
     found = {
         f"{table}.{key}": value
         for table in ("model", "data")
         for key, value in getattr(spec, table).options
         if not isinstance(value, int)
     }
-    return found if spec.train.attack == Train.attack else found | {ATTACK: spec.train.attack}
+    found |= {} if spec.train.attack == Train.attack else {ATTACK: spec.train.attack}
+    return found if spec.data.samples == Data.samples else found | {SAMPLES: spec.data.samples}
 
 
 def to_dict(spec: Spec) -> dict:

@@ -1,0 +1,45 @@
+"""The training set of one instance, as the engine draws it."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from tmsjax.engine import train
+from tmsjax.models import instances, sampling
+from tmsjax.models import training_set as of_instance
+from tmsjax.spec import SAMPLES, Box, Spec, option_quantities
+
+
+def training_set(spec: Spec, **position: int) -> np.ndarray:
+    """The features x of the samples that one instance trains on, (T, n) float32.
+
+        x = tmsjax.training_set(run.spec, samples=2, replica=0)
+
+    `position`: along each axis of the spec; 0 where it is not given. A function of the seed and the instance's identity
+    (with streams = "shared", of the seed alone). Equal to what training sees up to rounding. Raises ValueError for an
+    unknown axis, a position outside it, or an instance that trains on fresh samples.
+    """
+    if unknown := position.keys() - spec.axis.keys():
+        raise ValueError(f"no axis {', '.join(sorted(unknown))} (axes: {', '.join(spec.axis)})")
+    at = [position.get(name, 0) for name in spec.axis]
+    for name, k in zip(spec.axis, at, strict=True):
+        if not 0 <= k < len(spec.axis[name]):
+            raise ValueError(f"{name}: no position {k}; the axis has {len(spec.axis[name])} values")
+    table = instances(spec, Box(tuple(range(k, k + 1) for k in at)))
+    samples = int(table.options[SAMPLES][0]) if SAMPLES in option_quantities(spec) else 0
+    if not samples:
+        raise ValueError("this instance trains on fresh samples at every step (data.samples is 0)")
+    row = jax.tree.map(lambda leaf: jax.numpy.asarray(leaf[0]), table)
+    batch = spec.train.batch
+    words = train.stream(0, spec)
+
+    def of_step(step: int) -> jax.Array:
+        offset = train.offset(step, row, spec)
+        return jax.vmap(lambda word: sampling.sample(of_instance.member(word, offset, batch)[0], row, spec.data))(words)
+
+    parts = -(-samples // batch)
+    out = np.empty((samples, spec.model.features), np.float32)
+    for k in range(parts):
+        out[k::parts] = of_step(k)[: len(out[k::parts])]
+    return out
