@@ -70,9 +70,9 @@ class InstanceTable:
 class Init:
     """[init]: further keys of the init. `bias_scale`: standard deviation of b. `signs`: the rule for the signs of W.
 
-    `polygon`: the number k of features, the first ones, that start on a regular k-gon of norm `polygon_norm` with biases
-    `polygon_bias` (m = 2); W and b of the others start at 0. init_scale and bias_scale are the noise on all of it. 0: no
-    polygon.
+    `polygon`: the number k of features, the first ones, that start on a regular k-gon of norm `polygon_norm` with
+    biases `polygon_bias` (m = 2); W and b of the others start at 0. init_scale and bias_scale are the noise on all of
+    it. 0: no polygon.
     """
 
     bias_scale: Any = _key(0.0, type="quantity", low=0)

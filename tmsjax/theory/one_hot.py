@@ -1,7 +1,11 @@
 """ReLU models of one-hot data: the exact loss in closed form, and its critical regular polygons.
 
-Exactly one of n features is active, each with probability 1/n, its value uniform on [0, 1]; importances are 1. Output i
-then sees W_i . W_j x + b_i, so that the loss is a sum of integrals over one variable. numpy and SciPy only, float64.
+Exactly one of n features is active, feature j with share q_j (1/n unless given), its value uniform on [0, 1];
+importances are 1. Output i then sees W_i . W_j x + b_i, so that the loss is a sum of integrals over one variable,
+
+    sum_i [q_i own(|W_i|^2, b_i) + sum_{j != i} q_j cross(W_i . W_j, b_i)].
+
+numpy and SciPy only, float64.
 Source: Chen, Lau, Mendel, Wei, Murfet 2023 (arXiv 2310.06301), who give the loss and the k-gons; derived here, and
 checked by tests/theory/test_one_hot.py against `models.expected` and their numbers.
 """
@@ -9,6 +13,7 @@ checked by tests/theory/test_one_hot.py against `models.expected` and their numb
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import optimize
@@ -24,7 +29,8 @@ SAME = 1e-7  # difference of the losses of two minima that count as one
 class KGon:
     """A critical point: features 0 to k - 1 on a regular k-gon, the others at W_i = 0.
 
-    positive: how many of the others have the bias 1 / (2 n), at which their output is best; the rest are silent.
+    positive: how many of the others have the bias 1 / (2 n), at which their output is best; the rest are silent. The
+    paper writes k^{s+} for `positive` = s.
     """
 
     k: int
@@ -38,7 +44,10 @@ class KGon:
 
 @dataclass(frozen=True)
 class OneHotMinima:
-    """Local minima by ascending loss: W (k, m, n), b (k, n), loss (k,), gradient norm (k,), and how many starts each."""
+    """k local minima by ascending loss: W (k, m, n), b (k, n), loss (k,), gradient norm (k,).
+
+    count (k,): the number of starts that led to each.
+    """
 
     W: np.ndarray
     b: np.ndarray
@@ -47,14 +56,17 @@ class OneHotMinima:
     count: np.ndarray
 
 
-def one_hot_loss(W: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The exact loss (...,) of x' = ReLU(W^T W x + b) for W (..., m, n), b (..., n): sum over features, mean over samples."""
-    return _terms(np.asarray(W, float), np.asarray(b, float))[0]
+def one_hot_loss(W: np.ndarray, b: np.ndarray, share: np.ndarray | None = None) -> np.ndarray:
+    """The exact loss (...,) of x' = ReLU(W^T W x + b): sum over features, mean over samples.
+
+    W (..., m, n), b (..., n). share (..., n): how often each feature is the active one, adding up to 1; None: 1/n.
+    """
+    return _terms(np.asarray(W, float), np.asarray(b, float), share)[0]
 
 
-def one_hot_gradient(W: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The gradient of `one_hot_loss`, shaped like W and b. At a kink of a piece, where b_i = 0, it is continuous."""
-    return _terms(np.asarray(W, float), np.asarray(b, float))[1:]
+def one_hot_gradient(W: np.ndarray, b: np.ndarray, share: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The gradient of `one_hot_loss`, shaped like W and b. It is continuous, also where b_i = 0."""
+    return _terms(np.asarray(W, float), np.asarray(b, float), share)[1:]
 
 
 def one_hot_curvature(W: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -72,9 +84,10 @@ def one_hot_curvature(W: np.ndarray, b: np.ndarray) -> np.ndarray:
 def k_gon(k: int, features: int, positive: int = 0) -> KGon:
     """The critical k-gon of `features` features with `positive` excluded features of positive bias.
 
-    k from 1 to `features`. Up to k = 4, norm 1 and bias 0 reproduce the features of the polygon exactly; beyond, norm
-    and bias solve the two equations of a critical point. Raises ValueError for other numbers, for k = 1 with a positive
-    bias, which is not critical, and if there is no critical k-gon, as for k = 9, 10, 11.
+    k from 1 to `features`. Up to k = 4, norm 1 and bias 0 reproduce the features of the polygon exactly (for k = 2
+    and 3 any angles of 90 degrees and more do); beyond, norm and bias solve the two equations of a critical point.
+    Raises ValueError for other numbers, for k = 1 with a positive bias, which is not critical, and if no solution is
+    found.
     """
     if not 1 <= k <= features or not 0 <= positive <= features - k or (k == 1 and positive):
         raise ValueError(f"no critical {k}-gon with {positive} positive biases has {features} features")
@@ -87,15 +100,15 @@ def k_gon(k: int, features: int, positive: int = 0) -> KGon:
 
 
 def one_hot_minima(features: int, hidden: int = 2, *, starts: int = 64, seed: int = 0) -> OneHotMinima:
-    """The distinct local minima that BFGS descents from `starts` random models reach."""
-    ends = []
+    """The distinct local minima that BFGS descents from `starts` random models reach, for equal shares."""
     shape = hidden, features
     rng = np.random.default_rng(seed)
 
     def value(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        loss, *slopes = _terms(*_unpacked(theta, shape))
+        loss, *slopes = _terms(*_unpacked(theta, shape), None)
         return float(loss), _packed(*slopes)
 
+    ends = []
     for _ in range(starts):
         start = _packed(START_SCALE * rng.normal(size=shape), np.zeros(features))
         found = optimize.minimize(value, start, jac=True, method="BFGS", options={"gtol": 1e-9, "maxiter": 3000})
@@ -106,8 +119,9 @@ def one_hot_minima(features: int, hidden: int = 2, *, starts: int = 64, seed: in
     return OneHotMinima(*_unpacked(theta, shape), loss, gradient, np.diff(first, append=starts))
 
 
+@cache
 def _corner(k: int) -> tuple[float, float]:
-    """|W|^2 and b of the critical k-gon of lowest loss, by the two equations that the derivatives of its loss vanish."""
+    """|W|^2 and b of the critical k-gon of lowest loss: a root of the loss's two derivatives."""
     cosines = np.cos(2 * np.pi * np.arange(1, k) / k)
 
     def equations(at: np.ndarray) -> np.ndarray:
@@ -129,15 +143,16 @@ def _corner(k: int) -> tuple[float, float]:
     return min(roots)[1:]
 
 
-def _terms(W: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _terms(W: np.ndarray, b: np.ndarray, share: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Loss (...,) and its gradients by W (..., m, n) and b (..., n)."""
     n = W.shape[-1]
+    q = np.full(n, 1 / n) if share is None else np.asarray(share, float)
     gram = np.swapaxes(W, -1, -2) @ W
-    others = 1 - np.eye(n)
+    others = q[..., None, :] * (1 - np.eye(n))
     cross, cross_c, cross_z = (v * others for v in _cross(gram, np.broadcast_to(b[..., :, None], gram.shape)))
     own, own_a, own_z = _own(np.diagonal(gram, axis1=-2, axis2=-1), b)
-    by_W = 2 * W * own_a[..., None, :] + W @ (cross_c + np.swapaxes(cross_c, -1, -2))
-    return (own + cross.sum(-1)).sum(-1) / n, by_W / n, (own_z + cross_z.sum(-1)) / n
+    by_W = 2 * W * (q * own_a)[..., None, :] + W @ (cross_c + np.swapaxes(cross_c, -1, -2))
+    return (q * own + cross.sum(-1)).sum(-1), by_W, q * own_z + cross_z.sum(-1)
 
 
 def _cross(c: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -146,9 +161,7 @@ def _cross(c: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
     rises, falls, whole = (z <= 0) & (end > 0), (z > 0) & (end < 0), (z > 0) & (end >= 0)
     slope = np.where(rises | falls, c, 1.0)
     value = np.where(rises, end**3 / (3 * slope), np.where(falls, -(z**3) / (3 * slope), 0.0))
-    by_c = np.where(
-        rises, end**2 / slope - end**3 / (3 * slope**2), np.where(falls, z**3 / (3 * slope**2), 0.0)
-    )
+    by_c = np.where(rises, end**2 / slope - end**3 / (3 * slope**2), np.where(falls, z**3 / (3 * slope**2), 0.0))
     by_z = np.where(rises, end**2 / slope, np.where(falls, -(z**2) / slope, 0.0))
     return (
         np.where(whole, z**2 + z * c + c**2 / 3, value),
@@ -158,7 +171,7 @@ def _cross(c: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def _own(a: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The integral of (x - ReLU(a x + z))^2 over [0, 1], split at the kink t, and its derivatives by a and z; a >= 0."""
+    """The integral of (x - ReLU(a x + z))^2 over [0, 1], split at the kink t; its derivatives by a >= 0 and z."""
     inside = (z < 0) & (z > -a)
     t = np.where(inside, -z / np.where(inside, a, 1.0), np.where(z < 0, 1.0, 0.0))
     d = 1 - a
