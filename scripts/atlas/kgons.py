@@ -51,6 +51,7 @@ def make(report: Report) -> dict:
         "calm": chosen(conditions, "equal", 0.05, BATCHES[-1]),
         "uneven": chosen(conditions, "unequal", 0.05, BATCHES[-1]),
         "hot": chosen(conditions, "equal", 0.2, BATCHES[0]),
+        "dead": float(np.median(histories[BATCHES[0]]["loss"][3, 0, 1, :, -1])),
         "flow": flows(*((2, 500) if report.quick else (12, 4000))),
     }
     report.figure("kgons_sgd", drawn(numbers, histories))
@@ -251,8 +252,15 @@ def totals(conditions: list[dict]) -> dict[str, int]:
         "down": sum(one["down"] for one in conditions),
         "down_hot": sum(one["down"] for one in hot),
         "to_six": count("5 to 6", conditions),
+        **{f"from_four_{kind}": from_four(conditions, kind) for kind in ("equal", "unequal")},
         "cool": count("5 to 4", [one for one in conditions if one["temperature"] < most]),
     }
+
+
+def from_four(conditions: list[dict], frequencies: str) -> int:
+    """How many of the models that start at 4-gons become 5-gons, over all conditions with these frequencies."""
+    some = [one["by_init"]["4"] for one in conditions if one["frequencies"] == frequencies]
+    return sum(moved.get("4 to 5", {}).get("count", 0) for moved in some)
 
 
 def drawn(numbers: dict, histories: dict[int, dict]) -> Any:
@@ -264,7 +272,15 @@ def drawn(numbers: dict, histories: dict[int, dict]) -> Any:
     percent = 100 * np.array(flow["spread"])
     return plots.reports.panels(
         [
-            panel("single models", "step", LOSS_LABEL, traces(cold, hot), levels=levels, log=(False, False)),
+            panel(
+                "single models",
+                "step",
+                LOSS_LABEL,
+                traces(cold, hot),
+                levels=levels,
+                log=(False, False),
+                limits=(0.04, 0.18),
+            ),
             panel(
                 f"all models, learning rate 0.05, batch {BATCHES[-1]}",
                 LOSS_LABEL,
@@ -380,4 +396,17 @@ def transitions(numbers: dict) -> str:
     return table(["frequencies", "rate", "batch", *SHOWN, "no k-gon"], rows)
 
 
-TABLES: Tables = {"kgons_critical": critical, "kgons_transitions": transitions}
+def ends(numbers: dict) -> str:
+    """Where models of every start end, without shares below 0.1 %."""
+    found = numbers["kgons"]
+    shown = {"equal": found["calm"], "unequal": found["uneven"], "equal, noisy": found["hot"]}
+
+    def cell(shares: dict) -> str:
+        kept = {k if k != "0" else "none": share for k, share in shares.items() if share >= 0.001}
+        return ", ".join(f"{k}: {share:.1%}" for k, share in sorted(kept.items(), key=lambda one: -one[1]))
+
+    rows: Rows = [[k, *[cell(one["final"][k]) for one in shown.values()]] for k in found["calm"]["final"]]
+    return table(["start", *shown], rows)
+
+
+TABLES: Tables = {"kgons_critical": critical, "kgons_transitions": transitions, "kgons_ends": ends}

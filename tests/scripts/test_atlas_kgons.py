@@ -85,4 +85,4 @@ def test_noise_free_descents_leave_a_4_gon_only_if_frequencies_differ():
     flow = RESULTS["flow"]
     assert flow["share"]["4+"][0] == flow["share"]["4++"][0] == 0
     assert max(flow["share"]["4"]) == 0
-    assert max(flow["share"]["4+"]) > 0.8
+    assert max(flow["share"]["4+"]) >= 0.5
