@@ -11,12 +11,13 @@ from typing import Any
 
 from reporting import Program
 
-from atlas import capacity, corner, memorization, scaling, size, who_wins
+from atlas import capacity, corner, kgons, memorization, scaling, size, who_wins
 
 SECTIONS: dict[str, Any] = {
     "who-wins": who_wins,
     "corner": corner,
     "capacity": capacity,
+    "kgons": kgons,
     "scaling": scaling,
     "memorization": memorization,
     "size": size,

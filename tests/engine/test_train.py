@@ -108,3 +108,32 @@ def test_a_negative_decay_draws_every_norm_to_1_and_none_acts_on_the_bias(decay,
     np.testing.assert_allclose(end["b"], plain["b"], atol=1e-2)
     if decay == 0:
         np.testing.assert_array_equal(end["W"], plain["W"])
+
+
+def test_the_first_features_start_on_a_polygon_and_noise_is_added():
+    polygon = {"polygon": "k", "polygon_norm": 1.25, "polygon_bias": -0.5, "bias_scale": 0.1}
+    raw = small_spec(model={"features": 5, "hidden": 2}, init=polygon)
+    raw["axes"] = {"k": {"values": [0, 3, 5]}, "replica": {"count": 2}}
+    raw["instance"] = {"feature_probability": 0.3, "init_scale": 0.1}
+    spec = load_spec(raw)
+    table = jax.tree.map(jnp.asarray, instances(spec))
+    with_polygon = jax.vmap(lambda row: train.init(row, spec).params)(table)
+    plain = load_spec({**raw, "init": {"bias_scale": {"select": "k", "of": [0.1, 0.1, 0.1]}}})
+    noise = jax.vmap(lambda row: train.init(row, plain).params)(jax.tree.map(jnp.asarray, instances(plain)))
+    W, b = (np.asarray(with_polygon[name] - noise[name]) for name in ("W", "b"))
+    np.testing.assert_array_equal(W[:2], 0)
+    np.testing.assert_array_equal(b[:2], 0)
+    for rows, k in ((slice(2, 4), 3), (slice(4, 6), 5)):
+        angle = 2 * np.pi * np.arange(k) / k
+        expected = 1.25 * np.stack([np.cos(angle), np.sin(angle)])
+        np.testing.assert_allclose(W[rows, :, :k], np.broadcast_to(expected, (2, 2, k)), atol=1e-6)
+        np.testing.assert_array_equal(W[rows, :, k:], 0)
+        np.testing.assert_allclose(b[rows], np.broadcast_to(np.where(np.arange(5) < k, -0.5, 0), (2, 5)), atol=1e-6)
+
+
+def test_a_model_without_bias_can_start_on_a_polygon():
+    raw = small_spec(model={"features": 4, "hidden": 2, "family": "tied-no-bias"}, init={"polygon": 4})
+    raw["axes"], raw["instance"] = {"replica": {"count": 1}}, {"feature_probability": 0.3, "init_scale": 0}
+    spec = load_spec(raw)
+    row = jax.tree.map(lambda a: jnp.asarray(a[0]), instances(spec))
+    np.testing.assert_allclose(train.init(row, spec).params["W"], [[1, 0, -1, 0], [0, 1, 0, -1]], atol=1e-6)

@@ -323,3 +323,30 @@ def test_control_characters_are_written_out_in_messages(small):
         load_spec(small)
     assert "\x1b" not in str(caught.value)
     assert "axes.a\\x1b[31m" in str(caught.value)
+
+
+def test_a_polygon_needs_the_plane_and_a_corner_for_every_feature(small):
+    small["init"] = {"polygon_norm": 1.2, "polygon_bias": -0.1}
+    found = problems(small)
+    assert "no effect" in found["init.polygon_norm"]
+    assert "no effect" in found["init.polygon_bias"]
+    small["init"] = {"polygon": 2}
+    assert "hidden = 2" in problems(small)["init.polygon"]
+    small["model"]["hidden"] = 2
+    for wrong in (3, 1.5, -1):
+        small["init"]["polygon"] = wrong
+        assert "numbers" in problems(small)["init.polygon"]
+    small["init"]["polygon"] = [1, 2]
+    assert "init.polygon" in problems(small)
+    small["init"] = {"polygon": "k", "polygon_norm": {"select": "k", "of": [1.0, 1.5]}}
+    small["axes"]["k"] = {"values": [0, 2]}
+    spec = load_spec(small)
+    assert spec.hash != load_spec({**small, "init": {"polygon": "k"}}).hash
+    assert load_spec(tomllib.loads(to_toml(spec))) == spec
+    small["model"]["family"], small["init"]["polygon_bias"] = "tied-no-bias", 0.5
+    assert "has no bias" in problems(small)["init.polygon_bias"]
+
+
+def test_a_spec_without_polygon_keeps_the_hash_of_older_versions(small):
+    assert load_spec({**small, "init": {"polygon": 0}}).hash == load_spec(small).hash
+    assert load_spec(small).hash == "c9d3f10f561ea419388c993853df89c7c3ac57c7d32554d4f961290fae7822d5"

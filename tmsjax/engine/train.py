@@ -60,6 +60,8 @@ def init(instance: Instance, spec: Spec) -> TrainState:
     if spec.init.signs == "stratified":
         normals["W"] = _stratified(normals["W"], instance)
     params = model.init(normals, instance, spec.model)
+    if "init.polygon" in instance.options:
+        params = _on_polygon(params, **instance.own("init"))
     return TrainState(jnp.int32(0), params, optimizer(spec.train, instance).init(params))
 
 
@@ -74,6 +76,17 @@ def _stratified(W: jax.Array, instance: Instance) -> jax.Array:
     bit = (code >> jnp.arange(features, dtype=jnp.uint32)) & np.uint32(1)
     relative = jnp.where(bit == 0, np.float32(-1), np.float32(1)) * jnp.sign(W[0, 0])
     return jnp.concatenate([W[:, :1], relative[None] * jnp.abs(W[:, 1 : features + 1]), W[:, features + 1 :]], axis=1)
+
+
+def _on_polygon(params: Any, polygon: Any, polygon_norm: Any, polygon_bias: Any) -> Any:
+    """Adds a regular polygon to W (2, n), and its biases to b (n,) if there are any: features 0 to `polygon` - 1."""
+    number = jnp.arange(params["W"].shape[1], dtype=jnp.float32)
+    angle = number * (2 * np.pi / jnp.maximum(polygon, 1))
+    length = jnp.where(number < polygon, polygon_norm, 0)
+    moved = {"W": params["W"] + length[None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)])}
+    if "b" in params:
+        moved["b"] = params["b"] + jnp.where(number < polygon, polygon_bias, 0)
+    return params | moved
 
 
 def stream(step: Any, spec: Spec, scalars: bool = False) -> Any:

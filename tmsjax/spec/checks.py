@@ -26,7 +26,7 @@ from tmsjax.kinds import (
 from tmsjax.spec.boxes import Boxes, part_shape
 from tmsjax.spec.keys import range_words, within
 from tmsjax.spec.quantity import Curve, Report, Select, axes_used, shown
-from tmsjax.spec.tables import TABLES, Spec, declared_options, static
+from tmsjax.spec.tables import POLYGON, TABLES, Init, Spec, declared_options, static
 
 AT_ONCE = 10**7  # values of a quantity to check at once
 MOST_VALUES = 2 * 10**9  # of one quantity
@@ -46,9 +46,11 @@ def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
         report("train.loss", f"no exact loss is known for this model (known: {_known_exact()}); use 'sampled'")
     if spec.init.signs == "stratified":
         _check_signs(spec, report)
+    _check_polygon(spec, report)
     family = FAMILIES.get(spec.model.family)
-    if family is not None and not family.bias and spec.init.bias_scale not in (0.0, None):
-        report("init.bias_scale", f"the family {spec.model.family!r} has no bias")
+    for key in ("bias_scale", "polygon_bias"):
+        if family is not None and not family.bias and getattr(spec.init, key) not in (0.0, None):
+            report(f"init.{key}", f"the family {spec.model.family!r} has no bias")
     if spec.model.features is not None:
         _check_features(spec, report)
     _check_batches(spec, report)
@@ -202,6 +204,27 @@ def _check_signs(spec: Spec, report: Report) -> None:
     family = FAMILIES.get(spec.model.family)
     if family is not None and family.parameters.get("W") != ("hidden", "feature"):
         report("init.signs", f"'stratified' sets the signs of W; the family {spec.model.family!r} has none")
+
+
+def _check_polygon(spec: Spec, report: Report) -> None:
+    """A polygon needs the plane and one corner per feature; its other keys need a polygon."""
+    polygon, features = spec.init.polygon, spec.model.features
+    if polygon == Init.polygon:
+        for key in POLYGON[1:]:
+            if getattr(spec.init, key) not in (getattr(Init, key), None):
+                report(f"init.{key}", "has no effect without init.polygon")
+        return
+    family = FAMILIES.get(spec.model.family)
+    if spec.model.hidden not in (2, None):
+        report("init.polygon", f"needs model.hidden = 2, not {spec.model.hidden}")
+    if family is not None and family.parameters.get("W") != ("hidden", "feature"):
+        report("init.polygon", f"sets W; the family {spec.model.family!r} has none of shape (hidden, feature)")
+    if _unread(polygon) or features is None or _list_lengths(polygon) or _spans(spec, polygon) > AT_ONCE:
+        return
+    corners = spec.evaluate("polygon")
+    bad = corners[(corners % 1 != 0) | (corners > features)]
+    if bad.size:
+        report("init.polygon", f"needs whole numbers from 0 to model.features = {features}; got {float(bad[0])!r}")
 
 
 def _check_best(spec: Spec, report: Report) -> None:

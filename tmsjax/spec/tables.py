@@ -33,6 +33,7 @@ XAVIER = "xavier"
 ATTACK = "train.attack"
 SAMPLES = "samples"  # of [data]; no "data.samples", which would be an option of the activity
 MOST_SAMPLES = 2**24  # of a training set; float32 holds every number up to here
+POLYGON = ("polygon", "polygon_norm", "polygon_bias")  # keys of [init]
 KEEPS = ("all", "results", "best")
 LONGEST_AXIS = 2**24
 MOST_INSTANCES = 10**15
@@ -69,10 +70,18 @@ class InstanceTable:
 
 @dataclass(frozen=True)
 class Init:
-    """[init]: further keys of the init. `bias_scale`: standard deviation of b. `signs`: the rule for the signs of W."""
+    """[init]: further keys of the init. `bias_scale`: standard deviation of b. `signs`: the rule for the signs of W.
+
+    `polygon`: the number k of features, the first ones, that start on a regular k-gon of norm `polygon_norm` with
+    biases `polygon_bias` (m = 2); W and b of the others start at 0. init_scale and bias_scale are the noise on all of
+    it. 0: no polygon.
+    """
 
     bias_scale: Any = _key(0.0, type="quantity", low=0)
     signs: str = _key("random", type="choice", of=("random", "stratified"))
+    polygon: Any = _key(0.0, type="quantity", low=0)
+    polygon_norm: Any = _key(1.0, type="quantity", low=0)
+    polygon_bias: Any = _key(0.0, type="quantity")
 
 
 @dataclass(frozen=True)
@@ -207,6 +216,9 @@ class Spec:
             content["train"].pop("attack")
         if self.data.samples == Data.samples:  # older versions had no such key
             content["data"].pop("samples")
+        if self.init.polygon == Init.polygon:  # older versions had no such keys
+            for key in POLYGON:
+                content["init"].pop(key)
         if self.store == StoreTable():  # older versions had no such table
             content.pop("store")
         content["study"].setdefault("kind", DEFAULT_STUDY)
@@ -261,8 +273,8 @@ class Spec:
     def quantity(self, name: str) -> Any:
         """The unevaluated quantity `name`: a key such as "importance", or "table.option"."""
         table, _, option = name.partition(".")
-        if name == ATTACK:
-            return self.train.attack
+        if name == ATTACK or table == "init":
+            return getattr(getattr(self, table), option)
         if option:
             return dict(getattr(self, table).options)[option]
         return getattr(next(t for t in (self.instance, self.init, self.data, self.train) if hasattr(t, name)), name)
@@ -321,15 +333,20 @@ def declared_options(table: str, chosen: Mapping[str, Any]) -> Mapping[str, Opti
 
 
 def option_quantities(spec: Spec) -> dict[str, Any]:
-    """The quantities that only some instances have: options ("table.key"), attack and size of the training set."""
+    """The quantities that only some specs have: options ("table.key"), attack, size of the training set, polygon."""
     found = {
         f"{table}.{key}": value
         for table in ("model", "data")
         for key, value in getattr(spec, table).options
         if not isinstance(value, int)
     }
-    found |= {} if spec.train.attack == Train.attack else {ATTACK: spec.train.attack}
-    return found if spec.data.samples == Data.samples else found | {SAMPLES: spec.data.samples}
+    if spec.train.attack != Train.attack:
+        found[ATTACK] = spec.train.attack
+    if spec.data.samples != Data.samples:
+        found[SAMPLES] = spec.data.samples
+    if spec.init.polygon != Init.polygon:
+        found |= {f"init.{key}": getattr(spec.init, key) for key in POLYGON}
+    return found
 
 
 def to_dict(spec: Spec) -> dict:

@@ -1,9 +1,9 @@
 """Theory: the solutions that training should find.
 
 The paper's candidate solutions (candidates.py), their generalisation to any n and m (pairs.py), optima of attention
-heads (heads.py) and of the quadratic model of capacity (quadratic.py) need only numpy and SciPy. Exact optima of 2 or 3
-features (optimum.py), the points where they jump (boundary.py), and all local minima of up to 8 features (landscape.py)
-need jax, in float64. Imports kinds, models and engine; does not know about runs.
+heads (heads.py), of the quadratic model of capacity (quadratic.py) and of one-hot data (one_hot.py) need only numpy
+and SciPy. Exact optima of 2 or 3 features (optimum.py), the points where they jump (boundary.py), and all local minima
+of up to 8 features (landscape.py) need jax, in float64. Imports kinds, models and engine; does not know about runs.
 """
 
 from typing import TYPE_CHECKING
@@ -24,6 +24,15 @@ from tmsjax.theory.heads import (
     rank_one_loss,
     rank_one_optimum,
     target_square,
+)
+from tmsjax.theory.one_hot import (
+    KGon,
+    OneHotMinima,
+    k_gon,
+    one_hot_curvature,
+    one_hot_gradient,
+    one_hot_loss,
+    one_hot_minima,
 )
 from tmsjax.theory.one_neuron import LocalMinima, Onset, one_neuron_loss, one_neuron_minima, one_neuron_onset
 from tmsjax.theory.pairs import INTERFERENCE, Assignment, best_assignment, pair_costs
@@ -66,8 +75,10 @@ __all__ = [
     "Descents",
     "HeadOptimum",
     "Jump",
+    "KGon",
     "LocalMinima",
     "Minima",
+    "OneHotMinima",
     "Onset",
     "Optimum",
     "Stationary",
@@ -85,8 +96,13 @@ __all__ = [
     "head_linear_loss",
     "head_linear_optimum",
     "jump",
+    "k_gon",
     "marginal_benefit",
     "minima",
+    "one_hot_curvature",
+    "one_hot_gradient",
+    "one_hot_loss",
+    "one_hot_minima",
     "one_neuron_loss",
     "one_neuron_minima",
     "one_neuron_onset",
