@@ -11,9 +11,9 @@ from typing import Any
 
 from reporting import Program
 
-from atlas import capacity, corner, who_wins
+from atlas import autoencoders, capacity, corner, who_wins
 
-SECTIONS: dict[str, Any] = {"who-wins": who_wins, "corner": corner, "capacity": capacity}
+SECTIONS: dict[str, Any] = {"who-wins": who_wins, "corner": corner, "capacity": capacity, "autoencoders": autoencoders}
 PROGRAM = Program(
     name="atlas",
     runs={name: run for section in SECTIONS.values() for name, run in section.RUNS.items()},

@@ -41,6 +41,8 @@ def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
     _check_axes(spec, report)
     _check_train(spec, report)
     _check_attack(spec, report)
+    if spec.data.run is not None:
+        _check_run(spec, report)
     if sound and not stored and spec.train.loss == "exact" and spec.exact_loss is None and _all_known(spec):
         report("train.loss", f"no exact loss is known for this model (known: {_known_exact()}); use 'sampled'")
     if spec.init.signs == "stratified":
@@ -78,7 +80,7 @@ def _all_known(spec: Spec) -> bool:
 def _check_axes(spec: Spec, report: Report) -> None:
     quantities = [value for _, _, value, _ in _quantities(spec)]
     used = {name for value in quantities for name in axes_used(value)}
-    if any(map(_unread, quantities)):
+    if any(map(_unread, quantities)) or spec.data.run is not None:  # axes may be the run's, see runs/source.py
         return
     for name in sorted(spec.axis.keys() - used - {REPLICA}):
         report(f"axes.{name}", "no quantity names this axis; use it or drop it (for repeats, use 'replica')")
@@ -123,6 +125,19 @@ def _check_attack(spec: Spec, report: Report) -> None:
     if family is not None and not family.gram_only:
         tied = ", ".join(repr(name) for name, entry in FAMILIES.items() if entry.gram_only)
         report("train.attack", f"needs a family whose output is f(W^T W x + b) ({tied}), not {spec.model.family!r}")
+
+
+def _check_run(spec: Spec, report: Report) -> None:
+    """The features of a sample are drawn as in the run whose hidden layer is the data, so nothing else may say how."""
+    for key, default in (("activity", "independent"), ("values", "uniform"), ("masks_per_batch", 0)):
+        if getattr(spec.data, key) not in (default, None):
+            report(f"data.{key}", "data.run decides how features are drawn; drop this key")
+    if spec.instance.feature_probability not in (1.0, None):
+        report("instance.feature_probability", "data.run decides how features are drawn; drop this key")
+    if spec.train.attack not in (0.0, None):
+        report("train.attack", "samples of data.run cannot be attacked")
+    if spec.train.streams == "sobol":
+        report("train.streams", "data.run needs 'independent' or 'shared', not 'sobol'")
 
 
 def _check_sobol(spec: Spec, report: Report) -> None:
