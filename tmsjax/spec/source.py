@@ -9,21 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tmsjax.spec.boxes import Box
-
-if TYPE_CHECKING:
-    from tmsjax.spec.tables import Data
 
 
 @dataclass(frozen=True)
 class Source:
     """Stored models, by the cells of their run.
 
-    data:      how that run draws features
+    data:      how that run draws features, a `Data` of tables.py
     arrays:    "W" (*cells, m, n), "feature_probability" (*cells, n), and "data.key" (*cells) for options of the
                activity that are quantities; float32
     positions: for each dimension of the cells, the position of the spec's axis that chooses along it (None if it has
@@ -32,7 +29,7 @@ class Source:
     facts:     what a run records of it: path, spec_hash, sha256
     """
 
-    data: Data
+    data: Any
     arrays: Mapping[str, np.ndarray]
     positions: tuple[tuple[int | None, np.ndarray], ...]
     neurons: bool
