@@ -18,8 +18,9 @@ RUNS: Runs = {
     "autoencoders": ("autoencoders", [FROM], [*FEW, "axes.l1.count=2", "axes.latents={values=[32, 64, 128]}"]),
     "autoencoders_top_k": ("autoencoders_top_k", [FROM], [*FEW, "axes.active={values=[1, 4]}"]),
 }
+EDGE = 0.98  # MMCS from which a dictionary counts as found
 RECOVERED = 0.9  # cosine from which a latent counts as a feature
-SAMPLES = 2**14  # in which a living latent is active at least once
+SAMPLES = 2**13  # in which a living latent is active at least once
 DRAWS = 64  # of random dictionaries
 SHOWN = 0.02, 0.1  # probabilities of the panels that compare ReLU and top-k
 PROBABILITY, MMCS, ACTIVE = "feature probability", "MMCS with the known features", "active latents per sample"
@@ -37,12 +38,18 @@ def make(report: Report) -> dict:
         "hidden": runs["autoencoders_toy"].spec.model.hidden,
         "steps": runs["autoencoders"].spec.train.steps,
         "batch": runs["autoencoders"].spec.train.batch,
+        "samples": SAMPLES,
         "p": relu["p"],
         "toy": of_toy(*known),
         "random": {str(k): [random_mmcs(W[:, on], k) for W, on in zip(*known, strict=True)] for k in relu["latents"]},
         "relu": relu,
         "top_k": top_k,
         "best": {"relu": best(relu), "top_k": best(top_k)},
+        "edge": edges(relu),
+        "random_interference": {
+            "ours": random_interference(*known[0][0].shape),
+            "published": random_interference(256, 512),
+        },
     }
     report.figure("autoencoders_maps", maps(relu))
     report.figure("autoencoders_recovery", recovery(numbers))
@@ -151,6 +158,18 @@ def of_toy(W: np.ndarray, represented: np.ndarray) -> dict:
     return {"represented": represented.sum(-1), "interference": interference}
 
 
+def random_interference(hidden: int, features: int) -> float:
+    """As the interference of `of_toy`, of random directions."""
+    W = np.random.default_rng(2).normal(size=(1, hidden, features))
+    return float(of_toy(W, np.ones((1, features), bool))["interference"][0])
+
+
+def edges(relu: dict) -> list[float]:
+    """For every probability, the least L1 coefficient whose MMCS with the largest dictionary is at least EDGE."""
+    good = relu["mmcs"][..., -1] >= EDGE
+    return [float(relu["swept"][row.argmax()]) if row.any() else float("nan") for row in good]
+
+
 def best(found: dict) -> dict:
     """For every probability and dictionary size, the swept value of highest MMCS and what goes with it."""
     mmcs = found["mmcs"]
@@ -181,12 +200,12 @@ def recovery(numbers: dict) -> Any:
     """Recovery against p, and ReLU beside top-k at the same number of active latents."""
     p, panel = np.array(numbers["p"]), plots.reports.Panel
     relu, top_k, sizes = numbers["relu"], numbers["top_k"], list(numbers["relu"]["latents"])
-    against = {f"ReLU, {k} latents": (p, numbers["best"]["relu"]["mmcs"][:, j]) for j, k in enumerate(sizes)}
+    against = {f"ReLU, {k} latents": (p, numbers["best"]["relu"]["mmcs"][:, j]) for j, k in enumerate(sizes) if k > 16}
     for j, k in enumerate(top_k["latents"]):
         against[f"top-k, {k} latents"] = (p, numbers["best"]["top_k"]["mmcs"][:, j])
     against[f"random, {sizes[-1]}"] = (p, np.array(numbers["random"][str(sizes[-1])]))
     against["nearest other feature"] = (p, np.array(numbers["toy"]["interference"]))
-    parts = [panel("best L1 or k", PROBABILITY, MMCS, against, limits=(0, 1.03), legend="lower left")]
+    parts = [panel("best L1 or k", PROBABILITY, MMCS, against, limits=(0, 1.03), legend=(0.02, 0.23))]
     for shown in SHOWN:
         k = int(np.abs(np.log(p / shown)).argmin())
         dots = {}

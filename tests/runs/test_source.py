@@ -170,3 +170,19 @@ def test_a_run_that_lacks_what_is_needed_is_refused(stored, tmp_path):
 
 def test_other_specs_are_written_as_before():
     assert "run" not in to_dict(load_spec(toy()))["data"]
+
+
+def test_a_run_without_axes_serves_every_instance_and_neurons_have_a_relu(tmp_path):
+    raw = toy(model={"family": "hidden-relu"}, instance={"feature_probability": 0.5})
+    raw["axes"] = {"replica": {"count": 2}}
+    stored = tmsjax.run_sweep(raw, tmp_path / "toy", progress=False)
+    changed = on(tmp_path / "toy")
+    del changed["axes"]["feature_probability"]
+    spec = with_source(load_spec(changed))
+    best = stored.dataset["W"].values[stored.dataset["loss"].values.argmin()]
+    np.testing.assert_array_equal(spec.source.of(Box.whole(spec.shape))["W"], np.stack([best] * 4))
+    assert spec.source.neurons
+    rng = np.random.default_rng(0)
+    x = rng.random((200_000, 5)) * (rng.random((200_000, 5)) < 0.5)
+    expected = (np.maximum(x @ best.T, 0) ** 2).sum(1).mean()
+    assert Ensemble(spec).zero_model_loss()[0] == pytest.approx(expected, rel=0.03)

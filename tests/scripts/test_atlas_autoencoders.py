@@ -69,16 +69,46 @@ def test_the_numbers_are_of_the_sweeps_in_the_repository():
         assert found["diverged"] == 0
 
 
-def test_rare_features_are_recovered_and_dense_ones_are_not():
-    p = list(RELU["p"])
-    last = RELU["mmcs"][..., -1].max(1)
-    assert last[p.index(0.02)] > 0.99
-    assert last[p.index(0.02)] > RESULTS["random"]["128"][p.index(0.02)] + 0.3
-    assert last[p.index(0.2)] < 0.9
+def test_the_known_features_are_found_at_every_probability_if_l1_is_large_enough():
+    best = np.array(RESULTS["best"]["relu"]["mmcs"])
+    assert (best[:, -1] > 0.98).all()
+    assert (best[:, -2] > 0.98).all()
+    assert (best[:, -1] > np.array(RESULTS["random"]["128"]) + 0.35).all()
+    assert (RELU["mmcs"][:, 0, -1] < np.array(RESULTS["random"]["128"]) + 0.12).all(), (
+        "the least coefficient is too small"
+    )
+    assert (np.diff(RESULTS["edge"]) <= 0).all(), "the rarer, the smaller a coefficient suffices"
 
 
 def test_too_few_latents_cannot_match_every_feature():
-    """16 directions each match one of 64 features; the others are at most as close as their neighbours are."""
+    best = np.array(RESULTS["best"]["relu"]["mmcs"])
+    assert (best[:, 0] < 0.6).all()
+    assert (best[:, 1] < 0.85).all()
+
+
+def test_few_latents_recover_one_feature_each_at_a_large_coefficient_and_mmcs_prefers_another():
+    k = list(RELU["p"]).index(0.02)
+    np.testing.assert_allclose(RELU["recovered"][k, -1, :2], [16 / 64, 32 / 64], atol=0.02)
+    assert (RELU["mmcs"][k, 4, :2] > RELU["mmcs"][k, -1, :2] + 0.05).all()
+    assert (RELU["recovered"][k, 4, :2] < 0.1).all()
+
+
+def test_surplus_latents_die_where_features_are_rare():
     p = list(RELU["p"])
-    few, many = (RELU["mmcs"][p.index(0.02), :, j].max() for j in (0, -1))
-    assert few < 0.75 < many
+    for rare in (0.05, 0.02, 0.01):
+        pick = {name: RESULTS["best"]["relu"][name][p.index(rare)][-1] for name in ("dead", "copies")}
+        assert 0.3 < pick["dead"] < 0.5
+        assert 0.4 < pick["dead"] + pick["copies"] < 0.6, "half of the latents are surplus"
+
+
+def test_top_k_needs_a_k_near_the_number_of_active_features():
+    p = list(TOP["p"])
+    best = np.array(RESULTS["best"]["top_k"]["mmcs"])
+    for rare in (0.1, 0.05, 0.02):
+        assert best[p.index(rare), -1] > 0.99
+    assert best[p.index(0.2)].max() < 0.96, "no k up to 8 is large enough"
+    assert (TOP["mmcs"][1:, -1, 0] < TOP["mmcs"][1:, 1, 0] - 0.1).all(), "k = 8 is too large"
+
+
+def test_learned_features_are_further_apart_than_random_ones():
+    assert max(RESULTS["toy"]["interference"]) < RESULTS["random_interference"]["ours"] - 0.2
