@@ -169,11 +169,11 @@ class Program:
 
 
 def train(report: Report, name: str, sweep: str, changes: list[str], quick: list[str]) -> None:
-    """Calls `tmsjax run` on one sweep, which leaves a complete run as it is."""
+    """Calls `tmsjax run` on one sweep, which leaves a complete run as it is. "{runs}" in a change: where runs are."""
     command = [sys.executable, "-m", "tmsjax.cli", "run", str(ROOT / "sweeps" / f"{sweep}.toml")]
     command += ["--out", str(report.out / "runs" / name)]
     for change in [*changes, *(quick if report.quick else [])]:
-        command += ["--set", change]
+        command += ["--set", change.replace("{runs}", str((report.out / "runs").resolve()))]
     print("$ tmsjax", *command[3:], flush=True)
     start = time.monotonic()
     done = subprocess.run(command, check=False).returncode

@@ -11,7 +11,7 @@ from typing import Any
 
 from reporting import Program
 
-from atlas import capacity, corner, kgons, memorization, scaling, size, who_wins
+from atlas import autoencoders, capacity, corner, kgons, memorization, scaling, size, who_wins
 
 SECTIONS: dict[str, Any] = {
     "who-wins": who_wins,
@@ -20,6 +20,7 @@ SECTIONS: dict[str, Any] = {
     "kgons": kgons,
     "scaling": scaling,
     "memorization": memorization,
+    "autoencoders": autoencoders,
     "size": size,
 }
 PROGRAM = Program(

@@ -162,7 +162,7 @@ class Ensemble:
 
     def zero_model_loss(self) -> np.ndarray:
         """The loss of a model whose output is 0, for every instance, (instances,). Exact if the target is x."""
-        if FAMILIES[self.spec.model.family].reproduces:
+        if FAMILIES[self.spec.model.family].reproduces and self.spec.data.run is None:
             given = inputs(self.spec, self.box)
             own = of_activity(self.spec, self.box)
             return of_zero_model(given["importance"], given["feature_probability"], self.spec, own)

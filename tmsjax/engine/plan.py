@@ -72,6 +72,8 @@ def plan(spec: Spec, platform: str) -> Plan:
     sizes = [(len(shape), math.prod(shape)) for shape in model.shapes(spec.model).values()]
     parameters = sum(size for _, size in sizes)
     weights = max(n * m, sum(size for dims, size in sizes if dims > 1))
+    if spec.source is not None:
+        weights = max(weights, spec.source.weights)
     most = UNIT_PARAMETERS.get(platform, UNIT_PARAMETERS_ELSEWHERE) // parameters
     models = math.prod(_unit(spec, most))
     scalars = weights <= limit and elementwise_model(spec)
@@ -100,7 +102,7 @@ def plan(spec: Spec, platform: str) -> Plan:
         microbatch = spec.engine.microbatch
         unroll = math.gcd(microbatch, unroll)
     unit = _unit(spec, spec.engine.unit or most)
-    words = batch * sampling.columns(spec.data, n)
+    words = batch * sampling.columns_of(spec)
     chunk = 1 if cpu and kernel == "xla" else max(2, min(CHUNK[kernel], CHUNK_WORDS // words))
     return Plan(scalars, block, math.ceil(math.prod(unit) / block), microbatch, unroll, unit, chunk, kernel)
 

@@ -89,7 +89,7 @@ def _in_chunks(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan) 
 def _in_kernel(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan, interpret: bool) -> TrainState:
     """Chunks of `cut.chunk` steps, each in one launch of a kernel that keeps the state in registers."""
     rows, tree = jax.tree.flatten(table)
-    columns = sampling.columns(spec.data, spec.model.features)
+    columns = sampling.columns_of(spec)
     few = jax.tree.map(lambda x: jax.ShapeDtypeStruct((LANES,), x.dtype), (table, _arrays(state), state.params))
 
     def update(k: Any, table: Any, arrays: list, grads: Any) -> list:

@@ -99,15 +99,15 @@ def stream(step: Any, spec: Spec, scalars: bool = False) -> Any:
         words = _words(threefry.purpose_key(spec.seed, threefry.TRAINING_SET, 0), spec.train.batch, spec, scalars)
         return _appended(words, jnp.arange(spec.train.batch, dtype=jnp.uint32))
     if spec.train.streams == "sobol":
-        points = sampling.sobol(spec.train.batch, sampling.columns(spec.data, spec.model.features))
+        points = sampling.sobol(spec.train.batch, sampling.columns_of(spec))
         words = Scalars(tuple(map(jnp.asarray, points.T)), points.shape[1:]) if scalars else jnp.asarray(points)
     else:
         words = _words(threefry.purpose_key(spec.seed, threefry.STREAM, step), spec.train.batch, spec, scalars)
-    return sampling.masked(words, spec.data, spec.model.features)
+    return sampling.masked(words, *spec.samples)
 
 
 def _words(key: threefry.Pair, samples: int, spec: Spec, scalars: bool) -> Any:
-    columns = sampling.columns(spec.data, spec.model.features)
+    columns = sampling.columns_of(spec)
     if scalars:
         return Scalars(threefry.shared_columns(key, samples, columns), (columns,))
     return threefry.shared_bits(key, samples, columns)
@@ -130,7 +130,7 @@ def offset(step: Any, instance: Instance, spec: Spec) -> Any:
             identity = jax.tree.map(jnp.zeros_like, identity)
         return _appended(_own(key, identity, spec), np.uint32(0) - count)
     if spec.train.streams == "shared":
-        nothing = jnp.zeros(sampling.columns(spec.data, spec.model.features), jnp.uint32)
+        nothing = jnp.zeros(sampling.columns_of(spec), jnp.uint32)
         return split(nothing, batch_dims=0) if held_as_scalars(instance) else nothing
     key = threefry.purpose_key(spec.seed, threefry.OFFSET, step)
     return _own(key, instance.identity, spec)
@@ -144,7 +144,7 @@ def _appended(words: Any, last: Any) -> Any:
 
 
 def _own(key: threefry.Pair, identity: Any, spec: Spec) -> Any:
-    columns = sampling.columns(spec.data, spec.model.features)
+    columns = sampling.columns_of(spec)
     words = threefry.own_bits(key, as_arrays(identity), columns)
     return Scalars(tuple(words), (columns,)) if held_as_scalars(identity) else words
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tmsjax.kinds import heads
+from tmsjax.kinds import autoencoders, heads
 from tmsjax.kinds.activations import ACTIVATIONS
 from tmsjax.kinds.elements import elementwise
 from tmsjax.kinds.registry import (
@@ -138,6 +138,23 @@ def _of_head(apply: Callable, parameters: Mapping[str, tuple[str, ...]], sentenc
     )
 
 
+LATENTS = Option("quantity", default=2.0**16, low=1.0, sentence="number of latents in use, from the first")
+
+
+def _autoencoder(apply: Callable, penalty: Callable | None, options: Mapping[str, Option], sentence: str) -> Family:
+    """A dictionary of `hidden` directions (see autoencoders.py). Features of a model's input have no directions."""
+    return Family(
+        parameters={"E": ("hidden", "feature"), "b": ("hidden",), "D": ("feature", "hidden")},
+        init=autoencoders.init,
+        apply=apply,
+        target=_same,
+        directions=None,
+        penalty=penalty,
+        options={"latents": LATENTS, **options},
+        sentence=sentence,
+    )
+
+
 FAMILIES: Registry[Family] = Registry(
     "family",
     {
@@ -194,6 +211,25 @@ FAMILIES: Registry[Family] = Registry(
             misfit=heads.misfit,
             options={"ratio": RATIO, "value_rank": VALUE_RANK},
             sentence="f((x^T W_QK y) W_OV y): what a head moves",
+        ),
+        "sparse-autoencoder": _autoencoder(
+            autoencoders.reconstructed,
+            autoencoders.penalty,
+            {"l1": Option("quantity", default=0.0, low=0.0, sentence="weight of the L1 norm of the latents")},
+            "D z with z = f(E x + b) and unit columns of D, penalised by l1 |z|",
+        ),
+        "top-k-autoencoder": _autoencoder(
+            autoencoders.reconstructed_of_top,
+            None,
+            {
+                "active": Option(
+                    "quantity",
+                    low=1.0,
+                    high=float(autoencoders.MOST_ACTIVE),
+                    sentence="number of latents to keep, the largest",
+                )
+            },
+            "the same without penalty, with only the largest latents",
         ),
     },
 )

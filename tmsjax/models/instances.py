@@ -28,6 +28,7 @@ class Instance:
     cell: Any  # (2,) uint32, the same hash without the replica axis
     replica: Any  # () uint32, index along the replica axis; 0 if there is none
     options: Any = struct.field(default_factory=dict)  # "table.key" -> () float32, quantities of some entries
+    source: Any = struct.field(default_factory=dict)  # the stored model whose hidden layer is the data, see spec.Source
 
     def own(self, table: str) -> dict[str, Any]:
         """The values of the options in one table of the spec, by key."""
@@ -53,6 +54,7 @@ def instances(spec: Spec, box: Box | None = None) -> Instance:
         cell=_words(identities(spec, box, without=(REPLICA,))),
         replica=_replica(spec, box),
         options=options,
+        source=spec.source.of(box) if spec.source is not None else {},
     )
 
 

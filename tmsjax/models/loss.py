@@ -32,7 +32,7 @@ def one(params: Any, instance: Instance, word: Any, offset: Any, spec: Spec, pen
         bits, share = training_set.member(word, offset, spec.train.batch)
     else:
         bits = sampling.rotate(word, offset, spec.train.streams)
-    x = sampling.sample(bits, instance, spec.data)
+    x = sampling.inputs(bits, instance, spec)
     target = model.target(x, instance, spec.model)
     if penalised and ATTACK in instance.options:
         x = attacked(params, x, target, instance, spec.model, instance.options[ATTACK])
@@ -52,7 +52,7 @@ def zero_total(instance: Instance, words: Any, offset: Any, spec: Spec) -> jax.A
 
     def one_sample(word: Any) -> Any:
         row, own, shift = as_arrays((instance, word, offset))
-        x = sampling.sample(sampling.rotate(own, shift, spec.train.streams), row, spec.data)
+        x = sampling.inputs(sampling.rotate(own, shift, spec.train.streams), row, spec)
         target = model.target(x, row, spec.model)
         return _weighted_square(target, row)
 

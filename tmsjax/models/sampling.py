@@ -9,6 +9,7 @@ uniform for each active feature and 0 for the others. Works on arrays and on `El
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ import numpy as np
 from tmsjax.kinds import ACTIVITIES, VALUES, elementwise
 from tmsjax.models.instances import Instance
 from tmsjax.models.scalars import Scalars
-from tmsjax.spec import Data
+from tmsjax.spec import Data, Spec
 
 
 def columns(data: Data, features: int) -> int:
@@ -30,6 +31,11 @@ def activity_columns(data: Data, features: int) -> int:
     if ACTIVITIES[data.activity].own and not data.masks_per_batch:
         return 0
     return data.drawn(features).columns()
+
+
+def columns_of(spec: Spec) -> int:
+    """The number of uniforms per sample of a spec. Raises SpecError if the run that it names is not read yet."""
+    return columns(*spec.samples)
 
 
 def masked(words: Any, data: Data, features: int) -> Any:
@@ -89,6 +95,16 @@ def sample(bits: Any, instance: Instance, data: Data) -> Any:
         v = elementwise(lambda a, u: jnp.where(a, u, np.float32(0)), active, own)
     x = elementwise(values.quantile, v)
     return x if values.zero_at_zero else elementwise(lambda v, x: jnp.where(v > 0, x, np.float32(0)), v, x)
+
+
+def inputs(bits: Any, instance: Instance, spec: Spec) -> Any:
+    """What a model is trained on: the features of a sample, or the hidden layer of a stored model on its features."""
+    if spec.source is None:
+        return sample(bits, instance, spec.data)
+    own = {k: v for k, v in instance.source.items() if k.startswith("data.")}
+    stored = replace(instance, feature_probability=instance.source["feature_probability"], options=own)
+    h = instance.source["W"] @ sample(bits, stored, spec.source.data)
+    return elementwise(_positive, h) if spec.source.neurons else h
 
 
 def _uniform(bits: Any) -> Any:

@@ -99,8 +99,9 @@ def _check_names(spec: Spec, report: Report) -> None:
 
 def elementwise_model(spec: Spec) -> bool:
     """Whether the model can be held as scalars: jax can trace it in this form, and both paths give the same loss."""
-    activity = ACTIVITIES[spec.data.activity]
-    if not ACTIVATIONS[spec.model.activation].elementwise or spec.model.features > activity.scalars_up_to:
+    data, features = spec.samples
+    activity = ACTIVITIES[data.activity]
+    if not ACTIVATIONS[spec.model.activation].elementwise or features > activity.scalars_up_to:
         return False
     if not added(spec):
         return True
@@ -146,7 +147,7 @@ def _example(spec: Spec, row: Instance) -> tuple:
     rng = np.random.default_rng(0)
     shapes = model.shapes(spec.model)
     params = {k: jnp.asarray(0.5 * rng.normal(size=shape), jnp.float32) for k, shape in shapes.items()}
-    columns = sampling.columns(spec.data, spec.model.features)
+    columns = sampling.columns_of(spec)
     words = jnp.asarray(rng.integers(0, 2**32, (WORDS, columns), np.uint32))
     return params, row, words, jnp.zeros(columns, jnp.uint32)
 

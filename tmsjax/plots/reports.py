@@ -73,15 +73,27 @@ def colour_maps(
     return figure
 
 
-def share_maps(maps: Mapping[str, np.ndarray], grid: Grid, label: str, *, columns: int) -> Figure:
-    """Maps of shares in [0, 1], `columns` panels per row."""
+def share_maps(
+    maps: Mapping[str, np.ndarray],
+    grid: Grid,
+    label: str,
+    *,
+    columns: int,
+    x: str = IMPORTANCE,
+    y: str = PROBABILITY,
+    ticks: Sequence[float] | None = None,
+) -> Figure:
+    """Maps of shares in [0, 1], `columns` panels per row. `x`, `y`: labels of the axes. `ticks`: of y."""
     rows = -(-len(maps) // columns)
     with rc_context(style.STYLE):
         figure = Figure(figsize=(2.7 * columns + 1, 2.7 * rows), layout="constrained")
         every = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes, (name, share) in zip(every.reshape(-1), maps.items(), strict=False):
             mesh = _mesh(axes, grid, share, True, cmap="cividis", vmin=0, vmax=1)
-            axes.set_title(name)
+            axes.set(title=name, xlabel=x, ylabel=y)
+            if ticks is not None:
+                axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+                axes.set_yticks([], minor=True)
         style.outer_labels(every, len(maps))
         figure.colorbar(mesh, ax=every, label=label)
     return figure

@@ -69,9 +69,14 @@ def check_memory(ensemble: Ensemble, box: Box, copies: int = 1, device: bool = T
 def main_bytes(ensemble: Ensemble, box: Box) -> int:
     """Bytes of main memory to train a unit: its state, table, copies made while saving, history, and results."""
     spec = ensemble.spec
-    table = 4 * (2 * spec.model.features + 8) * box.size
+    table = 4 * (2 * spec.model.features + 8 + _stored(spec)) * box.size
     records = record_bytes(spec, box.size)
     return PROGRAM + table + COPIES * state_bytes(ensemble, box.size) + 3 * records + 2 * results_bytes(spec, box.size)
+
+
+def _stored(spec: Spec) -> int:
+    """Numbers of the stored model whose hidden layer is the data; 0 if there is none."""
+    return 0 if spec.source is None else spec.source.weights + spec.source.features
 
 
 def state_bytes(ensemble: Ensemble, models: int) -> int:
@@ -83,7 +88,7 @@ def state_bytes(ensemble: Ensemble, models: int) -> int:
 def results_bytes(spec: Spec, models: int) -> int:
     """Bytes of the results of some models, without history."""
     n, m = spec.model.features, spec.model.hidden
-    of_one = 4 * (n * m + 3 * n + 1) + 1  # W, b, importance and probability; loss; status
+    of_one = 4 * (n * m + 3 * n + 1 + _stored(spec)) + 1  # W, b, importance and probability; loss; status
     if spec.store.keep != "best":
         return of_one * models
     replicas = 1 if spec.replica_axis is None else spec.shape[spec.replica_axis]

@@ -59,6 +59,23 @@ def coordinates_of(spec: Spec, box: Box) -> dict[str, list]:
     return {axis.name: list(axis.values[part]) for axis, part in zip(spec.axes, box.slices, strict=True)}
 
 
+def with_known_features(dataset: xr.Dataset, stored: Mapping[str, np.ndarray]) -> xr.Dataset:
+    """Adds W and feature_probability of the stored models whose hidden layers were the data (see spec.Source), if any.
+
+    `stored`: W (instances, m, n) and feature_probability (instances, n). The m hidden dimensions of those models are
+    the "feature" dimension of `dataset`, their n features are "known_feature".
+    """
+    dims = {"W": ("feature", "known_feature"), "feature_probability": ("known_feature",)}
+    cells, shape = dataset["loss"].dims, dataset["loss"].shape
+    return dataset.assign(
+        {
+            f"known_{name}": ((*cells, *dims[name]), stored[name].reshape(*shape, *stored[name].shape[1:]))
+            for name in dims
+            if name in stored
+        }
+    )
+
+
 def best_of_cells(dataset: xr.Dataset) -> xr.Dataset:
     """Reduces each cell to its replica of lowest loss among those that did not diverge (else to the first).
 

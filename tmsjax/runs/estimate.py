@@ -16,6 +16,7 @@ from tmsjax.runs.capacity import (
 )
 from tmsjax.runs.files import free_space, megabytes
 from tmsjax.runs.progress import rate_unit
+from tmsjax.runs.source import with_source
 from tmsjax.spec import Boxes, Spec, part_shape
 
 PROBED = 16  # blocks to train, or one per thread if that is more
@@ -26,6 +27,7 @@ def estimate(spec: Spec, seconds: float = 1.0) -> dict[str, str]:
 
     Its own memory and time do not grow with the number of instances, since it never builds the whole table.
     """
+    spec = with_source(spec)
     whole = Ensemble(spec)
     units = whole.plan.units(spec)
     spec = within_record_limit(spec, units[0])

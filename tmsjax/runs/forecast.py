@@ -6,6 +6,7 @@ import jax
 
 from tmsjax.engine import LAUNCH_SECONDS, READ_SECONDS, Forecast, Launches, forecast
 from tmsjax.runs.files import megabytes
+from tmsjax.runs.source import with_source
 from tmsjax.spec import Spec
 
 COUNTED = "counted in the compiler's text"
@@ -14,6 +15,7 @@ PROGRAMS = {"init": "of init", "step": "of the step", "loss": "of the loss"}
 
 def forecast_lines(spec: Spec, name: str) -> dict[str, str]:
     """Facts about running `spec` on the chip called `name`, as text. Says of each number where it comes from."""
+    spec = with_source(spec)
     facts = forecast(spec, name)
     return _plan(spec, facts) | _memory(facts) | _kernels(spec, facts) | _times(facts)
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 
 from tmsjax.errors import RunError, SpecError
+from tmsjax.runs import source
 from tmsjax.runs.capacity import disk_bytes
 from tmsjax.runs.directory import RunDirectory, provenance
 from tmsjax.runs.files import check_space, is_local
@@ -83,7 +84,8 @@ def begin(job: Job, info: dict | None, held: ExitStack, *, facts: dict, shared: 
         facts = facts | {"plan": asdict(job.ensemble.plan), "models": spec.instances, "units": len(job.units)}
         if info is not None and "platform" in info:
             facts["platform"] = info["platform"]
-        info = (info or new) | facts | {"spec_hash": spec.hash, "state": "running"} | recorded(spec)
+        info = (info or new) | facts | {"spec_hash": spec.hash, "state": "running"}
+        info |= recorded(spec) | source.recorded(spec)
         info.pop("spec", None)
         directory.write(info, spec)
         directory.log("start", step=info["steps_done"], versions=versions)

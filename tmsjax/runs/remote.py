@@ -21,6 +21,7 @@ from tmsjax.runs.directory import RunDirectory
 from tmsjax.runs.files import is_disk_full
 from tmsjax.runs.imports import with_imports
 from tmsjax.runs.progress import Listener
+from tmsjax.runs.source import check_unchanged, with_source
 from tmsjax.runs.unit import Job, train_unit
 
 SECONDS = ("seconds_of_training", "seconds_of_compiling", "seconds_of_results")
@@ -54,7 +55,10 @@ def open_job(out: str) -> Job:
     directory = RunDirectory(out)
     stored = directory.spec()
     spec = with_imports(stored, stored, run=directory, worker=True)
-    job = Job(Ensemble(spec, cut=stored_plan(directory.info()["plan"])), directory, _facts(directory))
+    facts = _facts(directory)
+    spec = with_source(spec)
+    check_unchanged(spec, facts, out)
+    job = Job(Ensemble(spec, cut=stored_plan(facts["plan"])), directory, facts)
     if jax.default_backend() != "cpu":  # the coordinator has checked main memory for all workers
         check_memory(job.ensemble, job.units[0])
     return job

@@ -8,7 +8,7 @@ import xarray as xr
 from tmsjax.engine import directions
 from tmsjax.kinds import FAMILIES
 from tmsjax.models import inputs
-from tmsjax.runs.dataset import STATUS, best_of_cells, results_dataset
+from tmsjax.runs.dataset import STATUS, best_of_cells, results_dataset, with_known_features
 from tmsjax.runs.training import Training
 
 DIVERGED = 10.0  # times the zero model's loss
@@ -20,6 +20,7 @@ def results(training: Training) -> tuple[xr.Dataset, int]:
     params = ensemble.gather([state.params for state in training.states])
     losses = ensemble.noise_free_loss(training.states)
     given = inputs(spec, ensemble.box)
+    stored = {} if spec.source is None else spec.source.of(ensemble.box)
     status = _status(params, losses, np.asarray(ensemble.zero_model_loss(), np.float32))
     dims = dict(FAMILIES[spec.model.family].parameters)
     W = directions(params, spec)
@@ -28,6 +29,7 @@ def results(training: Training) -> tuple[xr.Dataset, int]:
     dataset = results_dataset(
         spec, ensemble.box, dims, params, given, losses, status, history.variables(), history.steps, W is not None
     )
+    dataset = with_known_features(dataset, stored)
     diverged = int((status != STATUS["ok"]).sum())
     return best_of_cells(dataset) if spec.store.keep == "best" else dataset, diverged
 

@@ -17,6 +17,7 @@ from tmsjax.runs.directory import RunDirectory
 from tmsjax.runs.progress import Listener, progress_bar
 from tmsjax.runs.run import Run
 from tmsjax.runs.share import Share
+from tmsjax.runs.source import check_unchanged, with_source
 from tmsjax.runs.trainers import chosen
 from tmsjax.runs.unit import Job
 from tmsjax.spec import Spec, load_spec
@@ -56,6 +57,8 @@ def run_sweep(
         info = None if directory is None else opening.find(directory, held, share is not None)
         if spec.imports:
             spec = imports.with_imports(spec, source, overrides, directory)
+        spec = with_source(spec)
+        check_unchanged(spec, info or {}, out)
         check_spec(spec)
         cut = stored_plan(info["plan"]) if info and "plan" in info else plan(spec, trainer.platform(spec))
         spec = capacity.within_record_limit(spec, cut.units(spec)[0])

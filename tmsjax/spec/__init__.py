@@ -10,6 +10,7 @@ from tmsjax.spec.html import description
 from tmsjax.spec.html import table as html_table
 from tmsjax.spec.loader import json_copy, load_spec, stored_spec
 from tmsjax.spec.quantity import Axis, Curve, Select, axes_used, hash64, is_number, shown, suggest
+from tmsjax.spec.source import Source
 from tmsjax.spec.tables import (
     ATTACK,
     KEEPS,
@@ -49,6 +50,7 @@ __all__ = [
     "Model",
     "Record",
     "Select",
+    "Source",
     "Spec",
     "SpecError",
     "StoreTable",

@@ -42,6 +42,8 @@ def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
     _check_train(spec, report)
     _check_attack(spec, report)
     _check_samples(spec, report)
+    if spec.data.run is not None:
+        _check_run(spec, report)
     if sound and not stored and spec.train.loss == "exact" and spec.exact_loss is None and _all_known(spec):
         report("train.loss", f"no exact loss is known for this model (known: {_known_exact()}); use 'sampled'")
     if spec.init.signs == "stratified":
@@ -81,7 +83,7 @@ def _all_known(spec: Spec) -> bool:
 def _check_axes(spec: Spec, report: Report) -> None:
     quantities = [value for _, _, value, _ in _quantities(spec)]
     used = {name for value in quantities for name in axes_used(value)}
-    if any(map(_unread, quantities)):
+    if any(map(_unread, quantities)) or spec.data.run is not None:  # axes may be the run's, see runs/source.py
         return
     for name in sorted(spec.axis.keys() - used - {REPLICA}):
         report(f"axes.{name}", "no quantity names this axis; use it or drop it (for repeats, use 'replica')")
@@ -151,6 +153,21 @@ def _check_samples(spec: Spec, report: Report) -> None:
         report("data.samples", "needs streams = 'independent' or 'shared'; 'sobol' has no training set")
     if spec.data.masks_per_batch:
         report("data.samples", "samples of a training set have their own masks; drop data.masks_per_batch")
+
+
+def _check_run(spec: Spec, report: Report) -> None:
+    """The features of a sample are drawn as in the run whose hidden layer is the data, so nothing else may say how."""
+    for key, default in (("activity", "independent"), ("values", "uniform"), ("masks_per_batch", 0)):
+        if getattr(spec.data, key) not in (default, None):
+            report(f"data.{key}", "data.run decides how features are drawn; drop this key")
+    if spec.instance.feature_probability not in (1.0, None):
+        report("instance.feature_probability", "data.run decides how features are drawn; drop this key")
+    if spec.train.attack not in (0.0, None):
+        report("train.attack", "samples of data.run cannot be attacked")
+    if spec.data.samples not in (0.0, None):
+        report("data.samples", "data.run draws fresh samples at every step; drop this key")
+    if spec.train.streams == "sobol":
+        report("train.streams", "data.run needs 'independent' or 'shared', not 'sobol'")
 
 
 def _check_sobol(spec: Spec, report: Report) -> None:

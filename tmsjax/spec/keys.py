@@ -30,6 +30,8 @@ def read_value(value: Any, path: str, rule: Mapping, axes: Mapping[str, Axis], r
         return _choices(value, path, rule["of"], report, open_)
     if kind == "axis":
         return _axis(value, path, axes, report)
+    if kind == "path":
+        return _path(value, path, report)
     if kind == "steps":
         return _steps(value, path, report)
     if isinstance(value, str) and value in axes:
@@ -60,6 +62,13 @@ def _axis(value: Any, path: str, axes: Mapping[str, Axis], report: Report) -> An
     if isinstance(value, str) and value in axes and value != REPLICA:
         return value
     report(path, f"no axis is named {shown(value)}{suggest(value, [a for a in axes if a != REPLICA])}")
+    return None
+
+
+def _path(value: Any, path: str, report: Report) -> Any:
+    if isinstance(value, str) and value and value.isprintable():
+        return value
+    report(path, f"needs the path of a run's directory, not {shown(value)}")
     return None
 
 

@@ -171,7 +171,9 @@ class _Reader:
             tables["train"] = replace(train, **{k: v for k, v in defaults if k not in raw.get("train", {})})
         if instance is not None and "feature_probability" not in raw.get("instance", {}):
             activity = None if data is None else ACTIVITIES.get(data.activity)
-            if activity.needs_probability if activity is not None else not self.open:
+            if data is not None and data.run is not None:
+                tables["instance"] = replace(instance, feature_probability=1.0)
+            elif activity.needs_probability if activity is not None else not self.open:
                 self.report("instance.feature_probability", "is missing")
             else:
                 tables["instance"] = replace(instance, feature_probability=1.0)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tmsjax.errors import SpecError
 from tmsjax.kinds import (
     ACTIVATIONS,
     ACTIVITIES,
@@ -27,6 +28,7 @@ from tmsjax.kinds import (
 from tmsjax.spec import html
 from tmsjax.spec.boxes import Box
 from tmsjax.spec.quantity import KEYED_CURVES, Axis, Curve, Select, evaluate
+from tmsjax.spec.source import Source
 
 SELECTIONS = ("best", "paper", "vote", "single")  # rules that choose among a cell's replicas; see analysis/phases.py
 XAVIER = "xavier"
@@ -86,12 +88,16 @@ class Init:
 
 @dataclass(frozen=True)
 class Data:
-    """[data]: how samples are drawn. `samples`: size of a training set. `options`: keys that the activity adds."""
+    """[data]: how samples are drawn. `samples`: size of a training set. `options`: keys that the activity adds.
+
+    `run`: directory of a finished run whose hidden layer is the data instead; see spec/source.py.
+    """
 
     activity: str = _key("independent", type="choice", of=ACTIVITIES)
     values: str = _key("uniform", type="choice", of=VALUES)
     masks_per_batch: int = _key(0, type="int", low=0, high=2**20)  # 0: one mask per sample
     samples: Any = _key(0.0, type="quantity", low=0, high=MOST_SAMPLES, whole=True)  # 0: fresh samples at every step
+    run: str | None = _key(None, type="path")
     options: Options = ()
 
     def drawn(self, features: int, own: Mapping[str, Any] | None = None) -> Drawn:
@@ -171,7 +177,7 @@ class Spec:
     """A sweep: `axes` span the table of instances, the other fields define one instance and its training.
 
     `imports`: files and modules that register names which the spec uses. `folder`: where relative imports start; two
-    specs that differ only in it are equal.
+    specs that differ only in it are equal. `source`: the models that `data.run` names, once they are read.
     """
 
     name: str
@@ -189,6 +195,7 @@ class Spec:
     checkpoint: Checkpoint = Checkpoint()
     imports: tuple[str, ...] = ()
     folder: str = field(default="", compare=False)
+    source: Source | None = field(default=None, compare=False, repr=False)
 
     def _repr_html_(self) -> str:
         return html.table(f"Spec {self.name}", html.description(self))
@@ -243,8 +250,22 @@ class Spec:
         return self.data.drawn(self.model.features)
 
     @property
+    def samples(self) -> tuple[Data, int]:
+        """How the features of a sample are drawn, and how many: as in this spec, or in the run that `data.run` names.
+
+        Raises SpecError if that run is not read yet.
+        """
+        if self.data.run is None:
+            return self.data, self.model.features
+        if self.source is None:
+            raise SpecError(self.name, [("data.run", "the run is not read yet; `run_sweep` reads it")])
+        return self.source.data, self.source.features
+
+    @property
     def exact_loss(self) -> str | None:
         """The exact loss of these models: "relu" (models/expected.py), "linear" (models/loss.py), or None."""
+        if self.data.run is not None:
+            return None
         family, activation = FAMILIES.get(self.model.family), ACTIVATIONS.get(self.model.activation)
         values = VALUES.get(self.data.values)
         if family is None or activation is None or values is None or self.data.activity not in ACTIVITIES:
