@@ -11,9 +11,9 @@ from typing import Any
 
 from reporting import Program
 
-from atlas import capacity, corner, who_wins
+from atlas import capacity, corner, training, who_wins
 
-SECTIONS: dict[str, Any] = {"who-wins": who_wins, "corner": corner, "capacity": capacity}
+SECTIONS: dict[str, Any] = {"who-wins": who_wins, "corner": corner, "capacity": capacity, "training": training}
 PROGRAM = Program(
     name="atlas",
     runs={name: run for section in SECTIONS.values() for name, run in section.RUNS.items()},

@@ -87,6 +87,33 @@ def share_maps(maps: Mapping[str, np.ndarray], grid: Grid, label: str, *, column
     return figure
 
 
+def signed_maps(
+    maps: Mapping[str, np.ndarray], grid: Grid, *, columns: int, x: str, y: str, label: str, limit: float
+) -> Figure:
+    """Maps (y, x) over logarithmic axes, `columns` per row: blue below zero, red above, clipped at +-`limit`, grey
+    where NaN. Cells show their values in thousandths. `label`: of the colours."""
+    rows = -(-len(maps) // columns)
+    with rc_context(style.STYLE):
+        figure = Figure(figsize=(3.3 * columns + 0.8, 2.0 * rows + 0.3), layout="constrained")
+        every = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        edges = [style.borders(v, True) for v in grid] if len(grid[1]) > 1 else [style.borders(grid[0], True), [1, 2]]
+        for axes, (name, values) in zip(every.reshape(-1), maps.items(), strict=False):
+            axes.set_facecolor("#bbbbbb")
+            mesh = axes.pcolormesh(*edges, values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            for (row, column), value in np.ndenumerate(values):
+                at = [np.sqrt(edge[k] * edge[k + 1]) for edge, k in zip(edges, (column, row), strict=True)]
+                tone = "white" if abs(value) > 0.7 * limit else "black"
+                text = "-" if np.isnan(value) else f"{1000 * value:.0f}"
+                axes.text(*at, text, ha="center", va="center", fontsize=6, color=tone)
+            axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y, title=name)
+            axes.set_yticks(grid[1], [f"{v:g}" for v in grid[1]])
+            axes.set_yticks([], minor=True)
+        for axes in every.reshape(-1):
+            axes.label_outer()
+        figure.colorbar(mesh, ax=every, label=label, extend="both")
+    return figure
+
+
 def lines(
     panels: Mapping[str, Mapping[str, tuple[Any, Any]]],
     *,
@@ -126,7 +153,8 @@ def lines(
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves over one x axis: name -> (x values, y values). `dots`: likewise, drawn without lines.
+    """Curves over one x axis: name -> (x values, y values). `dots`: likewise, drawn without lines, in a curve's colour if
+    they have its name.
 
     `marks`: values of x to mark with a vertical line, by name. `levels`: values of y with a thin line, by name.
     """
@@ -162,7 +190,15 @@ def _draw_panel(axes: Axes, part: Panel) -> None:
     for k, (name, (at, values)) in enumerate(part.curves.items()):
         axes.plot(at, values, ("-", "--", "-.", ":")[k % 4], color=tones[name], label=name, linewidth=1.6)
     for k, (name, (at, values)) in enumerate(part.dots.items()):
-        axes.plot(at, values, style.MARKS[k % 7], color=tones[name], label=name, markersize=4, zorder=3)
+        axes.plot(
+            at,
+            values,
+            style.MARKS[k % 7],
+            color=tones[name],
+            label=None if name in part.curves else name,
+            markersize=4,
+            zorder=3,
+        )
     for set_scale, log in ((axes.set_xscale, part.log[0]), (axes.set_yscale, part.log[1])):
         if log:
             set_scale("log")
