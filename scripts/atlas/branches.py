@@ -1,8 +1,8 @@
 """The two branches at the jump of the one-neuron phase diagram, under weight decay and under gradient noise.
 
 Two features of importances 1 and r < 1, both active with probability p, in one dimension; uniform values. A model is a
-row theta = (w1, w2, b1, b2). The dedicated branch has w2 near 0, the superposed one w2 near -0.7 w1. Both are local minima
-on either side of the jump. Letters: k cells (r, p), each one row.
+row theta = (w1, w2, b1, b2). The dedicated branch has w2 near 0, the superposed one w2 near -0.7 w1. Both are local
+minima at the jump; a little above it in p, the superposed one ends. Letters: k cells (r, p), each one row.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ DRAWS = 2000  # of normal parameters, for medians of excess losses
 
 @dataclass(frozen=True)
 class Ends:
-    """Minima of loss + sum_i c_i theta_i^2 / 2: theta (k, 4), the loss alone (k,), with the sum (k,), gradient norm (k,)."""
+    """Minima of loss + sum_i c_i theta_i^2 / 2: theta (k, 4), loss (k,) without and penalised (k,) with the sum.
+
+    gradient (k,): norm of the gradient that is left.
+    """
 
     theta: np.ndarray
     loss: np.ndarray
@@ -81,7 +84,12 @@ def curvature(theta: np.ndarray, importance: np.ndarray, probability: np.ndarray
 
 
 def covariance(theta: np.ndarray, importance: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """The covariance (4, 4) of the gradient of one sample's loss, for one model; by SAMPLES points of a Sobol' net."""
+    """The covariance (4, 4) of the gradient of one sample's loss, for theta (4,), importance and probability (2,)."""
+    return np.cov(gradients(theta, importance, probability).T)
+
+
+def gradients(theta: np.ndarray, importance: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """The gradients (SAMPLES, 4) of the losses of single samples, which are the points of a Sobol' net."""
     u = qmc.Sobol(2, scramble=True, rng=np.random.default_rng(0)).random(SAMPLES)
     x = np.maximum(0, 1 - u / probability)
     w, b = theta[:2], theta[2:]
@@ -89,14 +97,14 @@ def covariance(theta: np.ndarray, importance: np.ndarray, probability: np.ndarra
     out = h[:, None] * w + b
     error = 2 * importance * np.where(out > 0, out - x, 0)
     of_w = error * h[:, None] + (error @ w)[:, None] * x
-    return np.cov(np.concatenate([of_w, error], 1).T)
+    return np.concatenate([of_w, error], 1)
 
 
 def change(difference: np.ndarray) -> np.ndarray:
     """The offset at which superposition ends, for rows of `difference` (k, OFFSETS): superposed minus dedicated loss.
 
-    Where it rises through 0 (linear interpolation), or else where the superposed branch ends (NaN) while it is lower. NaN
-    if it is nowhere lower.
+    Where it rises through 0 (linear interpolation), or else where the superposed branch ends (NaN) while it is lower.
+    NaN if it is nowhere lower.
     """
     out = np.full(len(difference), np.nan)
     for k, row in enumerate(difference):
@@ -112,10 +120,10 @@ def change(difference: np.ndarray) -> np.ndarray:
 def differences(
     ratio: np.ndarray, jump: np.ndarray, decay: dict[str, np.ndarray] | float = 0.0
 ) -> dict[str, np.ndarray]:
-    """Losses of the superposed minus the dedicated branch, (k, offsets), at OFFSETS about the probabilities `jump`.
+    """Losses of the superposed minus the dedicated branch, (k, offsets), at OFFSETS from the probabilities `jump`.
 
-    decay: c of each branch, broadcastable to (k, 4). "penalised": with the penalty, "plain": without it, at the same
-    minima.
+    decay: c, or c of each branch, broadcastable to (k, 4). "penalised": with the penalty, "plain": without it, at the
+    same minima.
     """
     k, many = len(ratio), len(OFFSETS)
     r, p = np.repeat(ratio, many), (jump[:, None] * 10**OFFSETS).reshape(-1)
@@ -131,6 +139,12 @@ def differences(
     }
 
 
+def ends(ratio: np.ndarray, jump: np.ndarray) -> np.ndarray:
+    """How far above the jump the superposed branch ends, (k,), in decades of p, to half a step of OFFSETS."""
+    lasts = np.isfinite(differences(ratio, jump)["plain"]).sum(1) - 1
+    return OFFSETS[lasts] + (OFFSETS[-1] - OFFSETS[-2]) / 2
+
+
 @dataclass(frozen=True)
 class AtJump:
     """Both branches at the jump. By branch: theta (k, 4), hessian and noise (k, 4, 4), `noise` being the covariance of
@@ -142,17 +156,18 @@ class AtJump:
     slope: np.ndarray
 
     def excess(self, name: str, rate: float, batch: int, optimizer: str, best_of: int = 1) -> np.ndarray:
-        """The median (k,) of the excess of the loss over the minimum, of the best of `best_of` independent models of a branch.
+        """The median excess (k,) of the loss over a branch's minimum; the mean for the best of `best_of` models on it.
 
         In the stationary state of a constant learning rate, to first order: theta^T H theta / 2 of a normal theta.
         """
         C = stationary(self.hessian[name], self.noise[name], rate, batch, optimizer)
         normal = np.random.default_rng(list(STARTS).index(name)).normal(size=(DRAWS, best_of, 4))
         x = np.einsum("dbi,kji->kdbj", normal, np.linalg.cholesky(C))
-        return np.median((np.einsum("kdbi,kij->kdbj", x, self.hessian[name]) * x).sum(-1).min(-1) / 2, axis=1)
+        least = (np.einsum("kdbi,kij->kdbj", x, self.hessian[name]) * x).sum(-1).min(-1) / 2
+        return least.mean(1) if best_of > 1 else np.median(least, axis=1)
 
     def shift(self, excess: dict[str, np.ndarray]) -> np.ndarray:
-        """The shift (..., k) in decades of p if the loss of each branch is higher by `excess` (..., k); to first order."""
+        """The shift (..., k) in decades of p if each branch's loss is higher by `excess` (..., k); to first order."""
         return (excess[DEDICATED] - excess[SUPERPOSED]) / self.slope
 
 
@@ -175,9 +190,9 @@ def at_jump(ratio: np.ndarray, jump: np.ndarray) -> AtJump:
 def stationary(hessian: np.ndarray, noise: np.ndarray, rate: float, batch: int, optimizer: str) -> np.ndarray:
     """The covariance C (k, 4, 4) of the parameters in the stationary state of a small constant learning rate.
 
-    A C + C A^T = rate * D noise D / batch with A = D H. Gradient descent: D = 1. Adam and AdamW: D_ii^2 = batch / noise_ii,
-    since the second moment of a batch's gradient at a minimum is its variance; momentum does not change C to first order
-    in the rate.
+    A C + C A^T = rate * D noise D / batch with A = D H. Gradient descent: D = 1. Adam and AdamW: D_ii^2 =
+    batch / noise_ii, since the second moment of a batch's gradient at a minimum is its variance; momentum does not
+    change C to first order in the rate.
     """
     eye, out = np.eye(4), []
     for H, S in zip(hessian, noise, strict=True):

@@ -86,8 +86,8 @@ def widths(offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def boundary(superposed: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """The end of superposition in decades from the exact boundary, from shares of superposed cells (..., R, S).
 
-    The length of the window that is superposed, from its lower end: for a sharp boundary its place to half a cell, for a
-    blurred one its mean. NaN if it is not within the window: the lowest two cells not superposed, or the highest two.
+    The length of the window that is superposed, from its lower end: for a sharp boundary its place to half a cell, for
+    a blurred one its mean. NaN unless the lowest two cells are superposed and the highest two are not.
     """
     low, width = widths(offsets)
     found = low + (superposed * width).sum(-1)
@@ -139,9 +139,9 @@ def reduced(dataset: xr.Dataset, setting: Setting, grid: Grid) -> xr.Dataset:
 
     best, best_penalised (A, R, S, groups): whether the model of lowest noise-free loss of each GROUP replicas is in
     superposition; the same with weight_decay / 2 |parameters|^2 added. best_of (A, R, S, FEWER): share of the groups
-    of 2, 4, 8 replicas whose best is. opposite, equal (A, R, S): share of the inits with w1 w2 < 0, and with > 0, that end
-    in superposition. loss_superposed, loss_dedicated (A, R, S): median noise-free loss of such models, NaN if there are
-    fewer than LEAST. diverged (A,): share.
+    of 2, 4, 8 replicas whose best is. opposite, equal (A, R, S): share of the inits with w1 w2 < 0, and with > 0, that
+    end in superposition. loss_superposed, loss_dedicated (A, R, S): median noise-free loss of such models, NaN of fewer
+    than LEAST. diverged (A,): share.
     """
     shape = len(grid.values), len(grid.ratio), grid.points, grid.replicas
     dataset = dataset.transpose(setting.axis, "case", "replica", "hidden", "feature")
@@ -199,9 +199,9 @@ def summary(found: xr.Dataset, grid: Grid) -> dict[str, np.ndarray]:
     """Shifts in decades of p, (A,): means over ratios, NaN if the boundary of a ratio is outside the window.
 
     shift, penalised: of the best of GROUP. error: standard error of `shift` over the groups. worst: largest |shift| of
-    a ratio. seeds: standard deviation between groups of one ratio. ratios: between ratios. by_ratio, penalised_by_ratio (A, R).
-    by_count, worst_by_count (A, FEWER): of the best of fewer. inside, beyond (A, 2): shares of inits with w1 w2 < 0, and with > 0, that
-    end in superposition INSIDE its region and BEYOND its boundary.
+    a ratio. seeds: standard deviation between groups of one ratio. ratios: between ratios. by_ratio,
+    penalised_by_ratio (A, R). by_count, worst_by_count (A, FEWER): of the best of fewer. inside, beyond (A, 2): shares
+    of inits with w1 w2 < 0, and with > 0, that end in superposition INSIDE its region and BEYOND its boundary.
     """
     offsets = grid.offsets
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from reporting import Report, Rows, Tables, table
 
+import tmsjax
 from atlas import branches, shifts
 from atlas.shifts import Grid, Setting
 from tmsjax import plots, theory
@@ -16,10 +18,12 @@ from tmsjax import plots, theory
 RUNS: dict = {}  # settings are trained in memory, see shifts.measured
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 SCHEDULES = ("constant", "cosine")
-BATCHES, STEPS = (4, 16, 64, 256), (64, 128, 256, 512, 2048, 4096)
+BATCHES, STEPS = (1, 4, 16, 64), (64, 128, 256, 512)
 RATES, DECAYS = (1e-3, 1.0), (1e-4, 1.0)
+MODELLED = ("sgd", "adam")  # optimizers whose stationary state is predicted
 DECAY_RATE = {"sgd": 0.1, "adamw": 0.01}  # learning rates at which weight decay is swept
 SHOWN_RATE = {"adam": 0.02, "adamw": 0.02, "rmsprop": 0.02, "sgd": 0.3}  # at which steps and replicas are compared
+LINGER = 1.2e-3  # weight decay of `lingering`
 PRECISION = 1e-6  # of the exact boundary in p
 ENOUGH = 0.01  # decades: how near the exact boundary a map is to be
 SIDE, RANDOM_STARTS, LOWER = 1e-3, 200, 1e-9  # decades off the boundary, random starts and loss of the check
@@ -57,6 +61,9 @@ def make(report: Report) -> dict:
         "models": sum(row["models"] for row in rows),
         "per_setting": rows[0]["models"],
         "settings": len(rows),
+        "ratios": len(ratio),
+        "window": [shifts.LOWEST, shifts.HIGHEST],
+        "precision": PRECISION,
         "ratio": ratio,
         "exact": exact,
         "slope": at.slope,
@@ -65,10 +72,14 @@ def make(report: Report) -> dict:
         "fewer": shifts.FEWER,
         "points": grid.points,
         "seconds_of_training": sum(row["seconds"] for row in rows),
+        "minutes": sum(row["seconds"] for row in rows) / 60,
         "cheapest": cheapest(rows),
         "within": within(rows),
         "causes": causes(found),
-        "certificate": certificate(grid, at, rows),
+        "told": told(found),
+        "lingering": lingering(float(ratio[0]), float(exact[0]), quick),
+        "branch_end_largest": branches.ends(ratio, exact).max(),
+        "certificate": certificate(grid, at, rows, quick),
     }
     report.figure("training_map", drawn_map(numbers))
     report.figure("training_causes", drawn_causes(numbers))
@@ -85,20 +96,21 @@ def plan(quick: bool) -> dict[str, list[Setting]]:
             "noise": [Setting("sgd", "constant", 1024, 4)],
             "decay": [Setting("sgd", steps=256, axis="weight_decay", rate=0.1)],
         }
-    decay = [("sgd", 64, "exact"), ("sgd", 64, "independent"), ("adamw", 64, "exact")]
+    decay = [("sgd", 16, "exact"), ("sgd", 16, "independent"), ("adamw", 16, "exact")]
     decay += [("adamw", batch, "independent") for batch in (4, 16, 64)]
     return {
         "map": [Setting(o, s, batch=b) for o in OPTIMIZERS for s in SCHEDULES for b in BATCHES],
         "steps": [Setting(o, steps=n) for o in OPTIMIZERS for n in STEPS]
-        + [Setting("adam", steps=n, batch=4) for n in (128, 256, 512, 2048)],
+        + [Setting("adam", steps=n, batch=4) for n in (128, 256, 512, 2048)]
+        + [Setting(o, steps=2048) for o in ("adam", "sgd")],
         "streams": [
             Setting(o, s, noise=n)
             for o, s in (("adam", "constant"), ("adam", "cosine"), ("sgd", "constant"))
             for n in ("shared", "sobol", "exact")
         ],
-        "noise": [Setting(o, "constant", 8192, b) for o in ("sgd", "adam") for b in (4, 16)],
+        "noise": [Setting(o, "constant", 4096, 4) for o in MODELLED] + [Setting("adam", "constant", batch=256)],
         "decay": [
-            Setting(o, steps=2048, batch=b, noise=n, axis="weight_decay", rate=DECAY_RATE[o]) for o, b, n in decay
+            Setting(o, steps=1024, batch=b, noise=n, axis="weight_decay", rate=DECAY_RATE[o]) for o, b, n in decay
         ],
     }
 
@@ -113,7 +125,7 @@ def branch_losses(grid: Grid) -> dict[str, np.ndarray]:
 def of_setting(
     report: Report, group: str, setting: Setting, grid: Grid, at: branches.AtJump, minimum: dict[str, np.ndarray]
 ) -> dict:
-    """The shifts that a setting makes, rounded, and for the groups "noise" and "decay" what theory predicts."""
+    """The shifts that a setting makes, rounded, and for stationary noise and for decay what theory predicts."""
     swept = grid.with_values(*DECAYS) if setting.axis == "weight_decay" else grid
     result = shifts.measured(setting, swept, report.out / "training")
     facts = shifts.summary(result, swept)
@@ -128,7 +140,7 @@ def of_setting(
         "seconds": float(result.attrs["seconds"]),
         **{key: rounded(facts[key]) for key in KEPT},
     }
-    if group == "noise":
+    if setting.schedule == "constant" and setting.noise == "independent" and setting.optimizer in MODELLED:
         out |= of_noise(setting, swept, result, at, minimum)
     if group == "decay":
         out |= of_decay(setting, swept, at)
@@ -153,8 +165,8 @@ def of_noise(
 ) -> dict:
     """Median excess of the loss over each branch's minimum, measured and predicted (A, R), and the shifts that follow.
 
-    shift_from_excess (A,): of the crossing of the measured median losses. predicted_shift: of the best of GROUP, half of
-    them on each branch.
+    shift_from_excess (A,): of the crossing of the measured median losses. predicted_shift: of the best of GROUP, half
+    of them on each branch.
     """
     measured = shifts.excess(result, grid, minimum)
 
@@ -190,8 +202,11 @@ def of_decay(setting: Setting, grid: Grid, at: branches.AtJump) -> dict:
 
 
 def cheapest(rows: Iterable[dict]) -> dict[str, dict | None]:
-    """By optimizer: the setting of fewest samples per cell (steps x batch x replicas) whose boundary is within ENOUGH of
-    the exact one at every ratio; of equal ones, that of the least distance. Sampled losses with a constant decay only."""
+    """By optimizer: the setting of fewest samples per cell whose boundary is within ENOUGH of the exact one.
+
+    At every ratio; of equally many samples (steps x batch x replicas), that of the least distance. Sampled losses only,
+    and no swept decay.
+    """
     best: dict[str, dict | None] = dict.fromkeys(OPTIMIZERS)
     for row in rows:
         if row["axis"] != "learning_rate" or row["noise"] == "exact":
@@ -244,18 +259,18 @@ def causes(found: dict[str, list[dict]]) -> list[dict]:
     for name in OPTIMIZERS:
         add("optimizer", f"{name}, cosine, 1024 steps of 16", SHOWN_RATE[name], **usual | {"optimizer": name})
     for name in ("adam", "sgd"):
-        for steps in (64, 256, 4096):
+        for steps in (64, 256, 2048):
             changed = usual | {"optimizer": name, "steps": steps}
             add("steps", f"{name}, cosine, {steps} steps of 16", SHOWN_RATE[name], **changed)
     for name in OPTIMIZERS:
-        for batch in (4, 16, 256):
+        for batch in (1, 4, 16, 64):
             changed = usual | {"optimizer": name, "schedule": "constant", "batch": batch}
             add("noise", f"{name}, constant rate, 1024 steps of {batch}", SHOWN_RATE[name], **changed)
     for noise in ("shared", "sobol", "exact"):
         changed = usual | {"optimizer": "adam", "schedule": "constant", "noise": noise}
         words = "exact loss" if noise == "exact" else f"16, {noise} streams"
         add("streams", f"adam, constant rate, 1024 steps, {words}", SHOWN_RATE["adam"], **changed)
-    for name, batch, noise in (("sgd", 64, "exact"), ("adamw", 64, "exact"), ("adamw", 64, "independent")):
+    for name, batch, noise in (("sgd", 16, "exact"), ("adamw", 16, "exact"), ("adamw", 16, "independent")):
         for decay in (1e-3, 1e-2, 0.1):
             words = "exact loss" if noise == "exact" else f"batch {batch}"
             wanted = {"optimizer": name, "batch": batch, "noise": noise, "axis": "weight_decay"}
@@ -263,19 +278,84 @@ def causes(found: dict[str, list[dict]]) -> list[dict]:
     return out
 
 
-def certificate(grid: Grid, at: branches.AtJump, rows: list[dict]) -> dict:
+def lingering(ratio: float, exact: float, quick: bool) -> dict:
+    """Gradient descent with the exact loss and L2 decay LINGER, for more and more steps.
+
+    ends: the largest offset below the exact boundary, in decades of p, at which the best of GROUP by the loss alone is in
+    superposition; predicted: where that should end.
+    """
+    offsets = np.arange(-0.03, -0.001, 0.002)
+    setting = Setting("sgd", noise="exact", axis="weight_decay", rate=DECAY_RATE["sgd"])
+    out: dict[str, Any] = {"decay": LINGER, "steps": (256, 512) if quick else (1024, 16384), "ends": []}
+    for steps in out["steps"]:
+        one = Grid((LINGER,), (ratio,), (exact,), shifts.GROUP, len(offsets))
+        raw = shifts.spec_of(replace(setting, steps=steps), one)
+        raw["instance"]["feature_probability"]["of"] = (exact * 10**offsets).tolist()
+        found = shifts.reduced(tmsjax.run_sweep(raw, progress=False).dataset, setting, one)
+        superposed = found["best"].to_numpy().reshape(-1)
+        out["ends"].append(float(offsets[superposed].max(initial=-np.inf)))
+    difference = branches.differences(np.array([ratio]), np.array([exact]), LINGER)["plain"]
+    return out | {"predicted": float(branches.change(difference)[0])}
+
+
+def told(found: dict[str, list[dict]]) -> dict:
+    """Single numbers of the text, by what they are of."""
+    every = [row for group in found.values() for row in group]
+    out: dict[str, Any] = {}
+
+    def pick(name: str, value: float, keys: Iterable[str] = ("shift", "error", "worst"), **wanted: Any) -> None:
+        row = one_of(every, **wanted)
+        if row is not None:
+            a = nearest(row, value)
+            out[name] = {"value": row["value"][a], **{key: row[key][a] for key in keys if key in row}}
+
+    usual = {"schedule": "cosine", "steps": 1024, "batch": 16, "noise": "independent", "axis": "learning_rate"}
+    for name in OPTIMIZERS:
+        facts = ("shift", "worst", "inside", "beyond", "by_count")
+        pick(name, SHOWN_RATE[name], facts, **usual | {"optimizer": name})
+    for name in MODELLED:
+        keys = ("shift", "predicted_shift", "shift_from_excess", "predicted_from_excess")
+        for batch in (4, 64):
+            noisy = usual | {"optimizer": name, "schedule": "constant", "batch": batch}
+            pick(f"{name}_noise_{batch}", SHOWN_RATE[name], keys, **noisy)
+    for name, decay in (("l2", 1.2e-3), ("l2_large", 6.6e-3)):
+        keys = ("shift", "penalised_by_ratio", "predicted_penalised", "predicted")
+        pick(name, decay, keys, optimizer="sgd", axis="weight_decay", noise="exact")
+    for decay, name in ((0.01, "adamw_usual"), (0.1, "adamw_tenth"), (0.2, "adamw_large")):
+        pick(name, decay, ("shift", "predicted"), optimizer="adamw", axis="weight_decay", noise="independent", batch=16)
+        pick(f"{name}_exact", decay, ("shift",), optimizer="adamw", axis="weight_decay", noise="exact")
+    l2 = one_of(every, optimizer="sgd", axis="weight_decay", noise="exact")
+    if l2 is not None:
+        measured, expected = (numbers_of(l2[key]) for key in ("penalised_by_ratio", "predicted_penalised"))
+        out["l2_gap"] = float(np.nanmax(np.abs(measured - expected)[expected > -0.05]))
+    for name, low, high in (("sgd", 0.1, 0.3), ("adam", 0.005, 0.05)):
+        row = one_of(every, optimizer=name, schedule="constant", steps=4096, batch=4)
+        if row is not None:
+            at = (numbers_of(row["value"]) > low) & (numbers_of(row["value"]) < high)
+            parts = {
+                n: numbers_of(row["excess"][n])[at] / numbers_of(row["predicted_excess"][n])[at] for n in row["excess"]
+            }
+            out[f"{name}_excess"] = {n: float(np.median(v)) for n, v in parts.items()}
+    up = [(s, row["value"][a], row) for row in found["map"] for a, s in enumerate(row["shift"]) if s is not None]
+    for name, chosen in (("highest", max), ("lowest", min)):
+        s, value, row = chosen(up, key=lambda one: one[0])
+        out[name] = {"shift": s, "value": value, **{key: row[key] for key in ("optimizer", "schedule", "batch")}}
+    return out
+
+
+def certificate(grid: Grid, at: branches.AtJump, rows: list[dict], quick: bool) -> dict:
     """How exact the exact boundary and how fine the measured one is.
 
     lower: on both sides of each boundary, SIDE away, cells in which random starts find a loss lower than the lower
-    branch's. difference: of the boundaries by bisection and by the crossing of the branches, in decades. gradient: largest at
-    the branches' minima. error: median and largest standard error of a shift within 0.05.
+    branch's. difference: of the boundaries by bisection and by the crossing of the branches, in decades. gradient:
+    largest at the branches' minima. error: median and largest standard error of a shift within 0.05.
     """
     ratio, exact = np.array(grid.ratio), np.array(grid.jump)
     sides = np.concatenate([exact * 10**-SIDE, exact * 10**SIDE])
     both = np.concatenate([ratio, ratio])
     ends = {name: branches.descend(name, both, sides) for name in branches.STARTS}
     least = np.minimum(*(end.loss for end in ends.values()))
-    best = theory.exact_optimum(*branches.cells(both, sides), random_starts=RANDOM_STARTS)
+    best = theory.exact_optimum(*branches.cells(both, sides), random_starts=20 if quick else RANDOM_STARTS)
     plain = branches.change(branches.differences(ratio, exact)["plain"])
     shift, error = (np.concatenate([numbers_of(row[key]) for row in rows]) for key in ("shift", "error"))
     small = np.abs(shift) <= 0.05
@@ -290,7 +370,7 @@ def certificate(grid: Grid, at: branches.AtJump, rows: list[dict]) -> dict:
         "error": [np.median(error[small]), error[small].max()],
         "diverged": diverged.mean(),
         "settings_with_diverged": int((diverged > 0.01).sum()),
-        "largest_drop": float(np.abs(at.theta[branches.SUPERPOSED][:, 1]).min()),
+        "weight": float(np.abs(at.theta[branches.SUPERPOSED][:, 1]).min()),
     }
 
 
@@ -316,7 +396,10 @@ def drawn_map(numbers: dict) -> Any:
 
 def drawn_causes(numbers: dict) -> Any:
     groups, panel = numbers["groups"], plots.reports.Panel
-    parts = [drawn_decay(panel, groups["decay"], numbers["ratio"]), *drawn_noise(panel, groups["noise"])]
+    parts = [
+        drawn_decay(panel, groups["decay"], numbers["ratio"]),
+        *drawn_noise(panel, [*groups["noise"], *groups["map"]]),
+    ]
     parts.insert(1, drawn_decoupled(panel, groups["decay"]))
     parts += [drawn_steps(panel, groups), drawn_replicas(panel, numbers)]
     return plots.reports.panels([part for part in parts if part is not None], columns=3)
@@ -348,19 +431,20 @@ def drawn_decoupled(panel: Callable, rows: list[dict]) -> Any:
 def drawn_noise(panel: Callable, rows: list[dict]) -> list:
     excess: tuple[dict, dict] = {}, {}
     moved: tuple[dict, dict] = {}, {}
-    for row in rows:
-        if row["batch"] == 4:
+    for row in (row for row in rows if "excess" in row):
+        if row["steps"] == rows[0]["steps"]:
             for name in branches.STARTS:
                 label = f"{row['optimizer']}, {name}"
                 for part, key in zip(excess, ("predicted_excess", "excess"), strict=True):
                     part[label] = row["value"], np.exp(np.log(numbers_of(row[key][name])).mean(-1))
         label = f"{row['optimizer']}, batch {row['batch']}"
-        for part, key in zip(moved, ("predicted_shift", "shift"), strict=True):
-            part[label] = row["value"], numbers_of(row[key])
-    steps = rows[0]["steps"]
+        if label not in moved[0] and row["batch"] in (4, 64):
+            for part, key in zip(moved, ("predicted_shift", "shift"), strict=True):
+                part[label] = row["value"], numbers_of(row[key])
+    batch, steps = rows[0]["batch"], rows[0]["steps"]
     return [
         panel(
-            f"median excess loss, batch 4, {steps} steps",
+            f"median excess loss, batch {batch}, {steps} steps",
             "constant learning rate",
             "loss above the minimum",
             *excess,

@@ -96,7 +96,7 @@ def signed_maps(
     with rc_context(style.STYLE):
         figure = Figure(figsize=(3.3 * columns + 0.8, 2.0 * rows + 0.3), layout="constrained")
         every = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        edges = [style.borders(v, True) for v in grid] if len(grid[1]) > 1 else [style.borders(grid[0], True), [1, 2]]
+        edges = [style.borders(v, True) for v in grid]
         for axes, (name, values) in zip(every.reshape(-1), maps.items(), strict=False):
             axes.set_facecolor("#bbbbbb")
             mesh = axes.pcolormesh(*edges, values, cmap="RdBu_r", vmin=-limit, vmax=limit)
@@ -153,8 +153,8 @@ def lines(
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves over one x axis: name -> (x values, y values). `dots`: likewise, drawn without lines, in a curve's colour if
-    they have its name.
+    """Curves over one x axis: name -> (x values, y values). `dots`: likewise, drawn without lines; of a curve's colour
+    if they have its name.
 
     `marks`: values of x to mark with a vertical line, by name. `levels`: values of y with a thin line, by name.
     """
