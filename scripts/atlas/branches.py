@@ -23,7 +23,7 @@ LONGEST_STEP = 0.2
 SAMPLES = 2**15  # for the covariance of gradients
 NEAR = np.arange(-0.03, 0.0301, 0.002)
 OFFSETS = np.concatenate([np.arange(-0.4, -0.035, 0.01), NEAR])  # decades of p from the jump, where losses are compared
-DRAWS = 2000  # of normal parameters, for medians of excess losses
+DRAWS = 1000  # of normal parameters, for medians of excess losses
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,7 @@ def test_the_exact_boundary_is_certified():
 
 
 def test_annealed_adam_finds_the_exact_boundary():
-    row = training.one_of(ROWS, optimizer="adam", schedule="cosine", steps=4096, batch=16, axis="learning_rate")
+    row = training.one_of(ROWS, optimizer="adam", schedule="cosine", steps=2048, batch=16, axis="learning_rate")
     a = training.nearest(row, training.SHOWN_RATE["adam"])
     assert abs(row["shift"][a]) < 0.003
     assert row["worst"][a] < training.ENOUGH
@@ -192,7 +192,7 @@ def test_l2_decay_moves_the_penalised_boundary_as_predicted_and_the_plain_one_le
 
 def test_noise_moves_the_boundary_down_as_predicted():
     for name, low, high in (("sgd", 0.05, 0.3), ("adam", 0.005, 0.03)):
-        row = training.one_of(RESULTS["groups"]["noise"], optimizer=name, batch=16)
+        row = training.one_of(RESULTS["groups"]["map"], optimizer=name, batch=16, schedule="constant")
         value = training.numbers_of(row["value"])
         at = (value > low) & (value < high)
         for branch in branches.STARTS:

@@ -103,7 +103,7 @@ def signed_maps(
             for (row, column), value in np.ndenumerate(values):
                 at = [np.sqrt(edge[k] * edge[k + 1]) for edge, k in zip(edges, (column, row), strict=True)]
                 tone = "white" if abs(value) > 0.7 * limit else "black"
-                text = "-" if np.isnan(value) else f"{1000 * value:.0f}"
+                text = "-" if np.isnan(value) else f"{round(1000 * value)}"
                 axes.text(*at, text, ha="center", va="center", fontsize=6, color=tone)
             axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y, title=name)
             axes.set_yticks(grid[1], [f"{v:g}" for v in grid[1]])
@@ -219,7 +219,8 @@ def _draw_panel(axes: Axes, part: Panel) -> None:
         axes.axhline(value, color="#999999", linewidth=0.7)
         axes.annotate(name, (0.01, value), xycoords=("axes fraction", "data"), fontsize=7, va="bottom", color="#444444")
     if part.log[0]:
-        style.plain_log_ticks(axes.xaxis)
+        low, high = axes.get_xlim()
+        style.plain_log_ticks(axes.xaxis, wide=high > 500 * low)
     axes.set(xlabel=part.x, ylabel=part.y, title=part.title)
     axes.grid(alpha=0.25)
     if part.curves or part.dots:
