@@ -23,6 +23,7 @@ RATES, DECAYS = (1e-3, 1.0), (1e-4, 1.0)
 MODELLED = ("sgd", "adam")  # optimizers whose stationary state is predicted
 DECAY_RATE = {"sgd": 0.1, "adamw": 0.01}  # learning rates at which weight decay is swept
 SHOWN_RATE = {"adam": 0.02, "adamw": 0.02, "rmsprop": 0.02, "sgd": 0.3}  # at which steps and replicas are compared
+AT_REST = {"sgd": (0.1, 0.3), "adam": (0.005, 0.05)}  # rates at which the excess loss is compared
 LINGER = 1.2e-3  # weight decay of `lingering`
 PRECISION = 1e-6  # of the exact boundary in p
 ENOUGH = 0.01  # decades: how near the exact boundary a map is to be
@@ -316,7 +317,7 @@ def told(found: dict[str, list[dict]]) -> dict:
 
     usual = {"schedule": "cosine", "steps": 1024, "batch": 16, "noise": "independent", "axis": "learning_rate"}
     for name in OPTIMIZERS:
-        facts = ("shift", "worst", "inside", "beyond", "by_count")
+        facts = ("shift", "worst", "inside", "beyond", "by_count", "worst_by_count")
         pick(name, SHOWN_RATE[name], facts, **usual | {"optimizer": name})
     for name in MODELLED:
         keys = ("shift", "predicted_shift", "shift_from_excess", "predicted_from_excess")
@@ -336,7 +337,8 @@ def told(found: dict[str, list[dict]]) -> dict:
     if l2 is not None:
         measured, expected = (numbers_of(l2[key]) for key in ("penalised_by_ratio", "predicted_penalised"))
         out["l2_gap"] = float(np.nanmax(np.abs(measured - expected)[expected > -0.05]))
-    for name, low, high in (("sgd", 0.1, 0.3), ("adam", 0.005, 0.05)):
+    out["windows"] = AT_REST
+    for name, (low, high) in AT_REST.items():
         row = one_of(every, optimizer=name, schedule="constant", steps=4096, batch=4)
         if row is not None:
             at = (numbers_of(row["value"]) > low) & (numbers_of(row["value"]) < high)

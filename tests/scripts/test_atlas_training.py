@@ -26,8 +26,9 @@ def at():
 def test_the_branches_cross_where_the_exact_optimum_jumps():
     found = branches.change(branches.differences(RATIO, JUMP)["plain"])
     assert np.abs(found).max() < 1e-5
-    one = theory.jump([0.3], 1e-6).probability
-    assert branches.change(branches.differences(np.array([0.3]), one)["plain"])[0] == pytest.approx(0, abs=1e-5)
+    sides = np.concatenate([JUMP * 10**-0.001, JUMP * 10**0.001])
+    best = theory.exact_optimum(*branches.cells(np.tile(RATIO, 2), sides))
+    assert (np.abs(best.W[:, 0, 1]) > shifts.REPRESENTED).tolist() == [True, True, False, False]
 
 
 def test_minima_under_decay_are_stationary_points_of_loss_and_penalty():
