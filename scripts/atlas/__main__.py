@@ -11,7 +11,7 @@ from typing import Any
 
 from reporting import Program
 
-from atlas import autoencoders, capacity, corner, kgons, memorization, scaling, size, who_wins
+from atlas import autoencoders, capacity, corner, kgons, memorization, scaling, size, training, who_wins
 
 SECTIONS: dict[str, Any] = {
     "who-wins": who_wins,
@@ -21,6 +21,7 @@ SECTIONS: dict[str, Any] = {
     "scaling": scaling,
     "memorization": memorization,
     "autoencoders": autoencoders,
+    "training": training,
     "size": size,
 }
 PROGRAM = Program(

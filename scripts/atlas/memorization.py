@@ -248,8 +248,8 @@ def drawn(numbers: dict) -> Any:
     marks = {"peak": numbers["regimes"]["peak_at"]}
     return plots.reports.panels(
         [
-            panel("whose dimensions", T, share, shares, levels=levels, log=(True, True), decades=True),
-            panel("loss", T, "loss", losses, marks=marks, levels=zero, limits=(0, None), decades=True),
+            panel("whose dimensions", T, share, shares, levels=levels, log=(True, True)),
+            panel("loss", T, "loss", losses, marks=marks, levels=zero, limits=(0, None)),
             panel("other learning rates", T, "test loss", by_rate, levels=zero, limits=(0, None)),
         ]
     )

@@ -151,7 +151,7 @@ def bad(table: str, key: str, value, where: str | None = None, said: str = ""):
         bad("train", "learning_rate", -1.0, said="at least 0"),
         bad("train", "learning_rate", float("nan"), said="finite"),
         bad("train", "learning_rate", [1.0, 2.0], said="single value"),
-        bad("train", "weight_decay", 0.1, said="only adamw and adamw-norm use it"),
+        bad("train", "weight_decay", 0.1, said="only adamw, adamw-norm and sgd use it"),
         bad("train", "momentum", 0.9, said="only sgd and rmsprop"),
         bad("model", "features", -2, said="in [1, "),
         bad("model", "activation", "Relu", said="did you mean 'relu'?"),

@@ -73,9 +73,13 @@ def _norm_decay(decay: Any) -> Any:
 
 
 def _sgd(rate: Callable, train: Any, instance: Any) -> Any:
+    """Weight decay d adds d times each parameter to the gradient: the minimum is that of loss + d/2 |parameters|^2."""
     import optax
 
-    return optax.sgd(rate, momentum=train.momentum or None)
+    descent = optax.sgd(rate, momentum=train.momentum or None)
+    if train.weight_decay == 0.0:  # a number, not an axis
+        return descent
+    return optax.chain(optax.add_decayed_weights(instance.weight_decay), descent)
 
 
 def _rmsprop(rate: Callable, train: Any, instance: Any) -> Any:
@@ -101,7 +105,11 @@ OPTIMIZERS: Registry[Optimizer] = Registry(
             signed=True,
             tied=True,
         ),
-        "sgd": Optimizer(_sgd, "gradient descent, with momentum if given", uses=("momentum",)),
+        "sgd": Optimizer(
+            _sgd,
+            "gradient descent, with momentum and L2 weight_decay if given",
+            uses=("momentum", "weight_decay"),
+        ),
         "rmsprop": Optimizer(_rmsprop, "RMSProp, with momentum if given", uses=("momentum",)),
     },
 )

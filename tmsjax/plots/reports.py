@@ -99,6 +99,33 @@ def share_maps(
     return figure
 
 
+def signed_maps(
+    maps: Mapping[str, np.ndarray], grid: Grid, *, columns: int, x: str, y: str, label: str, limit: float
+) -> Figure:
+    """Maps (y, x) over logarithmic axes, `columns` per row: blue below zero, red above, clipped at +-`limit`, grey
+    where NaN. Cells show their values in thousandths. `label`: of the colours."""
+    rows = -(-len(maps) // columns)
+    with rc_context(style.STYLE):
+        figure = Figure(figsize=(3.3 * columns + 0.8, 2.0 * rows + 0.3), layout="constrained")
+        every = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        edges = [style.borders(v, True) for v in grid]
+        for axes, (name, values) in zip(every.reshape(-1), maps.items(), strict=False):
+            axes.set_facecolor("#bbbbbb")
+            mesh = axes.pcolormesh(*edges, values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            for (row, column), value in np.ndenumerate(values):
+                at = [np.sqrt(edge[k] * edge[k + 1]) for edge, k in zip(edges, (column, row), strict=True)]
+                tone = "white" if abs(value) > 0.7 * limit else "black"
+                text = "-" if np.isnan(value) else f"{round(1000 * value)}"
+                axes.text(*at, text, ha="center", va="center", fontsize=6, color=tone)
+            axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y, title=name)
+            axes.set_yticks(grid[1], [f"{v:g}" for v in grid[1]])
+            axes.set_yticks([], minor=True)
+        for axes in every.reshape(-1):
+            axes.label_outer()
+        figure.colorbar(mesh, ax=every, label=label, extend="both")
+    return figure
+
+
 def lines(
     panels: Mapping[str, Mapping[str, tuple[Any, Any]]],
     *,
@@ -154,7 +181,6 @@ class Panel:
     log: tuple[bool, bool] = (True, False)  # of x and y
     limits: tuple[float | None, float | None] = (None, None)  # of y
     legend: Any = "best"  # its place
-    decades: bool = False  # ticks of a logarithmic x at powers of ten only
 
 
 def panels(parts: Sequence[Panel], columns: int = 3) -> Figure:
@@ -199,8 +225,9 @@ def _draw_panel(axes: Axes, part: Panel) -> None:
     for name, value in part.levels.items():
         axes.axhline(value, color="#999999", linewidth=0.7)
         axes.annotate(name, (0.01, value), xycoords=("axes fraction", "data"), fontsize=7, va="bottom", color="#444444")
-    if part.log[0] and not part.decades:
-        style.plain_log_ticks(axes.xaxis)
+    if part.log[0]:
+        low, high = axes.get_xlim()
+        style.plain_log_ticks(axes.xaxis, wide=high > 500 * low)
     axes.set(xlabel=part.x, ylabel=part.y, title=part.title)
     axes.grid(alpha=0.25)
     if part.curves or part.dots:

@@ -54,10 +54,10 @@ def ramp(name: str, count: int = 64) -> list[str]:
     return [to_hex(colour) for colour in colormaps[name](np.linspace(0, 1, count))]
 
 
-def plain_log_ticks(axis: Axis, values: np.ndarray | None = None) -> None:
+def plain_log_ticks(axis: Axis, values: np.ndarray | None = None, *, wide: bool = False) -> None:
     """Ticks at 1, 2 and 5 times powers of ten, in plain numbers; at other round numbers if the range of `values` has
-    fewer than two of them."""
-    locator: LogLocator | MaxNLocator = LogLocator(subs=(1, 2, 5))
+    fewer than two of them. `wide`: only at powers of ten."""
+    locator: LogLocator | MaxNLocator = LogLocator(subs=(1,) if wide else (1, 2, 5))
     if values is not None:
         low, high = values.min(), values.max()
         if sum(low <= tick <= high for tick in locator.tick_values(low, high)) < 2:
