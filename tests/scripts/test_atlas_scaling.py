@@ -15,13 +15,13 @@ RESULTS = json.loads((ROOT / "docs" / "atlas.json").read_text())["scaling"]
 M = np.array(scaling.SIZES, float)
 
 
-@pytest.mark.parametrize("k", [0.0, 0.7, 2.0])
+@pytest.mark.parametrize("k", [0.1, 0.7, 2.0])
 def test_a_power_law_has_its_exponent_and_no_interval(k):
     values = 3 * M[:, None] ** -k * np.array([0.5, 1.0, 2.0])
     found = scaling.fit(scaling.SIZES, values)
     assert found["value"] == pytest.approx(k, abs=1e-12)
     assert found["half"] == pytest.approx(0, abs=1e-6)
-    assert found["squared"] == pytest.approx(1 if k else 0)
+    assert found["squared"] == pytest.approx(1)
 
 
 def test_nineteen_of_twenty_intervals_contain_the_exponent():
