@@ -278,11 +278,13 @@ def loss_map(
             at = (grid[0][column], grid[1][row])
             axes.annotate(text, at, ha="center", va="center", fontsize=7, color="white" if dark else "black")
         handles = []
-        for (name, cells), line in zip(peaks.items(), ("-", "--"), strict=False):
+        for k, (name, cells) in enumerate(peaks.items()):
             for row, column in cells:
                 (left, right), (low, high) = edges[0][column : column + 2], edges[1][row : row + 2]
-                axes.plot([left, right, right, left, left], [low, low, high, high, low], line, color="black")
-            handles.append(Line2D([], [], color="black", linestyle=line, label=name))
+                axes.plot(
+                    [left, right, right, left, left], [low, low, high, high, low], "--" if k else "-", color="black"
+                )
+            handles.append(Line2D([], [], color="black", linestyle="--" if k else "-", label=name))
         axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
         axes.set_yticks(grid[1], [f"{v:g}" for v in grid[1]])
         axes.set_yticks([], minor=True)
