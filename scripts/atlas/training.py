@@ -190,7 +190,8 @@ def of_noise(
 def of_decay(setting: Setting, grid: Grid, at: branches.AtJump) -> dict:
     """Predicted shifts (A, R) of the boundary by the loss alone and by the penalised loss, at the displaced minima."""
     ratio, exact = np.array(grid.ratio), np.array(grid.jump)
-    plain, penalised = [], []
+    plain: list[np.ndarray] = []
+    penalised: list[np.ndarray] = []
     for decay in grid.values:
         c: Any = decay
         if setting.optimizer == "adamw":
