@@ -190,7 +190,8 @@ def of_noise(
 def of_decay(setting: Setting, grid: Grid, at: branches.AtJump) -> dict:
     """Predicted shifts (A, R) of the boundary by the loss alone and by the penalised loss, at the displaced minima."""
     ratio, exact = np.array(grid.ratio), np.array(grid.jump)
-    plain, penalised = [], []
+    plain: list[np.ndarray] = []
+    penalised: list[np.ndarray] = []
     for decay in grid.values:
         c: Any = decay
         if setting.optimizer == "adamw":
@@ -260,7 +261,13 @@ def causes(found: dict[str, list[dict]]) -> list[dict]:
             penalised = row["penalised"][a] if "penalised" in row else None
             out.append({"cause": cause, "setting": text, "value": row["value"][a], "penalised": penalised, **facts})
 
-    usual = {"schedule": "cosine", "steps": 1024, "batch": 16, "noise": "independent", "axis": "learning_rate"}
+    usual: dict[str, Any] = {
+        "schedule": "cosine",
+        "steps": 1024,
+        "batch": 16,
+        "noise": "independent",
+        "axis": "learning_rate",
+    }
     for name in OPTIMIZERS:
         add("optimizer", f"{name}, cosine, 1024 steps of 16", SHOWN_RATE[name], **usual | {"optimizer": name})
     for name in ("adam", "sgd"):
@@ -315,7 +322,13 @@ def told(found: dict[str, list[dict]]) -> dict:
             a = nearest(row, value)
             out[name] = {"value": row["value"][a], **{key: row[key][a] for key in keys if key in row}}
 
-    usual = {"schedule": "cosine", "steps": 1024, "batch": 16, "noise": "independent", "axis": "learning_rate"}
+    usual: dict[str, Any] = {
+        "schedule": "cosine",
+        "steps": 1024,
+        "batch": 16,
+        "noise": "independent",
+        "axis": "learning_rate",
+    }
     for name in OPTIMIZERS:
         facts = ("shift", "worst", "inside", "beyond", "by_count", "worst_by_count")
         pick(name, SHOWN_RATE[name], facts, **usual | {"optimizer": name})
