@@ -20,7 +20,18 @@ ONLY_IN = {
     "orbax": {"runs/checkpoint"},
     "matplotlib": {
         f"plots/{name}"
-        for name in ("style", "maps", "features", "neurons", "curves", "speed", "reports", "animation", "dynamics")
+        for name in (
+            "style",
+            "bars",
+            "maps",
+            "features",
+            "neurons",
+            "curves",
+            "speed",
+            "reports",
+            "animation",
+            "dynamics",
+        )
     },
     "PIL": {"plots/animation"},
     "contourpy": {"analysis/outlines"},

@@ -119,10 +119,10 @@ def drawn(sizes: dict[str, dict]) -> Any:
     for key, one in sizes.items():
         soft = [change["order"] == "continuous" for change in one["transitions"]] + [False]
         rows[size_name(key)] = [
-            plots.reports.Segment(phase["from"], phase["to"], phase["name"], end)
+            plots.bars.Segment(phase["from"], phase["to"], phase["name"], end)
             for phase, end in zip(one["phases"], soft, strict=True)
         ]
-    return plots.reports.bars(rows, FAMILIES, x="feature probability p", split=0.4)
+    return plots.bars.intervals(rows, FAMILIES, x="feature probability p", split=0.4)
 
 
 def grid(quick: bool) -> np.ndarray:

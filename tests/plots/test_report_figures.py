@@ -3,7 +3,7 @@
 import numpy as np
 
 from tmsjax import plots
-from tmsjax.plots import reports, style
+from tmsjax.plots import bars, reports, style
 
 GRID = np.geomspace(0.1, 10, 3), np.geomspace(1, 0.01, 2)
 
@@ -82,10 +82,10 @@ def test_the_figure_of_sizes_has_a_panel_for_each_quantity():
 
 def test_bars_show_each_segment_where_it_is_with_its_border():
     rows = {
-        "(2, 1)": [reports.Segment(0.01, 0.7, "digon"), reports.Segment(0.7, 1, "uneven digon")],
-        "(4, 2)": [reports.Segment(0.01, 0.6, "2 digons", continuous=True), reports.Segment(0.6, 1, "triangle")],
+        "(2, 1)": [bars.Segment(0.01, 0.7, "digon"), bars.Segment(0.7, 1, "uneven digon")],
+        "(4, 2)": [bars.Segment(0.01, 0.6, "2 digons", continuous=True), bars.Segment(0.6, 1, "triangle")],
     }
-    figure = reports.bars(rows, {"triangle": "triangles", "": "digons", "line": "lines"}, x="p", split=0.4)
+    figure = bars.intervals(rows, {"triangle": "triangles", "": "digons", "line": "lines"}, x="p", split=0.4)
     left, right = figure.axes
     assert (left.get_xscale(), right.get_xscale()) == ("log", "linear")
     boxes = sorted((p.get_x(), p.get_x() + p.get_width()) for p in right.patches)
@@ -98,6 +98,6 @@ def test_bars_show_each_segment_where_it_is_with_its_border():
 
 
 def test_a_name_that_does_not_fit_is_left_out():
-    assert reports.wrapped_to("triangle + digon", 30) == "triangle + digon"
-    assert reports.wrapped_to("triangle + digon", 9) == "triangle\n+ digon"
-    assert reports.wrapped_to("triangle + digon", 5) == ""
+    assert bars.wrapped_to("triangle + digon", 30) == "triangle + digon"
+    assert bars.wrapped_to("triangle + digon", 9) == "triangle\n+ digon"
+    assert bars.wrapped_to("triangle + digon", 5) == ""

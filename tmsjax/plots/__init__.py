@@ -1,12 +1,12 @@
 """Plots: figures from a Dataset, arrays or a Run. The only matplotlib; returns Figures and never shows them.
 
 `figures` draws the study that a run's spec names, or those that suit its shape (studies.py). maps.py, features.py,
-curves.py, dynamics.py, speed.py and reports.py draw; series.py prepares data for curves; animation.py holds results
-that move; style.py holds shared colours and labels; explorer/ makes the HTML page of a run. Does not import jax, so
-that a run can be drawn anywhere. Imports kinds, spec, theory, runs and analysis.
+curves.py, bars.py, dynamics.py, speed.py and reports.py draw; series.py prepares data for curves; animation.py holds
+results that move; style.py holds shared colours and labels; explorer/ makes the HTML page of a run. Does not import
+jax, so that a run can be drawn anywhere. Imports kinds, spec, theory, runs and analysis.
 """
 
-from tmsjax.plots import dynamics, features, reports
+from tmsjax.plots import bars, dynamics, features, reports
 from tmsjax.plots.explorer import explore
 from tmsjax.plots.maps import agreement, facets, failures, models, panels, phase_map, run_figures
 from tmsjax.plots.speed import scale, stream_noise, throughput
@@ -15,6 +15,7 @@ from tmsjax.plots.style import colours, label, named, save
 
 __all__ = [
     "agreement",
+    "bars",
     "colours",
     "dynamics",
     "explore",

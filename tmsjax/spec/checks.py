@@ -121,8 +121,9 @@ def _check_train(spec: Spec, report: Report) -> None:
         users = [name for name, optimizer in OPTIMIZERS.items() if key in optimizer.uses]
         given = getattr(train, key) not in (0.0, None)
         if given and chosen is not None and key not in chosen.uses:
+            named = " and ".join(filter(None, (", ".join(users[:-1]), users[-1])))
             verb = "uses" if len(users) == 1 else "use"
-            report(f"train.{key}", f"only {' and '.join(users)} {verb} it; the optimizer is {train.optimizer!r}")
+            report(f"train.{key}", f"only {named} {verb} it; the optimizer is {train.optimizer!r}")
     if train.streams == "sobol" and train.loss == "sampled" and train.batch and spec.model.features:
         _check_sobol(spec, report)
 
