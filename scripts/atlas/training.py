@@ -156,6 +156,11 @@ def rounded(values: Any) -> Any:
     return float(f"{values:.5g}") if np.isfinite(values) else None
 
 
+def known(value: Any) -> bool:
+    """Whether a rounded number, or every one of a list, is a number."""
+    return all(map(known, value)) if isinstance(value, list) else value is not None
+
+
 def numbers_of(values: Any) -> np.ndarray:
     """The array of `rounded` numbers, NaN for None."""
     return np.array(values, float)
@@ -320,7 +325,8 @@ def told(found: dict[str, list[dict]]) -> dict:
         row = one_of(every, **wanted)
         if row is not None:
             a = nearest(row, value)
-            out[name] = {"value": row["value"][a], **{key: row[key][a] for key in keys if key in row}}
+            facts = {key: row[key][a] for key in ("value", *keys) if key in row}
+            out[name] = {key: value for key, value in facts.items() if known(value)}
 
     usual: dict[str, Any] = {
         "schedule": "cosine",
