@@ -15,7 +15,10 @@ from tmsjax.kinds import REPRESENTED, measures
 FEATURES = 6
 BATCHES = (1, 4, 16)
 QUICK = ["axes.replica.count=8", "train.steps=2000", "record.steps=[0, 250, 500, 1000, 2000]"]
-RUNS: Runs = {f"one_hot_{batch}": ("one_hot", [f"train.batch={batch}"], QUICK) for batch in BATCHES}
+SAMPLES, SEEDS = 1000, 400  # of the runs with a fixed training set, as published
+RUNS: Runs = {f"one_hot_{batch}": ("one_hot", [f"train.batch={batch}"], QUICK) for batch in BATCHES} | {
+    "one_hot_fixed": ("one_hot", [f"data.samples={SAMPLES}", f"axes.replica.count={SEEDS}"], QUICK)
+}
 # of 2310.06301, n = 6; losses to five digits, theoretical local learning coefficients where they are given
 PUBLISHED = {"4": 1 / 9, "4+": 0.10417, "5": 0.06874, "5+": 0.06180, "6": 0.04819}
 COEFFICIENTS = {"5": 7.0, "5+": 8.5, "6": 8.5}
@@ -52,6 +55,7 @@ def make(report: Report) -> dict:
         "uneven": chosen(conditions, "unequal", 0.05, BATCHES[-1]),
         "hot": chosen(conditions, "equal", 0.2, BATCHES[0]),
         "dead": float(np.median(histories[BATCHES[0]]["loss"][3, 0, 1, :, -1])),
+        "fixed": fixed_set(report.run("one_hot_fixed"), conditions),
         "flow": flows(*((2, 500) if report.quick else (12, 4000))),
     }
     report.figure("kgons_sgd", drawn(numbers, histories))
@@ -166,6 +170,26 @@ def history(run: Any) -> dict:
     state = states(np.where(finite[..., None, None], W, 0), np.where(finite, loss, np.inf))
     axes = {name: dataset[name].to_numpy() for name in order}
     return {"axes": axes, "loss": loss, "state": state}
+
+
+def fixed_set(run: Any, conditions: list[dict]) -> dict:
+    """How many models from 4-gons end as 5-gons on a fixed training set and on fresh samples, with equal frequencies.
+
+    Shares by learning rate; the batch is that of the sweep. `spread`: standard deviation of a feature's frequency in a
+    set over its mean.
+    """
+    parts, batch = history(run), run.spec.train.batch
+    axes = parts["axes"]
+    at = list(axes["polygon"]).index(4), list(axes["frequencies"]).index("equal")
+    rates = [float(rate) for rate in axes["rate"]]
+    return {
+        "models": run.spec.instances,
+        "seeds": len(axes["replica"]),
+        "seconds": of_run(run)["seconds"],
+        "spread": float(np.sqrt((FEATURES - 1) / run.spec.data.samples)),
+        "share": {f"{rate:g}": float((parts["state"][at][k, :, -1] == 5).mean()) for k, rate in enumerate(rates)},
+        "fresh": {f"{rate:g}": chosen(conditions, "equal", rate, batch)["final"]["4"]["5"] for rate in rates},
+    }
 
 
 def of_batch(batch: int, parts: dict) -> list[dict]:
