@@ -83,6 +83,11 @@ def compare_run(run: Run | str | Path, select: str = "best") -> dict:
 
     Works unit by unit. Also writes the exact optima (reused by later calls), comparison.json and report.md into the
     run's directory, if any.
+
+    Examples:
+        >>> result = tmsjax.compare(run)
+        >>> result["cells"], result["phases"]
+        (9, ['none', 'first only', 'second only', 'superposition'])
     """
     run = run if isinstance(run, Run) else open_run(run)
     phases.check_selection(select)

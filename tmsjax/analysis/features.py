@@ -21,6 +21,11 @@ def measures(results: Any) -> xr.Dataset:
     Adds every measure of W in kinds.MEASURES, including users' own, over its dimensions: norm, superposition,
     dimensionality (..., feature); represented, frobenius, dimensions_per_feature (...). Adds class (..., feature), the
     index into FEATURE_CLASSES, -1 where a model diverged. Raises RunError for a shard and for models without W.
+
+    Examples:
+        >>> measured = tmsjax.measures(run.dataset)
+        >>> measured["norm"].shape, measured["represented"].shape
+        ((3, 3, 2, 2), (3, 3, 2))
     """
     dataset: xr.Dataset = results if isinstance(results, xr.Dataset) else results.dataset
     phases.spec_of(dataset)  # raises for a shard
@@ -53,6 +58,11 @@ def best(measured: xr.Dataset) -> xr.Dataset:
 
     Losses are not comparable if the replicas of a cell differ in importances or probabilities (`permute = "replica"`).
     For such a cell, takes the first replica that did not diverge.
+
+    Examples:
+        >>> models = tmsjax.best(tmsjax.measures(run.dataset))
+        >>> models["W"].dims
+        ('feature_probability', 'extra_importance', 'hidden', 'feature')
     """
     if REPLICA not in measured.dims:
         return measured

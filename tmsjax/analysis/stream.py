@@ -26,6 +26,11 @@ def phase_map(results: Any, select: str = "best") -> xr.Dataset:
 
     For a run of several units in a directory, computes what is missing in the stored phase map and opens it: values are
     read when they are needed.
+
+    Examples:
+        >>> mapped = tmsjax.phase_map(run, "best")
+        >>> dict(mapped["phase"].sizes)
+        {'feature_probability': 3, 'extra_importance': 3}
     """
     phases.check_selection(select)
     if not is_divided(results) or results.directory is None:

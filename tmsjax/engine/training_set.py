@@ -14,11 +14,13 @@ from tmsjax.spec import SAMPLES, Box, Spec, option_quantities
 def training_set(spec: Spec, **position: int) -> np.ndarray:
     """The features x of the samples that one instance trains on, (T, n) float32.
 
-        x = tmsjax.training_set(run.spec, samples=2, replica=0)
-
     `position`: along each axis of the spec; 0 where it is not given. A function of the seed and the instance's identity
     (with streams = "shared", of the seed alone). Equal to what training sees up to rounding. Raises ValueError for an
     unknown axis, a position outside it, or an instance that trains on fresh samples.
+
+    Examples:
+        >>> tmsjax.training_set(tmsjax.load_spec(spec, ["data.samples=5"]), replica=1).shape
+        (5, 2)
     """
     if unknown := position.keys() - spec.axis.keys():
         raise ValueError(f"no axis {', '.join(sorted(unknown))} (axes: {', '.join(spec.axis)})")

@@ -49,11 +49,17 @@ ACTIVATIONS: Registry[Activation] = Registry(
 
 
 def add_activation(name: str, function: Callable[[Any], Any], *, sentence: str = "") -> None:
-    """Adds an activation that specs can name: `tmsjax.add_activation("softplus", lambda v: jnp.logaddexp(v, 0.0))`.
+    """Adds an activation that specs can name.
 
     `function` maps a float32 array to an array of the same shape, with operations that jax can trace. Models with an
     elementwise function can run on the engine's fast path; other functions, such as softmax, run on arrays.
     Raises RegistryError if the name is taken or the function does not fit.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tmsjax.add_activation("softplus", lambda v: jnp.logaddexp(v, 0.0), sentence="log(1 + exp(v))")
+        >>> tmsjax.load_spec(spec, ["model.activation=softplus"]).model.activation
+        'softplus'
     """
     checked_callables(ACTIVATIONS, name, function=function)
     elementwise = trial_activation(function, lambda why: ACTIVATIONS.refuse(name, why))

@@ -353,17 +353,26 @@ def add_activity(
 ) -> None:
     """Adds a rule for which of the n features of a sample are active. Options are passed as keywords.
 
-    columns: n -> k, the number of uniforms per sample
-    active:  (u (k,) uniform on [0, 1), p (n,) the feature probabilities) -> (n,) booleans. With comparisons, arithmetic
-             and indexing alone, models can run on the engine's fast path; with other jax functions they run on arrays
-    joint:   p (..., n) -> (..., n, n), the probability that features i and j are both active (diagonal: that i is
-             active), by operators and functions of `p.__array_namespace__()`. Checked by simulation before a run
-    exactly: (p: list over features, subset: features in ascending order) -> the probability that exactly these are
-             active, for the exact loss of ReLU models with up to `exact_up_to` features; None: no exact loss
+    Args:
+        columns: n -> k, the number of uniforms per sample
+        active: (u (k,) uniform on [0, 1), p (n,) the feature probabilities) -> (n,) booleans. With comparisons,
+            arithmetic and indexing alone, models can run on the engine's fast path; with other jax functions they run
+            on arrays
+        joint: p (..., n) -> (..., n, n), the probability that features i and j are both active (diagonal: that i is
+            active), by operators and functions of `p.__array_namespace__()`. Checked by simulation before a run
+        exactly: (p: list over features, subset: features in ascending order) -> the probability that exactly these are
+            active, for the exact loss of ReLU models with up to `exact_up_to` features; None: no exact loss
 
     An option of type "quantity" is one number per instance, shape (...) where p is (..., n); `columns` does not get it.
 
     Raises RegistryError if the name is taken or an argument does not fit.
+
+    Examples:
+        >>> def both(p):  # one uniform decides for all features
+        ...     return p.__array_namespace__().minimum(p[..., :, None], p[..., None, :])
+        >>> tmsjax.add_activity("at-once", columns=lambda n: 1, active=lambda u, p: u[0] < p, joint=both)
+        >>> tmsjax.load_spec(spec, ["data.activity=at-once"]).data.activity
+        'at-once'
     """
     given: dict[str, Any] = {"columns": columns, "active": active, "joint": joint, "exactly": exactly}
     functions = {what: function for what, function in given.items() if what != "exactly" or function is not None}

@@ -75,6 +75,10 @@ def elementwise(function: Callable, *arrays: Any) -> Any:
     """Applies `function` elementwise, to ordinary arrays or to arrays of traced scalars.
 
     For use in extensions: `elementwise(jnp.tanh, h)`, `elementwise(jnp.maximum, a, b)`.
+
+    Examples:
+        >>> tmsjax.elementwise(np.maximum, np.array([-1.0, 2.0]), 0.0)
+        array([0., 2.])
     """
     if any(map(is_elements, arrays)):
         return np.frompyfunc(function, len(arrays), 1)(*map(_operand, arrays))

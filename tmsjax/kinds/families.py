@@ -253,23 +253,34 @@ def add_family(
 ) -> None:
     """Adds a model family with n features and m hidden dimensions. The spec's options are passed as keywords.
 
-    parameters: name -> names of its dimensions: "feature" (n), "hidden" (m), or an option of type "int"
-    apply:      (parameters, x (n,), f) -> output (o,); f is the spec's activation
-    init:       (standard normals by parameter name, instance) -> parameters; by default `b` has standard deviation
-                instance.bias_scale and every other parameter instance.init_scale
-    target:     x (n,) -> the desired output (o,); by default x
-    outputs:    n -> the number of outputs o, at most n; by default n. Output i has the importance of feature i
-    misfit:     (n, m) -> why a model cannot have these sizes, or None; receives only options of type "int"
-    directions: parameters -> W (m, n), features as columns, for measures and maps; None: no directions. It does not
-                receive options of type "quantity"
-    penalty:    (parameters, x, f) -> a scalar that training adds to the loss of each sample. The noise-free loss, which
-                ranks models, excludes it
-    neurons:    whether hidden dimension k is a neuron, h_k = ReLU(W_k . x), which the study "neurons" shows
-    writes:     the parameter (feature, hidden) with which neurons write the output; None: W^T
+    Args:
+        parameters: name -> names of its dimensions: "feature" (n), "hidden" (m), or an option of type "int"
+        apply: (parameters, x (n,), f) -> output (o,); f is the spec's activation
+        init: (standard normals by parameter name, instance) -> parameters; by default `b` has standard deviation
+            instance.bias_scale and every other parameter instance.init_scale
+        target: x (n,) -> the desired output (o,); by default x
+        directions: parameters -> W (m, n), features as columns, for measures and maps; None: no directions. It does not
+            receive options of type "quantity"
+        penalty: (parameters, x, f) -> a scalar that training adds to the loss of each sample. The noise-free loss,
+            which ranks models, excludes it
+        outputs: n -> the number of outputs o, at most n; by default n. Output i has the importance of feature i
+        misfit: (n, m) -> why a model cannot have these sizes, or None; receives only options of type "int"
+        neurons: whether hidden dimension k is a neuron, h_k = ReLU(W_k . x), which the study "neurons" shows
+        writes: the parameter (feature, hidden) with which neurons write the output; None: W^T
 
     Small models run on the engine's fast path if these functions use only operators and `tmsjax.elementwise`; with
     other functions of jax.numpy they run on arrays. Shapes are checked before a run.
     Raises RegistryError if the name is taken or an argument does not fit.
+
+    Examples:
+        >>> tmsjax.add_family(
+        ...     "untied",
+        ...     parameters={"W": ("hidden", "feature"), "V": ("feature", "hidden"), "b": ("feature",)},
+        ...     apply=lambda p, x, f: f(p["V"] @ (p["W"] @ x) + p["b"]),
+        ...     directions=lambda p: p["W"],
+        ... )
+        >>> tmsjax.load_spec(spec, ["model.family=untied"]).model.family
+        'untied'
     """
     checked_callables(FAMILIES, name, apply=apply, init=init, target=target, outputs=outputs, misfit=misfit)
     optional = {"directions": directions, "penalty": penalty}

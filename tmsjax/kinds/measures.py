@@ -110,10 +110,14 @@ def add_measure(
 ) -> None:
     """Adds a measure of W that `[record] measures` can name and `tmsjax.measures` computes.
 
-        tmsjax.add_measure("participation", lambda W: (W**2).sum(-2) ** 2 / (W**4).sum(-2), dims=("feature",))
+    `function` maps W (..., hidden, feature), a numpy array with any leading axes, to `(..., *dims)`. `dims` is a
+    tuple of "hidden" and "feature", each at most once. Raises RegistryError if the name is taken or the
+    function is invalid.
 
-    `function` maps W (..., hidden, feature), a numpy array with any leading axes, to (..., *dims). `dims` is a tuple
-    of "hidden" and "feature", each at most once. Raises RegistryError if the name is taken or the function is invalid.
+    Examples:
+        >>> tmsjax.add_measure("participation", lambda W: (W**2).sum(-2) ** 2 / (W**4).sum(-2), dims=("feature",))
+        >>> tmsjax.measures(run.dataset)["participation"].dims
+        ('feature_probability', 'extra_importance', 'replica', 'feature')
     """
     checked_callables(MEASURES, name, function=function)
     if not name.isidentifier():

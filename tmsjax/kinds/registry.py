@@ -39,11 +39,18 @@ _importing: ContextVar[str | None] = ContextVar("_importing", default=None)  # t
 class Option:
     """A key that an entry adds to its table of the spec.
 
-    type:      "int": a size or a count, the same for all instances; "quantity": one number per instance, which can name
-               an axis
-    default:   the value if the key is absent; None: the key is required
-    low, high: the allowed range, both ends included; None: no limit
-    sentence:  what it means
+    Args:
+        type: "int": a size or a count, the same for all instances; "quantity": one number per instance, which can name
+            an axis
+        default: the value if the key is absent; None: the key is required
+        low: the lowest allowed value; None: no limit
+        high: the highest allowed value; None: no limit
+        sentence: what it means
+
+    Examples:
+        >>> rank = tmsjax.Option("int", default=1, high=8, sentence="of W")
+        >>> rank.refuses(3) is None, rank.refuses(9)
+        (True, 'must be a whole number from 1 to 8, not 9')
     """
 
     type: Literal["int", "quantity"]

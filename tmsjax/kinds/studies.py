@@ -304,6 +304,16 @@ def add_study(
     `draw` maps a run (see `tmsjax.open_run`) to a dict of matplotlib figures by file name. `most_axes` (besides
     replica) and `most_cells` limit the sweeps that it can show. Raises RegistryError if the name is taken or an
     argument is invalid.
+
+    Examples:
+        >>> from matplotlib.figure import Figure
+        >>> def losses(run):
+        ...     figure = Figure()
+        ...     figure.subplots().hist(run.dataset["loss"].values.ravel())
+        ...     return {"losses": figure}
+        >>> tmsjax.add_study("losses", losses)
+        >>> list(tmsjax.figures(run, kind="losses"))
+        ['losses']
     """
     checked_callables(STUDIES, name, draw=draw)
     for what, most in (("most_axes", most_axes), ("most_cells", most_cells)):

@@ -60,11 +60,15 @@ VALUES: Registry[Values] = Registry(
 def add_values(name: str, quantile: Callable[[Any], Any], *, mean: float, square: float, sentence: str = "") -> None:
     """Adds a distribution for the value x of an active feature.
 
-        tmsjax.add_values("triangular", quantile=lambda u: 1 - jnp.sqrt(1 - u), mean=1 / 3, square=1 / 6)
-
     `quantile` maps uniform u in (0, 1] (float32, any shape) to x, elementwise; `mean` is E x, `square` E x^2.
     Raises RegistryError if the name is taken, the function is invalid, or the moments do not match the quantile
     (checked by quadrature).
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tmsjax.add_values("triangular", quantile=lambda u: 1 - jnp.sqrt(1 - u), mean=1 / 3, square=1 / 6)
+        >>> tmsjax.load_spec(spec, ["data.values=triangular"]).data.values
+        'triangular'
     """
     checked_callables(VALUES, name, quantile=quantile)
     least = trial_values(quantile, mean, square, lambda why: VALUES.refuse(name, why))

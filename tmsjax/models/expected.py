@@ -33,6 +33,11 @@ def relu_loss(
     features, such as `activity="groups", size=2`. With numpy, memory grows with n: 15 points per model for n = 3, 405
     for n = 4, 27,540 for n = 5. Raises ValueError if n > 5, unless at most one feature is active at a time, or if the
     last axes differ.
+
+    Examples:
+        >>> W, b = np.array([[1.0, -1.0]]), np.zeros(2)
+        >>> round(float(tmsjax.exact_loss(W, b, np.ones(2), np.full(2, 0.5))), 4)  # 2 p^2 E min(x, y)^2
+        0.0833
     """
     arrays = (W, b, importance, probability)
     W, b, importance, probability = (v if hasattr(v, "__array_namespace__") else np.asarray(v, float) for v in arrays)

@@ -1,9 +1,9 @@
 """Plots: figures from a Dataset, arrays or a Run. The only matplotlib; returns Figures and never shows them.
 
 `figures` draws the study that a run's spec names, or those that suit its shape (studies.py). maps.py, features.py,
-curves.py, bars.py, dynamics.py, speed.py and reports.py draw; series.py prepares data for curves; animation.py holds
-results that move; style.py holds shared colours and labels; explorer/ makes the HTML page of a run. Does not import
-jax, so that a run can be drawn anywhere. Imports kinds, spec, theory, runs and analysis.
+curves.py, bars.py, dynamics.py, speed.py and reports.py draw; series.py prepares data for curves and cells.py for
+panels; animation.py holds results that move; style.py holds shared colours and labels; explorer/ makes the HTML page of
+a run. Does not import jax, so that a run can be drawn anywhere. Imports kinds, spec, theory, runs and analysis.
 """
 
 from tmsjax.plots import bars, dynamics, features, reports

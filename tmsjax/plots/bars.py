@@ -29,8 +29,11 @@ class Segment:
 
 
 def intervals(rows: Mapping[str, Sequence[Segment]], families: Mapping[str, str], *, x: str, split: float) -> Figure:
-    """One bar per row, first row on top: segments with their names where they fit. Logarithmic x up to `split`, linear
-    beyond. `families`: part of a name -> name in the legend; the first that fits gives a segment's colour."""
+    """One bar per row, first row on top: segments with their names where they fit.
+
+    `x`: its label; logarithmic up to `split`, linear beyond. `families`: part of a name -> name in the legend; the
+    first that fits gives a segment's colour.
+    """
     tones = dict(zip(families, PALE, strict=False))
     family = {seg.name: next(part for part in families if part in seg.name) for row in rows.values() for seg in row}
     low, high = (f(s for row in rows.values() for seg in row for s in (seg.low, seg.high)) for f in (min, max))

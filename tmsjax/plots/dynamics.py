@@ -31,8 +31,10 @@ TURN, TILT = np.deg2rad(25.0), np.deg2rad(20.0)  # of the view of three dimensio
 
 @dataclass(frozen=True)
 class Path:
-    """One model during training: its title, the recorded steps (step,), loss (step,), and W (step, m, n) or
-    dimensionalities (step, n), as `values`."""
+    """One model during training.
+
+    title; step and loss (step,), as recorded; values: W (step, m, n) or dimensionalities (step, n).
+    """
 
     title: str
     step: np.ndarray
@@ -63,8 +65,10 @@ def steps(paths: Sequence[Path], title: str, size: int | None = None) -> Figure:
 
 
 def levels(paths: Sequence[Path], title: str) -> Figure:
-    """Dimensionalities of all features over the steps, one column per path, and the losses below; jumps after the
-    initial phase (analysis.dynamics) are shaded. The losses of the initial phase are cut off, so that later drops show.
+    """Dimensionalities of all features over the steps, one column per path, and the losses below.
+
+    Jumps after the initial phase (analysis.dynamics) are shaded. The losses of the initial phase are cut off, so that
+    later drops show.
     """
     with rc_context(style.STYLE):
         figure = Figure(figsize=(max(6.5, 4.2 * len(paths)), 5.2), layout="constrained")

@@ -70,8 +70,10 @@ def vectors(
 
 
 def gram(panels: Sequence[tuple[str, xr.Dataset]]) -> Figure:
-    """For each model (title; W, b, norm, superposition): W^T W and the bias, and below them the norms as bars coloured
-    by superposition (the paper, section "Basic results")."""
+    """W^T W and the bias of each model, and below them its norms as bars coloured by superposition.
+
+    `panels`: a title and W, b, norm and superposition of each model. Source: the paper, section "Basic results".
+    """
     red_to_blue, light = Normalize(-1, 1), Normalize(0, 1)
     with rc_context(style.STYLE):
         figure = Figure(figsize=(1.9 * len(panels) + 1.3, 4.2), layout="constrained")
@@ -102,8 +104,11 @@ def gram(panels: Sequence[tuple[str, xr.Dataset]]) -> Figure:
 
 
 def dimensions(share: np.ndarray, best_share: np.ndarray, values: np.ndarray, probability: np.ndarray) -> Figure:
-    """D* of every model (cell, seed) and of the best models (cell,) against 1/p, and dimensionalities `values` (cell,
-    feature) of the best models with their histogram. `probability`: (cell,)."""
+    """D* against 1/p, and dimensionalities of the best models with their histogram.
+
+    `share` (cell, seed): D* of every model. `best_share` (cell,): that of the best models. `values` (cell, feature):
+    dimensionalities of the best models. `probability`: (cell,).
+    """
     inverse = 1 / probability
     with rc_context(style.STYLE):
         figure = Figure(figsize=(10.5, 4.0), layout="constrained")
@@ -155,7 +160,7 @@ def graphs(models: Sequence[tuple[str, np.ndarray, list[np.ndarray], np.ndarray]
     """Feature graphs. Each model: title, W (m, n), and components and kinds from analysis.component_kinds.
 
     The features of a component are drawn as a ring. Edges join features that are not orthogonal; darker edges have
-    larger |cosines|.
+    larger `|cosines|`.
     """
     columns = min(4, len(models))
     rows = -(-len(models) // columns)

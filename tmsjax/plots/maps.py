@@ -37,6 +37,10 @@ def phase_map(trained: xr.Dataset, theories: dict[str, np.ndarray] | None = None
 
     `trained`: from analysis.phase_map, over two numeric axes (see `facets` for a third axis). `theories`: phases by
     name, from comparison.theory_phases. Raises RunError for other axes.
+
+    Examples:
+        >>> tmsjax.plots.phase_map(tmsjax.phase_map(run)).axes[0].get_title()
+        'small: trained, best of its replicas'
     """
     if not analysis.is_map(trained):
         have = ", ".join(map(str, trained["phase"].dims)) or "none"
@@ -53,7 +57,15 @@ def phase_map(trained: xr.Dataset, theories: dict[str, np.ndarray] | None = None
 
 
 def facets(trained: xr.Dataset, theories: dict[str, np.ndarray], axis: str) -> Figure:
-    """One map per value of a third axis, with theory's boundaries."""
+    """One map per value of a third axis, with theory's boundaries.
+
+    Examples:
+        >>> wide = spec | {"axes": spec["axes"] | {"width": {"values": [0.5, 1.0]}}}
+        >>> wide["instance"] = spec["instance"] | {"init_scale": "width"}
+        >>> mapped = tmsjax.phase_map(tmsjax.run_sweep(wide, overrides=["train.steps=5"], progress=False))
+        >>> [axes.get_title() for axes in tmsjax.plots.facets(mapped, {}, "width").subfigs[0].axes]
+        ['width = 0.5', 'width = 1']
+    """
     values = trained[axis].to_numpy()
     columns = min(3, len(values))
     rows = -(-len(values) // columns)
@@ -81,6 +93,13 @@ def panels(trained: xr.Dataset, theories: dict[str, np.ndarray], weights: dict[s
     """Maps from each theory and from training, side by side.
 
     `weights`: each theory's W (y, x, m, n), or norm and superposition (y, x) of the mapped feature.
+
+    Examples:
+        >>> from tmsjax.analysis import candidate_weights, theory_phases
+        >>> W = candidate_weights(run.dataset)
+        >>> figure = tmsjax.plots.panels(tmsjax.phase_map(run), theory_phases(run.dataset, None), {"candidate": W})
+        >>> [axes.get_title() for axes in figure.axes[:2]]
+        ['candidate theory', 'trained, best of its replicas']
     """
     shown = analysis.layout(analysis.spec_of(trained))
     with rc_context(STYLE):
@@ -103,7 +122,12 @@ def panels(trained: xr.Dataset, theories: dict[str, np.ndarray], weights: dict[s
 
 
 def failures(trained: xr.Dataset) -> Figure:
-    """The share of inits whose loss stays more than 1 % above the best of their cell."""
+    """The share of inits whose loss stays more than 1 % above the best of their cell.
+
+    Examples:
+        >>> tmsjax.plots.failures(tmsjax.phase_map(run)).axes[0].get_xlabel()
+        'importance of the extra feature'
+    """
     with rc_context(STYLE):
         figure = Figure(figsize=(6, 4.6), layout="constrained")
         axes = figure.subplots()
@@ -116,7 +140,14 @@ def failures(trained: xr.Dataset) -> Figure:
 
 
 def agreement(trained: xr.Dataset, theories: dict[str, np.ndarray]) -> Figure:
-    """Where the trained phase agrees with each theory."""
+    """Where the trained phase agrees with each theory.
+
+    Examples:
+        >>> candidate = tmsjax.analysis.theory_phases(run.dataset, None)
+        >>> figure = tmsjax.plots.agreement(tmsjax.phase_map(run), candidate)
+        >>> list(candidate), type(figure).__name__
+        (['candidate'], 'Figure')
+    """
     with rc_context(STYLE):
         figure = Figure(figsize=(4.3 * len(theories) + 0.3, 4.6), layout="constrained")
         palette = ListedColormap(DIFFERENCE_TONES)
@@ -167,7 +198,13 @@ def _add_note(figure: Any, note: str) -> None:
 
 
 def models(dataset: xr.Dataset, cell: dict[str, float]) -> Figure:
-    """W of every replica of one cell as bars, best first. `cell`: axis values; the nearest cell is shown."""
+    """W of every replica of one cell as bars, best first. `cell`: axis values; the nearest cell is shown.
+
+    Examples:
+        >>> figure = tmsjax.plots.models(run.dataset, {"feature_probability": 0.1, "extra_importance": 1.0})
+        >>> len(figure.axes)  # one for each replica
+        2
+    """
     one = dataset.sel(cell, method="nearest")
     one = analysis.with_replica(one)
     order = np.argsort(one["loss"].to_numpy())
@@ -292,7 +329,12 @@ def _draw_boundaries(axes: Axes, trained: xr.Dataset, theories: dict[str, np.nda
 
 
 def run_figures(trained: xr.Dataset, theories: dict[str, np.ndarray], weights: dict[str, Any]) -> dict[str, Any]:
-    """Figures of a phase-map study by file name. A third axis gives one figure with one panel per value."""
+    """Figures of a phase-map study by file name. A third axis gives one figure with one panel per value.
+
+    Examples:
+        >>> list(tmsjax.plots.run_figures(tmsjax.phase_map(run), {}, {}))
+        ['phase_map', 'failures']
+    """
     if len(third := analysis.other_axes(trained)) == 1:
         return {"phase_map": facets(trained, theories, third[0])}
     figures = {"phase_map": phase_map(trained, theories), "failures": failures(trained)}

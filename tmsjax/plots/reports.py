@@ -100,8 +100,10 @@ def share_maps(
 def signed_maps(
     maps: Mapping[str, np.ndarray], grid: Grid, *, columns: int, x: str, y: str, label: str, limit: float
 ) -> Figure:
-    """Maps (y, x) over logarithmic axes, `columns` per row: blue below zero, red above, clipped at +-`limit`, grey
-    where NaN. Cells show their values in thousandths. `label`: of the colours."""
+    """Maps (y, x) over logarithmic axes, `columns` per row: blue below zero, red above, grey where NaN.
+
+    Clipped at +- `limit`. Cells show their values in thousandths. `label`: of the colours.
+    """
     rows = -(-len(maps) // columns)
     with rc_context(style.STYLE):
         figure = Figure(figsize=(3.3 * columns + 0.8, 2.0 * rows + 0.3), layout="constrained")
@@ -163,8 +165,10 @@ def lines(
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves over one x axis: name -> (x values, y values). `dots`: likewise, drawn without lines; a third array is
-    half the length of error bars. A name in both has one colour and the label of its curve.
+    """Curves over one x axis: name -> (x values, y values).
+
+    `dots`: likewise, drawn without lines; a third array is half the length of error bars. A name in both has one colour
+    and the label of its curve.
 
     `marks`: values of x to mark with a vertical line, by name. `levels`: values of y with a thin line, by name.
     """
@@ -293,8 +297,10 @@ def loss_map(
 
 
 def boundaries(ratio: np.ndarray, curves: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]) -> Figure:
-    """Left: probability of the candidate boundary, the jump and the onset against the ratio of importances. Right:
-    weights and biases just inside the jump."""
+    """Boundaries in feature probability against the ratio of importances, and the models just inside the jump.
+
+    Left: the candidate boundary, the jump and the onset. Right: weights and biases.
+    """
     with rc_context(style.STYLE):
         figure = Figure(figsize=(9.2, 3.8), layout="constrained")
         left, right = figure.subplots(1, 2)
@@ -316,8 +322,10 @@ def boundaries(ratio: np.ndarray, curves: Mapping[str, np.ndarray], weights: Map
 
 
 def matrices(rows: Mapping[str, Mapping[str, np.ndarray]], *, label: str, x: str, y: str, limit: float = 1.5) -> Figure:
-    """Matrices by title, one row of panels per name, in one colour scale: zero white, values beyond +-`limit` clipped.
-    `label`: of the colours; `x`, `y`: what columns and rows of a matrix are."""
+    """Matrices by title, one row of panels per name, in one colour scale: zero white, values beyond +- `limit` clipped.
+
+    `label`: of the colours; `x`, `y`: what columns and rows of a matrix are.
+    """
     columns = max(map(len, rows.values()))
     with rc_context(style.STYLE):
         figure = Figure(figsize=(1.65 * columns + 1.3, 1.85 * len(rows) + 0.3), layout="constrained")

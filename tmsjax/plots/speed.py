@@ -14,7 +14,18 @@ from tmsjax.plots.style import MARKS, STYLE, TONES
 
 
 def throughput(measured: xr.Dataset) -> Figure:
-    """The engine's rate against the number of models and the batch size (see throughput.curve)."""
+    """The engine's rate against the number of models and the batch size (see throughput.curve).
+
+    Examples:
+        >>> import xarray as xr
+        >>> measured = xr.Dataset(
+        ...     {"rate_of_models": ("models", [1e6, 1e7]), "rate_of_batch": ("batch", [1e6, 1e7])},
+        ...     {"models": [100, 1000], "batch": [16, 64]},
+        ...     {"batch_of_models": 64, "models_of_batch": 1000, "unit": "samples/s"},
+        ... )
+        >>> [axes.get_xlabel() for axes in tmsjax.plots.throughput(measured).axes]
+        ['models, batch 64', 'batch, 1,000 models']
+    """
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 3.4), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
@@ -37,6 +48,10 @@ def scale(models: Sequence[int], measured: Mapping[str, Sequence[float]]) -> Fig
     """What a sweep takes by its number of models: one panel for each of `measured`, whose keys are labels of y.
 
     An axis is linear, from 0, if its values differ by less than a factor of 10.
+
+    Examples:
+        >>> len(tmsjax.plots.scale([10, 100, 1000], {"seconds": [1, 2, 9], "GB": [0.1, 1, 10]}).axes)
+        2
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(3.3 * len(measured), 3.1), layout="constrained")
@@ -57,6 +72,20 @@ def stream_noise(measured: xr.Dataset) -> Figure:
     """Gradient noise of streams relative to independent ones, and the quality of phase maps at smaller batches.
 
     `measured`: variance_ratio (batch, feature_probability), disagreement (stream, batch) and success (stream, batch).
+
+    Examples:
+        >>> import xarray as xr
+        >>> batch, stream = ("batch", [16, 64]), ("stream", ["independent", "shared"])
+        >>> measured = xr.Dataset(
+        ...     {
+        ...         "variance_ratio": (("batch", "feature_probability"), [[1.0, 0.9], [0.8, 0.7]]),
+        ...         "disagreement": (("stream", "batch"), [[0.1, 0.05], [0.2, 0.1]]),
+        ...         "success": (("stream", "batch"), [[0.7, 0.8], [0.6, 0.7]]),
+        ...     },
+        ...     {"batch": batch, "stream": stream, "feature_probability": [0.1, 1.0]},
+        ... )
+        >>> type(tmsjax.plots.stream_noise(measured)).__name__
+        'Figure'
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(11, 3.4), layout="constrained")

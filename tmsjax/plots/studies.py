@@ -30,12 +30,11 @@ from tmsjax.plots import curves as curve_figures
 from tmsjax.plots import dynamics as dynamic_figures
 from tmsjax.plots import features, maps, series, style
 from tmsjax.plots import neurons as neuron_figures
-from tmsjax.plots.style import label, named, tick
+from tmsjax.plots.cells import COLUMN, ROW, best_of, cell_name, panels_per_row, placed, title
+from tmsjax.plots.style import label, tick
 from tmsjax.runs import Run, open_run
 from tmsjax.spec import SELECTIONS, suggest
 
-ROW, COLUMN = "_row", "_column"  # dimensions that no axis can have
-WRAP = 5  # panels per row if there is only one axis
 MAP = "phase-map"
 MOST_MODELS = 20_000_000  # in a run of several units, for figures that load all of them
 GRAPHS = 12  # largest number of feature graphs in a figure
@@ -56,18 +55,22 @@ def figures(
     beside: Run | str | Path | None = None,
     region: analysis.Region | None = None,
 ) -> Figures:
-    """The run's figures by file name: of `kind`, otherwise of the study that its spec names, otherwise of all studies
-    that suit its shape (see kinds.STUDIES).
+    """The run's figures by file name.
 
-    `select`: the rule that selects among replicas in phase maps; other kinds show the model of lowest loss
-    (analysis.best). `beside`: a second run, whose first cell is drawn before the others ("gram" only). `region`: the
-    lowest and highest value along some axes, such as {"feature_probability": (0.4, 0.7)}; draws only this part of a
-    phase map, and adds "-region" to the names of the figures. Raises RunError if the run cannot be shown in this way,
-    SpecError if it has no such region.
+    `kind`: of the figures; None: that of the study that the spec names, otherwise all that suit the run's shape (see
+    kinds.STUDIES). `select`: the rule that selects among replicas in phase maps; other kinds show the model of lowest
+    loss (analysis.best). `beside`: a second run, whose first cell is drawn before the others ("gram" only). `region`:
+    the lowest and highest value along some axes; draws only this part of a phase map, and adds "-region" to the names.
+    Raises RunError if the run cannot be shown in this way, SpecError if it has no such region, ValueError for an
+    unknown kind or rule.
 
     Maps of more than 1,000 cells along an axis, and regions of more than 1,000,000 cells, are drawn as at most 800 x
-    800 pixels of several cells each. Other kinds load all models: if there are more than MOST_MODELS in a run of
-    several units, they are refused, or left out with a warning if no kind is named.
+    800 pixels of several cells each. Other kinds load all models: runs of several units with more than MOST_MODELS are
+    refused, or left out with a warning if no kind is named.
+
+    Examples:
+        >>> list(tmsjax.figures(run, kind="phase-map", region={"extra_importance": (0.2, 2.0)}))
+        ['phase_map-region', 'failures-region', 'agreement-region', 'panels-region']
     """
     run = run if isinstance(run, Run) else open_run(run)
     for what, given, allowed in (("select", select, SELECTIONS), ("kind", kind or next(iter(STUDIES)), STUDIES)):
@@ -359,35 +362,6 @@ def grid(run: Run) -> tuple[str | None, str | None]:
 def the_axis(run: Run) -> str | None:
     """The first axis other than replica, if there is one."""
     return next((a.name for a in run.spec.axes if a.name != REPLICA), None)
-
-
-def placed(dataset: xr.Dataset, axes: dict[str, str | None]) -> xr.Dataset:
-    """Renames the dimension of each axis to `dim`; for None adds a dimension of length 1."""
-    for dim, axis in axes.items():
-        dataset = dataset.expand_dims(dim) if axis is None else dataset.rename_dims({axis: dim})
-    return dataset
-
-
-def best_of(every: xr.Dataset) -> tuple[list[xr.Dataset], int]:
-    """The best model of every cell in row-major order, and the number of columns."""
-    best = analysis.best(every)
-    shape = best.sizes[ROW], best.sizes[COLUMN]
-    return [best.isel({ROW: i, COLUMN: j}) for i, j in np.ndindex(shape)], shape[1]
-
-
-def panels_per_row(cells: list, columns: int) -> int:
-    """The number of panels per row. Wraps a single row of many cells."""
-    return WRAP if len(cells) == columns > WRAP else columns
-
-
-def cell_name(cell: xr.Dataset, axis: str | None) -> str:
-    """The name of a cell's value along an axis, such as "p = 0.1"; empty for None."""
-    return "" if axis is None else named(axis, cell[axis].item())
-
-
-def title(cell: xr.Dataset, text: str) -> str:
-    """The title of a panel; says "diverged" if every model of the cell diverged."""
-    return text if int(cell["status"]) == 0 else f"{text} diverged".strip()
 
 
 def models_of(run: Run) -> list[tuple[str, xr.Dataset]]:

@@ -36,7 +36,13 @@ STYLE: Any = {"svg.hashsalt": "tmsjax", "font.size": 9, "axes.titlesize": 10, "s
 
 
 def colours(norm: np.ndarray, superposition: np.ndarray) -> np.ndarray:
-    """RGB (..., 3) for norm and superposition, both clipped to [0, 1]; black for NaN."""
+    """RGB (..., 3) for norm and superposition, both clipped to [0, 1]; black for NaN.
+
+    Examples:
+        >>> tmsjax.plots.colours(np.array([1.0, np.nan]), np.array([0.0, 0.0])).round(2)
+        array([[0.13, 0.4 , 0.67],
+               [0.  , 0.  , 0.  ]])
+    """
     strength = np.clip(norm, 0, 1)[..., None]
     hue = (1 - np.clip(superposition, 0, 1)[..., None]) * BLUE + np.clip(superposition, 0, 1)[..., None] * RED
     return np.where(np.isnan(strength), HIDDEN, (1 - strength) * GREY + strength * hue)
@@ -81,7 +87,12 @@ def outer_labels(every: np.ndarray, count: int) -> None:
 
 
 def save(drawn: Figure | Animation, path: Path) -> list[Path]:
-    """Writes `path`.png and `path`.svg, or `path`.gif for an animation, reproducibly, byte for byte."""
+    """Writes `path`.png and `path`.svg, or `path`.gif for an animation, reproducibly, byte for byte.
+
+    Examples:
+        >>> [path.name for path in tmsjax.plots.save(tmsjax.plots.failures(tmsjax.phase_map(run)), folder / "failures")]
+        ['failures.png', 'failures.svg']
+    """
     writers: dict[str, Any]
     if isinstance(drawn, Animation):
         writers = {"gif": drawn.write}
@@ -116,12 +127,22 @@ def small_png(figure: Figure, most: int = 100_000) -> bytes:
 
 
 def label(axis: str) -> str:
-    """The label of an axis of the sweep."""
+    """The label of an axis of the sweep.
+
+    Examples:
+        >>> tmsjax.plots.label("extra_importance"), tmsjax.plots.label("init_scale")
+        ('importance of the extra feature', 'init scale')
+    """
     return LABELS.get(axis, axis.replace("_", " "))
 
 
 def named(axis: str, value: Any) -> str:
-    """The label of one value along an axis: "p = 0.1", or the value itself if it is a name."""
+    """The label of one value along an axis: "p = 0.1", or the value itself if it is a name.
+
+    Examples:
+        >>> tmsjax.plots.named("feature_probability", 0.1)
+        'p = 0.1'
+    """
     return tick(value) if isinstance(value, str) else f"{SYMBOLS.get(axis, label(axis))} = {tick(value)}"
 
 

@@ -17,7 +17,12 @@ from tmsjax.spec import Boxes, Spec, difference, stored_spec
 
 
 class Run:
-    """Handle to a finished or unfinished run. `dataset` is loaded on first access."""
+    """Handle to a finished or unfinished run. `dataset` is loaded on first access.
+
+    Examples:
+        >>> run.spec.name, run.units_done, len(run.units), len(run.cells)
+        ('small', 1, 1, 1)
+    """
 
     def __init__(self, spec: Spec, directory: RunDirectory | None, dataset: xr.Dataset | None = None):
         self.spec = spec
@@ -35,7 +40,12 @@ class Run:
         return html(self)
 
     def explore(self, **options: Any) -> Any:
-        """The run's map in a frame of a notebook: click a cell to see its models. See `tmsjax.explore` for options."""
+        """The run's map in a frame of a notebook: click a cell to see its models. See `tmsjax.explore` for options.
+
+        Examples:
+            >>> run.explore(select="paper").name
+            'small'
+        """
         return explored(self, **options)
 
     @property
@@ -76,6 +86,10 @@ class Run:
         """The results: W, b, loss, status, ... over the spec's axes. Raises RunError if the run is unfinished.
 
         If the run has several units, values are read when they are needed.
+
+        Examples:
+            >>> run.dataset["loss"].dims
+            ('feature_probability', 'extra_importance', 'replica')
         """
         if self._dataset is None:
             self._check_complete()
@@ -83,7 +97,12 @@ class Run:
         return self._dataset
 
     def part(self, unit: int) -> xr.Dataset:
-        """The results of one unit, in memory. Raises RunError if the run is unfinished or the unit damaged."""
+        """The results of one unit, in memory. Raises RunError if the run is unfinished or the unit damaged.
+
+        Examples:
+            >>> run.part(0)["W"].shape
+            (3, 3, 2, 1, 2)
+        """
         if self._dataset is not None and len(self.units) == 1:
             return self._dataset
         self._check_complete()
@@ -109,7 +128,12 @@ class Run:
         return results
 
     def steps(self, unit: int = 0) -> list[int]:
-        """Steps of a unit's checkpoints that can be restored."""
+        """Steps of a unit's checkpoints that can be restored.
+
+        Examples:
+            >>> run.steps()[-1]
+            300
+        """
         return self._checkpoints(unit).steps()
 
     def restore(self, step: int | None = None, unit: int = 0) -> dict[str, np.ndarray]:
@@ -117,6 +141,10 @@ class Run:
 
         Names are paths such as "state.params.W"; arrays have a leading instance axis, in C order of the unit's axes.
         Raises CheckpointError if the step is absent or damaged.
+
+        Examples:
+            >>> run.restore()["state.params.W"].shape
+            (18, 1, 2)
         """
         return self._checkpoints(unit).load(step)[1]
 
@@ -132,7 +160,12 @@ class Run:
 
 
 def open_run(path: str | PathLike) -> Run:
-    """Opens the run in the directory `path`. Raises RunError if it is missing, damaged or too new."""
+    """Opens the run in the directory `path`. Raises RunError if it is missing, damaged or too new.
+
+    Examples:
+        >>> tmsjax.open_run(folder / "small").dataset["loss"].shape
+        (3, 3, 2)
+    """
     if not isinstance(path, (str, PathLike)) and not hasattr(path, "fs"):  # a UPath is no PathLike
         raise RunError(f"needs the path of a run's directory, not {path!r:.80}")
     directory = RunDirectory(path)

@@ -47,6 +47,22 @@ def run_sweep(
     scheduler. The bytes do not depend on who trains.
     Warns (Diverged) if models diverged. Raises SpecError (bad spec), RunError (unusable directory, another sweep in
     it, too little memory or disk, workers that differ), Interrupted, RunFailed.
+
+    Examples:
+        >>> spec = {
+        ...     "name": "small",
+        ...     "model": {"features": 2, "hidden": 1},
+        ...     "axes": {
+        ...         "feature_probability": {"log": [1.0, 0.1], "count": 3},
+        ...         "extra_importance": {"log": [0.25, 4.0], "count": 3},
+        ...         "replica": {"count": 2},
+        ...     },
+        ...     "instance": {"importance": [1.0, "extra_importance"], "feature_probability": "feature_probability"},
+        ...     "train": {"steps": 300, "batch": 32, "learning_rate": 0.03},
+        ... }
+        >>> run = tmsjax.run_sweep(spec, folder / "small", progress=False)
+        >>> dict(run.dataset["W"].sizes)
+        {'feature_probability': 3, 'extra_importance': 3, 'replica': 2, 'hidden': 1, 'feature': 2}
     """
     trainer = chosen(workers, client, units, out, should_stop)
     spec = load_spec(source, overrides)  # refuses bad input before anything is written or executed

@@ -1,7 +1,8 @@
 """Spec: what a sweep is. Parses TOML or a dict into frozen dataclasses, checks them, hashes them, writes them back.
 
 A quantity is a number that may vary over axes and features (quantity.py). Tables are dataclasses and their keys fields
-(tables.py). The loader reports every mistake at once. Imports kinds, for the names that a spec may use, and no jax.
+(tables.py), to which entries of registries add options (options.py). The loader reports every mistake at once. Imports
+kinds, for the names that a spec may use, and no jax.
 """
 
 from tmsjax.errors import SpecError
@@ -9,6 +10,7 @@ from tmsjax.spec.boxes import Box, Boxes, part_shape
 from tmsjax.spec.html import description
 from tmsjax.spec.html import table as html_table
 from tmsjax.spec.loader import json_copy, load_spec, stored_spec
+from tmsjax.spec.options import static
 from tmsjax.spec.quantity import Axis, Curve, Select, axes_used, hash64, is_number, shown, suggest
 from tmsjax.spec.source import Source
 from tmsjax.spec.tables import (
@@ -28,7 +30,6 @@ from tmsjax.spec.tables import (
     Study,
     Train,
     option_quantities,
-    static,
     to_dict,
 )
 from tmsjax.spec.text import difference, grows, to_toml

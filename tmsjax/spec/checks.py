@@ -25,8 +25,9 @@ from tmsjax.kinds import (
 )
 from tmsjax.spec.boxes import Boxes, part_shape
 from tmsjax.spec.keys import range_words, within
+from tmsjax.spec.options import declared_options, static
 from tmsjax.spec.quantity import Curve, Report, Select, axes_used, shown
-from tmsjax.spec.tables import POLYGON, TABLES, Init, Spec, declared_options, static
+from tmsjax.spec.tables import POLYGON, TABLES, Init, Spec
 
 AT_ONCE = 10**7  # values of a quantity to check at once
 MOST_VALUES = 2 * 10**9  # of one quantity

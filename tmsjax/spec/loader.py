@@ -20,8 +20,9 @@ from tmsjax.kinds import ACTIVITIES, OPTIMIZERS, REGISTRIES, execute, located
 from tmsjax.spec.axes import read_axes
 from tmsjax.spec.checks import check_whole
 from tmsjax.spec.keys import read_value
+from tmsjax.spec.options import declared_options
 from tmsjax.spec.quantity import Axis, parse, shown, suggest
-from tmsjax.spec.tables import TABLES, Spec, declared_options, to_dict
+from tmsjax.spec.tables import TABLES, Spec, to_dict
 
 Problems = list[tuple[str, str]]
 
@@ -32,6 +33,15 @@ def load_spec(source: Spec | Mapping | str | PathLike, overrides: Sequence[str] 
     `imports`: whether to execute the files and modules that the spec imports. If False, names that they may register
     are accepted now and checked when the spec is run. Relative paths start at the file's folder, or at the working
     directory for a dict. Raises SpecError, which lists every problem with its key, the value given and what is allowed.
+
+    Examples:
+        >>> tmsjax.load_spec(spec, ["train.steps=2000"]).train.steps
+        2000
+        >>> tmsjax.load_spec(spec, ["train.stepz=2000"])  # lists every problem
+        Traceback (most recent call last):
+            ...
+        tmsjax.errors.SpecError: spec: 1 problem
+          train.stepz: unknown key; did you mean 'steps'? ...
     """
     overrides = [overrides] if isinstance(overrides, str) else overrides
     name, raw, folder = _raw(source)

@@ -23,10 +23,10 @@ from tmsjax.kinds import (
     STUDIES,
     VALUES,
     Drawn,
-    Option,
 )
 from tmsjax.spec import html
 from tmsjax.spec.boxes import Box
+from tmsjax.spec.options import Options, static
 from tmsjax.spec.quantity import KEYED_CURVES, Axis, Curve, Select, evaluate
 from tmsjax.spec.source import Source
 
@@ -41,8 +41,6 @@ LONGEST_AXIS = 2**24
 MOST_INSTANCES = 10**15
 RECORD_POINTS = 16
 DEFAULT_STUDY = "phase-map"  # format 2 stored this if a spec named no study; keeps the hash of those
-
-Options = tuple[tuple[str, Any], ...]  # (key, value) pairs that the chosen registry entries add to a table
 
 
 def _key(default: Any = MISSING, **rule: Any) -> Any:
@@ -178,6 +176,18 @@ class Spec:
 
     `imports`: files and modules that register names which the spec uses. `folder`: where relative imports start; two
     specs that differ only in it are equal. `source`: the models that `data.run` names, once they are read.
+
+    Examples:
+        >>> known = tmsjax.load_spec(spec)
+        >>> list(known.axis), known.shape, known.instances, known.replica_axis, len(known.hash)
+        (['feature_probability', 'extra_importance', 'replica'], (3, 3, 2), 18, 2, 64)
+        >>> known.map_axes, known.mapped_feature, known.exact_loss, known.record_steps[-1]
+        (('feature_probability', 'extra_importance'), 1, 'relu', 300)
+        >>> known.quantity("importance"), known.evaluate("importance").shape
+        ((1.0, 'extra_importance'), (1, 3, 1, 2))
+        >>> known.drawn.joint(np.array([0.5, 0.5])), known.samples[1]
+        (array([[0.5 , 0.25],
+               [0.25, 0.5 ]]), 2)
     """
 
     name: str
@@ -202,14 +212,17 @@ class Spec:
 
     @property
     def axis(self) -> dict[str, Axis]:
+        """The axes by name."""
         return {a.name: a for a in self.axes}
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The number of values along each axis."""
         return tuple(len(a) for a in self.axes)
 
     @property
     def instances(self) -> int:
+        """The number of instances (models)."""
         return math.prod(self.shape)
 
     @property
@@ -242,6 +255,7 @@ class Spec:
 
     @property
     def mapped_feature(self) -> int:
+        """The feature that maps show: the study's choice, else the last."""
         return self.model.features - 1 if self.study.feature is None else self.study.feature
 
     @property
@@ -334,23 +348,6 @@ TABLES = {
     "store": StoreTable,
     "checkpoint": Checkpoint,
 }
-
-
-def static(options: Options) -> Options:
-    """The integer options: sizes and counts, equal for all instances."""
-    return tuple((key, value) for key, value in options if isinstance(value, int))
-
-
-def declared_options(table: str, chosen: Mapping[str, Any]) -> Mapping[str, Option]:
-    """Options that the chosen registry entries add to `table`, by key; none for unregistered entries.
-
-    `chosen`: the table's values by key.
-    """
-    if table == "model" and chosen["family"] in FAMILIES:
-        return FAMILIES[chosen["family"]].options
-    if table == "data" and chosen["activity"] in ACTIVITIES:
-        return ACTIVITIES[chosen["activity"]].options
-    return {}
 
 
 def option_quantities(spec: Spec) -> dict[str, Any]:

@@ -21,6 +21,11 @@ class Jump:
     ratio (k,): importance of the minor feature over the major one's. probability (k,): where the losses of the two
     branches cross. inside, outside (k, 4): (w_major, w_minor, b_major, b_minor) on either side, w_major > 0, at most
     `precision` apart in probability.
+
+    Examples:
+        >>> found = tmsjax.theory.jump([0.3])
+        >>> found.inside.shape
+        (1, 4)
     """
 
     ratio: np.ndarray
@@ -34,8 +39,12 @@ def jump(ratio: np.ndarray, precision: float = 1e-4) -> Jump:
     """Bisects for the probability at which the global minimum switches branches, for ratios (k,) in (0, 1].
 
     `exact_optimum` gives the global minima. A scan from below the candidate boundary to 1 finds the largest gap in
-    |w_minor / w_major|; bisection then assigns each midpoint to the nearer side. Raises ValueError for ratios outside
+    `|w_minor / w_major|`; bisection then assigns each midpoint to the nearer side. Raises ValueError for ratios outside
     (0, 1] and for a precision below 1e-9.
+
+    Examples:
+        >>> tmsjax.theory.jump([0.3]).probability.round(3)
+        array([0.376])
     """
     ratio = np.atleast_1d(np.asarray(ratio, np.float64))
     if not ((ratio > 0) & (ratio <= 1)).all():

@@ -17,7 +17,12 @@ from tmsjax.kinds import VALUES
 
 
 def variance(probability: Any, values: str = "uniform") -> Any:
-    """The variance of one feature, v(p) = p E x^2 - p^2 (E x)^2; p/3 - p^2/4 for uniform values."""
+    """The variance of one feature, v(p) = p E x^2 - p^2 (E x)^2; p/3 - p^2/4 for uniform values.
+
+    Examples:
+        >>> round(tmsjax.theory.variance(0.5), 4)
+        0.1042
+    """
     return probability * VALUES[values].square - probability**2 * VALUES[values].mean ** 2
 
 
@@ -37,6 +42,12 @@ def candidates(features: int) -> np.ndarray:
 
     First the ones that drop the last, ..., the first feature, then one per pair of features that share a dimension as
     antipodes. For n = 2: [1, 0], [0, 1], [1, -1].
+
+    Examples:
+        >>> tmsjax.theory.candidates(2)[:, 0]
+        array([[ 1.,  0.],
+               [ 0.,  1.],
+               [ 1., -1.]])
     """
     eye = np.eye(features)
     drops = [np.delete(eye, j, axis=0) for j in reversed(range(features))]
@@ -49,6 +60,10 @@ def candidate_losses(importance: np.ndarray, probability: np.ndarray, values: st
 
     A dropped feature costs I v(p), with its mean as bias. An antipodal pair costs (I_i + I_j) p_i p_j E min(x, y)^2:
     when both are active, both outputs are too small by the smaller value. Raises ValueError as `least_square`.
+
+    Examples:
+        >>> tmsjax.theory.candidate_losses(np.array([1.0, 0.5]), np.array([0.3, 0.3])).round(4)
+        array([0.0387, 0.0775, 0.0225])
     """
     dropped = importance * variance(probability, values)
     least = least_square(values)
@@ -60,7 +75,12 @@ def candidate_losses(importance: np.ndarray, probability: np.ndarray, values: st
 
 
 def candidate_weights(importance: np.ndarray, probability: np.ndarray, values: str = "uniform") -> np.ndarray:
-    """W (..., n - 1, n) of the candidate of lowest loss, for `importance`, `probability` (..., n)."""
+    """W (..., n - 1, n) of the candidate of lowest loss, for `importance`, `probability` (..., n).
+
+    Examples:
+        >>> tmsjax.theory.candidate_weights(np.array([1.0, 0.5]), np.array([0.3, 0.3]))
+        array([[ 1., -1.]])
+    """
     best = np.argmin(candidate_losses(importance, probability, values), axis=-1)
     return candidates(importance.shape[-1])[best]
 
@@ -70,6 +90,10 @@ def candidate_boundary(extra_importance: Any, values: str = "uniform") -> Any:
 
     With r = `extra_importance` > 0 and rho = min(r, 1/r): rho E x^2 / ((1 + rho) E min^2 + rho (E x)^2), which is
     4 rho / (2 + 5 rho) for uniform values.
+
+    Examples:
+        >>> tmsjax.theory.candidate_boundary(np.array([0.5, 1.0, 2.0])).round(4)
+        array([0.4444, 0.5714, 0.4444])
     """
     of, rho = VALUES[values], np.minimum(extra_importance, 1 / np.asarray(extra_importance))
     return rho * of.square / ((1 + rho) * least_square(values) + rho * of.mean**2)
@@ -80,9 +104,13 @@ def onset(probability: float) -> float:
 
     n = 2, m = 1, exact loss, uniform values. Start from the ReLU optimum without superposition, W = [1, 0] and
     b = (0, p/2), and let the minor weight be w. To order w^2 the minor output gains r v(p) w^2 and the major output
-    loses kappa(p) w^2 at the best |W_1|^2 = 1 + alpha w and b_1 = beta w: kappa = min over alpha, beta of
+    loses kappa(p) w^2 at the best `|W_1|^2` = 1 + alpha w and b_1 = beta w: kappa = min over alpha, beta of
     p E (alpha x + y + beta)^2 + (1 - p) E ReLU(y + beta)^2 with y = -x_2, x uniform. The onset is at r = kappa / v.
     (Equal signs, y = +x_2, cost more for every p < 1.) Raises ValueError for a probability outside (0, 1].
+
+    Examples:
+        >>> round(tmsjax.theory.onset(0.5), 4)
+        0.5504
     """
     p = probability
     if not 0 < p <= 1:

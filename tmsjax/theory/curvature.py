@@ -29,6 +29,11 @@ class Stationary:
 
     gradient: its norm. eigenvalues (k,): of the Hessian, ascending, rotations of W left out.
     Both in units of the loss of a model whose output is 0, sum_i I_i p_i / 3.
+
+    Examples:
+        >>> found = tmsjax.theory.stationary([[1.0, -1.0]], [0.0, 0.0], [1.0, 1.0], [0.3, 0.3])
+        >>> found.eigenvalues.shape
+        (4,)
     """
 
     W: np.ndarray
@@ -49,8 +54,13 @@ def stationary(
 ) -> Stationary:
     """The stationary point near W (m, n), b (n,), by Newton's method with steps that do not raise the loss.
 
-    importance, feature_probability: (n,), n from 2 to 8. Steps follow |eigenvalue|, so that they descend; the rotations
-    of W, and other directions without curvature, are left as they are. Raises ValueError as `theory.minima` does.
+    importance, feature_probability: (n,), n from 2 to 8. Steps follow `|eigenvalue|`, so that they descend; directions
+    without curvature, such as rotations of W, are left as they are. Raises ValueError as `theory.minima` does.
+
+    Examples:
+        >>> found = tmsjax.theory.stationary([[1.0, -1.0]], [0.0, 0.0], [1.0, 1.0], [0.3, 0.3])
+        >>> bool(found.gradient < 1e-6), bool((found.eigenvalues > 0).all())
+        (True, True)
     """
     importance, probability = np.asarray(importance, np.float64), np.asarray(feature_probability, np.float64)
     problem = problem_of(importance, probability, np.shape(W)[0], activity, options)

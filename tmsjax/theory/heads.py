@@ -30,7 +30,12 @@ BLOCK = 64  # cells on the grid of starts at once
 
 @dataclass(frozen=True)
 class HeadOptimum:
-    """The best heads of rank 1 for two relations: q, k (c, 2) of equal length, and loss (c,), for c cells."""
+    """The best heads of rank 1 for two relations: q, k (c, 2) of equal length, and loss (c,), for c cells.
+
+    Examples:
+        >>> tmsjax.theory.rank_one_optimum([[1.0, 0.5]], [0.3]).matrix.shape
+        (1, 2, 2)
+    """
 
     q: np.ndarray
     k: np.ndarray
@@ -38,12 +43,24 @@ class HeadOptimum:
 
     @property
     def matrix(self) -> np.ndarray:
-        """W_QK (c, 2, 2)."""
+        """W_QK (c, 2, 2).
+
+        Examples:
+            >>> found = tmsjax.theory.HeadOptimum(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]), np.zeros(1))
+            >>> found.matrix
+            array([[[3., 4.],
+                    [6., 8.]]])
+        """
         return self.q[:, :, None] * self.k[:, None, :]
 
 
 def target_square(strengths: Any, probability: Any) -> np.ndarray:
-    """E target^2, shape (...), for strengths r (..., k) and probability p (...): the loss of a head that is 0."""
+    """E target^2, shape (...), for strengths r (..., k) and probability p (...): the loss of a head that is 0.
+
+    Examples:
+        >>> float(tmsjax.theory.target_square(np.array([1.0, 0.5]), 0.3).round(4))
+        0.013
+    """
     r, p = np.asarray(strengths, float), np.asarray(probability, float)
     square = (r**2).sum(-1)
     return square * (p / 3) ** 2 + (r.sum(-1) ** 2 - square) * (p / 2) ** 4
@@ -70,7 +87,13 @@ def _both(q: np.ndarray) -> np.ndarray:
 
 
 def rank_one_loss(q: np.ndarray, k: np.ndarray, strengths: np.ndarray, probability: Any) -> np.ndarray:
-    """The exact loss of ReLU(x^T q k^T y) for two relations, shape (...); q, k, strengths (..., 2)."""
+    """The exact loss of ReLU(x^T q k^T y) for two relations, shape (...); q, k, strengths (..., 2).
+
+    Examples:
+        >>> q, k = np.array([1.0, 0.0]), np.array([1.0, 0.0])
+        >>> float(tmsjax.theory.rank_one_loss(q, k, np.array([1.0, 0.5]), 0.3).round(4))
+        0.0025
+    """
     square, product = _terms(*_halves(q, probability), *_halves(k, probability), np.asarray(strengths, float))
     return square - 2 * product + target_square(strengths, probability)
 
@@ -94,6 +117,10 @@ def rank_one_optimum(strengths: np.ndarray, probability: np.ndarray) -> HeadOpti
     The loss at the best size of given directions is E target^2 - (E output target)^2 / E output^2. Its minimum over the
     two angles: the lowest local minima on a grid of all pairs of ANGLES directions, and on the curve of heads that
     store both relations, are refined by ever finer grids around each.
+
+    Examples:
+        >>> tmsjax.theory.rank_one_optimum([[1.0, 0.5]], [0.3]).loss.round(4)
+        array([0.0021])
     """
     r, p = np.asarray(strengths, float), np.asarray(probability, float)
     angles = np.concatenate([_refined(r[k : k + BLOCK], p[k : k + BLOCK]) for k in range(0, len(p), BLOCK)])
@@ -164,6 +191,10 @@ def head_linear_loss(matrix: np.ndarray, strengths: np.ndarray, probability: Any
     """The exact loss of a head without ReLU, x^T M y, for any rank: tr(D C D^T C), shape (...).
 
     D = M - diag(r), C = E x x^T. M (..., k, k), strengths (..., k), probability (...).
+
+    Examples:
+        >>> float(tmsjax.theory.head_linear_loss(np.zeros((2, 2)), np.array([1.0, 0.5]), 0.3).round(4))
+        0.013
     """
     D, C = matrix - _diagonal(strengths), second_moments(matrix.shape[-1], probability)
     return ((D @ C) * (C @ D)).sum((-1, -2))
@@ -172,8 +203,13 @@ def head_linear_loss(matrix: np.ndarray, strengths: np.ndarray, probability: Any
 def head_linear_optimum(strengths: np.ndarray, probability: Any, rank: int) -> tuple[np.ndarray, np.ndarray]:
     """The best M of a rank without ReLU, (..., k, k), and its loss (...); strengths (..., k), probability (...).
 
-    The loss is |C^(1/2) D C^(1/2)|^2 (Frobenius), so that C^(1/2) M C^(1/2) is the truncated singular value
+    The loss is `|C^(1/2) D C^(1/2)|^2` (Frobenius), so that C^(1/2) M C^(1/2) is the truncated singular value
     decomposition of C^(1/2) diag(r) C^(1/2), and the loss the sum of the squares of the singular values left out.
+
+    Examples:
+        >>> matrix, loss = tmsjax.theory.head_linear_optimum(np.array([1.0, 0.5]), 0.3, 1)
+        >>> matrix.shape, float(loss.round(4))
+        ((2, 2), 0.0021)
     """
     value, basis = np.linalg.eigh(second_moments(np.shape(strengths)[-1], probability))
     root, inverse = ((basis * value[..., None, :] ** e) @ np.swapaxes(basis, -1, -2) for e in (0.5, -0.5))

@@ -32,6 +32,11 @@ class Minima:
     """k local minima by ascending loss: W (k, m, n), b (k, n), loss (k,), gradient norm (k,).
 
     count (k,): the number of starts that led to each.
+
+    Examples:
+        >>> found = tmsjax.theory.minima([1.0, 1.0], [0.3, 0.3], 1, starts=4)
+        >>> int(found.count.sum()), found.W.shape[1:]
+        (4, (1, 2))
     """
 
     W: np.ndarray
@@ -46,6 +51,11 @@ class Branch:
     """A minimum followed along a path of k points: W (k, m, n), b (k, n), loss (k,), gradient norm (k,).
 
     moved (k,): the largest change of an entry of W^T W since the point before; 0 at the first.
+
+    Examples:
+        >>> row = np.ones((1, 2))
+        >>> tmsjax.theory.follow([[1.0, -1.0]], [0.0, 0.0], row, 0.3 * row).W.shape
+        (1, 1, 2)
     """
 
     W: np.ndarray
@@ -71,6 +81,11 @@ def minima(
     importance, feature_probability: (n,), n from 2 to 8. near: further starts W (k, m, n), b (k, n). `activity`: a name
     in kinds.ACTIVITIES, its options as keywords. Minima count as one if their losses agree to a relative 1e-7, or to
     1e-8 of the loss of a model whose output is 0. Raises ValueError for other shapes and ranges.
+
+    Examples:
+        >>> found = tmsjax.theory.minima([1.0, 1.0], [0.3, 0.3], 1, starts=4)
+        >>> round(float(found.loss[0]), 4)
+        0.0293
     """
     problem = problem_of(np.asarray(importance), np.asarray(feature_probability), hidden, activity, options)
     cell = np.asarray(importance, np.float64), np.asarray(feature_probability, np.float64)
@@ -109,6 +124,12 @@ def follow(
 
     importance, feature_probability: (k, n), one row per point. Where the branch ends, the descent falls to another
     minimum, and `moved` is large. Raises ValueError as `minima` does.
+
+    Examples:
+        >>> p = np.array([[0.30, 0.30], [0.31, 0.31]])
+        >>> branch = tmsjax.theory.follow([[1.0, -1.0]], [0.0, 0.0], np.ones((2, 2)), p)
+        >>> branch.loss.shape, bool(branch.moved[1] < 0.1)
+        ((2,), True)
     """
     importance, probability = np.asarray(importance, np.float64), np.asarray(feature_probability, np.float64)
     if importance.ndim != 2 or importance.shape != probability.shape or not len(importance):
@@ -145,6 +166,11 @@ def exact_losses(
     """The exact loss (k,) of models W (k, m, n), b (k, n) of one cell, importance and feature_probability (n,).
 
     Raises ValueError as `minima` does.
+
+    Examples:
+        >>> W, b = np.array([[[1.0, -1.0]]]), np.zeros((1, 2))
+        >>> tmsjax.theory.exact_losses(W, b, [1.0, 1.0], [0.5, 0.5]).round(4)
+        array([0.0833])
     """
     cell = np.asarray(importance, np.float64), np.asarray(feature_probability, np.float64)
     if np.ndim(W) != 3:
@@ -175,6 +201,13 @@ def crossing(
 
     first, second: the minima at any t between the two ends; both must exist from end to end. Raises ValueError if one
     has the lower loss at both ends.
+
+    Examples:
+        >>> def path(p):
+        ...     return np.array([1.0, 0.3]), np.array([p, p])
+        >>> pair, alone = (np.array([[1.0, -1.0]]), np.zeros(2)), (np.array([[1.0, 0.0]]), np.array([0.0, 0.2]))
+        >>> round(tmsjax.theory.crossing(pair, alone, path, 0.35, 0.385, precision=0.01), 2)
+        0.38
     """
     at = {"first": first, "second": second}
 
@@ -209,6 +242,13 @@ def branch_end(
 
     It has ended where an entry of W^T W changes by more than `jump` in a step, however short: steps are halved down to
     a relative `precision`. Returns `outside` if the minimum exists up to there.
+
+    Examples:
+        >>> def path(p):
+        ...     return np.array([1.0, 0.3]), np.array([p, p])
+        >>> pair = np.array([[1.0, -1.0]]), np.zeros(2)
+        >>> round(float(tmsjax.theory.branch_end(pair, path, 0.3, 0.5, precision=0.01)), 1)
+        0.4
     """
     step = outside - inside
     while abs(step) > precision * abs(inside):

@@ -31,6 +31,11 @@ class KGon:
 
     positive: how many of the others have the bias 1 / (2 n), at which their output is best; the rest are silent. The
     paper writes k^{s+} for `positive` = s.
+
+    Examples:
+        >>> found = tmsjax.theory.k_gon(5, 6)
+        >>> round(found.norm, 3), round(found.bias, 3), round(found.loss, 4)
+        (1.17, -0.282, 0.0687)
     """
 
     k: int
@@ -47,6 +52,11 @@ class OneHotMinima:
     """k local minima by ascending loss: W (k, m, n), b (k, n), loss (k,), gradient norm (k,).
 
     count (k,): the number of starts that led to each.
+
+    Examples:
+        >>> found = tmsjax.theory.one_hot_minima(3, 2, starts=4)
+        >>> int(found.count.sum()), found.W.shape[1:]
+        (4, (2, 3))
     """
 
     W: np.ndarray
@@ -60,12 +70,22 @@ def one_hot_loss(W: np.ndarray, b: np.ndarray, share: np.ndarray | None = None) 
     """The exact loss (...,) of x' = ReLU(W^T W x + b): sum over features, mean over samples.
 
     W (..., m, n), b (..., n). share (..., n): how often each feature is the active one, adding up to 1; None: 1/n.
+
+    Examples:
+        >>> float(tmsjax.theory.one_hot_loss(np.zeros((2, 4)), np.zeros(4)).round(4))  # the output is 0
+        0.3333
     """
     return _terms(np.asarray(W, float), np.asarray(b, float), share)[0]
 
 
 def one_hot_gradient(W: np.ndarray, b: np.ndarray, share: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The gradient of `one_hot_loss`, shaped like W and b. It is continuous, also where b_i = 0."""
+    """The gradient of `one_hot_loss`, shaped like W and b. It is continuous, also where b_i = 0.
+
+    Examples:
+        >>> gon = tmsjax.theory.k_gon(5, 6)
+        >>> bool(abs(tmsjax.theory.one_hot_gradient(gon.W, gon.b)[0]).max() < 1e-9)
+        True
+    """
     return _terms(np.asarray(W, float), np.asarray(b, float), share)[1:]
 
 
@@ -73,6 +93,11 @@ def one_hot_curvature(W: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Eigenvalues (n (m + 1),), ascending, of the Hessian at W (m, n), b (n,), by central differences of the gradient.
 
     Where a bias is exactly 0 the loss is not twice differentiable, and an eigenvalue is the mean of both sides.
+
+    Examples:
+        >>> gon = tmsjax.theory.k_gon(5, 6)
+        >>> tmsjax.theory.one_hot_curvature(gon.W, gon.b).shape
+        (18,)
     """
     theta = _packed(W, b)
     moved = theta + STEP * np.concatenate([np.eye(len(theta)), -np.eye(len(theta))])
@@ -88,6 +113,10 @@ def k_gon(k: int, features: int, positive: int = 0) -> KGon:
     and 3 any angles of 90 degrees and more do); beyond, norm and bias solve the two equations of a critical point.
     Raises ValueError for other numbers, for k = 1 with a positive bias, which is not critical, and if no solution is
     found.
+
+    Examples:
+        >>> tmsjax.theory.k_gon(5, 6).W.shape
+        (2, 6)
     """
     if not 1 <= k <= features or not 0 <= positive <= features - k or (k == 1 and positive):
         raise ValueError(f"no critical {k}-gon with {positive} positive biases has {features} features")
@@ -100,7 +129,12 @@ def k_gon(k: int, features: int, positive: int = 0) -> KGon:
 
 
 def one_hot_minima(features: int, hidden: int = 2, *, starts: int = 64, seed: int = 0) -> OneHotMinima:
-    """The distinct local minima that BFGS descents from `starts` random models reach, for equal shares."""
+    """The distinct local minima that BFGS descents from `starts` random models reach, for equal shares.
+
+    Examples:
+        >>> tmsjax.theory.one_hot_minima(3, starts=4).loss.round(4)
+        array([0.    , 0.1111])
+    """
     shape = hidden, features
     rng = np.random.default_rng(seed)
 

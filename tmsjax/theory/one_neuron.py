@@ -28,7 +28,13 @@ DENSITY = {"uniform": 1.0, "constant": 0.0, "half-normal": HALF}  # of values at
 
 @dataclass(frozen=True)
 class LocalMinima:
-    """Where k descents ended: theta (k, 4), loss (k,), norm of the gradient (k,)."""
+    """Where k descents ended: theta (k, 4), loss (k,), norm of the gradient (k,).
+
+    Examples:
+        >>> found = tmsjax.theory.one_neuron_minima([[1.0, -1.0, 0.0, 0.0]], [1.0, 1.0], [0.3, 0.3])
+        >>> found.theta.shape, bool(found.gradient[0] < 1e-6)
+        ((1, 4), True)
+    """
 
     theta: np.ndarray
     loss: np.ndarray
@@ -41,6 +47,11 @@ def one_neuron_loss(theta: Any, importance: Any, probability: Any, values: str =
     With M the moments of linear_forms.py where an output is positive, an output's loss is quadratic in its coefficients
     (a, c, b), and its gradient is that of the square alone: the square is continuous where the output is clipped.
     Raises ValueError for values without a closed form.
+
+    Examples:
+        >>> loss, gradient = tmsjax.theory.one_neuron_loss([1.0, -1.0, 0.0, 0.0], [1.0, 1.0], [0.5, 0.5])
+        >>> float(loss.round(4)), gradient.shape
+        (0.0833, (4,))
     """
     forms = forms_of(values)
     theta = np.asarray(theta, float)
@@ -92,6 +103,11 @@ def one_neuron_minima(theta: Any, importance: Any, probability: Any, values: str
     importance, probability: (2,) or one row per descent (k, 2).
     A Hessian is made of central differences of the exact gradient; its eigenvalues are taken by absolute value, and a
     step that does not lower the loss is tried again, shorter. One descent per row, none affects another.
+
+    Examples:
+        >>> found = tmsjax.theory.one_neuron_minima([[1.0, -1.0, 0.0, 0.0]], [1.0, 1.0], [0.3, 0.3])
+        >>> found.loss.round(4)
+        array([0.0293])
     """
     theta = np.array(theta, float)
     importance, probability = (
@@ -130,6 +146,11 @@ class Onset:
     cubic < 0: a jump comes before; cubic = 0 is a tricritical point.
 
     ratio: cost / gain; inf, and cubic NaN, if gain <= 0. To first order in w: W1^2 = 1 + alpha w, b1 = beta w.
+
+    Examples:
+        >>> found = tmsjax.theory.one_neuron_onset(0.5, 0.5)
+        >>> round(float(found.ratio), 4), round(float(found.cubic), 3)
+        (0.5504, -0.001)
     """
 
     ratio: float
@@ -152,6 +173,10 @@ def one_neuron_onset(p1: float, p2: float, values: str = "uniform", sign: int = 
     first output is clipped where x1 < (-y - beta) w. For uniform values, p1 = p2 and sign -1, ratio is that of `onset`.
 
     Raises ValueError for values without a closed form and probabilities outside (0, 1].
+
+    Examples:
+        >>> round(float(tmsjax.theory.one_neuron_onset(0.5, 0.5).ratio), 4)
+        0.5504
     """
     forms, of = forms_of(values), VALUES[values]
     if not (0 < p1 <= 1 and 0 < p2 <= 1):

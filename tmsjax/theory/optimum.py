@@ -37,6 +37,11 @@ class Optimum:
     The check: `checked` cells were solved again from `check_starts` random starts. `improved` of them ended at a lower
     loss, by a relative `largest_improvement` at most (0 or rounding if none); all cells then started once more from the
     nearest of these, and the arrays hold the better solutions.
+
+    Examples:
+        >>> found = tmsjax.theory.exact_optimum([[1.0, 0.5]], [[0.3, 0.3]])
+        >>> found.b.shape, found.improved
+        ((1, 2), 0)
     """
 
     W: np.ndarray
@@ -71,6 +76,11 @@ def exact_optimum(
 
     Raises ValueError for other shapes, importances below 0, probabilities outside (0, 1] and activities without an
     exact loss.
+
+    Examples:
+        >>> found = tmsjax.exact_optimum([[1.0, 0.5]], [[0.3, 0.3]])
+        >>> found.W.shape, found.loss.round(4)
+        ((1, 1, 2), array([0.0217]))
     """
     importance = np.atleast_2d(np.asarray(importance, np.float64))
     probability = np.atleast_2d(np.asarray(feature_probability, np.float64))

@@ -22,7 +22,12 @@ ABSENT, DEDICATED, SHARED = range(3)
 
 @dataclass(frozen=True)
 class Assignment:
-    """classes (n,): ABSENT, DEDICATED or SHARED. pairs (k, 2): indices of the features that share. loss: total cost."""
+    """classes (n,): ABSENT, DEDICATED or SHARED. pairs (k, 2): indices of the features that share. loss: total cost.
+
+    Examples:
+        >>> tmsjax.theory.best_assignment(np.ones(3), np.full(3, 0.1), 2).pairs
+        array([[0, 1]])
+    """
 
     classes: np.ndarray
     pairs: np.ndarray
@@ -41,6 +46,11 @@ def pair_costs(
 
     `activity`: a name in kinds.ACTIVITIES, its options as keywords. `values`: a name in kinds.VALUES. Raises ValueError
     for values that may be negative.
+
+    Examples:
+        >>> tmsjax.theory.pair_costs(np.ones(2), np.full(2, 0.5)).round(4)
+        array([[0.1667, 0.0833],
+               [0.0833, 0.1667]])
     """
     joint = drawn_by(activity, len(probability), **options).joint(probability)
     return (importance[:, None] + importance[None, :]) * joint * least_square(values)
@@ -60,6 +70,11 @@ def best_assignment(
     Solves an integer program: the matching of greatest saving with at most `hidden` edges (pairs, and loops for
     features alone). Raises ValueError for other shapes, importance below 0, probability outside [0, 1], and values that
     are unknown or may be negative.
+
+    Examples:
+        >>> found = tmsjax.theory.best_assignment(np.array([1.0, 0.9, 0.1]), np.full(3, 0.5), 2)
+        >>> [tmsjax.theory.INTERFERENCE[k] for k in found.classes]
+        ['dedicated', 'dedicated', 'absent']
     """
     importance, probability = np.asarray(importance, np.float64), np.asarray(probability, np.float64)
     n = importance.size

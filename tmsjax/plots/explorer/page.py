@@ -35,14 +35,25 @@ FIRST = "main"
 
 @dataclass(frozen=True)
 class Page:
-    """A page of a run. In a notebook it shows itself in a frame."""
+    """A page of a run. In a notebook it shows itself in a frame.
+
+    Examples:
+        >>> page = tmsjax.explore(run)
+        >>> page.name, page.text[:15]
+        ('small', '<!doctype html>')
+    """
 
     text: str
     name: str
     height: int = 820
 
     def save(self, path: str | Path) -> Path:
-        """Writes the page whole, to a path or to a URL in an object store. Raises RunError if it cannot be written."""
+        """Writes the page whole, to a path or to a URL in an object store. Raises RunError if it cannot be written.
+
+        Examples:
+            >>> tmsjax.explore(run).save(folder / "page.html").name
+            'page.html'
+        """
         path = as_path(path)
         try:
             write_whole(path, lambda file: Path(file).write_text(self.text, encoding="utf-8"))
@@ -71,6 +82,11 @@ def explore(run: Run | str | Path, *, select: str = "best", region: analysis.Reg
     parameters and losses it has every model, above that the best of each cell or, if these are too many, none. More
     than 1,000,000 cells are shown as pixels of several cells, by the rule `select` alone. Raises RunError if the run is
     unfinished or has too many cells to be shown, SpecError if it has no such region, ValueError for an unknown rule.
+
+    Examples:
+        >>> page = tmsjax.explore(run)
+        >>> page.save(folder / "map.html").name
+        'map.html'
     """
     if select not in SELECTIONS:
         raise ValueError(f"select = {select!r} is not known{suggest(str(select), list(SELECTIONS))}")

@@ -1,0 +1,133 @@
+"""Docstrings of public names follow the convention in CONTRIBUTING.md, and their examples run."""
+
+import ast
+import doctest
+import inspect
+import re
+import textwrap
+import types
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tmsjax
+from tmsjax.plots.explorer import Page
+from tmsjax.runs import Run
+from tmsjax.spec import Spec
+
+MAKES_THE_RUN = "tmsjax.run_sweep"
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+MARKUP = re.compile(r"(?<![\w`\\])(\|\S[^|]*\||\*\w)|\b\w+_(?![\w(])")  # what Sphinx would take for markup
+SHAPE = re.compile(r"\([^()]*(\.\.\.|,)[^()]*\)|\([a-z]\)")
+
+
+def text_of(named) -> str:
+    return inspect.getdoc(named) or ""
+
+
+def public(namespace, prefix: str) -> dict:
+    """Functions and classes of a namespace by full name; of a module in it, those that it defines."""
+    found = {}
+    for name in namespace.__all__:
+        value = getattr(namespace, name)
+        if isinstance(value, types.ModuleType):
+            if namespace is not tmsjax:
+                defined = {k: v for k, v in vars(value).items() if getattr(v, "__module__", "") == value.__name__}
+                found |= {f"{prefix}.{name}.{k}": v for k, v in defined.items() if not k.startswith("_")}
+        elif callable(value):
+            found[f"{prefix}.{name}"] = value
+    return found
+
+
+def members(owner: type) -> dict:
+    """Public methods and properties of a class by full name."""
+    found = {k: v for k, v in vars(owner).items() if not k.startswith("_")}
+    kinds = (types.FunctionType, property, cached_property)
+    return {f"{owner.__name__}.{k}": v for k, v in found.items() if isinstance(v, kinds)}
+
+
+NAMESPACES = {"tmsjax": tmsjax, "tmsjax.theory": tmsjax.theory, "tmsjax.plots": tmsjax.plots}
+NAMES = {name: value for prefix, space in NAMESPACES.items() for name, value in public(space, prefix).items()}
+CLASSES = {"Run": Run, "Spec": Spec, "Page": Page}  # of objects that users hold
+MEMBERS = {name: value for owner in CLASSES.values() for name, value in members(owner).items()}
+EVERY = NAMES | CLASSES | MEMBERS
+DRAWING = re.compile(r"tmsjax\.plots\.\w+\.\w+")  # functions of the modules of plots, without examples
+
+
+def code_of(value) -> ast.Module | None:
+    function = value.fget if isinstance(value, property) else getattr(value, "func", value)
+    return ast.parse(textwrap.dedent(inspect.getsource(function))) if inspect.isfunction(function) else None
+
+
+def prose_of(text: str) -> str:
+    """A docstring without its examples, code and quotations."""
+    return re.sub(r'`[^`]*`|"[^"]*"', "code", text.split("\nExamples:\n")[0])
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_docstring_follows_the_convention(name):
+    value, text = EVERY[name], text_of(EVERY[name])
+    lines = text.splitlines()
+    assert lines, "has none"
+    assert lines[0].endswith("."), "the first line is a sentence"
+    assert len(lines) == 1 or not lines[1], "a blank line follows it"
+    assert not MARKUP.search(prose_of(text)), "formulas with such signs stand in backticks"
+    code = code_of(value)
+    if code is None:
+        return
+    if any(isinstance(node, ast.Raise) and node.exc for node in ast.walk(code)):
+        assert re.search(r"\bRaises \w+", text), "says what it raises"
+    for node in ast.walk(code):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
+            assert node.exc.func.id in text, "names every error that it raises itself"
+    if not isinstance(value, (property, cached_property)) and "ndarray" in str(
+        inspect.signature(value).return_annotation
+    ):
+        assert SHAPE.search(text), "gives shapes"
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_docstring_has_an_example(name):
+    if DRAWING.fullmatch(name):
+        return
+    text = text_of(EVERY[name])
+    if name in MEMBERS and "\nExamples:\n" not in text:  # the example of its class may show it
+        owner, _, member = name.partition(".")
+        text = text_of(CLASSES[owner])
+        assert re.search(rf">>> .*\.{member}\b", text)
+    assert "\nExamples:\n    >>> " in text
+
+
+@pytest.mark.parametrize("room", ["kinds", "spec", "models", "engine", "theory", "runs", "analysis", "plots", "bench"])
+def test_a_room_says_what_it_is_for(room):
+    first, _, rest = text_of(__import__(f"tmsjax.{room}", fromlist=["_"])).partition("\n")
+    assert re.match(rf"{room.capitalize()}: .*\.$", first)
+    assert len(rest.split()) > 15
+
+
+def run_example(name: str, known: dict) -> None:
+    """Runs the example of a docstring; adds the names that it defines to `known`."""
+    told: list[str] = []
+    example = doctest.DocTestParser().get_doctest(text_of(EVERY[name]), known, name, None, None)
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    runner.run(example, out=told.append, clear_globs=False)
+    assert not told, "".join(told)
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory) -> dict:
+    """The names that examples may use."""
+    names = {"tmsjax": tmsjax, "np": np, "folder": tmp_path_factory.mktemp("examples")}
+    run_example(MAKES_THE_RUN, names)
+    return {name: names[name] for name in ("tmsjax", "np", "folder", "spec", "run")}
+
+
+@pytest.mark.parametrize("part", [r"tmsjax\.\w+|[A-Z].*", r"tmsjax\.theory.*", r"tmsjax\.plots.*"])
+def test_examples_run(part, known, registries, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in EVERY:
+        if re.fullmatch(part, name) and ">>>" in text_of(EVERY[name]) and name != MAKES_THE_RUN:
+            run_example(name, dict(known))
+    assert not list(Path().iterdir()), "examples write only into their folder"
