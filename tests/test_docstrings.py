@@ -1,4 +1,7 @@
-"""Docstrings of public names follow the convention in CONTRIBUTING.md, and their examples run."""
+"""Docstrings of public names follow the convention in CONTRIBUTING.md, and their examples run.
+
+Public names: those in `__all__` of tmsjax, tmsjax.theory and tmsjax.plots, and members of Run, Spec and Page.
+"""
 
 import ast
 import doctest
@@ -82,10 +85,12 @@ def test_a_docstring_follows_the_convention(name):
     for node in ast.walk(code):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
             assert node.exc.func.id in text, "names every error that it raises itself"
-    if not isinstance(value, (property, cached_property)) and "ndarray" in str(
-        inspect.signature(value).return_annotation
-    ):
+    returns = getattr(code.body[0], "returns", None)
+    if returns is not None and "ndarray" in ast.unparse(returns):
         assert SHAPE.search(text), "gives shapes"
+    arguments = inspect.signature(value).parameters if callable(value) and not DRAWING.fullmatch(name) else {}
+    silent = [k for k, v in arguments.items() if v.kind is not v.VAR_KEYWORD and k not in ("self", "name")]
+    assert [k for k in silent if not re.search(rf"\b{k}\b", text.split("\nExamples:\n")[0])] == []
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -113,6 +118,7 @@ def run_example(name: str, known: dict) -> None:
     example = doctest.DocTestParser().get_doctest(text_of(EVERY[name]), known, name, None, None)
     runner = doctest.DocTestRunner(optionflags=FLAGS)
     runner.run(example, out=told.append, clear_globs=False)
+    known.update(example.globs)
     assert not told, "".join(told)
 
 

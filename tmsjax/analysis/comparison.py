@@ -79,10 +79,11 @@ def exact_map(dataset: xr.Dataset) -> xr.Dataset | None:
 
 
 def compare_run(run: Run | str | Path, select: str = "best") -> dict:
-    """Compares a run with every theory that applies. Returns `Agreement.result`.
+    """Compares a run with every theory that applies; see `analysis.Agreement.result` for the dict that it returns.
 
-    Works unit by unit. Also writes the exact optima (reused by later calls), comparison.json and report.md into the
-    run's directory, if any.
+    `run`: a Run or the path of its directory. `select`: the rule that selects among replicas, as in `phase_map`. Works
+    unit by unit. Also writes the exact optima (reused by later calls), comparison.json and report.md into the run's
+    directory, if any. Raises ValueError for an unknown rule.
 
     Examples:
         >>> result = tmsjax.compare(run)

@@ -18,9 +18,10 @@ COMPONENTS = ("not represented", *polytopes.POLYTOPES, polytopes.OTHER)
 def measures(results: Any) -> xr.Dataset:
     """Adds measures of every model to a run's dataset, without its history; NaN where a model diverged.
 
-    Adds every measure of W in kinds.MEASURES, including users' own, over its dimensions: norm, superposition,
-    dimensionality (..., feature); represented, frobenius, dimensions_per_feature (...). Adds class (..., feature), the
-    index into FEATURE_CLASSES, -1 where a model diverged. Raises RunError for a shard and for models without W.
+    `results`: a Run or its dataset. Adds every measure of W in kinds.MEASURES, including users' own, over its
+    dimensions: norm, superposition, dimensionality (..., feature); represented, frobenius, dimensions_per_feature
+    (...). Adds class (..., feature), the index into FEATURE_CLASSES, -1 where a model diverged. Raises RunError for a
+    shard and for models without W.
 
     Examples:
         >>> measured = tmsjax.measures(run.dataset)
@@ -55,6 +56,8 @@ def measures(results: Any) -> xr.Dataset:
 
 def best(measured: xr.Dataset) -> xr.Dataset:
     """The best model of each cell: `measures` at the replica of lowest noise-free loss that did not diverge.
+
+    `measured`: from `measures`. Returns the same without the dimension "replica".
 
     Losses are not comparable if the replicas of a cell differ in importances or probabilities (`permute = "replica"`).
     For such a cell, takes the first replica that did not diverge.

@@ -22,10 +22,16 @@ from tmsjax.spec import to_toml
 
 
 def phase_map(results: Any, select: str = "best") -> xr.Dataset:
-    """One phase per cell, from a run or its dataset, by the rule `select`; see `phases.phase_map` for what it contains.
+    """One phase per cell, from a run or its dataset, by the rule `select`.
 
-    For a run of several units in a directory, computes what is missing in the stored phase map and opens it: values are
-    read when they are needed.
+    `results`: the Run or its dataset. `select`: "best" (lowest noise-free loss), "paper" (drop the worst, average the
+    others), "vote" (plurality of phases) or "single" (the first that did not diverge).
+
+    Variables over the axes other than replica: phase (int8 with flag_meanings; -1 where every replica diverged), norm
+    and superposition (..., feature), loss of the best replica, success (share of inits within 1 % of it), failed
+    (number of diverged replicas). For a run of several units in a directory, computes what is missing in the stored
+    phase map and opens it: values are read when they are needed. Raises ValueError for an unknown rule, RunError for a
+    shard, models without W or whose W has no scale, and rules other than "best" if only the best replica was kept.
 
     Examples:
         >>> mapped = tmsjax.phase_map(run, "best")

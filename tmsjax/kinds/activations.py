@@ -53,7 +53,7 @@ def add_activation(name: str, function: Callable[[Any], Any], *, sentence: str =
 
     `function` maps a float32 array to an array of the same shape, with operations that jax can trace. Models with an
     elementwise function can run on the engine's fast path; other functions, such as softmax, run on arrays.
-    Raises RegistryError if the name is taken or the function does not fit.
+    `sentence` describes it in help and tables. Raises RegistryError if the name is taken or the function does not fit.
 
     Examples:
         >>> import jax.numpy as jnp

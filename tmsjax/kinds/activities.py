@@ -362,6 +362,8 @@ def add_activity(
             active), by operators and functions of `p.__array_namespace__()`. Checked by simulation before a run
         exactly: (p: list over features, subset: features in ascending order) -> the probability that exactly these are
             active, for the exact loss of ReLU models with up to `exact_up_to` features; None: no exact loss
+        options: keys that it adds to [data]
+        sentence: describes it in help and tables
 
     An option of type "quantity" is one number per instance, shape (...) where p is (..., n); `columns` does not get it.
 

@@ -267,6 +267,8 @@ def add_family(
         misfit: (n, m) -> why a model cannot have these sizes, or None; receives only options of type "int"
         neurons: whether hidden dimension k is a neuron, h_k = ReLU(W_k . x), which the study "neurons" shows
         writes: the parameter (feature, hidden) with which neurons write the output; None: W^T
+        options: keys that it adds to [model]
+        sentence: describes it in help and tables
 
     Small models run on the engine's fast path if these functions use only operators and `tmsjax.elementwise`; with
     other functions of jax.numpy they run on arrays. Shapes are checked before a run.

@@ -111,8 +111,8 @@ def add_measure(
     """Adds a measure of W that `[record] measures` can name and `tmsjax.measures` computes.
 
     `function` maps W (..., hidden, feature), a numpy array with any leading axes, to `(..., *dims)`. `dims` is a
-    tuple of "hidden" and "feature", each at most once. Raises RegistryError if the name is taken or the
-    function is invalid.
+    tuple of "hidden" and "feature", each at most once. `sentence` describes it in help and tables, `label`
+    on the axes of figures. Raises RegistryError if the name is taken or the function is invalid.
 
     Examples:
         >>> tmsjax.add_measure("participation", lambda W: (W**2).sum(-2) ** 2 / (W**4).sum(-2), dims=("feature",))

@@ -302,8 +302,8 @@ def add_study(
     """Adds a kind of figures that `[study] kind` and `tmsjax plot --kind` can name.
 
     `draw` maps a run (see `tmsjax.open_run`) to a dict of matplotlib figures by file name. `most_axes` (besides
-    replica) and `most_cells` limit the sweeps that it can show. Raises RegistryError if the name is taken or an
-    argument is invalid.
+    replica) and `most_cells` limit the sweeps that it can show. `sentence` describes it in help and tables.
+    Raises RegistryError if the name is taken or an argument is invalid.
 
     Examples:
         >>> from matplotlib.figure import Figure

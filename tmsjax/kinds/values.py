@@ -61,6 +61,8 @@ def add_values(name: str, quantile: Callable[[Any], Any], *, mean: float, square
     """Adds a distribution for the value x of an active feature.
 
     `quantile` maps uniform u in (0, 1] (float32, any shape) to x, elementwise; `mean` is E x, `square` E x^2.
+    `sentence` describes it in help and tables.
+
     Raises RegistryError if the name is taken, the function is invalid, or the moments do not match the quantile
     (checked by quadrature).
 

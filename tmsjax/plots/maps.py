@@ -59,6 +59,8 @@ def phase_map(trained: xr.Dataset, theories: dict[str, np.ndarray] | None = None
 def facets(trained: xr.Dataset, theories: dict[str, np.ndarray], axis: str) -> Figure:
     """One map per value of a third axis, with theory's boundaries.
 
+    `trained`, `theories`: as for `phase_map`, over three axes. `axis`: the third.
+
     Examples:
         >>> wide = spec | {"axes": spec["axes"] | {"width": {"values": [0.5, 1.0]}}}
         >>> wide["instance"] = spec["instance"] | {"init_scale": "width"}
@@ -92,7 +94,8 @@ def facets(trained: xr.Dataset, theories: dict[str, np.ndarray], axis: str) -> F
 def panels(trained: xr.Dataset, theories: dict[str, np.ndarray], weights: dict[str, Any]) -> Figure:
     """Maps from each theory and from training, side by side.
 
-    `weights`: each theory's W (y, x, m, n), or norm and superposition (y, x) of the mapped feature.
+    `trained`, `theories`: as for `phase_map`. `weights`: each theory's W (y, x, m, n), or norm and superposition (y, x)
+    of the mapped feature.
 
     Examples:
         >>> from tmsjax.analysis import candidate_weights, theory_phases
@@ -124,6 +127,8 @@ def panels(trained: xr.Dataset, theories: dict[str, np.ndarray], weights: dict[s
 def failures(trained: xr.Dataset) -> Figure:
     """The share of inits whose loss stays more than 1 % above the best of their cell.
 
+    `trained`: from analysis.phase_map.
+
     Examples:
         >>> tmsjax.plots.failures(tmsjax.phase_map(run)).axes[0].get_xlabel()
         'importance of the extra feature'
@@ -141,6 +146,8 @@ def failures(trained: xr.Dataset) -> Figure:
 
 def agreement(trained: xr.Dataset, theories: dict[str, np.ndarray]) -> Figure:
     """Where the trained phase agrees with each theory.
+
+    `trained`, `theories`: as for `phase_map`.
 
     Examples:
         >>> candidate = tmsjax.analysis.theory_phases(run.dataset, None)
@@ -198,7 +205,9 @@ def _add_note(figure: Any, note: str) -> None:
 
 
 def models(dataset: xr.Dataset, cell: dict[str, float]) -> Figure:
-    """W of every replica of one cell as bars, best first. `cell`: axis values; the nearest cell is shown.
+    """W of every replica of one cell as bars, best first.
+
+    `dataset`: that of a run. `cell`: axis values; the nearest cell is shown.
 
     Examples:
         >>> figure = tmsjax.plots.models(run.dataset, {"feature_probability": 0.1, "extra_importance": 1.0})
@@ -330,6 +339,8 @@ def _draw_boundaries(axes: Axes, trained: xr.Dataset, theories: dict[str, np.nda
 
 def run_figures(trained: xr.Dataset, theories: dict[str, np.ndarray], weights: dict[str, Any]) -> dict[str, Any]:
     """Figures of a phase-map study by file name. A third axis gives one figure with one panel per value.
+
+    `trained`, `theories`: as for `phase_map`. `weights`: as for `panels`.
 
     Examples:
         >>> list(tmsjax.plots.run_figures(tmsjax.phase_map(run), {}, {}))

@@ -36,8 +36,11 @@ def class_maps(
     names: Mapping[int, str] | None = None,
     x: str = IMPORTANCE,
 ) -> Figure:
-    """Maps of SIGNED_PHASES, side by side. `curve`: probability of a boundary at every importance, drawn dashed.
-    `names`: replaces the names of some classes. `x`: label of the horizontal axis."""
+    """Maps of SIGNED_PHASES, side by side.
+
+    `curve`: probability of a boundary at every importance, drawn dashed. `names`: replaces the names of some classes.
+    `x`: label of the horizontal axis.
+    """
     called = dict(enumerate(SIGNED_PHASES)) | dict(names or {})
     with rc_context(style.STYLE):
         figure = Figure(figsize=(3.1 * len(maps) + 0.4, 3.9), layout="constrained")
@@ -135,8 +138,11 @@ def lines(
     floor: float | None = None,
     reference: tuple[str, Any, Any] | Mapping[str, tuple[str, Any, Any]] | None = None,
 ) -> Figure:
-    """Curves (x values, y values) by name, in panels with shared axes and logarithmic x. `floor`: lower limit of y.
-    `reference`: name, x and y of a dashed line in every panel, or of each panel's own line by title."""
+    """Curves (x values, y values) by name, in panels with shared axes and logarithmic x.
+
+    `floor`: lower limit of y. `reference`: name, x and y of a dashed line in every panel, or of each panel's own line
+    by title.
+    """
     dashed = reference if isinstance(reference, Mapping) else dict.fromkeys(panels, reference)
     shared = len({tuple(curves) for curves in panels.values()}) == 1
     with rc_context(style.STYLE):

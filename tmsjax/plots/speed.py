@@ -14,7 +14,9 @@ from tmsjax.plots.style import MARKS, STYLE, TONES
 
 
 def throughput(measured: xr.Dataset) -> Figure:
-    """The engine's rate against the number of models and the batch size (see throughput.curve).
+    """The engine's rate against the number of models and the batch size.
+
+    `measured`: from bench.throughput.curve.
 
     Examples:
         >>> import xarray as xr

@@ -89,6 +89,8 @@ def outer_labels(every: np.ndarray, count: int) -> None:
 def save(drawn: Figure | Animation, path: Path) -> list[Path]:
     """Writes `path`.png and `path`.svg, or `path`.gif for an animation, reproducibly, byte for byte.
 
+    `drawn`: the figure or animation. Returns the paths. Raises RunError if one cannot be written.
+
     Examples:
         >>> [path.name for path in tmsjax.plots.save(tmsjax.plots.failures(tmsjax.phase_map(run)), folder / "failures")]
         ['failures.png', 'failures.svg']

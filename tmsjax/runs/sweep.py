@@ -37,14 +37,21 @@ def run_sweep(
 ) -> Run:
     """Trains every instance of a spec and returns its results.
 
-    `source`: a Spec, a dict, or the path of a TOML file; the files that it imports are executed. `out`: the run's
-    directory or the URL of an object store; None keeps everything in memory. An unfinished run of the same sweep in
-    `out` is resumed, with the same bits as without the interruption; under a constant schedule, `train.steps` may be
-    larger than before. `progress`: whether to show a bar in a terminal or notebook. `listen`: called with a Progress
-    between segments, instead of the bar. `units`: "3/16" trains the third of 16 shares of the run's units, beside other
-    processes that train the other shares in the same `out`. `workers`: trains units on that many processes of this
-    machine. `client`: trains units on the workers of a Dask cluster; a dask.distributed.Client or the address of a
-    scheduler. The bytes do not depend on who trains.
+    An unfinished run of the same sweep in `out` is resumed, with the same bits as without the interruption; under a
+    constant schedule, `train.steps` may be larger than before. The bytes do not depend on who trains.
+
+    Args:
+        source: a Spec, a dict, or the path of a TOML file; the files that it imports are executed
+        out: the run's directory or the URL of an object store; None keeps everything in memory
+        overrides: changes of the spec, such as "train.steps=2000"
+        progress: whether to show a bar in a terminal or notebook
+        listen: called with a Progress between segments, instead of the bar
+        should_stop: asked between segments; if it returns True, the run stops with Interrupted
+        units: "3/16" trains the third of 16 shares of the run's units, beside other processes that train the other
+            shares in the same `out`
+        workers: trains units on that many processes of this machine
+        client: trains units on the workers of a Dask cluster; a dask.distributed.Client or the address of a scheduler
+
     Warns (Diverged) if models diverged. Raises SpecError (bad spec), RunError (unusable directory, another sweep in
     it, too little memory or disk, workers that differ), Interrupted, RunFailed.
 

@@ -30,9 +30,10 @@ Problems = list[tuple[str, str]]
 def load_spec(source: Spec | Mapping | str | PathLike, overrides: Sequence[str] = (), *, imports: bool = False) -> Spec:
     """Loads a spec from a TOML file, an equivalent dict or a `Spec`, with `overrides` such as "train.steps=2000".
 
-    `imports`: whether to execute the files and modules that the spec imports. If False, names that they may register
-    are accepted now and checked when the spec is run. Relative paths start at the file's folder, or at the working
-    directory for a dict. Raises SpecError, which lists every problem with its key, the value given and what is allowed.
+    `source`: the file's path, the dict or the Spec. `imports`: whether to execute the files and modules that the spec
+    imports. If False, names that they may register are accepted now and checked when the spec is run. Relative paths
+    start at the file's folder, or at the working directory for a dict. Raises SpecError, which lists every problem with
+    its key, the value given and what is allowed.
 
     Examples:
         >>> tmsjax.load_spec(spec, ["train.steps=2000"]).train.steps

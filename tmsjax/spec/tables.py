@@ -320,7 +320,7 @@ class Spec:
         return list(self.axis).index(REPLICA) if REPLICA in self.axis else None
 
     def evaluate(self, name: str, box: Box | None = None) -> np.ndarray:
-        """Values of the quantity `name`, broadcastable over axes and features; see `quantity.evaluate`.
+        """Values of the quantity `name`, broadcastable to (axes..., features); see `quantity.evaluate`.
 
         `name`: a key such as "importance", or "table.option" for an option that a registry entry adds. `box`: the part
         of the grid to evaluate; None: all.

@@ -36,7 +36,7 @@ class Jump:
 
 
 def jump(ratio: np.ndarray, precision: float = 1e-4) -> Jump:
-    """Bisects for the probability at which the global minimum switches branches, for ratios (k,) in (0, 1].
+    """Bisects for the probability at which the global minimum switches branches, for `ratio` (k,) in (0, 1].
 
     `exact_optimum` gives the global minima. A scan from below the candidate boundary to 1 finds the largest gap in
     `|w_minor / w_major|`; bisection then assigns each midpoint to the nearer side. Raises ValueError for ratios outside

@@ -19,6 +19,8 @@ from tmsjax.kinds import VALUES
 def variance(probability: Any, values: str = "uniform") -> Any:
     """The variance of one feature, v(p) = p E x^2 - p^2 (E x)^2; p/3 - p^2/4 for uniform values.
 
+    `probability`: p, of any shape. `values`: a name in kinds.VALUES.
+
     Examples:
         >>> round(tmsjax.theory.variance(0.5), 4)
         0.1042
@@ -59,7 +61,8 @@ def candidate_losses(importance: np.ndarray, probability: np.ndarray, values: st
     """Losses (..., k) of the `candidates` for m = n - 1, for `importance`, `probability` (..., n).
 
     A dropped feature costs I v(p), with its mean as bias. An antipodal pair costs (I_i + I_j) p_i p_j E min(x, y)^2:
-    when both are active, both outputs are too small by the smaller value. Raises ValueError as `least_square`.
+    when both are active, both outputs are too small by the smaller value. `values`: a name in kinds.VALUES. Raises
+    ValueError as `least_square`.
 
     Examples:
         >>> tmsjax.theory.candidate_losses(np.array([1.0, 0.5]), np.array([0.3, 0.3])).round(4)
@@ -76,6 +79,8 @@ def candidate_losses(importance: np.ndarray, probability: np.ndarray, values: st
 
 def candidate_weights(importance: np.ndarray, probability: np.ndarray, values: str = "uniform") -> np.ndarray:
     """W (..., n - 1, n) of the candidate of lowest loss, for `importance`, `probability` (..., n).
+
+    `values`: a name in kinds.VALUES.
 
     Examples:
         >>> tmsjax.theory.candidate_weights(np.array([1.0, 0.5]), np.array([0.3, 0.3]))

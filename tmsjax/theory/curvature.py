@@ -54,7 +54,8 @@ def stationary(
 ) -> Stationary:
     """The stationary point near W (m, n), b (n,), by Newton's method with steps that do not raise the loss.
 
-    importance, feature_probability: (n,), n from 2 to 8. Steps follow `|eigenvalue|`, so that they descend; directions
+    importance, feature_probability: (n,), n from 2 to 8. `activity`: a name in kinds.ACTIVITIES, its options as
+    keywords. Steps follow `|eigenvalue|`, so that they descend; directions
     without curvature, such as rotations of W, are left as they are. Raises ValueError as `theory.minima` does.
 
     Examples:

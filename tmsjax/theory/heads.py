@@ -87,7 +87,9 @@ def _both(q: np.ndarray) -> np.ndarray:
 
 
 def rank_one_loss(q: np.ndarray, k: np.ndarray, strengths: np.ndarray, probability: Any) -> np.ndarray:
-    """The exact loss of ReLU(x^T q k^T y) for two relations, shape (...); q, k, strengths (..., 2).
+    """The exact loss of ReLU(x^T q k^T y) for two relations, shape (...).
+
+    q, k, strengths (..., 2), probability (...).
 
     Examples:
         >>> q, k = np.array([1.0, 0.0]), np.array([1.0, 0.0])
@@ -190,7 +192,7 @@ def _on_ridge(r: np.ndarray, p: np.ndarray) -> np.ndarray:
 def head_linear_loss(matrix: np.ndarray, strengths: np.ndarray, probability: Any) -> np.ndarray:
     """The exact loss of a head without ReLU, x^T M y, for any rank: tr(D C D^T C), shape (...).
 
-    D = M - diag(r), C = E x x^T. M (..., k, k), strengths (..., k), probability (...).
+    D = M - diag(r), C = E x x^T. matrix: M (..., k, k), strengths (..., k), probability (...).
 
     Examples:
         >>> float(tmsjax.theory.head_linear_loss(np.zeros((2, 2)), np.array([1.0, 0.5]), 0.3).round(4))

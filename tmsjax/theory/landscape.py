@@ -78,9 +78,10 @@ def minima(
 ) -> Minima:
     """The distinct local minima that descents from `starts` random models reach, for one cell.
 
-    importance, feature_probability: (n,), n from 2 to 8. near: further starts W (k, m, n), b (k, n). `activity`: a name
-    in kinds.ACTIVITIES, its options as keywords. Minima count as one if their losses agree to a relative 1e-7, or to
-    1e-8 of the loss of a model whose output is 0. Raises ValueError for other shapes and ranges.
+    importance, feature_probability: (n,), n from 2 to 8. hidden: m. seed: of the random models. near: further starts W
+    (k, m, n), b (k, n). `activity`: a name in kinds.ACTIVITIES, its options as keywords. Minima count as one if their
+    losses agree to a relative 1e-7, or to 1e-8 of the loss of a model whose output is 0. Raises ValueError for other
+    shapes and ranges.
 
     Examples:
         >>> found = tmsjax.theory.minima([1.0, 1.0], [0.3, 0.3], 1, starts=4)
@@ -122,7 +123,8 @@ def follow(
 ) -> Branch:
     """The minimum that (W (m, n), b (n,)) leads to at the first point, then followed from point to point.
 
-    importance, feature_probability: (k, n), one row per point. Where the branch ends, the descent falls to another
+    importance, feature_probability: (k, n), one row per point. `activity`: a name in kinds.ACTIVITIES, its options as
+    keywords. Where the branch ends, the descent falls to another
     minimum, and `moved` is large. Raises ValueError as `minima` does.
 
     Examples:
@@ -165,7 +167,7 @@ def exact_losses(
 ) -> np.ndarray:
     """The exact loss (k,) of models W (k, m, n), b (k, n) of one cell, importance and feature_probability (n,).
 
-    Raises ValueError as `minima` does.
+    `activity`: a name in kinds.ACTIVITIES, its options as keywords. Raises ValueError as `minima` does.
 
     Examples:
         >>> W, b = np.array([[[1.0, -1.0]]]), np.zeros((1, 2))
@@ -197,10 +199,10 @@ def crossing(
 ) -> float:
     """The t in [low, high] where two minima that are followed along `path` have equal loss.
 
-    `precision`: of t, relative to the length of the interval.
-
-    first, second: the minima at any t between the two ends; both must exist from end to end. Raises ValueError if one
-    has the lower loss at both ends.
+    first, second: the minima, W (m, n) and b (n,), at any t between the two ends; both must exist from end to end.
+    path: t -> importance (n,), feature_probability (n,). `precision`: of t, relative to the length of the interval.
+    `activity`: a name in kinds.ACTIVITIES, its options as keywords. Raises ValueError if one has the lower loss at both
+    ends.
 
     Examples:
         >>> def path(p):
@@ -240,8 +242,10 @@ def branch_end(
 ) -> float:
     """The last t at which a minimum exists, followed along `path` from `inside`, where it does, towards `outside`.
 
-    It has ended where an entry of W^T W changes by more than `jump` in a step, however short: steps are halved down to
-    a relative `precision`. Returns `outside` if the minimum exists up to there.
+    model: the minimum at `inside`, W (m, n) and b (n,). path: t -> importance (n,), feature_probability (n,).
+    `activity`: a name in kinds.ACTIVITIES, its options as keywords. The minimum has ended where an entry of W^T W
+    changes by more than `jump` in a step, however short: steps are halved down to a relative `precision`. Returns
+    `outside` if the minimum exists up to there.
 
     Examples:
         >>> def path(p):

@@ -81,6 +81,8 @@ def one_hot_loss(W: np.ndarray, b: np.ndarray, share: np.ndarray | None = None) 
 def one_hot_gradient(W: np.ndarray, b: np.ndarray, share: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The gradient of `one_hot_loss`, shaped like W and b. It is continuous, also where b_i = 0.
 
+    W (..., m, n), b and share (..., n) as in `one_hot_loss`.
+
     Examples:
         >>> gon = tmsjax.theory.k_gon(5, 6)
         >>> bool(abs(tmsjax.theory.one_hot_gradient(gon.W, gon.b)[0]).max() < 1e-9)
@@ -130,6 +132,8 @@ def k_gon(k: int, features: int, positive: int = 0) -> KGon:
 
 def one_hot_minima(features: int, hidden: int = 2, *, starts: int = 64, seed: int = 0) -> OneHotMinima:
     """The distinct local minima that BFGS descents from `starts` random models reach, for equal shares.
+
+    features: n. hidden: m. seed: of the random models.
 
     Examples:
         >>> tmsjax.theory.one_hot_minima(3, starts=4).loss.round(4)

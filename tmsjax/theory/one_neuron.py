@@ -100,7 +100,7 @@ def _output(forms: Forms, square: float, a: Any, c: Any, b: Any, p: Any, q: Any)
 def one_neuron_minima(theta: Any, importance: Any, probability: Any, values: str = "uniform") -> LocalMinima:
     """Local minima that damped Newton descents reach from the rows of `theta` (k, 4).
 
-    importance, probability: (2,) or one row per descent (k, 2).
+    importance, probability: (2,) or one row per descent (k, 2). `values`: a name in kinds.VALUES.
     A Hessian is made of central differences of the exact gradient; its eigenvalues are taken by absolute value, and a
     step that does not lower the loss is tried again, shorter. One descent per row, none affects another.
 

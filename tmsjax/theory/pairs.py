@@ -67,6 +67,8 @@ def best_assignment(
 ) -> Assignment:
     """The assignment of lowest cost for `importance`, `probability` (n,) in `hidden` dimensions.
 
+    `activity`: a name in kinds.ACTIVITIES, its options as keywords. `values`: a name in kinds.VALUES.
+
     Solves an integer program: the matching of greatest saving with at most `hidden` edges (pairs, and loops for
     features alone). Raises ValueError for other shapes, importance below 0, probability outside [0, 1], and values that
     are unknown or may be negative.

@@ -48,6 +48,8 @@ class Allocation:
 def quadratic_loss(W: np.ndarray, target: np.ndarray, kurtosis: float) -> np.ndarray:
     """The loss (...) of weights W (..., m, n) for target v (n,), with the best constant.
 
+    kurtosis: of a feature, above 1.
+
     Examples:
         >>> float(tmsjax.theory.quadratic_loss(np.zeros((2, 3)), np.ones(3), 6.0))
         15.0
@@ -104,6 +106,8 @@ def allocation(target: Sequence[float] | np.ndarray, kurtosis: float, hidden: in
 def marginal_benefit(target: np.ndarray, capacity: np.ndarray, scale: float, kurtosis: float) -> np.ndarray:
     """-dL_i/dC_i (...) of features in a shared block of eigenvalue `scale`; all arguments broadcast.
 
+    target: v_i > 0. capacity: C_i in [0, 1]. kurtosis: of a feature, above 1.
+
     Examples:
         >>> tmsjax.theory.marginal_benefit(np.array([1.0, 0.5]), np.array([0.8, 0.2]), 1.0, 6.0)
         array([3.2, 1.8])
@@ -130,7 +134,10 @@ class Descents:
 def quadratic_descents(
     target: Sequence[float] | np.ndarray, kurtosis: float, hidden: int, *, starts: int = 16, seed: int = 0
 ) -> Descents:
-    """Where BFGS ends from `starts` random W. Arguments as in `allocation`, the target in any order.
+    """Where BFGS ends from `starts` random W. The target may have any order.
+
+    target (n,), kurtosis, hidden: as in `allocation`. seed: of the random W. Raises ValueError for other shapes and
+    ranges.
 
     Examples:
         >>> found = tmsjax.theory.quadratic_descents([1.0, 0.9, 0.5], 6.0, 2, starts=4)
