@@ -5,6 +5,12 @@ In a notebook: `run = tmsjax.run_sweep("sweeps/one_neuron_relu.toml")`, `tmsjax.
 
 The packages ("rooms"), each of which imports only from those before it: kinds, spec, models, engine, theory, runs,
 analysis, plots, bench. The command line (cli.py) and this module import from all of them.
+
+Examples:
+    >>> run.dataset["W"].dims
+    ('feature_probability', 'extra_importance', 'replica', 'hidden', 'feature')
+    >>> tmsjax.phase_map(run)["phase"].shape
+    (3, 3)
 """
 
 from typing import TYPE_CHECKING

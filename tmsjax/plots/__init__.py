@@ -4,6 +4,11 @@
 curves.py, bars.py, dynamics.py, speed.py and reports.py draw; series.py prepares data for curves and cells.py for
 panels; animation.py holds results that move; style.py holds shared colours and labels; explorer/ makes the HTML page of
 a run. Does not import jax, so that a run can be drawn anywhere. Imports kinds, spec, theory, runs and analysis.
+
+Examples:
+    >>> figure = tmsjax.plots.phase_map(tmsjax.phase_map(run))
+    >>> figure.axes[0].get_ylabel()
+    'feature probability'
 """
 
 from tmsjax.plots import bars, dynamics, features, reports

@@ -1,4 +1,11 @@
-"""Bars that are divided into named intervals. Only draws."""
+"""Bars that are divided into named intervals. Only draws.
+
+Examples:
+    >>> pairs, ring = tmsjax.plots.bars.Segment(1, 3, "2 pairs"), tmsjax.plots.bars.Segment(3, 30, "pentagon")
+    >>> colours = {"pairs": "pairs", "pentagon": "pentagon"}
+    >>> tmsjax.plots.bars.intervals({"n = 5": [pairs, ring]}, colours, x="1/p", split=10).axes[0].get_xlabel()
+    '1/p, logarithmic'
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,12 @@
 
 For m = 2, columns of W are vectors in the plane, for m = 3 in an orthographic view of space; for larger m, and for
 m = 1, a model is shown as W^T W.
+
+Examples:
+    >>> step, W = np.array([1, 10, 100]), np.linspace(0, 1, 3)[:, None, None] * np.array([[1.0, -1.0], [0.0, 0.5]])
+    >>> path = tmsjax.plots.dynamics.Path("a model", step, np.array([1.0, 0.5, 0.1]), W)
+    >>> type(tmsjax.plots.dynamics.steps([path], "training")).__name__
+    'Figure'
 """
 
 from __future__ import annotations

@@ -2,6 +2,12 @@
 
 Sequential colour maps are cividis and viridis, the diverging one is RdBu. Colours of classes and polytopes differ in
 lightness as well as in hue.
+
+Examples:
+    >>> W = np.array([[[0.0, 0.9, -0.9], [1.0, -0.5, -0.5]]])  # one cell: m = 2, n = 3
+    >>> figure = tmsjax.plots.features.vectors(W, np.ones((1, 3)), ["triangle"], columns=1)
+    >>> figure.axes[0].get_title()
+    'triangle'
 """
 
 from __future__ import annotations

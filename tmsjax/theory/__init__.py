@@ -4,6 +4,11 @@ The paper's candidate solutions (candidates.py), their generalisation to any n a
 heads (heads.py), of the quadratic model of capacity (quadratic.py) and of one-hot data (one_hot.py) need only numpy
 and SciPy. Exact optima of 2 or 3 features (optimum.py), the points where they jump (boundary.py), and all local minima
 of up to 8 features (landscape.py) need jax, in float64. Imports kinds, models and engine; does not know about runs.
+
+Examples:
+    >>> W = tmsjax.theory.candidates(2)  # drop feature 2, drop feature 1, or an antipodal pair
+    >>> tmsjax.theory.candidate_losses(np.array([1.0, 0.5]), np.array([0.1, 0.1])).round(4)  # the pair wins
+    array([0.0154, 0.0308, 0.0025])
 """
 
 from typing import TYPE_CHECKING
