@@ -105,13 +105,6 @@ def test_a_docstring_has_an_example(name):
     assert "\nExamples:\n    >>> " in text
 
 
-@pytest.mark.parametrize("room", ["kinds", "spec", "models", "engine", "theory", "runs", "analysis", "plots", "bench"])
-def test_a_room_says_what_it_is_for(room):
-    first, _, rest = text_of(__import__(f"tmsjax.{room}", fromlist=["_"])).partition("\n")
-    assert re.match(rf"{room.capitalize()}: .*\.$", first)
-    assert len(rest.split()) > 15
-
-
 def run_example(name: str, known: dict) -> None:
     """Runs the example of a docstring; adds the names that it defines to `known`."""
     told: list[str] = []

@@ -102,7 +102,10 @@ def test_no_room_has_a_circle(room):
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_face_says_what_the_room_is_for_and_has_what_it_names(room):
     face = importlib.import_module(f"tmsjax.{room}")
-    assert 2 <= len(face.__doc__.strip().splitlines()) <= 8
+    told = face.__doc__.partition("\nExamples:\n")[0].strip().splitlines()
+    assert 2 <= len(told) <= 8
+    assert told[0].startswith(f"{room.capitalize()}: ")
+    assert told[0].endswith(".")
     assert sorted(face.__all__) == sorted(set(face.__all__))
     for name in face.__all__:
         assert getattr(face, name) is not None
