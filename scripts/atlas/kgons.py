@@ -175,8 +175,8 @@ def history(run: Any) -> dict:
 def fixed_set(run: Any, conditions: list[dict]) -> dict:
     """How many models from 4-gons end as 5-gons on a fixed training set and on fresh samples, with equal frequencies.
 
-    Shares for each learning rate; the batch is that of the sweep. `spread`: standard deviation of a feature's frequency in a
-    set over its mean.
+    Shares for each learning rate; the batch is that of the sweep. `spread`: standard deviation of a feature's frequency
+    in a set over its mean.
     """
     parts, batch = history(run), run.spec.train.batch
     axes = parts["axes"]
