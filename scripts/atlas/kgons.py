@@ -175,8 +175,8 @@ def history(run: Any) -> dict:
 def fixed_set(run: Any, conditions: list[dict]) -> dict:
     """How many models from 4-gons end as 5-gons on a fixed training set and on fresh samples, with equal frequencies.
 
-    Shares by learning rate; the batch is that of the sweep. `spread`: standard deviation of a feature's frequency in a
-    set over its mean.
+    Shares for each learning rate; the batch is that of the sweep. `spread`: standard deviation of a feature's frequency
+    in a set over its mean.
     """
     parts, batch = history(run), run.spec.train.batch
     axes = parts["axes"]
@@ -187,8 +187,8 @@ def fixed_set(run: Any, conditions: list[dict]) -> dict:
         "seeds": len(axes["replica"]),
         "seconds": of_run(run)["seconds"],
         "spread": float(np.sqrt((FEATURES - 1) / run.spec.data.samples)),
-        "share": {f"{rate:g}": float((parts["state"][at][k, :, -1] == 5).mean()) for k, rate in enumerate(rates)},
-        "fresh": {f"{rate:g}": chosen(conditions, "equal", rate, batch)["final"]["4"]["5"] for rate in rates},
+        "share": [float((parts["state"][at][k, :, -1] == 5).mean()) for k in range(len(rates))],
+        "fresh": [chosen(conditions, "equal", rate, batch)["final"]["4"]["5"] for rate in rates],
     }
 
 
@@ -277,6 +277,7 @@ def totals(conditions: list[dict]) -> dict[str, int]:
         "down_hot": sum(one["down"] for one in hot),
         "to_six": count("5 to 6", conditions),
         **{f"from_four_{kind}": from_four(conditions, kind) for kind in ("equal", "unequal")},
+        "from_four_single": from_four([one for one in conditions if one["batch"] == 1], "equal"),
         "cool": count("5 to 4", [one for one in conditions if one["temperature"] < most]),
     }
 

@@ -33,6 +33,8 @@ STARTS = 8
 SAMPLES, CHUNK = 65_536, 8192
 EDGES = {"first": (0.9, 0.6), "second": (0.46, 0.39)}  # D* between which an edge of the plateau at 1/2 lies
 PLATEAU = (0.46, 0.54)
+PLAIN = (2.4, 4.0)  # 1/p between which only digons win
+CONVERGED = 0.05  # by how much, in m v(p), the best model may be above orthogonal parts at an edge that is fitted
 INVERSE, DIMENSIONS = "1 / p", "D* = m / |W|²"
 
 
@@ -65,6 +67,7 @@ def make(report: Report) -> dict:
     parts = of_parts(p, QUICK_PARTS if report.quick else PARTS)
     found = {str(m): of_size(runs[m], p, parts, report.quick) for m in sizes}
     limit = [best_rate(some) for some in parts]
+    staircase = np.array([one.hidden / one.squared_norm for one in limit])
     numbers = {
         "p": p,
         "sizes": found,
@@ -72,17 +75,42 @@ def make(report: Report) -> dict:
         "models": sum(run.spec.instances for run in runs.values()),
         "seconds": sum(run.directory.info()["seconds_of_training"] for run in runs.values()),
         "limit": {
-            "dimensions": [one.hidden / one.squared_norm for one in limit],
+            "dimensions": staircase,
             "gain": [one.gain / one.hidden for one in limit],
             "name": [arrangement(one.W) for one in limit],
             "gradient": max(one.gradient for some in parts for one in some),
+            "edges": {name: of_seeds(p, staircase[:, None], levels) for name, levels in EDGES.items()},
+            "plateau": plateau(p, staircase),
+            "lowest": staircase[staircase > PLATEAU[0]].min(),
+            "converged": CONVERGED,
         },
-        "edge": digon_end(p, parts),
         "fits": fits(found),
         "samples": SAMPLES,
+        **told(p, found, staircase),
     }
     report.figure("size_plateaus", drawn(numbers))
     return numbers
+
+
+def told(p: np.ndarray, found: dict[str, dict], staircase: np.ndarray) -> dict:
+    """Numbers of the text: how sizes agree, and how the best models agree with theory on the plateau."""
+    every = list(found.values())
+    best, advantage, error = (np.array([one[key] for one in every]) for key in ("best", "advantage", "error"))
+    unions = np.array([one["union"] for one in every])
+    on = (1 / p > PLAIN[0]) & (1 / p < PLAIN[1])
+    return {
+        "same": np.abs(unions[-1] - unions[-2]).max(),
+        "spacing": float(np.log10(p[0] / p[1])),
+        "sparsest": 1 / p[-1],
+        "on_plateau": {
+            "dimensions": np.abs(best - staircase)[:, on].max(initial=0),
+            "loss": np.abs(advantage[:, on]).max(initial=0),
+        },
+        "spreads": [float(np.mean(one["spread"])) for one in every],
+        "error": error.max(),
+        "agreement": max(one["agreement"] for one in every),
+        "comparisons": advantage.size,
+    }
 
 
 def absent(p: float | np.ndarray) -> Any:
@@ -159,6 +187,10 @@ def of_size(run: Any, p: np.ndarray, parts: list[list[Part]], quick: bool) -> di
         for k, q in enumerate(p)
     ]
     gained = [sum(one.gain for one in some) for some in unions]
+    advantage = np.array([one[0] for one in compared]) / m
+    edges = {name: of_seeds(p, dimensions, levels) for name, levels in EDGES.items()}
+    for edge in edges.values():
+        edge["behind"] = behind(p, advantage, edge)
     return {
         "hidden": m,
         "features": n,
@@ -168,10 +200,10 @@ def of_size(run: Any, p: np.ndarray, parts: list[list[Part]], quick: bool) -> di
         "most": dimensions.max(1),
         "spread": dimensions.std(1, ddof=1) if W.shape[1] > 1 else np.zeros(len(p)),
         "union": [m / sum(one.squared_norm for one in some) for some in unions],
-        "advantage": [one[0] / m for one in compared],
+        "advantage": advantage,
         "error": [one[1] / m for one in compared],
         "agreement": max(abs(one[2] - (n - gain)) / one[3] for one, gain in zip(compared, gained, strict=True)),
-        "edges": {name: of_seeds(p, dimensions, levels) for name, levels in EDGES.items()},
+        "edges": edges,
         "plateau": plateau(p, dimensions[np.arange(len(p)), best]),
     }
 
@@ -216,6 +248,7 @@ def of_seeds(p: np.ndarray, dimensions: np.ndarray, levels: tuple[float, float])
     width, middle = ends[:, 1] - ends[:, 0], ends.mean(1)
     spread = [float(np.std(values, ddof=1)) if len(values) > 1 else 0.0 for values in (width, middle)]
     return {
+        "ends": ends.mean(0),
         "width": width.mean(),
         "width_spread": spread[0],
         "middle": middle.mean(),
@@ -224,45 +257,35 @@ def of_seeds(p: np.ndarray, dimensions: np.ndarray, levels: tuple[float, float])
     }
 
 
+def behind(p: np.ndarray, advantage: np.ndarray, edge: dict) -> float:
+    """By how much, in m v(p), the loss of the best models exceeds that of orthogonal parts at most between the ends."""
+    at, (low, high) = -np.log10(p), edge["ends"]
+    inside = np.interp((low, high), at, advantage)
+    return float(-min(*inside, *advantage[(at > low) & (at < high)]))
+
+
 def plateau(p: np.ndarray, dimensions: np.ndarray) -> float:
     """Length in decades of 1/p over which D* lies within PLATEAU."""
     return crossing(p, dimensions, PLATEAU[0]) - crossing(p, dimensions, PLATEAU[1])
 
 
-def digon_end(p: np.ndarray, parts: list[list[Part]]) -> dict:
-    """Where digons lose their lead per dimension, by interpolation of gains; D* on both sides."""
-    line = np.array([max(one.gain for one in some if one.hidden == 1) for some in parts])
-    rates = [best_rate([one for one in some if one.hidden > 1]) for some in parts]
-    lead = np.array([one.gain / one.hidden for one in rates]) - line
-    # up to the last p at which the digon is ahead, as dense features prefer others too
-    ahead = np.flatnonzero(lead < -1e-9)
-    k = int(ahead[-1]) if len(ahead) else 0
-    if k + 1 == len(p):
-        return {"p": float("nan"), "before": float("nan"), "after": float("nan"), "name": ""}
-    share = lead[k] / (lead[k] - lead[k + 1])
-    at = p[k] * (p[k + 1] / p[k]) ** share
-    digon = max((one for one in parts[k] if one.hidden == 1), key=lambda one: one.gain)
-    after = rates[k + 1]
-    return {
-        "p": float(at),
-        "before": 1 / digon.squared_norm,
-        "after": after.hidden / after.squared_norm,
-        "name": arrangement(after.W),
-    }
-
-
 def fits(found: dict[str, dict]) -> dict:
-    """Widths against 1/m: value at 1/m = 0 and slope with standard errors, and the exponents of spreads."""
-    m = np.array([one["hidden"] for one in found.values()], float)
+    """Widths and middles of the edges against 1/m: value at 1/m = 0 and slope, with standard errors.
+
+    Without sizes whose training fell behind, see CONVERGED.
+    """
     result: dict[str, Any] = {}
     for name in EDGES:
+        used = {one["hidden"]: one["edges"][name] for one in found.values()}
+        used = {hidden: edge for hidden, edge in used.items() if edge["behind"] <= CONVERGED}
+        m = np.array(list(used), float)
+        seeds = np.array([edge["seeds"] for edge in used.values()])
         for what in ("width", "middle"):
-            values = np.array([one["edges"][name][what] for one in found.values()])
-            spread = np.array([one["edges"][name][f"{what}_spread"] for one in found.values()])
-            seeds = np.array([one["edges"][name]["seeds"] for one in found.values()])
+            values, spread = (np.array([edge[key] for edge in used.values()]) for key in (what, f"{what}_spread"))
             # one spread per seed that falls as m^-1/2 for all sizes: few seeds estimate it badly one by one
-            pooled = np.sqrt(np.average(spread**2 * m, weights=seeds - 1 + 1e-9))
+            pooled = np.sqrt(np.average(spread**2 * m, weights=seeds - 1 + 1e-9)) if len(m) else 0.0
             result[f"{name}_{what}"] = line(1 / m, values, pooled / np.sqrt(m * seeds))
+        result[f"{name}_sizes"] = len(m)
     return result
 
 
@@ -288,16 +311,29 @@ def drawn(numbers: dict) -> Any:
     levels = {"1": 1.0, "3/4": 3 / 4, "2/3": 2 / 3, "1/2": 1 / 2, "2/5": 2 / 5, "3/8": 3 / 8}
     panel = plots.reports.Panel
     inverse = np.array([1 / one["hidden"] for one in numbers["sizes"].values()])
-    widths = {
-        f"{name} edge": (inverse, np.array([one["edges"][name]["width"] for one in numbers["sizes"].values()]))
-        for name in EDGES
-    }
+    widths = {f"{name} edge": (inverse, *width_of(numbers["sizes"], name)) for name in EDGES}
     return plots.reports.panels(
         [
             panel("dimensions per feature", INVERSE, DIMENSIONS, exact, trained, levels=levels),
-            panel("trained below orthogonal parts", INVERSE, "loss difference / (m v(p))", ahead),
+            panel(
+                "orthogonal parts less trained",
+                INVERSE,
+                "loss difference / (m v(p))",
+                ahead,
+                limits=(-0.15, None),
+                legend="lower right",
+            ),
             panel("widths of the edges", "1 / m", "width (decades of 1/p)", {}, widths, log=(False, False)),
         ]
+    )
+
+
+def width_of(sizes: dict[str, dict], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The widths of one edge by size, and their standard errors."""
+    edges = [one["edges"][name] for one in sizes.values()]
+    return (
+        np.array([edge["width"] for edge in edges]),
+        np.array([edge["width_spread"] / np.sqrt(edge["seeds"]) for edge in edges]),
     )
 
 
@@ -324,7 +360,9 @@ def plateaus(numbers: dict) -> str:
         ]
         for one in found["sizes"].values()
     ]
-    fit = found["fits"]
+    limit, fit = found["limit"], found["fits"]
+    exact = [[f"{10 ** edge['middle']:.3f}", f"{edge['width']:.4f}"] for edge in limit["edges"].values()]
+    rows.append(["orthogonal parts, exact", "", *exact[0], *exact[1], f"{limit['plateau']:.3f}", "", ""])
     rows.append(
         [
             "1/m → 0",

@@ -7,6 +7,7 @@ import pytest
 from atlas import kgons
 from conftest import ROOT
 
+import tmsjax
 from tmsjax import theory
 from tmsjax.spec import load_spec
 
@@ -86,3 +87,13 @@ def test_noise_free_descents_leave_a_4_gon_only_if_frequencies_differ():
     assert flow["share"]["4+"][0] == flow["share"]["4++"][0] == 0
     assert max(flow["share"]["4"]) == 0
     assert max(flow["share"]["4+"]) >= 0.5
+
+
+def test_4_gons_become_5_gons_on_fixed_samples_but_not_on_fresh_ones():
+    fixed = RESULTS["fixed"]
+    assert min(fixed["share"]) > 0.2
+    assert fixed["fresh"] == [0, 0]
+    x = tmsjax.training_set(load_spec(ROOT / "sweeps" / "one_hot.toml", ["data.samples=1000"]), replica=3)
+    frequency = (x > 0).mean(0)
+    assert frequency.sum() == pytest.approx(1)
+    assert 0.2 < frequency.std() * 6 / fixed["spread"] < 2
