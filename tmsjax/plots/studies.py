@@ -30,6 +30,7 @@ from tmsjax.plots import curves as curve_figures
 from tmsjax.plots import dynamics as dynamic_figures
 from tmsjax.plots import features, maps, series, style
 from tmsjax.plots import neurons as neuron_figures
+from tmsjax.plots.notebook import Pictures, shown_as_pictures
 from tmsjax.plots.style import label, named, tick
 from tmsjax.runs import Run, open_run
 from tmsjax.spec import SELECTIONS, suggest
@@ -57,7 +58,7 @@ def figures(
     region: analysis.Region | None = None,
 ) -> Figures:
     """The run's figures by file name: of `kind`, otherwise of the study that its spec names, otherwise of all studies
-    that suit its shape (see kinds.STUDIES).
+    that suit its shape (see kinds.STUDIES). A notebook shows them as pictures.
 
     `select`: the rule that selects among replicas in phase maps; other kinds show the model of lowest loss
     (analysis.best). `beside`: a second run, whose first cell is drawn before the others ("gram" only). `region`: the
@@ -86,7 +87,8 @@ def figures(
     if select != "best" and MAP not in chosen:
         which = " and ".join(map(repr, chosen))
         raise RunError(f"figures of kind {which} show the model of lowest loss: select is 'best', not {select!r}")
-    out: Figures = {}
+    shown_as_pictures()
+    out: Figures = Pictures()
     for one in chosen:
         if one == MAP:
             out |= phase_map(run, select, region)
