@@ -48,12 +48,14 @@ def measures(results: Any) -> xr.Dataset:
     )
 
 
-def best(measured: xr.Dataset) -> xr.Dataset:
-    """The best model of each cell: `measures` at the replica of lowest noise-free loss that did not diverge.
+def best(results: Any) -> xr.Dataset:
+    """The best model of each cell, from `measures`, a run or its dataset: the replica of lowest noise-free loss that
+    did not diverge.
 
     Losses are not comparable if the replicas of a cell differ in importances or probabilities (`permute = "replica"`).
     For such a cell, takes the first replica that did not diverge.
     """
+    measured: xr.Dataset = results if isinstance(results, xr.Dataset) else results.dataset
     if REPLICA not in measured.dims:
         return measured
     ok = measured["status"] == 0
