@@ -30,6 +30,7 @@ ONLY_IN = {
             "speed",
             "reports",
             "animation",
+            "notebook",
             "dynamics",
         )
     },

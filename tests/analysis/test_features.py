@@ -8,6 +8,7 @@ from scipy.stats import ortho_group
 
 from tmsjax.analysis import features
 from tmsjax.errors import RunError
+from tmsjax.runs import Run
 from tmsjax.spec import load_spec, to_toml
 
 PENTAGON = np.stack([np.cos(2 * np.pi * np.arange(5) / 5), np.sin(2 * np.pi * np.arange(5) / 5)])
@@ -51,6 +52,13 @@ def test_diverged_models_have_no_measures_and_are_never_the_best():
     best = features.best(measured)
     assert best["represented"] == 4
     assert "replica" not in best.dims
+
+
+def test_the_best_of_a_run_are_those_of_its_dataset():
+    dataset = results([PENTAGON, PAIRS, TWO], [3.0, 1.0, 2.0], [0, 0, 0])
+    run = Run(load_spec(plain_spec(5, 2, instances=3)), None, dataset)
+    assert features.best(run).identical(features.best(dataset))
+    np.testing.assert_allclose(features.best(run)["W"], PAIRS)
 
 
 def test_losses_of_different_problems_are_not_compared():

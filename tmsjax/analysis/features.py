@@ -54,8 +54,9 @@ def measures(results: Any) -> xr.Dataset:
     )
 
 
-def best(measured: xr.Dataset) -> xr.Dataset:
-    """The best model of each cell: `measures` at the replica of lowest noise-free loss that did not diverge.
+def best(results: Any) -> xr.Dataset:
+    """The best model of each cell, from `measures`, a run or its dataset: the replica of lowest noise-free loss that
+    did not diverge.
 
     `measured`: from `measures`. Returns the same without the dimension "replica".
 
@@ -67,6 +68,7 @@ def best(measured: xr.Dataset) -> xr.Dataset:
         >>> models["W"].dims
         ('feature_probability', 'extra_importance', 'hidden', 'feature')
     """
+    measured: xr.Dataset = results if isinstance(results, xr.Dataset) else results.dataset
     if REPLICA not in measured.dims:
         return measured
     ok = measured["status"] == 0

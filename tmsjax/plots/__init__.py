@@ -2,8 +2,9 @@
 
 `figures` draws the study that a run's spec names, or those that suit its shape (studies.py). maps.py, features.py,
 curves.py, bars.py, dynamics.py, speed.py and reports.py draw; series.py prepares data for curves and cells.py for
-panels; animation.py holds results that move; style.py holds shared colours and labels; explorer/ makes the HTML page of
-a run. Does not import jax, so that a run can be drawn anywhere. Imports kinds, spec, theory, runs and analysis.
+panels; animation.py holds results that move; notebook.py shows figures in a notebook; style.py holds shared colours and
+labels; explorer/ makes the HTML page of a run. Does not import jax, so that a run can be drawn anywhere. Imports kinds,
+spec, theory, runs and analysis.
 
 Examples:
     >>> figure = tmsjax.plots.phase_map(tmsjax.phase_map(run))

@@ -31,6 +31,7 @@ from tmsjax.plots import dynamics as dynamic_figures
 from tmsjax.plots import features, maps, series, style
 from tmsjax.plots import neurons as neuron_figures
 from tmsjax.plots.cells import COLUMN, ROW, best_of, cell_name, panels_per_row, placed, title
+from tmsjax.plots.notebook import Pictures, shown_as_pictures
 from tmsjax.plots.style import label, tick
 from tmsjax.runs import Run, open_run
 from tmsjax.spec import SELECTIONS, suggest
@@ -55,7 +56,7 @@ def figures(
     beside: Run | str | Path | None = None,
     region: analysis.Region | None = None,
 ) -> Figures:
-    """The run's figures by file name.
+    """The run's figures by file name. A notebook shows them as pictures.
 
     `kind`: of the figures; None: that of the study that the spec names, otherwise all that suit the run's shape (see
     kinds.STUDIES). `select`: the rule that selects among replicas in phase maps; other kinds show the model of lowest
@@ -89,7 +90,8 @@ def figures(
     if select != "best" and MAP not in chosen:
         which = " and ".join(map(repr, chosen))
         raise RunError(f"figures of kind {which} show the model of lowest loss: select is 'best', not {select!r}")
-    out: Figures = {}
+    shown_as_pictures()
+    out: Figures = Pictures()
     for one in chosen:
         if one == MAP:
             out |= phase_map(run, select, region)
