@@ -26,6 +26,11 @@ def test_packages_are_those_of_the_tree_and_the_sweeps():
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == found | {"tmsjax.sweeps"}
 
 
+def test_the_readme_names_the_wheel_of_this_version():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"tmsjax-[\w.]+-py3-none-any\.whl", readme)) == {f"tmsjax-{VERSION}-py3-none-any.whl"}
+
+
 # CITATION.cff, by the required keys of version 1.2.0 of its schema
 
 
