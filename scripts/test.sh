@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Runs lint, types and tests, then a few tests on a newer Python and jax if there is a Python 3.12 or newer.
-#   bash scripts/test.sh            all tests except those marked slow, devices, browser or notebooks
+#   bash scripts/test.sh            all tests except those marked slow, devices, browser, notebooks or wheel
 #   bash scripts/test.sh --slow     these and the slow ones
 #   bash scripts/test.sh --devices  those marked devices: compile for GPUs and TPUs that are not here (downloads 1 GB)
 #   bash scripts/test.sh --browser  those marked browser: pages in Chromium (CHROMIUM, or on PATH, or installed);
 #                                   before them, if npm is found, the types and layout of their JavaScript
 #   bash scripts/test.sh --notebooks  those marked notebooks: executes docs/notebooks with Jupyter, follows docs/tutorials
+#   bash scripts/test.sh --wheel    those marked wheel: build sdist and wheel, install them into a new environment, run examples
 #   bash scripts/test.sh --newest   all tests except slow ones, on the newer Python and the newest jax that it supports
 # Passes other options to pytest.
 set -euo pipefail
@@ -87,9 +88,15 @@ if [ "${1:-}" = --notebooks ]; then
     python -m pytest -m notebooks -rP tests/test_notebooks.py tests/test_tutorials.py "$@"
     exit
 fi
+if [ "${1:-}" = --wheel ]; then
+    shift
+    setup
+    python -m pytest -m wheel tests/test_package.py "$@"
+    exit
+fi
 selection=()
 if [ "${1:-}" = --slow ]; then
-    selection=(-m "not devices and not browser and not notebooks")
+    selection=(-m "not devices and not browser and not notebooks and not wheel")
     shift
 fi
 setup

@@ -13,7 +13,7 @@ import tmsjax
 PACKAGE = Path(tmsjax.__file__).parent
 ROOMS = ("kinds", "spec", "models", "engine", "theory", "runs", "analysis", "plots", "bench")
 BENEATH = ("errors", "lazy")  # modules that every room may use
-ON_TOP = ("__init__", "cli", "terminal")
+ON_TOP = ("__init__", "cli", "examples", "terminal")
 MODULES = sorted(str(p.relative_to(PACKAGE).with_suffix("")) for p in PACKAGE.rglob("*.py"))
 LONGEST = 400  # lines of a module
 ONLY_IN = {
@@ -37,7 +37,7 @@ ONLY_IN = {
     "PIL": {"plots/animation"},
     "contourpy": {"analysis/outlines"},
     "distributed": {"runs/cluster"},
-    "typer": {"cli", "terminal"},
+    "typer": {"cli", "examples", "terminal"},
     "optax": {"kinds/optimizers", "kinds/schedules", "engine/train", "bench/competitors"},
 }
 WITHOUT_JAX = ("kinds", "spec", "theory", "runs", "analysis", "plots", "cli")

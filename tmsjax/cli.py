@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 import webbrowser
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tmsjax.errors import Diverged
+from tmsjax.examples import examples
 from tmsjax.kinds import STUDIES
 from tmsjax.spec import SELECTIONS
 from tmsjax.terminal import (
+    check_known,
     guarded,
     make_folder,
     say,
@@ -161,7 +162,7 @@ def plot(
 
     execute(located(imports or [], str(Path.cwd())), REGISTRIES)
     if kind is not None:
-        _check_known("--kind", kind, STUDIES)
+        check_known("--kind", kind, STUDIES)
 
     part = read_region(region) if region else None
     for name, figure in plots.figures(run, kind=kind, select=select, beside=beside, region=part).items():
@@ -287,6 +288,9 @@ def bench(
         write_json(json_file, result)
 
 
+app.command()(examples)
+
+
 def _forecast(device: str, path: Path, set_: list[str], imports: bool) -> None:
     """Describes a sweep on a chip that is not here."""
     import jax
@@ -295,7 +299,7 @@ def _forecast(device: str, path: Path, set_: list[str], imports: bool) -> None:
     from tmsjax.runs import forecast_lines
     from tmsjax.spec import SpecError, load_spec
 
-    _check_known("--device", device, CHIPS)
+    check_known("--device", device, CHIPS)
     if path.is_dir():
         raise SpecError("--device", [("", "describes a SPEC, not a run")])
     jax.config.update("jax_platforms", "cpu")  # do not look for this machine's devices
@@ -378,14 +382,7 @@ def _describe(spec: Spec) -> None:
 
 
 def _check_select(select: str) -> None:
-    _check_known("--select", select, SELECTIONS)
-
-
-def _check_known(option: str, given: str, allowed: Iterable[str]) -> None:
-    from tmsjax.spec import SpecError, suggest
-
-    if given not in allowed:
-        raise SpecError(option, [("", f"{given!r} is not known{suggest(given, list(allowed))}")])
+    check_known("--select", select, SELECTIONS)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,14 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def check_known(option: str, given: str, allowed: Iterable[str]) -> None:
+    """Raises SpecError, which names the nearest allowed value, if an option's value is not allowed."""
+    from tmsjax.spec import SpecError, suggest
+
+    if given not in allowed:
+        raise SpecError(option, [("", f"{given!r} is not known{suggest(given, list(allowed))}")])
 
 
 def warn_of_unused_gpu(backend: str) -> None:

@@ -178,7 +178,7 @@ class RunDirectory:
         return stored_spec(info["spec"], str(self.info_file), str(info.get("folder", "")))
 
     def info(self) -> dict:
-        """run.json: spec, versions, device, plan, timings, state. Raises RunError if missing, damaged or too new."""
+        """run.json: spec, versions, device, plan, timings, state. Raises RunError if missing, damaged, new, a shard."""
         if not self.exists():
             raise RunError(f"{self.path}: not a run directory (it has no run.json)")
         try:
@@ -193,6 +193,11 @@ class RunDirectory:
                 raise ValueError(f"no good {', '.join(wrong or ['format'])}")
             if not sealed and info["format"] > 1:
                 raise ValueError("it has no checksum")
+            if info.get("shard") is not None:  # of format 2
+                raise RunError(
+                    f"{self.path}: shard {info['shard']!s:.20} of a run; units replaced shards in tmsjax 0.7: combine "
+                    "them with `tmsjax merge` of tmsjax 0.6, or train the sweep again"
+                )
         except (OSError, ValueError, RecursionError) as error:
             again = f"; `tmsjax resume {self.path}` rebuilds it from a copy" if self._copies() else ""
             raise RunError(f"{self.info_file}: damaged: {error}{again}") from error
@@ -208,7 +213,7 @@ class RunDirectory:
         try:
             self.info()
         except RunError as error:
-            if "newer tmsjax" in str(error):
+            if "newer tmsjax" in str(error) or "units replaced shards" in str(error):
                 raise
             for copy in self._copies():
                 try:
