@@ -33,6 +33,7 @@ nb_merge_streams = True
 
 # Docstrings: plain text with `code` in backticks. Types of other packages are not linked, since the build is offline.
 default_role = "code"
+highlight_language = "none"
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True

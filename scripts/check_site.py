@@ -1,6 +1,6 @@
 """Checks a built site without a network: links, anchors and files exist, and pages load nothing from elsewhere.
 
-    python scripts/check_site.py build/site
+python scripts/check_site.py build/site
 """
 
 import sys
@@ -72,5 +72,9 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         raise SystemExit("usage: python scripts/check_site.py FOLDER")
     found = problems(Path(sys.argv[1]))
-    print("\n".join([*found, f"{sys.argv[1]}: {len(found)} problems" if found else f"{sys.argv[1]}: every link leads somewhere"]))
+    print(
+        "\n".join(
+            [*found, f"{sys.argv[1]}: {len(found)} problems" if found else f"{sys.argv[1]}: every link leads somewhere"]
+        )
+    )
     raise SystemExit(bool(found))

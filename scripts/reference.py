@@ -11,10 +11,12 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields
 from functools import cache
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,6 +30,26 @@ PAGES = ROOT / "docs" / "reference"
 ROOMS = ("kinds", "spec", "models", "engine", "theory", "runs", "analysis", "plots", "bench")
 MADE = "<!-- made by: python scripts/reference.py --write -->\n"
 WORDS = {"int": "whole number", "float": "number", "quantity": "quantity", "axis": "name of an axis"}
+
+OF_KEYS = """# The keys of a spec
+
+A spec is a TOML file; [the README](../../README.md#write-a-sweep) has one with comments. Besides the tables below it
+has `name` (a-z, 0-9 and '-'), `seed` (default 0), `imports` (files or modules to execute) and `[axes]`:
+
+| axis | values |
+|---|---|
+| `{ log = [a, b], count = k }` | k values from a to b, equally spaced in the logarithm, both ends included |
+| `{ linear = [a, b], count = k }` | k values from a to b, equally spaced, both ends included |
+| `{ values = [...] }` | these |
+| `{ count = k }` | 0 to k - 1; for example the axis `replica`, which no quantity has to name |
+
+A *quantity* is a number or the name of an axis. Where there may be one per feature, it is also a list or a curve over
+features. n is `model.features` and m is `model.hidden`. `init_scale` and `bias_scale` are standard deviations. Nothing
+has a unit but `checkpoint.every_seconds` and `checkpoint.segment_seconds`.
+"""
+OF_COMMANDS = """`tmsjax COMMAND --help` prints the same. Exit codes: 0; 1, a run failed; 2, a mistake in the input,
+reported before any work; 130 and 143, stopped by Ctrl-C or SIGTERM.
+"""
 
 
 def pages() -> dict[str, str]:
@@ -56,7 +78,9 @@ def _face(module: ModuleType, title: str) -> str:
             rows.append(f"| [`{name}`]({name}.md) | module | {_cell(_first_sentence(value))} |")
             continue
         kind, lines, sentence = _entry(module, name, value)
-        rows.append(f"| `{name}` | {kind} | {_cell(sentence)} |")
+        anchor = f"module-{value.__name__}" if kind == "module" else path
+        linked = f"`{name}`" if "   :no-index:" in lines else f'<a href="#{anchor}"><code>{name}</code></a>'
+        rows.append(f"| {linked} | {kind} | {_cell(sentence)} |")
         directives += [*lines, ""]
     text = _markdown(inspect.getdoc(module) or "")
     table = "\n".join(["| name | is a | |", "|---|---|---|", *rows])
@@ -125,25 +149,19 @@ def _source(file: Path) -> tuple[list[str], ast.Module]:
 
 def _spec_keys() -> str:
     """A section for each table of a spec, and the names that its keys accept."""
-    parts = [
-        f"{MADE}\n# The keys of a spec\n",
-        "A spec is a TOML file; [the README](../../README.md#write-a-sweep) has one with comments. Besides the tables below it has `name`",
-        "(a-z, 0-9 and '-'), `seed` (default 0), `imports` (files or modules to execute) and `[axes]`:\n",
-        "| axis | values |\n|---|---|",
-        "| `{ log = [a, b], count = k }` | k values from a to b, equally spaced in the logarithm, both ends included |",
-        "| `{ linear = [a, b], count = k }` | k values from a to b, equally spaced, both ends included |",
-        "| `{ values = [...] }` | these |",
-        "| `{ count = k }` | 0 to k - 1; for example the axis `replica`, which no quantity has to name |\n",
-        "A *quantity* is a number, the name of an axis, or, where it has one entry per feature, also a list or a curve over features.",
-        "n is `model.features`, m is `model.hidden`. `init_scale` and `bias_scale` are standard deviations; nothing has a unit but",
-        "`checkpoint.every_seconds` and `checkpoint.segment_seconds`.\n",
-    ]
+    parts = [f"{MADE}\n{OF_KEYS}"]
     for table, cls in TABLES.items():
         doc = re.sub(r"^\[\w+\]: ", "", inspect.getdoc(cls) or "")
-        parts += [f"## [{table}]\n", _markdown(doc[:1].upper() + doc[1:]) + "\n", "| key | value | default |\n|---|---|---|"]
+        parts += [
+            f"## [{table}]\n",
+            _markdown(doc[:1].upper() + doc[1:]) + "\n",
+            "| key | value | default |\n|---|---|---|",
+        ]
         for field in fields(cls):
             if field.metadata:
-                parts.append(f"| `{table}.{field.name}` | {_cell(_allowed(field.metadata))} | {_default(field.default)} |")
+                parts.append(
+                    f"| `{table}.{field.name}` | {_cell(_allowed(field.metadata))} | {_default(field.default)} |"
+                )
         parts.append("")
     parts += ["## Names\n", "Names in brackets are options that an entry adds to its table.\n", names.table()]
     return "\n".join(parts)
@@ -177,9 +195,7 @@ def _command_line() -> str:
     from tmsjax.cli import app
 
     group: Any = typer.main.get_command(app)
-    parts = [f"{MADE}\n# The command line\n", _markdown(group.help) + "\n"]
-    parts += ["`tmsjax COMMAND --help` prints the same. Exit codes: 0; 1, a run failed; 2, a mistake in the input, reported before"]
-    parts += ["any work; 130 and 143, stopped by Ctrl-C or SIGTERM.\n"]
+    parts = [f"{MADE}\n# The command line\n", _markdown(group.help) + "\n", OF_COMMANDS]
     for name, command in sorted(group.commands.items()):
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         options = [p for p in command.params if p.param_type_name != "argument"]
@@ -213,17 +229,17 @@ def as_rst(lines: list[str]) -> list[str]:
     Paragraphs of "name: text" lines become lists of names, "- " lines lists, and other indented paragraphs are kept
     as they are laid out.
     """
-    return list(_converted(lines, _escaped, "::\n", "**{}**: {}"))
+    return list(_converted(lines, _escaped, ("::", ""), "**{}**: {}"))
 
 
 def _markdown(text: str) -> str:
     """The same for pages in Markdown."""
     escape = lambda part: part.replace("*", "\\*").replace("|", "\\|").replace("<", "\\<")  # noqa: E731
-    out = _converted(text.splitlines(), lambda line: _outside_code(line, escape, "`{}`"), "", "**{}**: {}")
+    out = _converted(text.splitlines(), lambda line: _outside_code(line, escape, "`{}`"), (), "**{}**: {}")
     return "\n".join(out).strip()
 
 
-def _converted(lines: list[str], escape: Any, literal: str, item: str) -> Iterator[str]:
+def _converted(lines: list[str], escape: Any, literal: Sequence[str], item: str) -> Iterator[str]:
     for block in _paragraphs(lines):
         if _is_named(block):
             for name, text in _items(block):
@@ -233,7 +249,13 @@ def _converted(lines: list[str], escape: Any, literal: str, item: str) -> Iterat
                 bare = line.lstrip()
                 yield f"* {escape(bare[2:])}" if bare[:2] in ("- ", "* ") else f"  {escape(bare)}"
         elif any(line.startswith(" ") for line in block):
-            yield from [*literal.splitlines(), *(f"    {line}" for line in block)]
+            head = list(takewhile(lambda line: not line.startswith(" "), block))
+            rest = textwrap.dedent("\n".join(block[len(head) :])).splitlines()
+            yield from [*map(escape, head), ""]
+            if _is_named(rest):
+                yield from _converted(rest, escape, literal, item)
+            else:
+                yield from [*literal, *(f"    {line}" for line in rest)]
         else:
             yield from map(escape, block)
         yield ""
