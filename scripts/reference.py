@@ -109,7 +109,11 @@ def _entry(module: ModuleType, name: str, value: Any) -> tuple[str, list[str], s
     told = [f"   {as_rst([comment])[0]}.", ""] if comment else []
     value_line = [f"   :value: {shown}"] if shown else []
     where = [f"   Defined in ``{file}``."]
-    return "constant", [f".. py:data:: {path}", *value_line, "", *told, *where], comment
+    return (
+        "constant",
+        [f".. py:data:: {name}", f"   :module: {module.__name__}", *value_line, "", *told, *where],
+        comment,
+    )
 
 
 def _first_sentence(value: Any) -> str:
