@@ -79,7 +79,8 @@ ROOT_PAGES = {
     "project/contributing": "CONTRIBUTING.md",
     "project/changelog": "CHANGELOG.md",
 }
-GLOB = re.compile(r"^\w+/\*\n", re.M)  # of a toctree; one without a page is a warning that Sphinx cannot suppress
+CITATION = ROOT / "CITATION.cff"
+GLOB = re.compile(r"^\w+/\w*\*\n", re.M)  # of a toctree; one without a page is a warning that Sphinx cannot suppress
 LINK = re.compile(r"(\]\()([^)\s:#]+)(#[^)\s]*)?(\))")
 
 
@@ -91,7 +92,9 @@ def read(app, docname, source):
         file = ROOT / ROOT_PAGES[docname]
         app.env.note_dependency(str(file))
         source[0], here = file.read_text(encoding="utf-8"), ROOT
-    source[0] = GLOB.sub(lambda found: found[0] if any(folder.glob(found[0].strip())) else "", source[0])
+    if docname == "project/citation" and CITATION.exists():
+        source[0] += f"\n## CITATION.cff\n\n```yaml\n{CITATION.read_text(encoding='utf-8')}```\n"
+    source[0] = GLOB.sub(lambda found: found[0] if any(folder.glob(f"{found[0].strip()}.*")) else "", source[0])
     if app.env.doc2path(docname).suffix == ".md":
         source[0] = LINK.sub(lambda found: _linked(found, here, folder), source[0])
 
@@ -138,6 +141,8 @@ def finish(app, exception):
                     return f'href="{up}reference/{other}#{known}"'
         return found[0]
 
+    index = site / "_modules" / "index.html"  # viewcode lists builtins, of which it has no page
+    index.write_text(re.sub(r'<li><a href="builtins.html">.*?</li>', "", index.read_text("utf-8")), encoding="utf-8")
     for source in sorted((site / "_modules").rglob("*.html")):
         text = source.read_text(encoding="utf-8")
         new = re.sub(r'href="([./]*)reference/(\w+\.html)#([\w.]+)"', repaired, text)

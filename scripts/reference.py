@@ -83,7 +83,7 @@ def _face(module: ModuleType, title: str) -> str:
         rows.append(f"| {linked} | {kind} | {_cell(sentence)} |")
         directives += [*lines, ""]
     text = _markdown(inspect.getdoc(module) or "")
-    table = "\n".join(["| name | is a | |", "|---|---|---|", *rows])
+    table = "\n".join(["| name | is a | meaning |", "|---|---|---|", *rows])
     body = "\n".join(directives).rstrip()
     return f"{MADE}\n# {title}\n\n{text}\n\n## Names\n\n{table}\n\n## Documentation\n\n```{{eval-rst}}\n{body}\n```\n"
 
@@ -209,7 +209,7 @@ def _command_line() -> str:
         rows = [f"| `{word}` | {_cell(p.help or '')} |" for word, p in zip(words, arguments, strict=True)]
         rows += [f"| {_option(p)} | {_cell(p.help or '')}{_option_default(p)} |" for p in options]
         if rows:
-            parts += ["| | |\n|---|---|", *rows, ""]
+            parts += ["| argument or option | meaning |\n|---|---|", *rows, ""]
     return "\n".join(parts)
 
 

@@ -1,5 +1,6 @@
 """Sources of the site, without Sphinx: pages are reachable, names are in the reference, links resolve."""
 
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -15,12 +16,8 @@ PAGES = sorted(
     for file in DOCS.rglob(pattern)
     if not file.name.endswith(".template.md") and ".ipynb_checkpoints" not in file.parts
 )
-MARKDOWN = [*sorted(ROOT.glob("*.md")), *(file for file in PAGES if file.suffix == ".md")]
+LINKING = [*sorted(ROOT.glob("*.md")), *PAGES]
 LINK = re.compile(r"(?<!\\)\]\(([^()\s]+)\)")
-
-
-def without_code(text: str) -> str:
-    return re.sub(r"`[^`\n]*`", "", re.sub(r"^( *)(`{3,}|:{3,}).*?^\1\2\s*$", "", text, flags=re.S | re.M))
 
 
 def toctree(page: Path) -> list[Path]:
@@ -87,14 +84,23 @@ def test_every_command_and_every_key_is_in_the_reference():
 @cache
 def anchors(file: Path) -> frozenset[str]:
     """The anchors that GitHub and Sphinx make from the headings of a page."""
-    text = re.sub(r"^```.*?^```", "", file.read_text(encoding="utf-8"), flags=re.S | re.M)
-    titles = (re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", title) for title in re.findall(r"^#+ (.*)$", text, re.M))
+    titles = re.findall(r"^#+ (.*)$", markdown(file), re.M)
+    titles = [re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", title) for title in titles]
     return frozenset(re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-") for title in titles)
 
 
-@pytest.mark.parametrize("file", MARKDOWN, ids=lambda file: file.relative_to(ROOT).as_posix())
+def markdown(file: Path) -> str:
+    """The text of a page, or of a notebook's cells of text, without code."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return re.sub(r"^( *)(`{3,}|:{3,}).*?^\1\2\s*$", "", text, flags=re.S | re.M)
+
+
+@pytest.mark.parametrize("file", LINKING, ids=lambda file: file.relative_to(ROOT).as_posix())
 def test_links_and_their_anchors_resolve(file):
-    for link in LINK.findall(without_code(file.read_text(encoding="utf-8"))):
+    for link in LINK.findall(re.sub(r"`[^`\n]*`", "", markdown(file))):
         if re.match(r"https?://[\w.-]+(/|$)|mailto:", link):
             continue
         path, _, anchor = link.partition("#")
