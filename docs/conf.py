@@ -80,7 +80,7 @@ ROOT_PAGES = {
     "project/changelog": "CHANGELOG.md",
 }
 CITATION = ROOT / "CITATION.cff"
-GLOB = re.compile(r"^\w+/\w*\*\n", re.M)  # of a toctree; one without a page is a warning that Sphinx cannot suppress
+GLOB = re.compile(r"^[\w/]+\*\n", re.M)  # of a toctree; one without a page is a warning that Sphinx cannot suppress
 LINK = re.compile(r"(\]\()([^)\s:#]+)(#[^)\s]*)?(\))")
 
 
