@@ -9,8 +9,9 @@ cd "$root"
 export TMSJAX_EXTRAS=docs JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}"
 if [ "${1:-}" = --fresh ]; then
     shift
-    rm -rf build/site build/docs
+    rm -rf build/docs
 fi
+rm -rf build/site
 setup .venv-docs
 python -m sphinx -W --keep-going -n -q -d build/docs/doctrees -b html "$@" docs build/site
 python scripts/check_site.py build/site
