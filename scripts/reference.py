@@ -245,6 +245,7 @@ def _markdown(text: str) -> str:
 
 def _converted(lines: list[str], escape: Any, literal: Sequence[str], item: str) -> Iterator[str]:
     for block in _paragraphs(lines):
+        doctest = bool(literal)  # reStructuredText knows them
         if _is_named(block):
             for name, text in _items(block):
                 yield f"* {item.format(escape(name.replace('`', '')), escape(text))}"
@@ -252,11 +253,15 @@ def _converted(lines: list[str], escape: Any, literal: Sequence[str], item: str)
             for line in block:
                 bare = line.lstrip()
                 yield f"* {escape(bare[2:])}" if bare[:2] in ("- ", "* ") else f"  {escape(bare)}"
+        elif doctest and block[0].lstrip().startswith(">>>"):
+            yield from textwrap.dedent("\n".join(block)).splitlines()
         elif any(line.startswith(" ") for line in block):
             head = list(takewhile(lambda line: not line.startswith(" "), block))
             rest = textwrap.dedent("\n".join(block[len(head) :])).splitlines()
-            yield from [*map(escape, head), ""]
-            if _is_named(rest):
+            section = len(head) == 1 and re.fullmatch(r"[A-Z]\w+:", head[0])  # such as "Args:"
+            yield from [f"**{head[0]}**" if section else escape(line) for line in head]
+            yield ""
+            if _is_named(rest) or (doctest and rest[0].startswith(">>>")):
                 yield from _converted(rest, escape, literal, item)
             else:
                 yield from [*literal, *(f"    {line}" for line in rest)]
