@@ -22,11 +22,23 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+OLDEST = 77  # version of setuptools, as in pyproject.toml
 GENERATED = ("PKG-INFO", "setup.cfg", "tmsjax.egg-info/")  # in an sdist, by setuptools
 BUILD = "from setuptools import build_meta; print(build_meta.build_{}({!r}))"
+
+
+def check_setuptools() -> None:
+    """Exits if setuptools is missing or too old."""
+    try:
+        found = version("setuptools")
+    except PackageNotFoundError:
+        found = "none"
+    if found == "none" or int(found.partition(".")[0]) < OLDEST:
+        sys.exit(f"error: needs setuptools {OLDEST} or newer, found {found}: pip install 'setuptools>={OLDEST}'")
 
 
 def git(*arguments: str) -> str:
@@ -79,6 +91,7 @@ def repack(sdist: Path, time: int) -> None:
 
 def build(out: Path) -> tuple[Path, Path]:
     """Builds sdist and wheel into `out`. Returns their paths."""
+    check_setuptools()
     time = epoch()
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

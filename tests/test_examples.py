@@ -70,6 +70,12 @@ def test_nothing_is_overwritten(tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_the_command_prints_its_version():
+    done = run_command("--version")
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"tmsjax \d+\.\d+\.\d+\n", done.stdout)
+
+
 def test_unknown_names_get_the_nearest_and_exit_code_2(tmp_path):
     done = run_command("examples", "one-neuron-rellu", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")

@@ -45,7 +45,7 @@ def test_the_citation_has_what_the_schema_requires():
 
 def test_the_citation_is_of_this_version_and_names_the_paper():
     assert CITATION["version"] == VERSION
-    assert set(CITATION["license"]) == set(PROJECT["project"]["license"].split(" AND "))
+    assert CITATION["license"] == PROJECT["project"]["license"].split(" AND ")[0], "d3's licence is not the software's"
     (paper,) = CITATION["references"]
     assert paper.keys() >= {"authors", "title", "type"}, "what the schema requires of a reference"
     assert (paper["title"], paper["year"]) == ("Toy Models of Superposition", 2022)
@@ -155,6 +155,7 @@ def test_a_new_environment_trains_an_example_and_draws_it(installed, tmp_path):
         cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "site-packages" in where.stdout
+    assert tmsjax_of(installed, "--version", cwd=tmp_path) == f"tmsjax {VERSION}\n"
     listed = tmsjax_of(installed, "examples", cwd=tmp_path)
     entries = re.findall(r"^(\w+) +([\d,]+) models  ", listed, re.MULTILINE)
     assert {name for name, _ in entries} == {path.stem for path in (ROOT / "sweeps").glob("*.toml")}

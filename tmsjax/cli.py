@@ -17,6 +17,7 @@ from tmsjax.kinds import STUDIES
 from tmsjax.spec import SELECTIONS
 from tmsjax.terminal import (
     check_known,
+    common,
     guarded,
     make_folder,
     say,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from tmsjax.spec import Spec
 
 app = typer.Typer(
-    help="Train sweeps of millions of toy models of superposition and compare them with exact theory.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -288,6 +288,7 @@ def bench(
         write_json(json_file, result)
 
 
+app.callback()(common)
 app.command()(examples)
 
 

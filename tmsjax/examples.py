@@ -118,7 +118,7 @@ def _same(source: Path, target: Path) -> bool:
 
 
 def examples(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The sweep to copy. Default: list all.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The sweep to copy. Default: list all.")] = None,
     to: Annotated[Path, typer.Option(metavar="DIR", help="The folder to copy it into.")] = Path("sweeps"),
 ) -> None:
     """List the example sweeps that come with tmsjax, or copy one, with the files that it imports.

@@ -14,8 +14,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -25,6 +26,20 @@ from tmsjax.errors import RegistryError, RunError, RunFailed, SpecError, printab
 def say(text: object, *, err: bool = False) -> None:
     """Prints lines of text. Names and paths may come from strangers: control characters are written out."""
     typer.echo("\n".join(map(printable, str(text).split("\n"))), err=err)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"tmsjax {version('tmsjax')}")
+        raise typer.Exit
+
+
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Train sweeps of millions of toy models of superposition and compare them with exact theory."""
 
 
 @contextmanager
