@@ -261,7 +261,10 @@ def _converted(lines: list[str], escape: Any, literal: Sequence[str], item: str)
             section = len(head) == 1 and re.fullmatch(r"[A-Z]\w+:", head[0])  # such as "Args:"
             yield from [f"**{head[0]}**" if section else escape(line) for line in head]
             yield ""
-            if _is_named(rest) or (doctest and rest[0].startswith(">>>")):
+            if section and all(NAMED.match(line) for line in rest if not line.startswith(" ")):
+                for name, text in _items(rest):
+                    yield f"* {item.format(escape(name.replace('`', '')), escape(text))}"
+            elif _is_named(rest) or (doctest and rest[0].startswith(">>>")):
                 yield from _converted(rest, escape, literal, item)
             else:
                 yield from [*literal, *(f"    {line}" for line in rest)]

@@ -114,9 +114,12 @@ def test_links_and_their_anchors_resolve(file):
     [
         (["W_i of |W| and `a_b`."], ["W\\_i of \\|W\\| and ``a_b``.", ""]),
         (["a:  one", "   more", "b_c: two"], ["* **a**: one more", "* **b\\_c**: two", ""]),
-        (["Args:", "    a: b_c"], ["**Args:**", "", "* **a**: b\\_c", "", ""]),
+        (["Args:", "    a: b_c"], ["**Args:**", "", "* **a**: b\\_c", ""]),
         (["Examples:", "    >>> f_(1)", "    2"], ["**Examples:**", "", ">>> f_(1)", "2", "", ""]),
-        (["So:", "    x = 1", "", "- one", "  more"], ["So:", "", "::", "", "    x = 1", "", "* one", "  more", ""]),
+        (
+            ["It is:", "    x = 1", "", "- one", "  more"],
+            ["It is:", "", "::", "", "    x = 1", "", "* one", "  more", ""],
+        ),
     ],
 )
 def test_docstrings_as_restructured_text(docstring, expected):
