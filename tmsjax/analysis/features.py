@@ -55,10 +55,9 @@ def measures(results: Any) -> xr.Dataset:
 
 
 def best(results: Any) -> xr.Dataset:
-    """The best model of each cell, from `measures`, a run or its dataset: the replica of lowest noise-free loss that
-    did not diverge.
+    """The best model of each cell: the replica of lowest noise-free loss that did not diverge.
 
-    `measured`: from `measures`. Returns the same without the dimension "replica".
+    `results`: from `measures`, a run or its dataset. Returns the same without the dimension "replica".
 
     Losses are not comparable if the replicas of a cell differ in importances or probabilities (`permute = "replica"`).
     For such a cell, takes the first replica that did not diverge.
