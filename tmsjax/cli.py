@@ -58,7 +58,8 @@ Dask = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="Train units on the workers of this Dask scheduler, tcp://HOST:8786."),
 ]
-Select = Annotated[str, typer.Option(help=f"How to select among the replicas of a cell: {', '.join(SELECTIONS)}.")]
+SELECT = f"How to select among the replicas of a cell: {', '.join(SELECTIONS)} (the first that did not diverge)."
+Select = Annotated[str, typer.Option(help=SELECT)]
 Part = Annotated[
     list[str] | None,
     typer.Option(metavar="AXIS=LOW:HIGH", help="Show only this part of a map. May be given for several axes."),
@@ -369,7 +370,8 @@ def _summary(run: Run, seconds: float) -> str:
     return (
         f"trained {facts['models']:,} models in {facts['seconds_of_training']:.1f} s "
         f"({seconds:.1f} s with compiling and saving; peak memory {facts['peak_memory_bytes'] / 1e9:.2f} GB)\n"
-        f"diverged models: {facts['diverged_models']:,}"
+        f"diverged models: {facts['diverged_models']:,}\n"
+        "next: tmsjax plot, map, compare or explore, with this directory:"
     )
 
 

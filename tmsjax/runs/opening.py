@@ -43,7 +43,7 @@ def check_same(directory: RunDirectory, spec: Spec) -> bool:
         return True
     if lines := difference(there, spec):
         changes = "\n".join(f"  {line}" for line in lines)
-        free = "the [checkpoint] table, engine.unit and, under a constant schedule, more train.steps"
+        free = "the [checkpoint] table, engine.unit and, if the schedule is constant and store.keep 'all', train.steps"
         raise RunError(
             f"{directory.path} holds another sweep (there -> here):\n{changes}\n"
             f"  choose another --out; only {free} may change"
