@@ -73,6 +73,7 @@ def test_code_and_specs_of_a_tutorial_are_valid_and_links_lead_somewhere(path):
         assert (path.parent / link).exists(), link
 
 
+@pytest.mark.notebooks
 def test_the_first_tutorial_can_be_followed(registries, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 

@@ -99,14 +99,14 @@ def test_sets_depend_on_seed_and_identity_alone():
 @pytest.mark.parametrize("activity", sorted(ACTIVITIES))
 def test_samples_follow_the_activity_and_are_independent(activity):
     samples, n, p = 40_000, 4, 0.3
-    raw = of_sizes(samples, n, probability=p, replicas=1, data={"activity": activity}, train={"batch": 128})
+    raw = of_sizes(samples, n, probability=p, replicas=1, data={"activity": activity}, train={"batch": 1024})
     x = training_set(load_spec(raw)).astype(float)
     joint = drawn_by(activity, n).joint(np.full(n, p))
     active = x > 0
     np.testing.assert_allclose(1.0 * active.T @ active / samples, joint, atol=4 * 0.5 / np.sqrt(samples) + 1e-3)
     assert x[active].mean() == pytest.approx(1 / 2, abs=0.01)
     assert (x[active] ** 2).mean() == pytest.approx(1 / 3, abs=0.01)
-    parts = -(-samples // 128)
+    parts = -(-samples // 1024)
     for apart in (1, parts, parts + 1):  # other parts, the same part, both
         centred = x - x.mean(0)
         moments = (centred[:-apart] * centred[apart:]).mean(0) / x.var(0)

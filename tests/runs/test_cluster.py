@@ -148,6 +148,7 @@ def test_what_was_heard_before_the_scheduler_was_lost_counts():
     assert list(lost.news(1.0)) == [stored, back]
 
 
+@pytest.mark.slow
 def test_workers_that_differ_or_do_not_see_the_run_are_refused_before_any_work(tmp_path, cluster):
     spec, out = write_spec(tmp_path / "sweep.toml", small_spec()), tmp_path / "run"
     cluster.scheduler()

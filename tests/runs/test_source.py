@@ -107,6 +107,7 @@ def test_any_family_trains_on_a_hidden_layer(stored):
         assert run.dataset["loss"].values[k] == pytest.approx(least, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_relative_path_starts_at_the_spec(stored, tmp_path):
     from tmsjax.spec import to_toml
 

@@ -111,6 +111,7 @@ def test_a_unit_that_fails_three_times_is_named_and_the_others_are_stored(tmp_pa
     assert digest(run.dataset) == whole
 
 
+@pytest.mark.slow
 def test_a_signal_saves_the_units_under_way_and_a_kill_leaves_no_worker(tmp_path):
     out, spec = tmp_path / "run", sweep(tmp_path, steps=40_000)  # units so long that the signal meets both under way
     process = start("run", spec, "--out", out, "--workers", 2)

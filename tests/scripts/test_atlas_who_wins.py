@@ -94,6 +94,7 @@ def test_four_features_in_a_plane_are_two_digons_then_a_triangle_without_the_fou
     assert transition("4_2", "2 digons", "triangle, 1 absent")["p"] == pytest.approx(crossing, abs=5e-4)
 
 
+@pytest.mark.slow
 def test_rare_features_in_a_plane_are_polygons():
     five, six = SIZES["5_2"]["phases"], SIZES["6_2"]["phases"]
     assert [phase["name"] for phase in five[:2]] == ["pentagon", "2 digons, 1 absent"]
@@ -166,6 +167,7 @@ def test_a_search_finds_the_transition_of_two_features():
     assert all(one.gradient < 1e-10 and one.curvature > 0 for one in winners)
 
 
+@pytest.mark.slow
 def test_a_search_finds_a_bifurcation_of_four_features():
     """A fourth feature appears beside the triangle, from norm 0."""
     low, high = (who_wins.moved(who_wins.Winner(p, *triangle(), 0, 0, 0), p) for p in (0.9, 0.93))
