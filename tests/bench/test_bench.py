@@ -19,7 +19,11 @@ SMALL = Workload(2, 1, 64)
 
 
 @pytest.mark.parametrize("way", [w for w in suite.WAYS if w != ENGINE])
-@pytest.mark.parametrize("workload", [SMALL, Workload(5, 2, 64), Workload(2, 1, 64, activation="linear")], ids=str)
+@pytest.mark.parametrize(
+    "workload",
+    [SMALL, pytest.param(Workload(5, 2, 64), marks=pytest.mark.slow), Workload(2, 1, 64, activation="linear")],
+    ids=str,
+)
 def test_competitors_reach_the_engines_loss(way, workload):
     if way.startswith("PyTorch"):
         pytest.importorskip("torch")
@@ -67,6 +71,7 @@ def test_competitors_get_as_many_models_as_their_tensors_allow():
     assert suite.most_models("PyTorch einsum", Workload(2, 1, 100_000)) == 100_000
 
 
+@pytest.mark.slow
 def test_a_workload_is_measured_and_compared(monkeypatch):
     said = []
     machine = {"matmul": 1e11, "elementwise": 1e11}
@@ -93,6 +98,7 @@ def test_ways_that_learn_something_else_are_refused():
         suite.check_same(SMALL, rows)
 
 
+@pytest.mark.slow
 def test_startup_facts_are_measured_and_the_second_start_compiles_from_the_cache():
     facts = suite.startup(tries=1)
     assert facts["first_segment_from_cache"] < facts["first_segment"]

@@ -139,6 +139,7 @@ def test_a_name_cannot_leave_the_folder_of_runs(tmp_path, name):
         load_spec(small_spec(name=name))
 
 
+@pytest.mark.slow
 def test_commands_write_into_the_runs_directory_alone(tmp_path):
     raw = small_spec()
     raw["axes"]["feature_probability"] = {"values": [0.5, 0.1]}
