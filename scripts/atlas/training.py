@@ -24,6 +24,13 @@ MODELLED = ("sgd", "adam")  # optimizers whose stationary state is predicted
 DECAY_RATE = {"sgd": 0.1, "adamw": 0.01}  # learning rates at which weight decay is swept
 AT_REST = {"sgd": (0.1, 0.3), "adam": (0.005, 0.05)}  # rates at which the excess loss is compared
 LINGER = 1.2e-3  # weight decay of `lingering`
+USUAL: dict[str, Any] = {  # the setting from which the others in the text differ
+    "schedule": "cosine",
+    "steps": 1024,
+    "batch": 16,
+    "noise": "independent",
+    "axis": "learning_rate",
+}
 PRECISION = 1e-6  # of the exact boundary in p
 ENOUGH = 0.01  # decades: how near the exact boundary a map is to be
 SIDE, RANDOM_STARTS, LOWER = 1e-3, 200, 1e-9  # decades off the boundary, random starts and loss of the check
@@ -255,25 +262,18 @@ def causes(found: dict[str, list[dict]]) -> list[dict]:
             penalised = row["penalised"][a] if "penalised" in row else None
             out.append({"cause": cause, "setting": text, "value": row["value"][a], "penalised": penalised, **facts})
 
-    usual: dict[str, Any] = {
-        "schedule": "cosine",
-        "steps": 1024,
-        "batch": 16,
-        "noise": "independent",
-        "axis": "learning_rate",
-    }
     for name in OPTIMIZERS:
-        add("optimizer", f"{name}, cosine, 1024 steps of 16", SHOWN_RATE[name], **usual | {"optimizer": name})
+        add("optimizer", f"{name}, cosine, 1024 steps of 16", SHOWN_RATE[name], **USUAL | {"optimizer": name})
     for name in ("adam", "sgd"):
         for steps in (64, 256, 2048):
-            changed = usual | {"optimizer": name, "steps": steps}
+            changed = USUAL | {"optimizer": name, "steps": steps}
             add("steps", f"{name}, cosine, {steps} steps of 16", SHOWN_RATE[name], **changed)
     for name in ("adam", "sgd", "rmsprop"):
         for batch in (4, 16, 64):
-            changed = usual | {"optimizer": name, "schedule": "constant", "batch": batch}
+            changed = USUAL | {"optimizer": name, "schedule": "constant", "batch": batch}
             add("noise", f"{name}, constant rate, 1024 steps of {batch}", SHOWN_RATE[name], **changed)
     for noise in ("shared", "sobol", "exact"):
-        changed = usual | {"optimizer": "adam", "schedule": "constant", "noise": noise}
+        changed = USUAL | {"optimizer": "adam", "schedule": "constant", "noise": noise}
         words = "exact loss" if noise == "exact" else f"16, {noise} streams"
         add("streams", f"adam, constant rate, 1024 steps, {words}", SHOWN_RATE["adam"], **changed)
     decays = {("sgd", "exact"): (1e-3, 1e-2), ("adamw", "independent"): (1e-2, 0.2), ("adamw", "exact"): (0.2,)}
@@ -317,22 +317,15 @@ def told(found: dict[str, list[dict]]) -> dict:
             facts = {key: row[key][a] for key in ("value", *keys) if key in row}
             out[name] = {key: value for key, value in facts.items() if known(value)}
 
-    usual: dict[str, Any] = {
-        "schedule": "cosine",
-        "steps": 1024,
-        "batch": 16,
-        "noise": "independent",
-        "axis": "learning_rate",
-    }
     for name in OPTIMIZERS:
         facts = ("shift", "worst", "inside", "beyond", "by_count", "worst_by_count")
-        pick(name, SHOWN_RATE[name], facts, **usual | {"optimizer": name})
+        pick(name, SHOWN_RATE[name], facts, **USUAL | {"optimizer": name})
     for name in MODELLED:
         keys = ("shift", "predicted_shift", "shift_from_excess", "predicted_from_excess")
         for batch in (4, 16, 64):
-            noisy = usual | {"optimizer": name, "schedule": "constant", "batch": batch}
+            noisy = USUAL | {"optimizer": name, "schedule": "constant", "batch": batch}
             pick(f"{name}_noise_{batch}", SHOWN_RATE[name], keys, **noisy)
-    pick("shared", SHOWN_RATE["adam"], **usual | {"optimizer": "adam", "schedule": "constant", "noise": "shared"})
+    pick("shared", SHOWN_RATE["adam"], **USUAL | {"optimizer": "adam", "schedule": "constant", "noise": "shared"})
     for name, decay in (("l2", 1.2e-3), ("l2_large", 6.6e-3)):
         keys = ("shift", "penalised_by_ratio", "predicted_penalised", "predicted")
         pick(name, decay, keys, optimizer="sgd", axis="weight_decay", noise="exact")

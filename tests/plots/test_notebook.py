@@ -49,9 +49,11 @@ def test_another_choice_for_single_figures_stays(formatters):
 
 
 def test_without_a_notebook_nothing_is_registered(monkeypatch):
-    for ipython in (None, SimpleNamespace(get_ipython=lambda: None)):
+    asked = []
+    for ipython in (None, SimpleNamespace(get_ipython=lambda: asked.append("shell"))):  # None: no shell is running
         monkeypatch.setitem(sys.modules, "IPython", ipython)
-        notebook.shown_as_pictures()
+        assert notebook.shown_as_pictures() is None
+    assert asked == ["shell"]
 
 
 def test_animations_are_pictures_and_other_results_are_escaped_text():

@@ -241,7 +241,7 @@ def _check_polygon(spec: Spec, report: Report) -> None:
     if _unread(polygon) or features is None or _list_lengths(polygon) or _spans(spec, polygon) > AT_ONCE:
         return
     corners = spec.evaluate("polygon")
-    bad = corners[(corners % 1 != 0) | (corners > features)]
+    bad = corners[corners > features]
     if bad.size:
         report("init.polygon", f"needs whole numbers from 0 to model.features = {features}; got {float(bad[0])!r}")
 

@@ -79,7 +79,7 @@ class Init:
 
     bias_scale: Any = _key(0.0, type="quantity", low=0)
     signs: str = _key("random", type="choice", of=("random", "stratified"))
-    polygon: Any = _key(0.0, type="quantity", low=0)
+    polygon: Any = _key(0.0, type="quantity", low=0, whole=True)
     polygon_norm: Any = _key(1.0, type="quantity", low=0)
     polygon_bias: Any = _key(0.0, type="quantity")
 
