@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from conftest import run_command, small_spec, write_spec
@@ -65,6 +66,18 @@ def test_a_second_run_says_that_it_is_complete(finished):
     assert done.returncode == 0
     assert "this run is complete" in done.stdout
     assert run_command("resume", path).returncode == 0
+
+
+def test_info_of_a_run_tells_its_state_its_spec_and_what_made_it(finished):
+    path, _ = finished
+    done = run_command("info", path)
+    assert done.returncode == 0, done.stderr
+    told = dict(re.split(r"  +", line, maxsplit=1) for line in done.stdout.splitlines())
+    assert told["state"] == "complete"
+    assert told["models"] == "288 = 6 feature_probability x 6 extra_importance x 8 replica"
+    assert f"jax {jax.__version__}, " in told["versions"]
+    assert told["agreement with exact theory"].endswith("% of cells")
+    assert "{" not in done.stdout
 
 
 def test_scripts_read_the_run(finished):
@@ -170,8 +183,10 @@ def test_lines_of_libraries_are_dropped_and_others_kept(capfd):
 def test_info_tells_size_and_time(tmp_path):
     done = run_command("info", write_spec(tmp_path / "s.toml", small_spec()))
     assert done.returncode == 0, done.stderr
-    assert "12 (2 feature_probability x 3 extra_importance x 2 replica)" in done.stdout
-    assert "training time" in done.stdout
+    told = dict(re.split(r"  +", line, maxsplit=1) for line in done.stdout.splitlines())
+    assert told["models"] == "12 = 2 feature_probability x 3 extra_importance x 2 replica"
+    assert told["figures"] == "phase-map, vectors"
+    assert told["training time"].startswith("0.")
 
 
 def test_a_second_start_compiles_from_the_cache_and_gives_the_same_bits(tmp_path, monkeypatch):

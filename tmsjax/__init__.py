@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tmsjax.analysis import best, measures, phase_map
     from tmsjax.analysis import compare_run as compare
     from tmsjax.engine import training_set
+    from tmsjax.errors import RunError, SpecError
     from tmsjax.kinds import (
         Option,
         add_activation,
@@ -35,12 +36,16 @@ if TYPE_CHECKING:
     )
     from tmsjax.models import relu_loss as exact_loss
     from tmsjax.plots import explore, figures
-    from tmsjax.runs import open_run, run_sweep
-    from tmsjax.spec import load_spec
+    from tmsjax.runs import Run, open_run, run_sweep
+    from tmsjax.spec import Spec, load_spec
     from tmsjax.theory import exact_optimum
 
 _PLACES = {
     "Option": "kinds",
+    "Run": "runs",
+    "RunError": "errors",
+    "Spec": "spec",
+    "SpecError": "errors",
     "add_activation": "kinds",
     "add_activity": "kinds",
     "add_family": "kinds",
@@ -66,6 +71,10 @@ _PLACES = {
 __getattr__, __dir__ = attach(__name__, _PLACES), names(_PLACES)
 __all__ = [  # the keys of _PLACES
     "Option",
+    "Run",
+    "RunError",
+    "Spec",
+    "SpecError",
     "add_activation",
     "add_activity",
     "add_family",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 import webbrowser
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,8 +14,8 @@ import typer
 
 from tmsjax.errors import Diverged
 from tmsjax.examples import examples
-from tmsjax.kinds import STUDIES
-from tmsjax.spec import SELECTIONS
+from tmsjax.kinds import STUDIES, planned
+from tmsjax.spec import SELECTIONS, description
 from tmsjax.terminal import (
     check_known,
     common,
@@ -216,25 +217,19 @@ def info(
             _forecast(device, path, set_ or [], imports)
         return
     if path.is_dir():
-        from tmsjax.runs import open_run
+        from tmsjax.runs import facts, open_run
 
-        opened = open_run(path)
-        _describe(opened.spec)
-        assert opened.directory is not None
-        for key, value in opened.directory.info().items():
-            if key == "spec":
-                continue
-            say(f"{key:22s} {value}")
+        _tell(facts(open_run(path)))
         return
     loaded = load_spec(path, set_ or [], imports=imports)
-    _describe(loaded)
+    _tell(description(loaded))
     if loaded.imports and not imports:
-        say(f"{'imports':22s} {', '.join(loaded.imports)}, not executed: memory and timing need --imports")
+        say("not executed: its imports; figures, memory and timing need --imports")
         return
     from tmsjax.runs import estimate
 
-    for key, value in estimate(loaded).items():
-        say(f"{key:22s} {value}")
+    figures = {} if loaded.study.kind else {"figures": ", ".join(planned(loaded))}
+    _tell(figures | estimate(loaded))
 
 
 @app.command()
@@ -308,9 +303,7 @@ def _forecast(device: str, path: Path, set_: list[str], imports: bool) -> None:
     spec = load_spec(path, set_, imports=imports)
     if spec.imports and not imports:
         raise SpecError("--device", [("", f"needs --imports to execute {', '.join(spec.imports)}")])
-    _describe(spec)
-    for key, value in forecast_lines(spec, device).items():
-        say(f"{key:22s} {value}")
+    _tell(description(spec) | forecast_lines(spec, device))
 
 
 def _tell_import(file: Imported) -> None:
@@ -375,13 +368,10 @@ def _summary(run: Run, seconds: float) -> str:
     )
 
 
-def _describe(spec: Spec) -> None:
-    axes = " x ".join(f"{len(a)} {a.name}" for a in spec.axes) or "no axes"
-    say(f"{'name':22s} {spec.name}")
-    say(f"{'models':22s} {spec.instances:,} ({axes})")
-    model, train = spec.model, spec.train
-    say(f"{'model':22s} {model.family}, {model.activation}, {model.features} features, {model.hidden} hidden")
-    say(f"{'training':22s} {train.steps} steps of {train.optimizer}, {train.loss} loss, batch {train.batch}")
+def _tell(facts: Mapping[str, Any]) -> None:
+    """One line for each fact."""
+    for name, fact in facts.items():
+        say(f"{name:24s} {fact}")
 
 
 def _check_select(select: str) -> None:

@@ -11,7 +11,18 @@ def printable(text: str) -> str:
 
 
 class SpecError(ValueError):
-    """An invalid spec. `problems` holds every (key, message) pair; the exception's text lists them all."""
+    """An invalid spec.
+
+    `source`: the file, or where else the spec comes from. `problems`: every (key, message) pair; the exception's text
+    lists them all.
+
+    Examples:
+        >>> try:
+        ...     tmsjax.load_spec(spec, overrides=["train.stepz=9"])
+        ... except tmsjax.SpecError as error:
+        ...     print(error.problems[0][0])
+        train.stepz
+    """
 
     def __init__(self, source: str, problems: Sequence[tuple[str, str]]):
         self.source = source
@@ -26,7 +37,15 @@ class RegistryError(ValueError):
 
 
 class RunError(RuntimeError):
-    """A run, or its results, that cannot be used as requested. The message gives the reason."""
+    """A run, or its results, that cannot be used as requested. The message gives the reason.
+
+    Examples:
+        >>> try:
+        ...     tmsjax.open_run(folder)
+        ... except tmsjax.RunError as error:
+        ...     print(error)
+        /...: not a run directory (it has no run.json)
+    """
 
 
 class RunFailed(RuntimeError):

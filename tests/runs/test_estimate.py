@@ -38,7 +38,7 @@ def test_a_billion_models_are_estimated_in_the_memory_and_time_of_few(tmp_path):
 def test_info_of_a_billion_models_says_what_they_take(tmp_path):
     done = run_command("info", write_spec(tmp_path / "s.toml", small_spec(axes=BILLION)))
     assert done.returncode == 0, done.stderr
-    assert "1,000,000,000 (10000 feature_probability x 10000 extra_importance x 10 replica)" in done.stdout
+    assert "1,000,000,000 = 10000 feature_probability x 10000 extra_importance x 10 replica" in done.stdout
     assert float(re.search(r"main memory +([\d,.]+) MB at least", done.stdout)[1].replace(",", "")) < 3000
     assert re.search(r"units +500 of 2,000,000 models", done.stdout)
     assert "no history is recorded: it would take " in done.stderr

@@ -6,6 +6,7 @@ import tomllib
 import jax
 import numpy as np
 import pytest
+import xarray as xr
 from conftest import ROOT, digest, plain_spec, small_spec
 
 import tmsjax
@@ -37,6 +38,28 @@ def test_results_are_labelled_by_the_axes(tmp_path):
     assert info["state"] == "complete"
     assert info["plan"]["block"] == 64
     assert {"versions", "device", "seed", "seconds_of_training"} <= set(info)
+
+
+def test_the_final_loss_says_how_it_was_computed():
+    exact, sampled = small_spec(), small_spec(model={"activation": "gelu"})
+    assert run_sweep(exact).dataset["loss"].attrs["comment"] == "exact"
+    assert run_sweep(sampled).dataset["loss"].attrs["comment"] == "the mean over 65,536 samples"
+
+
+def test_functions_of_results_take_a_run_its_dataset_or_its_path(tmp_path):
+    run = run_sweep(small_spec(), tmp_path / "run")
+    for function in (tmsjax.phase_map, tmsjax.measures, tmsjax.best):
+        expected = function(run)
+        for other in (run.dataset, str(tmp_path / "run"), tmp_path / "run"):
+            xr.testing.assert_identical(function(other).load(), expected.load())
+        with pytest.raises(tmsjax.RunError, match="not a run directory"):
+            function(tmp_path / "other")
+
+
+def test_a_spec_and_a_run_are_a_line_in_a_terminal(tmp_path):
+    run = run_sweep(small_spec(), tmp_path / "run")
+    assert repr(run.spec) == "<Spec small: 12 instances, tied, relu, 2 features, 1 hidden>"
+    assert repr(run) == f"<Run small: 12 instances, {tmp_path / 'run'}>"
 
 
 def test_in_memory_and_on_disk_give_the_same_bytes(tmp_path):

@@ -38,9 +38,18 @@ def test_exact_optimum_beats_every_candidate():
     assert np.all(best.loss <= theory.candidate_losses(importance, probability).min(1) * (1 + 1e-12))
 
 
-def test_optimum_refuses_other_shapes():
+@pytest.mark.parametrize("shape", [(2, 2), (3,), (3, 3), (1, 3, 2), (0, 2)])
+def test_optimum_refuses_other_shapes(shape):
     with pytest.raises(ValueError, match="must be"):
-        optimum.exact_optimum(np.ones((3, 2)), np.ones((2, 2)))
+        optimum.exact_optimum(np.ones((3, 2)), np.ones(shape))
+
+
+def test_one_row_stands_beside_every_row():
+    rows = np.array([[0.1, 0.1], [0.5, 0.2], [1.0, 1.0]])
+    one, repeated = optimum.exact_optimum([1.0, 0.5], rows), optimum.exact_optimum(np.tile([1.0, 0.5], (3, 1)), rows)
+    np.testing.assert_array_equal(one.W, repeated.W)
+    other = optimum.exact_optimum(rows, [[0.3, 0.3]])
+    np.testing.assert_array_equal(other.loss, optimum.exact_optimum(rows, np.full((3, 2), 0.3)).loss)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tmsjax.analysis.agreement import Agreement
 from tmsjax.analysis.stream import axes_only, cell_store, is_divided, parts, stored_unit
 from tmsjax.errors import RunError
 from tmsjax.kinds import ACTIVATIONS, ACTIVITIES, FAMILIES, REPLICA, VALUES
-from tmsjax.runs import Run, Store, open_run, read_dataset, write_dataset, write_json, write_text
+from tmsjax.runs import Run, Store, as_run, read_dataset, write_dataset, write_json, write_text
 
 MOST_FEATURES = 3  # of models that theory.exact_optimum supports
 CERTIFICATE = ("starts", "checked", "check_starts", "improved", "largest_improvement")  # of theory.Optimum
@@ -90,7 +90,7 @@ def compare_run(run: Run | str | Path, select: str = "best") -> dict:
         >>> result["cells"], result["phases"]
         (9, ['none', 'first only', 'second only', 'superposition'])
     """
-    run = run if isinstance(run, Run) else open_run(run)
+    run = as_run(run)
     phases.check_selection(select)
     compared = Agreement(select, axes_only(run), run.cells)
     for unit, part in parts(run, "compare"):

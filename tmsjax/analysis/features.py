@@ -11,6 +11,7 @@ from tmsjax.analysis import phases, polytopes
 from tmsjax.errors import RunError
 from tmsjax.kinds import MEASURES, REPLICA, REPRESENTED
 from tmsjax.kinds.measures import TINY, norms, superposition
+from tmsjax.runs import results_of
 
 COMPONENTS = ("not represented", *polytopes.POLYTOPES, polytopes.OTHER)
 
@@ -18,17 +19,17 @@ COMPONENTS = ("not represented", *polytopes.POLYTOPES, polytopes.OTHER)
 def measures(results: Any) -> xr.Dataset:
     """Adds measures of every model to a run's dataset, without its history; NaN where a model diverged.
 
-    `results`: a Run or its dataset. Adds every measure of W in kinds.MEASURES, including users' own, over its
-    dimensions: norm, superposition, dimensionality (..., feature); represented, frobenius, dimensions_per_feature
-    (...). Adds class (..., feature), the index into FEATURE_CLASSES, -1 where a model diverged. Raises RunError for a
-    shard and for models without W.
+    `results`: a Run, the path of its directory, or its dataset. Adds every measure of W in kinds.MEASURES, including
+    users' own, over its dimensions: norm, superposition, dimensionality (..., feature); represented, frobenius,
+    dimensions_per_feature (...). Adds class (..., feature), the index into FEATURE_CLASSES, -1 where a model
+    diverged. Raises RunError for a shard and for models without W.
 
     Examples:
         >>> measured = tmsjax.measures(run.dataset)
         >>> measured["norm"].shape, measured["represented"].shape
         ((3, 3, 2, 2), (3, 3, 2))
     """
-    dataset: xr.Dataset = results if isinstance(results, xr.Dataset) else results.dataset
+    dataset = results_of(results)
     phases.spec_of(dataset)  # raises for a shard
     if not dataset.attrs["directions"]:
         raise RunError("these models have no directions W to measure")
@@ -57,7 +58,8 @@ def measures(results: Any) -> xr.Dataset:
 def best(results: Any) -> xr.Dataset:
     """The best model of each cell: the replica of lowest noise-free loss that did not diverge.
 
-    `results`: from `measures`, a run or its dataset. Returns the same without the dimension "replica".
+    `results`: from `measures`, or a Run, the path of its directory, or its dataset. Returns the same without the
+    dimension "replica".
 
     Losses are not comparable if the replicas of a cell differ in importances or probabilities (`permute = "replica"`).
     For such a cell, takes the first replica that did not diverge.
@@ -67,7 +69,7 @@ def best(results: Any) -> xr.Dataset:
         >>> models["W"].dims
         ('feature_probability', 'extra_importance', 'hidden', 'feature')
     """
-    measured: xr.Dataset = results if isinstance(results, xr.Dataset) else results.dataset
+    measured = results_of(results)
     if REPLICA not in measured.dims:
         return measured
     ok = measured["status"] == 0

@@ -17,6 +17,7 @@ import xarray as xr
 from tmsjax.analysis import phases
 from tmsjax.errors import RunError
 from tmsjax.kinds import FAMILIES, VALUES
+from tmsjax.runs import results_of
 
 SECOND = 0.2  # a neuron is monosemantic if its second largest |weight| is at most this share of the largest
 DEAD = 0.01  # a neuron is dead if its gain, max |W_k| max |V_k|, is below this
@@ -84,7 +85,7 @@ def measured(results: Any) -> xr.Dataset:
     the largest |weight| that a neuron reads is 1 unless the model is tied. Raises RunError for a shard and for models
     without neurons.
     """
-    dataset: xr.Dataset = results if isinstance(results, xr.Dataset) else results.dataset
+    dataset = results_of(results)
     spec = phases.spec_of(dataset)
     family, values = FAMILIES.get(spec.model.family), VALUES.get(spec.data.values)
     if family is None or values is None or not family.neurons:

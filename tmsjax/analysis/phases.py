@@ -11,7 +11,6 @@ Rules that select among the replicas of a cell:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -110,8 +109,8 @@ def signed_phases(W: np.ndarray) -> np.ndarray:
     return (represented[..., 0] + 2 * represented[..., 1] + same).astype(np.int8)
 
 
-def phase_map(results: Any, select: str = "best") -> xr.Dataset:
-    """One phase per cell, from a run or its dataset, by the rule `select`.
+def phase_map(dataset: xr.Dataset, select: str = "best") -> xr.Dataset:
+    """One phase per cell, from the dataset of a run, by the rule `select`.
 
     Variables over the axes other than replica: phase (int8 with flag_meanings; -1 where every replica diverged), norm
     and superposition (..., feature), loss of the best replica, success (share of inits within 1 % of it), failed
@@ -119,7 +118,6 @@ def phase_map(results: Any, select: str = "best") -> xr.Dataset:
     whose W has no scale, and rules other than "best" if only the best replica was kept.
     """
     check_selection(select)
-    dataset: xr.Dataset = results if isinstance(results, xr.Dataset) else results.dataset
     if not dataset.attrs["directions"]:
         raise RunError("these models have no directions W to map")
     spec = spec_of(dataset)

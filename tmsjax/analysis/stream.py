@@ -17,15 +17,15 @@ from tmsjax.analysis import phases
 from tmsjax.analysis.agreement import Counts
 from tmsjax.errors import RunError
 from tmsjax.kinds import REPLICA
-from tmsjax.runs import Run, Store, counted, write_dataset
+from tmsjax.runs import Run, Store, as_run, counted, results_of, write_dataset
 from tmsjax.spec import to_toml
 
 
 def phase_map(results: Any, select: str = "best") -> xr.Dataset:
     """One phase per cell, from a run or its dataset, by the rule `select`.
 
-    `results`: the Run or its dataset. `select`: "best" (lowest noise-free loss), "paper" (drop the worst, average the
-    others), "vote" (plurality of phases) or "single" (the first that did not diverge).
+    `results`: a Run, the path of its directory, or its dataset. `select`: "best" (lowest noise-free loss), "paper"
+    (drop the worst, average the others), "vote" (plurality of phases) or "single" (the first that did not diverge).
 
     Variables over the axes other than replica: phase (int8 with flag_meanings; -1 where every replica diverged), norm
     and superposition (..., feature), loss of the best replica, success (share of inits within 1 % of it), failed
@@ -39,8 +39,10 @@ def phase_map(results: Any, select: str = "best") -> xr.Dataset:
         {'feature_probability': 3, 'extra_importance': 3}
     """
     phases.check_selection(select)
+    if not isinstance(results, xr.Dataset):
+        results = as_run(results)
     if not is_divided(results) or results.directory is None:
-        return phases.phase_map(results, select)
+        return phases.phase_map(results_of(results), select)
     store = map_store(results, select)
     try:
         return store.open()

@@ -48,6 +48,11 @@ class Plan:
     chunk: int = 1
     kernel: str = "xla"
 
+    @property
+    def program(self) -> str:
+        """How models are computed, in words."""
+        return "scalars: a vector over models for every weight" if self.scalars else "arrays: batched matrix products"
+
     def units(self, spec: Spec) -> Boxes:
         """The units of a sweep."""
         return Boxes(spec.shape, spec.shape if self.unit is None else self.unit)

@@ -263,10 +263,21 @@ STUDIES: Registry[Study] = Registry(
 
 
 def suited(spec: Any, has: Collection[str]) -> list[str]:
-    """The kinds whose figures suit a sweep of this shape. `has`: what its results contain of what studies
-    need."""
+    """The kinds whose figures suit a sweep of this shape; "curves" if none does. `has`: what its results contain of
+    what studies need."""
     able = {name: study for name, study in STUDIES.items() if set(study.needs) <= set(has)}
-    return [name for name, study in able.items() if study.suits(spec) and misfit(spec, name) is None]
+    return [name for name, study in able.items() if study.suits(spec) and misfit(spec, name) is None] or ["curves"]
+
+
+def planned(spec: Any) -> list[str]:
+    """The kinds whose figures will suit a sweep once it is trained, if it names no study."""
+    recorded = set(spec.record.measures) if len(spec.record_steps) > 1 else set()
+    will_have = {
+        DIRECTIONS: FAMILIES[spec.model.family].directions is not None,
+        HISTORY: recorded - {"W"},
+        TRAJECTORY: "loss" in recorded and recorded & {"W", "dimensionality"},
+    }
+    return suited(spec, {name for name, there in will_have.items() if there})
 
 
 def thumbnail(run: Any) -> bytes:

@@ -33,7 +33,7 @@ from tmsjax.plots import neurons as neuron_figures
 from tmsjax.plots.cells import COLUMN, ROW, best_of, cell_name, panels_per_row, placed, title
 from tmsjax.plots.notebook import Pictures, shown_as_pictures
 from tmsjax.plots.style import label, tick
-from tmsjax.runs import Run, open_run
+from tmsjax.runs import Run, as_run
 from tmsjax.spec import SELECTIONS, suggest
 
 MAP = "phase-map"
@@ -73,7 +73,7 @@ def figures(
         >>> list(tmsjax.figures(run, kind="phase-map", region={"extra_importance": (0.2, 2.0)}))
         ['phase_map-region', 'failures-region', 'agreement-region', 'panels-region']
     """
-    run = run if isinstance(run, Run) else open_run(run)
+    run = as_run(run)
     for what, given, allowed in (("select", select, SELECTIONS), ("kind", kind or next(iter(STUDIES)), STUDIES)):
         if given not in allowed:
             raise ValueError(f"{what} = {given!r} is not known{suggest(str(given), list(allowed))}")
@@ -96,7 +96,7 @@ def figures(
         if one == MAP:
             out |= phase_map(run, select, region)
         elif beside is not None:
-            out |= gram(run, beside if isinstance(beside, Run) else open_run(beside))
+            out |= gram(run, as_run(beside))
         else:
             out |= drawn(run, one)
     return out
@@ -110,8 +110,8 @@ def named_study(run: Run) -> str | None:
 
 
 def fitting(run: Run) -> list[str]:
-    """The kinds that suit the run's shape; "curves" if none does."""
-    return suited(run.spec, results_have(run)) or ["curves"]
+    """The kinds that suit the run's shape."""
+    return suited(run.spec, results_have(run))
 
 
 def loadable(run: Run, kinds: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from tmsjax.lazy import attach
 from tmsjax.runs.directory import RunDirectory, provenance, set_aside
 from tmsjax.runs.files import as_path, read_dataset, write_dataset, write_json, write_text, write_whole
 from tmsjax.runs.progress import Progress, counted, progress_bar
-from tmsjax.runs.run import Run, open_run
+from tmsjax.runs.run import Run, as_run, open_run, results_of
 from tmsjax.runs.share import Share, check_crew
 from tmsjax.runs.store import Store
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tmsjax.runs.checkpoint import Checkpoints
     from tmsjax.runs.estimate import estimate
     from tmsjax.runs.forecast import forecast_lines
+    from tmsjax.runs.html import facts
     from tmsjax.runs.imports import with_imports
     from tmsjax.runs.sweep import run_sweep
     from tmsjax.runs.trainers import connect
@@ -31,6 +32,7 @@ __getattr__ = attach(
         "Checkpoints": "checkpoint",
         "connect": "trainers",
         "estimate": "estimate",
+        "facts": "html",
         "forecast_lines": "forecast",
         "run_sweep": "sweep",
         "with_imports": "imports",
@@ -44,15 +46,18 @@ __all__ = [
     "Share",
     "Store",
     "as_path",
+    "as_run",
     "check_crew",
     "connect",
     "counted",
     "estimate",
+    "facts",
     "forecast_lines",
     "open_run",
     "progress_bar",
     "provenance",
     "read_dataset",
+    "results_of",
     "run_sweep",
     "set_aside",
     "with_imports",

@@ -38,13 +38,13 @@ def estimate(spec: Spec, seconds: float = 1.0) -> dict[str, str]:
     samples = models * (spec.train.batch if spec.train.loss == "sampled" else 1)
     return {
         "device": device_line(ensemble.devices),
-        "path": "scalars" if cut.scalars else "arrays",
+        "program": cut.program,
         "units": f"{len(units):,} of {units[0].size:,} models",
-        "blocks": f"{ensemble.blocks} of {cut.block} models in a unit, microbatch {cut.microbatch}",
+        "blocks": f"{ensemble.blocks:,} of {cut.block:,} models in a unit, {cut.microbatch:,} samples at once",
         "device memory": f"{megabytes(device_bytes(ensemble, units[0]))}{_of(free_device_memory(ensemble))}",
         "main memory": f"{megabytes(main_bytes(ensemble, units[0]))} at least{_of(available_memory())}",
         "disk": f"{megabytes(disk_bytes(ensemble))}{_of(free_space(Path('runs')))}",
-        "history": megabytes(record_bytes(spec)),
+        "recorded measures": megabytes(record_bytes(spec)),
         "training time": f"{total:.1f} s, from {steps} steps at {samples:.2e} {rate_unit(spec)}",
     }
 

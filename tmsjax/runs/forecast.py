@@ -22,10 +22,10 @@ def forecast_lines(spec: Spec, name: str) -> dict[str, str]:
 
 def _plan(spec: Spec, facts: Forecast) -> dict[str, str]:
     plan, models = facts.plan, facts.plan.units(spec)[0].size
-    blocks = f"{plan.blocks} of {plan.block:,} models in a unit, microbatch {plan.microbatch}"
+    blocks = f"{plan.blocks} of {plan.block:,} models in a unit, {plan.microbatch:,} samples at once"
     return {
         "device": f"{facts.chip.title}, not here: compiled for it by jax {jax.__version__}",
-        "path": "scalars" if plan.scalars else "arrays",
+        "program": plan.program,
         "units": f"{facts.units:,} of {models:,} models",
         "blocks": blocks,
     }

@@ -1,4 +1,4 @@
-"""HTML representation of a run for notebooks: spec, state and results, with a thumbnail of the first figure.
+"""What a run is, as text and as HTML for notebooks: spec, state and results, with a thumbnail of the first figure.
 
 A run may be unfinished, damaged or untrusted: nothing here raises, and spec/html.py escapes all text.
 """
@@ -19,9 +19,14 @@ MOST_NUMBERS = 2 * 10**7  # in W, above which no thumbnail is drawn
 
 def html(run: Any) -> str:
     """The HTML representation of a run."""
-    facts = {**_state(run), **description(run.spec), **_agreement(run)}
-    complete = facts["state"] in ("complete", "in memory")
-    return html_table(f"Run {run.spec.name}", facts, _picture(run) if complete else "")
+    told = facts(run)
+    complete = told["state"] in ("complete", "in memory")
+    return html_table(f"Run {run.spec.name}", told, _picture(run) if complete else "")
+
+
+def facts(run: Any) -> dict[str, str]:
+    """What is known of a run, by the name of each fact: its state, its spec, agreement with theory."""
+    return {**_state(run), **description(run.spec), **_agreement(run)}
 
 
 def _state(run: Any) -> dict[str, str]:
@@ -43,6 +48,8 @@ def _state(run: Any) -> dict[str, str]:
     ):
         if _is_number(info.get(key)):
             facts[name] = form.format(info[key])
+    if isinstance(versions := info.get("versions"), dict):
+        facts["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
     return facts
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from tmsjax.engine import directions
+from tmsjax.engine import directions, train
 from tmsjax.kinds import FAMILIES
 from tmsjax.models import inputs
 from tmsjax.runs.dataset import STATUS, best_of_cells, results_dataset, with_known_features
 from tmsjax.runs.training import Training
 
 DIVERGED = 10.0  # times the zero model's loss
+WHAT_DIVERGED = f"not finite, or with more than {DIVERGED:g} times the loss of a model whose output is 0"
 
 
 def results(training: Training) -> tuple[xr.Dataset, int]:
@@ -30,6 +31,8 @@ def results(training: Training) -> tuple[xr.Dataset, int]:
         spec, ensemble.box, dims, params, given, losses, status, history.variables(), history.steps, W is not None
     )
     dataset = with_known_features(dataset, stored)
+    sampled = f"the mean over {train.EVALUATION_SAMPLES:,} samples"
+    dataset["loss"].attrs["comment"] = sampled if spec.exact_loss is None else "exact"
     diverged = int((status != STATUS["ok"]).sum())
     return best_of_cells(dataset) if spec.store.keep == "best" else dataset, diverged
 

@@ -159,6 +159,16 @@ class Run:
         return Checkpoints(self.directory.checkpoints if single else self.directory.unit_folder(unit) / "checkpoints")
 
 
+def as_run(run: Run | str | PathLike) -> Run:
+    """`run` itself, or the run in the directory `run`. Raises RunError like `open_run`."""
+    return run if isinstance(run, Run) else open_run(run)
+
+
+def results_of(results: xr.Dataset | Run | str | PathLike) -> xr.Dataset:
+    """The dataset of a run, of the run in a directory, or `results` itself. Raises RunError like `open_run`."""
+    return results if isinstance(results, xr.Dataset) else as_run(results).dataset
+
+
 def open_run(path: str | PathLike) -> Run:
     """Opens the run in the directory `path`. Raises RunError if it is missing, damaged or too new.
 

@@ -15,6 +15,7 @@ from tmsjax.runs import capacity, imports, opening
 from tmsjax.runs.dataset import assembled
 from tmsjax.runs.directory import RunDirectory
 from tmsjax.runs.progress import Listener, progress_bar
+from tmsjax.runs.results import WHAT_DIVERGED
 from tmsjax.runs.run import Run
 from tmsjax.runs.share import Share
 from tmsjax.runs.source import check_unchanged, with_source
@@ -30,7 +31,7 @@ def run_sweep(
     overrides: Sequence[str] = (),
     progress: bool = True,
     listen: Listener | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] | None = None,
     units: str | Share | None = None,
     workers: int | None = None,
     client: Any = None,
@@ -71,6 +72,7 @@ def run_sweep(
         >>> dict(run.dataset["W"].sizes)
         {'feature_probability': 3, 'extra_importance': 3, 'replica': 2, 'hidden': 1, 'feature': 2}
     """
+    should_stop = should_stop or (lambda: False)
     trainer = chosen(workers, client, units, out, should_stop)
     spec = load_spec(source, overrides)  # refuses bad input before anything is written or executed
     share = Share.parse(units)
@@ -102,7 +104,11 @@ def run_sweep(
         diverged = _sum_up(job, [facts for _, facts in parts])
         in_memory = assembled([dataset for dataset, _ in parts], job.kept) if directory is None else None
     if diverged:
-        warnings.warn(f"{diverged:,} of {spec.instances:,} models diverged; maps mask them", Diverged, stacklevel=2)
+        warnings.warn(
+            f"{diverged:,} of {spec.instances:,} models diverged ({WHAT_DIVERGED}); maps mask them",
+            Diverged,
+            stacklevel=2,
+        )
     run = Run(spec, directory, in_memory)
     run.trained = trained
     return run

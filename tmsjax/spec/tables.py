@@ -207,6 +207,9 @@ class Spec:
     folder: str = field(default="", compare=False)
     source: Source | None = field(default=None, compare=False, repr=False)
 
+    def __repr__(self) -> str:
+        return f"<Spec {self.name}: {self.instances:,} instances, {html.description(self)['model']}>"
+
     def _repr_html_(self) -> str:
         return html.table(f"Spec {self.name}", html.description(self))
 

@@ -69,10 +69,11 @@ def exact_optimum(
 ) -> Optimum:
     """The global minimum of the exact loss for every row of `importance`, `feature_probability` (k, n), n = 2 or 3.
 
-    `hidden`: dimensions, n - 1 by default. `activity`: how features are active together, a name in kinds.ACTIVITIES,
-    its options as keywords. `bias`: False keeps b = 0. Few or scattered cells: Newton's method from
-    `structured_starts` and `random_starts` normal samples drawn with `seed`, for every cell. Many neighbouring cells
-    and no random starts: from the minima at the nodes of a lattice (branches.py). Computes in float64.
+    One row, (n,) or (1, n), stands beside every row of the other. `hidden`: dimensions, n - 1 by default. `activity`:
+    how features are active together, a name in kinds.ACTIVITIES, its options as keywords. `bias`: False keeps b = 0.
+    Few or scattered cells: Newton's method from `structured_starts` and `random_starts` normal samples drawn with
+    `seed`, for every cell. Many neighbouring cells and no random starts: from the minima at the nodes of a lattice
+    (branches.py). Computes in float64.
 
     Raises ValueError for other shapes, importances below 0, probabilities outside (0, 1] and activities without an
     exact loss.
@@ -82,12 +83,12 @@ def exact_optimum(
         >>> found.W.shape, found.loss.round(4)
         ((1, 1, 2), array([0.0217]))
     """
-    importance = np.atleast_2d(np.asarray(importance, np.float64))
-    probability = np.atleast_2d(np.asarray(feature_probability, np.float64))
-    n = importance.shape[-1]
-    if importance.ndim != 2 or importance.shape != probability.shape or n not in CHUNK:
-        shapes = f"importance {importance.shape} and feature_probability {probability.shape}"
-        raise ValueError(f"{shapes} must be (k, n), n = 2 or 3")
+    given = [np.atleast_2d(np.asarray(v, np.float64)) for v in (importance, feature_probability)]
+    k, n = max(map(len, given)), given[0].shape[-1]
+    if n not in CHUNK or any(v.ndim != 2 or v.shape[-1] != n or len(v) not in (1, k) for v in given):
+        shapes = f"importance {given[0].shape} and feature_probability {given[1].shape}"
+        raise ValueError(f"{shapes} must be (n,) or (k, n), n = 2 or 3")
+    importance, probability = (np.broadcast_to(v, (k, n)) for v in given)
     if not len(importance) or random_starts < 0:
         raise ValueError(f"cells must be >= 1 and random_starts >= 0, not {len(importance)} and {random_starts}")
     if not (np.isfinite(importance).all() and (importance >= 0).all()):

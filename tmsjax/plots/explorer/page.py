@@ -23,7 +23,7 @@ from tmsjax.errors import RunError
 from tmsjax.plots import style
 from tmsjax.plots.explorer.content import Content, content_of
 from tmsjax.plots.explorer.pack import Rounded, packed, rounded
-from tmsjax.runs import Run, as_path, open_run, write_whole
+from tmsjax.runs import Run, as_path, as_run, write_whole
 from tmsjax.spec import SELECTIONS, suggest
 
 MOST_BYTES = 12_000_000  # of a page; numbers are rounded to as many bits as fit
@@ -90,7 +90,7 @@ def explore(run: Run | str | Path, *, select: str = "best", region: analysis.Reg
     """
     if select not in SELECTIONS:
         raise ValueError(f"select = {select!r} is not known{suggest(str(select), list(SELECTIONS))}")
-    run = run if isinstance(run, Run) else open_run(run)
+    run = as_run(run)
     content = content_of(run, select, region)
     content.about |= {"select": select, "colours": palette()}
     return Page(_fitting(content), content.about["name"])
