@@ -189,6 +189,7 @@ def test_info_tells_size_and_time(tmp_path):
     assert told["training time"].startswith("0.")
 
 
+@pytest.mark.slow
 def test_a_second_start_compiles_from_the_cache_and_gives_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     spec, kept, weights = write_spec(tmp_path / "s.toml", small_spec()), [], []

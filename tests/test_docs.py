@@ -1,5 +1,6 @@
 """Code in the documentation runs; tables of names match the registries."""
 
+import ast
 import re
 import tomllib
 
@@ -17,6 +18,7 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_code_of_extending_runs(registries):
     import tmsjax
 
@@ -73,3 +75,26 @@ def test_the_example_of_own_models_runs_from_the_command_line(tmp_path):
     done = run_command("run", ROOT / "sweeps" / "own_models.toml", "--out", tmp_path / "run", *sizes)
     assert done.returncode == 0, done.stderr
     assert "own_models.py" in done.stdout
+
+
+def usual_and_slow_tests() -> tuple[set[str], set[str]]:
+    """Names of the tests that the usual command runs, and of those marked slow."""
+    usual, slow = set(), set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef):
+                marked = "pytest.mark.slow" in map(ast.unparse, node.decorator_list)
+                (slow if marked else usual).add(node.name)
+    return usual, slow
+
+
+def test_the_tests_of_every_guarantee_exist_and_are_as_slow_as_the_table_says():
+    usual, slow = usual_and_slow_tests()
+    rows = [
+        row for row in (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8").splitlines() if "`test_" in row
+    ]
+    assert len(rows) > 20
+    for row in rows:
+        now, _, later = row.partition("slow: ")
+        assert not set(re.findall(r"\btest_\w+\b(?!\.py)", now)) - usual, row
+        assert not set(re.findall(r"\btest_\w+\b(?!\.py)", later)) - slow, row

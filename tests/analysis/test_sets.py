@@ -68,6 +68,7 @@ def trained():
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("activity", "relation"), [("groups", "orthogonal"), ("exclusive", "antipodal")])
 def test_the_best_small_model_has_its_sets_as_the_paper_says(trained, activity, relation):
     best = analysis.best(sets.of_sets(trained[activity].dataset, 2))

@@ -151,7 +151,7 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("name", ["5 x 2", *(pytest.param(k, marks=pytest.mark.slow) for k in LARGE if k != "5 x 2")])
 def test_models_of_other_sizes_learn(name):
     loaded = load_spec(LARGE[name])
     result = trained(LARGE[name])
@@ -193,6 +193,7 @@ def test_every_optimizer_and_schedule_reaches_the_antipodal_minimum(train, sched
     assert best == pytest.approx(2 * 0.2**2 / 6, rel=0.05)
 
 
+@pytest.mark.slow
 def test_families_to_come_need_only_model_and_spec(registries):
     """An untied decoder with a hidden activation and absolute value as target, added from outside."""
     add_family(

@@ -147,7 +147,11 @@ def trained(spec, scalars: bool) -> dict:
     return sweep.gather(states).params | {"loss": sweep.noise_free_loss(states)}
 
 
-@pytest.mark.parametrize("extension", ON_SCALARS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "extension",
+    [pytest.param(f, marks=[pytest.mark.slow] * (f in (binary_or, chain, scaled))) for f in ON_SCALARS],
+    ids=lambda f: f.__name__,
+)
 def test_elementwise_extensions_run_on_scalars_with_the_numbers_of_arrays(extension):
     spec = load_spec(raw_spec(extension()))
     check_spec(spec)
@@ -227,6 +231,7 @@ def test_a_penalty_swept_along_an_axis_shrinks_what_it_penalises():
     assert float(one["loss"]) == pytest.approx(losses.mean(), rel=0.05), "the noise-free loss leaves the penalty out"
 
 
+@pytest.mark.slow
 def test_an_or_is_learnt():
     raw = raw_spec(binary_or(), model={"hidden": 4}, train={"steps": 2000, "batch": 64})
     data = tmsjax.run_sweep(raw | {"record": {"measures": ["loss"], "steps": [1, 2000]}}).dataset
@@ -248,6 +253,7 @@ def test_a_measure_is_recorded_and_computed():
     np.testing.assert_allclose(measured, participation(W.astype(np.float64)), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_activity_trains_with_its_exact_loss():
     raw = raw_spec(chain(), model={"features": 3, "hidden": 1}, train={"steps": 300, "loss": "exact"})
     spec = load_spec(raw)

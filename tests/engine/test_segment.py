@@ -45,7 +45,10 @@ SPECS = {
 }
 
 
-@pytest.mark.parametrize("name", SPECS)
+SLOW_TO_COMPILE = ("gelu", "signed, groups", "one-hot")
+
+
+@pytest.mark.parametrize("name", [pytest.param(k, marks=[pytest.mark.slow] * (k in SLOW_TO_COMPILE)) for k in SPECS])
 def test_the_kernel_trains_the_models_of_xlas_path(name):
     spec = load_spec({**SPECS[name], "engine": {"kernel": "pallas"}})
     assert_same(trained(spec, "gpu"), trained(load_spec(SPECS[name]), "cpu"), 2e-5)

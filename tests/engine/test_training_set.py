@@ -71,6 +71,7 @@ def test_a_step_descends_the_loss_of_its_part(samples, scalars):
             np.testing.assert_allclose(own[name] - slope, params[name][replica], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.smoke
 def test_paths_and_chunks_agree():
     raw = of_sizes(3, 20, 0)
@@ -128,6 +129,7 @@ def test_models_fit_three_samples():
         assert float(one["loss"]) > 0.9 * 150 * 0.04 / 3
 
 
+@pytest.mark.slow
 def test_many_samples_are_as_good_as_fresh_ones():
     train_table = {"steps": 1500, "batch": 64, "learning_rate": 1e-2, "schedule": "cosine"}
     finite = run_sweep(of_sizes(10, 20_000, 0, replicas=6, probability=0.1, train=train_table))

@@ -67,6 +67,7 @@ def test_loss_and_gradient_are_those_of_numpy_on_both_paths(family):
             np.testing.assert_allclose(grads[key], expected / 64, rtol=2e-4, atol=2e-5, err_msg=f"{name} {key}")
 
 
+@pytest.mark.slow
 def test_absolute_values_take_two_neurons_a_feature():
     """The best of a few seeds of (2, 4) at p = 1 has one neuron for either side of each feature, and no loss."""
     raw = plain_spec(2, 4, probability=1.0, instances=24, model={"family": "absolute-value"})

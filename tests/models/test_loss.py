@@ -32,7 +32,10 @@ def reference(params, table, x) -> tuple[float, dict]:
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize(("features", "hidden"), [(2, 1), (3, 2), (5, 2), (20, 5)])
+@pytest.mark.parametrize(
+    ("features", "hidden"),
+    [(2, 1), (3, 2), pytest.param(5, 2, marks=pytest.mark.slow), pytest.param(20, 5, marks=pytest.mark.slow)],
+)
 def test_loss_and_gradient_of_both_paths_equal_the_reference_on_the_same_draws(features, hidden):
     raw = plain_spec(features, hidden, train={"batch": 64}, init={"bias_scale": 0.2})
     raw["instance"]["importance"] = {"first": 1.0, "ratio": 0.8}

@@ -173,6 +173,7 @@ def test_workers_that_differ_or_do_not_see_the_run_are_refused_before_any_work(t
     assert not (out / "results.nc").exists()
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_does_not_answer_is_an_error_before_any_work(tmp_path):
     began = time.monotonic()
     spec = write_spec(tmp_path / "sweep.toml", small_spec())

@@ -59,6 +59,7 @@ def test_bits_depend_on_neither_devices_nor_segments(tmp_path):
     assert out["1"] == out["2"] == out["3"] == out["8"]
 
 
+@pytest.mark.slow
 def test_a_run_interrupted_on_eight_devices_resumes_on_one(tmp_path):
     changes = {"train": {"steps": 10_000}, "checkpoint": {"every_seconds": 0.5, "segment_seconds": 0.02}}
     spec, out = write_spec(tmp_path / "s.toml", sweep_of_blocks(**changes)), tmp_path / "run"

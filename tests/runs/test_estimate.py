@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 from conftest import run_command, small_spec, write_spec
 
 BILLION = {
@@ -44,6 +45,7 @@ def test_info_of_a_billion_models_says_what_they_take(tmp_path):
     assert "no history is recorded: it would take " in done.stderr
 
 
+@pytest.mark.slow
 def test_the_time_of_many_models_is_that_of_a_few_in_proportion(tmp_path):
     times = []
     for axes in (BILLION | {"replica": {"count": 1}}, BILLION):

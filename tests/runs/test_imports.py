@@ -178,6 +178,7 @@ def test_a_file_that_is_not_what_it_was_is_refused_before_it_is_executed(folder,
         assert run_command("resume", out).returncode == 0
 
 
+@pytest.mark.slow
 def test_imports_from_several_places_resume_from_where_they_were(tmp_path):
     place = tmp_path / "specs"
     (place / "sub").mkdir(parents=True)
@@ -213,6 +214,7 @@ def test_the_same_file_in_another_place_goes_on_and_is_recorded(folder, tmp_path
     assert run_command("resume", out).returncode == 0
 
 
+@pytest.mark.slow
 def test_entries_that_only_python_added_are_named_when_a_run_cannot_go_on(tmp_path):
     def square(x):
         return x * x
@@ -279,6 +281,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_spec_that_is_sent_to_a_worker_process_imports_there(folder):
     script = folder / "script.py"
     script.write_text(IN_A_WORKER)

@@ -121,6 +121,7 @@ def test_a_relative_path_starts_at_the_spec(stored, tmp_path):
     assert run_command("resume", tmp_path / "run").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_run_continues_only_with_the_same_models(stored, tmp_path):
     path = tmp_path / "toy"
     shutil.copytree(stored.directory.path, path)
@@ -173,6 +174,7 @@ def test_other_specs_are_written_as_before():
     assert "run" not in to_dict(load_spec(toy()))["data"]
 
 
+@pytest.mark.slow
 def test_a_run_without_axes_serves_every_instance_and_neurons_have_a_relu(tmp_path):
     raw = toy(model={"family": "hidden-relu"}, instance={"feature_probability": 0.5})
     raw["axes"] = {"replica": {"count": 2}}

@@ -227,6 +227,7 @@ def test_a_lost_run_json_is_made_again_from_a_unit(tmp_path, keep):
 # Shares
 
 
+@pytest.mark.slow
 def test_shares_of_processes_make_one_run(tmp_path):
     spec = write_spec(tmp_path / "s.toml", divided())
     for k in (2, 3):

@@ -90,6 +90,7 @@ def test_a_killed_worker_costs_its_unit_and_no_byte(tmp_path, whole):
     assert run_sweep(tmp_path / "sweep.toml", out, workers=2).trained == 0
 
 
+@pytest.mark.slow
 def test_a_unit_that_fails_three_times_is_named_and_the_others_are_stored(tmp_path, whole):
     out = tmp_path / "run"
     process = start("run", sweep(tmp_path), "--out", out, "--workers", 2)

@@ -105,6 +105,7 @@ def test_the_budget_that_removes_superposition_exists():
     assert 0 < found["least"][0] < found["least"][-1]
 
 
+@pytest.mark.slow
 def test_a_model_trained_against_attacks_is_less_vulnerable():
     raw = plain_spec(5, 2, probability=0.05, instances=6)
     raw["axes"] = {"budget": {"values": [0.0, 1.0]}, "replica": {"count": 6}}

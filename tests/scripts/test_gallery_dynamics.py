@@ -58,6 +58,7 @@ def test_the_published_animation_is_small():
         assert image.n_frames == 80
 
 
+@pytest.mark.slow
 def test_a_small_training_collapses_first_and_ends_as_an_octahedron():
     raw = plain_spec(6, 3, probability=0.03, instances=3, data={"activity": "groups", "size": 3})
     raw["instance"]["init_scale"] = 0.05

@@ -74,6 +74,7 @@ def test_the_dry_run_makes_every_step_and_both_files(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_failed_steps_are_told_and_the_others_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")  # restored after the test; `main` sets it
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
