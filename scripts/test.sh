@@ -106,4 +106,4 @@ ruff format --check .
 mypy
 vulture
 test_with ${selection[@]+"${selection[@]}"} "$@"
-[ $# -gt 0 ] || newest -m smoke
+[ $# -gt 0 ] || newest -m "smoke and not slow"

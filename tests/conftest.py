@@ -88,6 +88,11 @@ def run_command(*arguments, cwd=None, **options) -> subprocess.CompletedProcess:
     return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, cwd=cwd, **options)
 
 
+def slowly(*values) -> list:
+    """Values of a parameter, of which the tests are marked slow."""
+    return [pytest.param(*(v if isinstance(v, tuple) else (v,)), marks=pytest.mark.slow) for v in values]
+
+
 def reproduce(package: str, *options: str) -> subprocess.CompletedProcess:
     """Runs a report of scripts/ in its own process."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts")}

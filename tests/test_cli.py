@@ -185,7 +185,7 @@ def test_info_tells_size_and_time(tmp_path):
     assert done.returncode == 0, done.stderr
     told = dict(re.split(r"  +", line, maxsplit=1) for line in done.stdout.splitlines())
     assert told["models"] == "12 = 2 feature_probability x 3 extra_importance x 2 replica"
-    assert told["figures"] == "phase-map, vectors"
+    assert told["figures"] == "phase-map, learning"
     assert told["training time"].startswith("0.")
 
 
@@ -211,6 +211,7 @@ def test_bench_refuses_what_it_cannot_do(tmp_path):
     assert run_command("bench", "--tune", tmp_path / "absent.toml").returncode == 2
 
 
+@pytest.mark.slow
 def test_maps_of_other_dimensions_are_refused_clearly(tmp_path):
     raw = small_spec()
     raw["axes"] = {"feature_probability": {"values": [1.0, 0.1]}, "replica": {"count": 2}}

@@ -61,6 +61,7 @@ def test_the_spec_in_the_readme_is_one_and_its_table_of_names_is_the_registries(
     assert len(readme.splitlines()) <= 200
 
 
+@pytest.mark.slow
 def test_the_example_of_own_models_runs_from_the_command_line(tmp_path):
     sizes = [
         "--set",

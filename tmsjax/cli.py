@@ -222,14 +222,14 @@ def info(
         _tell(facts(open_run(path)))
         return
     loaded = load_spec(path, set_ or [], imports=imports)
-    _tell(description(loaded))
     if loaded.imports and not imports:
+        _tell(description(loaded))
         say("not executed: its imports; figures, memory and timing need --imports")
         return
     from tmsjax.runs import estimate
 
     figures = {} if loaded.study.kind else {"figures": ", ".join(planned(loaded))}
-    _tell(figures | estimate(loaded))
+    _tell(description(loaded) | figures | estimate(loaded))
 
 
 @app.command()
@@ -369,9 +369,10 @@ def _summary(run: Run, seconds: float) -> str:
 
 
 def _tell(facts: Mapping[str, Any]) -> None:
-    """One line for each fact."""
+    """One line for each fact, with the facts below each other."""
+    width = max(map(len, facts))
     for name, fact in facts.items():
-        say(f"{name:24s} {fact}")
+        say(f"{name:{width}s}  {fact}")
 
 
 def _check_select(select: str) -> None:

@@ -262,6 +262,7 @@ def test_failures_and_agreement_show_shares():
     assert np.asarray(figure.axes[0].collections[0].get_array()).reshape(2, 3).tolist() == [[2, 0, 0], [0, 0, 0]]
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_bytes_every_time(tmp_path):
     dataset = theory_results(11)
     mapped, expected = phases.phase_map(dataset), {"candidate": phases.candidate_phases(dataset)}

@@ -92,6 +92,7 @@ def test_stratified_signs_alternate_and_change_nothing_else():
     assert set(first.reshape(-1)) == {-1, 1}
 
 
+@pytest.mark.slow
 def test_stratified_signs_go_through_all_patterns_of_more_features():
     W = inits(8, features=4, signs="stratified")["history_W"].sel(step=0).to_numpy()[:, :, :, 0]
     relative = np.sign(W[..., 1:] * W[..., :1])

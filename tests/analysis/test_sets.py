@@ -75,6 +75,7 @@ def test_the_best_small_model_has_its_sets_as_the_paper_says(trained, activity, 
     assert [sets.RELATIONS[k] for k in best["relation"].to_numpy()] == [relation] * 2
 
 
+@pytest.mark.slow
 def test_vectors_of_equal_importance_are_coloured_by_set(trained):
     figure = plots.figures(trained["groups"], kind="vectors")["vectors"]
     assert [line.get_color() for line in figure.axes[0].lines[::2]] == [t for t in style.TONES[:2] for _ in range(2)]

@@ -39,6 +39,7 @@ def test_the_scale_between_both_matrices_is_that_of_the_best_stored_relation():
     np.testing.assert_allclose(ov[0], np.diag([1, -0.4]))
 
 
+@pytest.mark.slow
 def test_matrices_and_strengths_of_a_run():
     raw = {
         "name": "heads",

@@ -215,6 +215,7 @@ def test_replicas_with_inputs_of_their_own_are_recognised_by_the_spec(dataset):
     assert not phases.same_inputs(best_only(trained_like(raw)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [pytest.param("all", marks=pytest.mark.slow), "best"])
 def test_a_trained_run_of_several_units_has_the_map_and_comparison_of_one(keep, tmp_path):
     raw = small_spec(train={"steps": 200})

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import slowly
 
 from tmsjax import plots
 from tmsjax.bench import Workload, bound, competitors, suite, throughput
@@ -21,7 +22,7 @@ SMALL = Workload(2, 1, 64)
 @pytest.mark.parametrize("way", [w for w in suite.WAYS if w != ENGINE])
 @pytest.mark.parametrize(
     "workload",
-    [SMALL, pytest.param(Workload(5, 2, 64), marks=pytest.mark.slow), Workload(2, 1, 64, activation="linear")],
+    [SMALL, *slowly(Workload(5, 2, 64), Workload(2, 1, 64, activation="linear"))],
     ids=str,
 )
 def test_competitors_reach_the_engines_loss(way, workload):
@@ -42,6 +43,7 @@ class _Untrained(competitors.TextbookJax):
         return super().run(0)
 
 
+@pytest.mark.slow
 def test_exact_textbook_training_reaches_the_engines_loss():
     workload = Workload(2, 1, 64, loss="exact")
     losses = [

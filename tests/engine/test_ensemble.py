@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from conftest import plain_spec, small_spec
+from conftest import plain_spec, slowly, small_spec
 
 from tmsjax import theory
 from tmsjax.analysis import phase_map
@@ -41,9 +41,11 @@ def test_an_instance_does_not_depend_on_the_others(scalars):
     "table",
     [
         {},
-        {"data": {"activity": "tied", "values": "half-normal"}},
-        {"train": {"streams": "shared"}},
-        {"train": {"streams": "sobol"}},
+        *slowly(
+            {"data": {"activity": "tied", "values": "half-normal"}},
+            {"train": {"streams": "shared"}},
+            {"train": {"streams": "sobol"}},
+        ),
     ],
     ids=str,
 )
@@ -112,6 +114,7 @@ def noise(streams: str, batch: int) -> tuple[float, float]:
     return float(variance), float(between["b"][:-1].sum() / own["b"][:-1].sum())
 
 
+@pytest.mark.slow
 def test_gradient_noise_of_the_streams():
     few, apart = noise("independent", 16)
     many, _ = noise("independent", 64)
@@ -151,7 +154,7 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("name", ["5 x 2", *(pytest.param(k, marks=pytest.mark.slow) for k in LARGE if k != "5 x 2")])
+@pytest.mark.parametrize("name", ["5 x 2", *slowly(*list(LARGE)[1:])])
 def test_models_of_other_sizes_learn(name):
     loaded = load_spec(LARGE[name])
     result = trained(LARGE[name])
@@ -162,6 +165,7 @@ def test_models_of_other_sizes_learn(name):
     assert np.all(result["loss"] < keep_best), "worse than keeping m features and the mean of the others"
 
 
+@pytest.mark.slow
 def test_linear_models_reach_the_projector():
     raw = plain_spec(
         6, 2, model={"activation": "linear"}, train={"steps": 3000, "loss": "exact", "learning_rate": 1e-2}

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import plain_spec
+from conftest import plain_spec, slowly
 
 import tmsjax
 from tmsjax.engine import Plan
@@ -130,10 +130,6 @@ def _neighbours(n: int) -> np.ndarray:
     return (both / n).astype(np.float32)
 
 
-ON_SCALARS = (softplus, triangular, binary_or, boolean_target, low_rank, sparse_hidden, scaled, chain)
-ON_ARRAYS = (softmax, centred, norm_of_hidden, concatenated, largest)
-
-
 def raw_spec(tables: dict, **changes) -> dict:
     raw = plain_spec(4, 2, instances=3, train={"steps": 12, "batch": 16, "learning_rate": 0.02})
     for table, values in [*tables.items(), *changes.items()]:
@@ -149,7 +145,7 @@ def trained(spec, scalars: bool) -> dict:
 
 @pytest.mark.parametrize(
     "extension",
-    [pytest.param(f, marks=[pytest.mark.slow] * (f in (binary_or, chain, scaled))) for f in ON_SCALARS],
+    [softplus, low_rank, *slowly(triangular, binary_or, boolean_target, sparse_hidden, scaled, chain)],
     ids=lambda f: f.__name__,
 )
 def test_elementwise_extensions_run_on_scalars_with_the_numbers_of_arrays(extension):
@@ -162,7 +158,9 @@ def test_elementwise_extensions_run_on_scalars_with_the_numbers_of_arrays(extens
         np.testing.assert_allclose(values, on_arrays[name], rtol=2e-3, atol=2e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("extension", ON_ARRAYS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "extension", [softmax, norm_of_hidden, *slowly(centred, concatenated, largest)], ids=lambda f: f.__name__
+)
 def test_other_extensions_run_on_arrays(extension):
     raw = raw_spec(extension())
     spec = load_spec(raw)
@@ -183,6 +181,7 @@ def test_a_family_without_matrices_still_counts_as_large():
     assert not plan(load_spec(raw), "cpu").scalars
 
 
+@pytest.mark.slow
 def test_softplus_and_triangular_values_give_a_phase_map():
     dataset = tmsjax.run_sweep(raw_spec({**softplus(), **triangular()})).dataset
     assert tmsjax.phase_map(dataset)["phase"].dims == ()
@@ -190,6 +189,7 @@ def test_softplus_and_triangular_values_give_a_phase_map():
     assert VALUES["triangular"].least == pytest.approx(1 / 15, rel=1e-3)  # E min^2 of density 2 (1 - x)
 
 
+@pytest.mark.slow
 def test_a_low_rank_family_stores_its_parameters_and_its_directions():
     run = tmsjax.run_sweep(raw_spec(low_rank(), record={"measures": ["norm", "loss"], "steps": [0, 12]}))
     data = run.dataset

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import plain_spec, small_spec
+from conftest import plain_spec, slowly, small_spec
 
 from tmsjax.engine import Ensemble, plan
 from tmsjax.errors import SpecError
@@ -45,16 +45,13 @@ SPECS = {
 }
 
 
-SLOW_TO_COMPILE = ("gelu", "signed, groups", "one-hot")
-
-
-@pytest.mark.parametrize("name", [pytest.param(k, marks=[pytest.mark.slow] * (k in SLOW_TO_COMPILE)) for k in SPECS])
+@pytest.mark.parametrize("name", ["adamw", "shared", "no bias", *slowly(*list(SPECS)[1:3], *list(SPECS)[5:])])
 def test_the_kernel_trains_the_models_of_xlas_path(name):
     spec = load_spec({**SPECS[name], "engine": {"kernel": "pallas"}})
     assert_same(trained(spec, "gpu"), trained(load_spec(SPECS[name]), "cpu"), 2e-5)
 
 
-@pytest.mark.parametrize("raw", [SPECS["adamw"], short(plain_spec(5, 2)), short(plain_spec(40, 4))])
+@pytest.mark.parametrize("raw", [SPECS["adamw"], *slowly(short(plain_spec(5, 2)), short(plain_spec(40, 4)))])
 def test_chunks_train_the_models_of_single_steps(raw):
     spec = load_spec(raw)
     cut = plan(spec, "gpu")

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import digest, plain_spec
+from conftest import digest, plain_spec, slowly
 
 import tmsjax
 from tmsjax.engine import Ensemble, Plan, train, training_set
@@ -119,6 +119,7 @@ def test_samples_follow_the_activity_and_are_independent(activity):
     assert together[1] == pytest.approx(share * together[0], abs=5 * np.sqrt(max(together[0], 1)) * 0.5 + 1)
 
 
+@pytest.mark.slow
 def test_models_fit_three_samples():
     run = run_sweep(of_sizes(3, features=150, probability=0.04, train={"steps": 1000, "schedule": "cosine"}))
     for replica in range(2):
@@ -141,7 +142,7 @@ def test_many_samples_are_as_good_as_fresh_ones():
     assert few > 1.3 * expected
 
 
-@pytest.mark.parametrize("features", [4, 80])
+@pytest.mark.parametrize("features", [4, *slowly(80)])
 def test_neither_resuming_nor_units_change_a_bit(features):
     raw = of_sizes(3, 20, 100, features=features, engine={"block": 2})
     whole = trained(raw)

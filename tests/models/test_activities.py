@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import plain_spec
+from conftest import plain_spec, slowly
 from scipy import optimize
 
 from tmsjax.engine import Plan
@@ -322,10 +322,7 @@ def test_training_with_the_exact_loss_reaches_known_optima():
     assert interfering == pytest.approx(2 / 12 / 2, abs=0.03), "two values through one number"
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["tied", "exclusive", *(pytest.param(k, marks=pytest.mark.slow) for k in ("groups", "one-hot", "exactly 2"))],
-)
+@pytest.mark.parametrize("name", ["tied", *slowly("groups", "exclusive", "one-hot", "exactly 2")])
 def test_trained_models_are_the_same_on_both_paths(name):
     features, data, p = CASES[name]
     spec = spec_of(features, data, p, train={"steps": 20, "batch": 16, "learning_rate": 1e-2})

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import plain_spec, small_spec
+from conftest import plain_spec, slowly, small_spec
 
 from tmsjax.engine import Plan, train
 from tmsjax.models import as_arrays, instances, join, joined, loss, model, sampling, split
@@ -34,7 +34,7 @@ def reference(params, table, x) -> tuple[float, dict]:
 @pytest.mark.smoke
 @pytest.mark.parametrize(
     ("features", "hidden"),
-    [(2, 1), (3, 2), pytest.param(5, 2, marks=pytest.mark.slow), pytest.param(20, 5, marks=pytest.mark.slow)],
+    [(2, 1), *slowly((3, 2), (5, 2), (20, 5))],
 )
 def test_loss_and_gradient_of_both_paths_equal_the_reference_on_the_same_draws(features, hidden):
     raw = plain_spec(features, hidden, train={"batch": 64}, init={"bias_scale": 0.2})
@@ -108,7 +108,7 @@ def test_exact_loss_is_the_mean_of_the_sampled_one(name):
     assert abs(losses.mean() - exact) < 5 * losses.std() / np.sqrt(count) + 1e-6
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*slowly("relu, n = 3, tied"), *(k for k in CASES if k != "relu, n = 3, tied")])
 def test_exact_loss_and_gradient_are_the_same_on_both_paths(name):
     spec = load_spec(with_bias(name) | {"train": {"steps": 5, "loss": "exact"}})
     table, params = one_instance(spec)

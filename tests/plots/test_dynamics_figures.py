@@ -48,6 +48,7 @@ def space(tmp_path_factory):
     return run_sweep(raw, tmp_path_factory.mktemp("space") / "run")
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_gif_with_a_frame_per_record_beside_the_figures(space):
     done = run_command("plot", space.directory.path)
     assert done.returncode == 0, done.stderr

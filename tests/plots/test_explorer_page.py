@@ -135,6 +135,7 @@ def test_large_runs_keep_the_best_model_of_a_cell_or_none(run, shown, monkeypatc
     assert np.array_equal(arrays["phase_vote"], shown[1]["phase_vote"])
 
 
+@pytest.mark.slow
 def test_very_large_runs_are_pixels_of_one_rule(tmp_path, monkeypatch):
     raw = small_spec(axes={"feature_probability": {"log": [1.0, 0.1], "count": 1001}, "replica": {"count": 1}})
     run = run_sweep(raw | {"train": {"steps": 1, "batch": 4}}, tmp_path / "run")
@@ -219,6 +220,7 @@ def test_a_geometry_study_has_the_feature_graph_of_every_model():
     assert arrays["polytope"].max() < len(about["colours"]["polytope_names"])
 
 
+@pytest.mark.slow
 def test_recorded_measures_become_learning_curves():
     raw = plain_spec(3, 2, record={"measures": ["loss", "norm", "W"], "steps": [0, 10, 30]})
     run = run_sweep(raw)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, digest, plain_spec, run_command, small_spec, write_spec
+from conftest import ROOT, digest, plain_spec, run_command, slowly, small_spec, write_spec
 
 import tmsjax
 from tmsjax.errors import CheckpointError, Interrupted, RunError, RunFailed
@@ -363,7 +363,7 @@ def test_steps_may_grow_under_a_constant_schedule(tmp_path):
 # Diverging models
 
 
-@pytest.mark.parametrize(("optimizer", "path"), [("sgd", "scalars"), ("adam", "scalars"), ("adam", "arrays")])
+@pytest.mark.parametrize(("optimizer", "path"), [("sgd", "scalars"), *slowly(("adam", "scalars"), ("adam", "arrays"))])
 def test_a_diverging_cell_is_marked_and_no_other_changes_a_bit(optimizer, path):
     """The sweep with a learning rate of 1e6 in one of its cells, beside the sweep that lacks that cell."""
     sizes = {"scalars": (2, 1), "arrays": (16, 9)}[path]

@@ -95,6 +95,7 @@ def test_latents_beyond_those_in_use_are_never_trained(stored):
     assert moved.sel(latents=6).values[..., 3:].any()
 
 
+@pytest.mark.slow
 def test_any_family_trains_on_a_hidden_layer(stored):
     model = {"family": "tied-no-bias", "activation": "linear", "features": 2, "hidden": 1}
     raw = on(stored.directory.path, model=model, train={"steps": 2000, "batch": 64})

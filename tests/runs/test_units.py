@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import ROOT, command, digest, plain_spec, run_command, small_spec, write_spec
+from conftest import ROOT, command, digest, plain_spec, run_command, slowly, small_spec, write_spec
 
 import tmsjax
 from tmsjax.engine import Ensemble, plan
@@ -25,8 +25,8 @@ def divided(**changes) -> dict:
     return small_spec(**{"engine": {"unit": 3}, **changes})
 
 
-@pytest.mark.parametrize(("unit", "count"), [(3, 6), (4, 4), (6, 2), (12, 1)])
-@pytest.mark.parametrize("keep", ["all", "results", "best"])
+@pytest.mark.parametrize(("unit", "count"), [(3, 6), *slowly((4, 4), (6, 2), (12, 1))])
+@pytest.mark.parametrize("keep", ["all", "best", *slowly("results")])
 def test_bits_do_not_depend_on_units(tmp_path, unit, count, keep):
     raw = small_spec(store={"keep": keep}, record={"measures": ["loss", "W"], "steps": [0, 7, 30]})
     whole = run_sweep(raw).dataset

@@ -188,6 +188,7 @@ def test_the_command_refuses_bad_options(tmp_path):
     assert done.stderr == "error: --workers: 1 problem\n  needs a number of processes from 1 to 1024, not 0\n"
 
 
+@pytest.mark.slow
 def test_three_processes_of_a_job_array_one_killed_give_the_bytes_of_one(tmp_path, whole):
     out, spec = tmp_path / "run", sweep(tmp_path)
     jobs = [start("run", spec, "--out", out, "--units", f"{k}/3") for k in (1, 2, 3)]

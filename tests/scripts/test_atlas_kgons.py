@@ -89,6 +89,7 @@ def test_noise_free_descents_leave_a_4_gon_only_if_frequencies_differ():
     assert max(flow["share"]["4+"]) >= 0.5
 
 
+@pytest.mark.slow
 def test_4_gons_become_5_gons_on_fixed_samples_but_not_on_fresh_ones():
     fixed = RESULTS["fixed"]
     assert min(fixed["share"]) > 0.2

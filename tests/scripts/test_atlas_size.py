@@ -24,6 +24,7 @@ def test_dimensions_are_filled_with_the_parts_of_largest_total_gain():
     assert size.best_rate(parts).hidden == 2
 
 
+@pytest.mark.slow
 def test_the_loss_of_orthogonal_parts_is_the_sum_of_their_exact_losses():
     p = 0.3
     parts = [size.along(one, np.array([p]))[0] for one in size.QUICK_PARTS]

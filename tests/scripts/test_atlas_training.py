@@ -23,6 +23,7 @@ def at():
     return branches.at_jump(RATIO, JUMP)
 
 
+@pytest.mark.slow
 def test_the_branches_cross_where_the_exact_optimum_jumps():
     found = branches.change(branches.differences(RATIO, JUMP)["plain"])
     assert np.abs(found).max() < 1e-5

@@ -87,6 +87,7 @@ def test_a_simplex_replaces_a_digon_and_dedicated_dimensions(size, before, after
     assert transition(size, before, after)["p"] == pytest.approx(crossing, abs=5e-4)
 
 
+@pytest.mark.slow
 def test_four_features_in_a_plane_are_two_digons_then_a_triangle_without_the_fourth():
     digons = np.array([[1.0, -1, 0, 0], [0, 0, 1, -1]]), np.zeros(4)
     triangle = np.column_stack([0.87 * polygon(3), [0, 0]]), np.array([0.33, 0.33, 0.33, 0.35])
@@ -159,6 +160,7 @@ def test_equal_parts_have_equal_transitions():
     )
 
 
+@pytest.mark.slow
 def test_a_search_finds_the_transition_of_two_features():
     winners = [who_wins.searched(2, 1, p, 12) for p in (0.66, 0.74)]
     changes = [change for one, other in pairwise(winners) for change in who_wins.between(one, other, 8)]

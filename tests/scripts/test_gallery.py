@@ -17,6 +17,7 @@ RESULTS = json.loads((ROOT / "docs" / "gallery.json").read_text())
 SWEEPS = Path("sweeps")
 
 
+@pytest.mark.slow
 def test_linear_models_are_the_projector_on_the_most_important_features_at_every_probability():
     raw = {
         "name": "linear",
@@ -34,6 +35,7 @@ def test_linear_models_are_the_projector_on_the_most_important_features_at_every
     np.testing.assert_allclose(dataset["loss"], np.broadcast_to(expected[:, None], (3, 3)), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_dimensions_per_feature_have_plateaus_at_one_and_at_one_half():
     raw = plain_spec(
         40, 8, probability="p", train={"steps": 4000, "batch": 256, "learning_rate": 3e-3, "schedule": "cosine"}
@@ -150,6 +152,7 @@ def test_equal_worth_is_equal_and_its_sweep_says_so():
     np.testing.assert_allclose(cost, theory.variance(1.0), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_rule_predicts_what_a_small_sweep_learns():
     """Four features in two dimensions, of different importance and probability."""
     raw = plain_spec(4, 2, probability={"geometric": [0.9, 0.1]}, instances=24)

@@ -78,6 +78,7 @@ def test_a_transition_is_where_the_losses_of_two_branches_are_equal():
     assert zero == pytest.approx(first["loss"], rel=5e-3)
 
 
+@pytest.mark.slow
 def test_branches_of_a_dense_and_a_sparse_cell():
     sparse = theory.minima([1] * 6, [0.04] * 6, 2, starts=8, activity="groups", size=2)
     dense = theory.minima([1] * 6, [0.25] * 6, 2, starts=8, activity="groups", size=2)

@@ -125,6 +125,7 @@ def test_a_dry_run_needs_a_folder(capsys):
     assert "--dry-run needs --out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_differences_and_segments_that_matter_are_told(monkeypatch):
     monkeypatch.setattr(checks, "MOST_PARAMETERS", -1.0)
     monkeypatch.setattr(checks, "ALL_PARAMETERS", 0.0)

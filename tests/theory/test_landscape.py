@@ -35,6 +35,7 @@ def test_vertices_give_the_loss_of_the_quadrature(activity, options):
         assert loss_of(W, b, importance, p, activity, **options) == pytest.approx(expected_loss, abs=3e-9)
 
 
+@pytest.mark.slow
 def test_vertices_give_the_mean_over_samples_of_six_features():
     W, b, importance, p = model(6, 2, 3)
     rng = np.random.default_rng(0)
