@@ -42,7 +42,8 @@ app = typer.Typer(
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's TOML file.")]
 RunPath = Annotated[str, typer.Argument(metavar="RUN", help="A run's directory, or its URL in an object store.")]
 Out = Annotated[
-    str | None, typer.Option(help="The run's directory, or the URL of an object store; by default runs/NAME-HASH.")
+    str | None,
+    typer.Option(metavar="DIR", help="The run's directory, or the URL of an object store; by default runs/NAME-HASH."),
 ]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as train.steps=2000.")
@@ -148,7 +149,7 @@ def plot(
         str | None, typer.Option(help=f"{KINDS}. Default: the spec's kind, otherwise all kinds that suit the sweep.")
     ] = None,
     beside: Annotated[
-        Path | None, typer.Option(help="gram only: a run whose first model is drawn before the others.")
+        Path | None, typer.Option(metavar="RUN", help="gram only: a run whose first model is drawn before the others.")
     ] = None,
     imports: Annotated[
         list[str] | None, typer.Option("--import", metavar="FILE", help="Execute a file that adds kinds of figures.")
@@ -175,7 +176,9 @@ def plot(
 @app.command()
 def explore(
     run: RunPath,
-    out: Annotated[Path | None, typer.Option(help="The page's file; by default RUN/explorer.html.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The page's file; by default RUN/explorer.html.")
+    ] = None,
     select: Select = "best",
     region: Part = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
@@ -250,10 +253,15 @@ def kinds() -> None:
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="One small workload; takes a minute.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Number of alternating rounds.")] = 5,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.")] = None,
-    tune: Annotated[Path | None, typer.Option(help="Instead: try blocks and microbatches for this SPEC.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the result to this file.")
+    ] = None,
+    tune: Annotated[
+        Path | None, typer.Option(metavar="SPEC", help="Instead: try blocks and microbatches for this sweep.")
+    ] = None,
     curve: Annotated[
-        Path | None, typer.Option(help="Instead: measure the engine's rate for many sizes, into this folder.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Instead: measure the engine's rate for many sizes, into this folder."),
     ] = None,
 ) -> None:
     """Time the engine against PyTorch, a plain vmap and the machine's limits, each in its own process."""
