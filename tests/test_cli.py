@@ -77,6 +77,9 @@ def test_info_of_a_run_tells_its_state_its_spec_and_what_made_it(finished):
     assert told["models"] == "288 = 6 feature_probability x 6 extra_importance x 8 replica"
     assert f"jax {jax.__version__}, " in told["versions"]
     assert told["agreement with exact theory"].endswith("% of cells")
+    info = json.loads((path / "run.json").read_text())
+    assert told["peak memory"] == f"{info['peak_memory_bytes'] / 1e6:,.1f} MB"
+    assert told.get("git commit") == info["git_commit"]
     assert "{" not in done.stdout
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from tmsjax.errors import RunError, SpecError
 from tmsjax.kinds import thumbnail
+from tmsjax.runs.files import megabytes
 from tmsjax.spec import description, html_table
 
 LARGEST = 100_000  # bytes of a thumbnail
@@ -33,24 +34,28 @@ def _state(run: Any) -> dict[str, str]:
     """State, device, training time and diverged models, as far as they are known."""
     if run.directory is None:
         return {"state": "in memory", "diverged models": f"{int((run.dataset['status'] != 0).sum()):,}"}
-    facts = {"directory": str(run.directory.path)}
+    known = {"directory": str(run.directory.path)}
     try:
         info = run.directory.info()
     except (RunError, SpecError, OSError) as error:
-        return {"state": f"damaged: {error}", **facts}
-    facts = {"state": str(info["state"]), **facts}
-    if facts["state"] != "complete":
-        facts["steps done"] = f"{info['steps_done']:,} of {run.spec.train.steps:,}"
-    facts |= {key: str(info[key]) for key in ("device",) if key in info}
+        return {"state": f"damaged: {error}", **known}
+    known = {"state": str(info["state"]), **known}
+    if known["state"] != "complete":
+        known["steps done"] = f"{info['steps_done']:,} of {run.spec.train.steps:,}"
+    if "device" in info:
+        known["device"] = str(info["device"])
     for key, name, form in (
-        ("seconds_of_training", "training time", "{:,.1f} s"),
-        ("diverged_models", "diverged models", "{:,}"),
+        ("seconds_of_training", "training time", "{:,.1f} s".format),
+        ("peak_memory_bytes", "peak memory", megabytes),
+        ("diverged_models", "diverged models", "{:,}".format),
     ):
         if _is_number(info.get(key)):
-            facts[name] = form.format(info[key])
+            known[name] = form(info[key])
     if isinstance(versions := info.get("versions"), dict):
-        facts["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return facts
+        known["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
+    if info.get("git_commit"):
+        known["git commit"] = str(info["git_commit"])
+    return known
 
 
 def _agreement(run: Any) -> dict[str, str]:
