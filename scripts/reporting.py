@@ -59,6 +59,13 @@ class Report:
         write_json(self.path, self.numbers | {section: json_copy(numbers)})
 
 
+QUICK = (
+    "*Made with `--quick`, on coarse grids and with short trainings: the sentences are those of the full report. A number "
+    "in them may belong to another point of a grid than the sentence says; n/a stands for a point that the coarse grid "
+    "lacks. Tables and figures show what was computed.*"
+)
+
+
 @dataclass(frozen=True)
 class Program:
     """How to make a report.
@@ -132,8 +139,12 @@ class Program:
         print(report.out / f"{self.name}.md")
 
     def write(self, numbers: dict, path: Path) -> None:
-        """Writes the page: the template with the numbers filled in."""
-        write_text(path, render(self.template.read_text(encoding="utf-8"), numbers, self.tables))
+        """Writes the page: the template with the numbers filled in. One of --quick says so below its title."""
+        template = self.template.read_text(encoding="utf-8")
+        if numbers["all"]["quick"]:
+            title, _, rest = template.partition("\n\n")
+            template = f"{title}\n\n{QUICK}\n\n{rest}"
+        write_text(path, render(template, numbers, self.tables))
 
     def publish(self, report: Report) -> None:
         """Writes numbers, text and the figures that the text shows into docs/. Sections not made stay as published."""
@@ -199,7 +210,7 @@ def percent(values: Any) -> list[str]:
 
 
 def render(template: str, numbers: dict, tables: Tables) -> str:
-    """Fills {{section.name:format}} and {{table name}} into the template; n/a for a section that was not made."""
+    """Fills {{section.name:format}} and {{table name}} into the template; n/a for a number that was not made."""
 
     def fill(found: re.Match) -> str:
         text = found[1].strip()
@@ -211,7 +222,7 @@ def render(template: str, numbers: dict, tables: Tables) -> str:
             for part in path.split("."):
                 value = value[int(part)] if isinstance(value, list) else value[part]
             return format(value, form)
-        except KeyError:
+        except (KeyError, IndexError):
             return "n/a"
 
     return re.sub(r"\{\{(.+?)\}\}", fill, template)

@@ -17,7 +17,7 @@ RESULTS = json.loads((ROOT / "docs" / "phase_changes.json").read_text())
 
 def test_numbers_and_tables_are_filled_in():
     numbers = {"a-b": {"c": [0.5, 0.25]}}
-    assert render("x {{a-b.c.1:.1%}} {{a-b.d}} {{table jump}}", numbers, TABLES) == "x 25.0% n/a n/a"
+    assert render("x {{a-b.c.1:.1%}} {{a-b.c.2}} {{a-b.d}} {{table jump}}", numbers, TABLES) == "x 25.0% n/a n/a n/a"
     assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
 
 
