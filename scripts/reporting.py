@@ -60,9 +60,9 @@ class Report:
 
 
 QUICK = (
-    "*Made with `--quick`, on coarse grids and with short trainings: the sentences are those of the full report. A number "
-    "in them may belong to another point of a grid than the sentence says; n/a stands for a point that the coarse grid "
-    "lacks. Tables and figures show what was computed.*"
+    "*Made with `--quick`, on coarse grids and with short trainings: the sentences are those of the full report. A "
+    "number in them may belong to another point of a grid than the sentence says; n/a stands for a point that the "
+    "coarse grid lacks. Tables and figures show what was computed.*"
 )
 
 
