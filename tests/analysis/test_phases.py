@@ -183,6 +183,7 @@ def test_linear_phases_split_at_importance_one():
     assert np.all(phase[:, 3:] == NAMES.index("second only"))
 
 
+@pytest.mark.slow
 def test_in_memory_comparison_of_a_trained_sweep():
     raw = small_spec(train={"steps": 1500, "batch": 64})
     raw["axes"] = {

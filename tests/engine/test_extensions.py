@@ -216,6 +216,7 @@ def test_directions_are_written_for_one_model():
     assert tmsjax.measures(data)["norm"].dims == ("replica", "feature")
 
 
+@pytest.mark.slow
 def test_a_penalty_swept_along_an_axis_shrinks_what_it_penalises():
     raw = raw_spec(sparse_hidden(), model={"l1": "l1_axis"}, train={"steps": 600, "batch": 64})
     raw["axes"] = {"l1_axis": {"values": [0.0, 0.1, 1.0]}, "replica": {"count": 2}}

@@ -86,6 +86,7 @@ def test_training_differentiates_at_the_attacked_sample_and_evaluation_is_not_at
     assert abs(float(at(params, seen)) - float(at(params, x))) > 0.01
 
 
+@pytest.mark.slow
 def test_a_large_budget_removes_superposition_and_a_budget_of_zero_changes_nothing():
     raw = plain_spec(4, 2, probability=0.1, instances=6)
     raw["axes"] = {"budget": {"values": [0.0, 1.5]}, "replica": {"count": 6}}

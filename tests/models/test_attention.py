@@ -83,6 +83,7 @@ def test_losses_use_the_importance_of_each_output_on_both_paths(family):
     assert float(on_scalars) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_engine_s_loss_is_the_exact_one_and_zero_relations_are_learnt_as_theory_says():
     """Trained heads of rank 1 reach the exact optimum and its phase in cells far from a boundary."""
     spec = raw(ratio="importance")

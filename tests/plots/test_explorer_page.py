@@ -233,6 +233,7 @@ def test_recorded_measures_become_learning_curves():
     assert np.allclose(arrays["history_norm"][..., 0], norms, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_models_without_directions_have_parameters_and_losses():
     raw = plain_spec(4, 1)
     raw["model"] |= {"family": "attention-score", "activation": "linear"}
@@ -396,6 +397,7 @@ def test_results_that_lack_a_variable_are_damaged(run):
             explorer.explore(damaged)
 
 
+@pytest.mark.slow
 def test_parameters_with_the_names_of_arrays_do_not_collide(registries):
     tmsjax.add_family(
         "colliding-of-a-test",

@@ -179,6 +179,7 @@ def test_the_text_of_a_region_is_checked(text):
         analysis.read_region([text])
 
 
+@pytest.mark.slow
 def test_the_command_draws_regions(tmp_path):
     run = tmsjax.run_sweep(small_spec(), tmp_path / "run")
     assert analysis.read_region(["p=0.1:1", "r=1e-2:3"]) == {"p": (0.1, 1.0), "r": (0.01, 3.0)}

@@ -211,6 +211,7 @@ def test_plots_are_made_from_the_directory_without_jax(runs):
     assert subprocess.run(command, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_command_draws_the_spec_s_kind_twice_the_same(runs):
     path = runs["folder"] / "relu"
     first = run_command("plot", path)

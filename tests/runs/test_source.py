@@ -86,6 +86,7 @@ def test_results_have_the_known_features_and_open_without_the_run(stored, tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_latents_beyond_those_in_use_are_never_trained(stored):
     run = tmsjax.run_sweep(on(stored.directory.path), progress=False)
     short = tmsjax.run_sweep(on(stored.directory.path, train={"steps": 1, "learning_rate": 0.0}), progress=False)

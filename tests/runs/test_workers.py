@@ -133,6 +133,7 @@ def test_a_signal_saves_the_units_under_way_and_a_kill_leaves_no_worker(tmp_path
     assert digest(run_sweep(spec, out).dataset) == digest(run_sweep(spec).dataset)
 
 
+@pytest.mark.slow
 def test_a_run_of_one_unit_trains_on_one_worker(tmp_path):
     spec = write_spec(tmp_path / "sweep.toml", small_spec())
     out = tmp_path / "run"

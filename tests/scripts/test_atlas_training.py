@@ -156,6 +156,7 @@ def test_every_setting_is_a_valid_sweep_of_its_cells(group):
     assert spec.evaluate("importance").reshape(-1, 2)[7].tolist() == [1, 0.3]
 
 
+@pytest.mark.slow
 def test_even_replicas_start_with_opposite_signs():
     raw = shifts.spec_of(Setting("sgd", steps=1), Grid((1e-9,), (0.1, 0.3), (0.18, 0.37), 16, 5))
     W = tmsjax.run_sweep(raw, progress=False).dataset["W"].transpose("replica", ..., "feature").to_numpy()

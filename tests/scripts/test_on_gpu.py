@@ -107,6 +107,7 @@ def test_a_step_that_hangs_is_ended():
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_says_so_in_one_line_and_writes_nothing(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts"), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "on_gpu", "--out", str(tmp_path / "out")]

@@ -13,6 +13,7 @@ def triangle() -> tuple[np.ndarray, np.ndarray]:
     return 0.9 * np.stack([np.cos(angle), np.sin(angle)]), np.full(3, 0.2)
 
 
+@pytest.mark.slow
 def test_newton_reaches_the_minimum_that_descents_find():
     found = theory.stationary(*triangle(), ONE, P)
     best = theory.minima(ONE, P, 2, starts=12)
