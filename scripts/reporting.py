@@ -28,6 +28,11 @@ from tmsjax.spec import json_copy
 from tmsjax.terminal import guarded
 
 ROOT = Path(__file__).parents[1]
+QUICK = (
+    "*Made with `--quick`, on coarse grids and with short trainings: the sentences are those of the full report. A "
+    "number in them may belong to another point of a grid than the sentence says; n/a stands for a point that the "
+    "coarse grid lacks. Tables and figures show what was computed.*"
+)
 Rows = list[list[str]]
 Tables = Mapping[str, Callable[[dict], str]]
 
@@ -57,13 +62,6 @@ class Report:
 
     def keep(self, section: str, numbers: dict) -> None:
         write_json(self.path, self.numbers | {section: json_copy(numbers)})
-
-
-QUICK = (
-    "*Made with `--quick`, on coarse grids and with short trainings: the sentences are those of the full report. A "
-    "number in them may belong to another point of a grid than the sentence says; n/a stands for a point that the "
-    "coarse grid lacks. Tables and figures show what was computed.*"
-)
 
 
 @dataclass(frozen=True)

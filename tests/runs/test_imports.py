@@ -118,7 +118,7 @@ def test_stored_runs_are_read_without_the_file_and_nothing_is_executed(finished,
         assert (run / "figures" / "phase_map.png").exists()
     finally:
         moved.rename(place / "mymodels.py")
-    for verb in ("info", "plot"):
+    for verb in ("info", "map", "compare", "plot"):
         assert run_command(verb, run).returncode == 0
     assert executions(place) == before
 

@@ -15,7 +15,7 @@ import tmsjax
 from tmsjax.engine import Ensemble, plan
 from tmsjax.errors import Interrupted, RunError, SpecError
 from tmsjax.kinds import SUCCESS
-from tmsjax.runs import capacity, open_run, run_sweep
+from tmsjax.runs import capacity, facts, open_run, run_sweep
 from tmsjax.runs.training import Training
 from tmsjax.spec import Box, Boxes, load_spec, part_shape
 
@@ -166,6 +166,7 @@ def test_an_interrupted_run_goes_on_with_the_missing_units(tmp_path):
             done = open_run(tmp_path / "run").units_done
             with pytest.raises(RunError, match=rf"no results yet \({done} of 6 units done\)"):
                 open_run(tmp_path / "run").dataset  # noqa: B018
+            assert facts(open_run(tmp_path / "run"))["units done"] == f"{done} of 6"
             seen.add(done)
     assert len(seen) > 2
     assert digest(run.dataset) == reference

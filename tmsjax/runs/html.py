@@ -36,11 +36,13 @@ def _state(run: Any) -> dict[str, str]:
         return {"state": "in memory", "diverged models": f"{int((run.dataset['status'] != 0).sum()):,}"}
     known = {"directory": str(run.directory.path)}
     try:
-        info = run.directory.info()
+        info, done, units = run.directory.info(), run.units_done, len(run.units)
     except (RunError, SpecError, OSError) as error:
         return {"state": f"damaged: {error}", **known}
     known = {"state": str(info["state"]), **known}
-    if known["state"] != "complete":
+    if known["state"] != "complete" and units > 1:
+        known["units done"] = f"{done:,} of {units:,}"
+    elif known["state"] != "complete":
         known["steps done"] = f"{info['steps_done']:,} of {run.spec.train.steps:,}"
     if "device" in info:
         known["device"] = str(info["device"])
