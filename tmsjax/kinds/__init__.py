@@ -6,6 +6,7 @@ facts about them, the options that it adds to a spec, and a sentence for help an
 names, help and stored runs work without it. Imports no other room.
 """
 
+from tmsjax.errors import first_line
 from tmsjax.kinds import heads, measures
 from tmsjax.kinds.activations import ACTIVATIONS, Activation, add_activation
 from tmsjax.kinds.activities import ACTIVITIES, ANY_NUMBER, Activity, add_activity
@@ -13,7 +14,7 @@ from tmsjax.kinds.drawn import Drawn, drawn_by
 from tmsjax.kinds.elements import Elements, elementwise, is_elements, objects
 from tmsjax.kinds.families import FAMILIES, Family, Params, add_family
 from tmsjax.kinds.imports import Imported, execute, located
-from tmsjax.kinds.measures import MEASURES, REPRESENTED, SUCCESS, Measure, add_measure
+from tmsjax.kinds.measures import MEASURES, REPRESENTED, SUCCESS, Measure, add_measure, check_measure
 from tmsjax.kinds.optimizers import OPTIMIZERS, Optimizer
 from tmsjax.kinds.registry import RESERVED, RESERVED_PREFIXES, Option, Registry, called
 from tmsjax.kinds.schedules import SCHEDULES, Schedule
@@ -33,7 +34,6 @@ from tmsjax.kinds.studies import (
     thumbnail,
     without_lengths,
 )
-from tmsjax.kinds.trial import first_line, floats, traced
 from tmsjax.kinds.values import VALUES, Values, add_values
 
 REGISTRIES: dict[str, Registry] = {
@@ -87,12 +87,12 @@ __all__ = [
     "add_study",
     "add_values",
     "called",
+    "check_measure",
     "drawn_by",
     "elementwise",
     "execute",
     "explored",
     "first_line",
-    "floats",
     "heads",
     "is_elements",
     "located",
@@ -103,6 +103,5 @@ __all__ = [
     "planned",
     "suited",
     "thumbnail",
-    "traced",
     "without_lengths",
 ]
