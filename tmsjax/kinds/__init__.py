@@ -7,14 +7,14 @@ names, help and stored runs work without it. Imports no other room.
 """
 
 from tmsjax.errors import first_line
-from tmsjax.kinds import heads, measures
+from tmsjax.kinds import heads, measures, trial
 from tmsjax.kinds.activations import ACTIVATIONS, Activation, add_activation
 from tmsjax.kinds.activities import ACTIVITIES, ANY_NUMBER, Activity, add_activity
 from tmsjax.kinds.drawn import Drawn, drawn_by
 from tmsjax.kinds.elements import Elements, elementwise, is_elements, objects
 from tmsjax.kinds.families import FAMILIES, Family, Params, add_family
 from tmsjax.kinds.imports import Imported, execute, located
-from tmsjax.kinds.measures import MEASURES, REPRESENTED, SUCCESS, Measure, add_measure, check_measure
+from tmsjax.kinds.measures import MEASURES, REPRESENTED, SUCCESS, Measure, add_measure
 from tmsjax.kinds.optimizers import OPTIMIZERS, Optimizer
 from tmsjax.kinds.registry import RESERVED, RESERVED_PREFIXES, Option, Registry, called
 from tmsjax.kinds.schedules import SCHEDULES, Schedule
@@ -87,7 +87,6 @@ __all__ = [
     "add_study",
     "add_values",
     "called",
-    "check_measure",
     "drawn_by",
     "elementwise",
     "execute",
@@ -103,5 +102,6 @@ __all__ = [
     "planned",
     "suited",
     "thumbnail",
+    "trial",
     "without_lengths",
 ]

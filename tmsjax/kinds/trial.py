@@ -44,9 +44,8 @@ def quadrature(quantile: Callable, mean: Any, square: Any, refuse: Refuse) -> np
     x = np.asarray(attempt("the quantile", refuse, quantile, jnp.asarray(u, np.float32)), np.float64)
     if not np.isfinite(x).all():
         raise refuse("the quantile must be finite for every u in (0, 1], including 1")
-    x = x[:-1]
-    second = (x**2).mean()
-    for name, given, found, scale in (("mean", mean, x.mean(), second**0.5), ("square", square, second, second)):
+    first, second = x[:-1].mean(), (x[:-1] ** 2).mean()
+    for name, given, found, scale in (("mean", mean, first, second**0.5), ("square", square, second, second)):
         if not isinstance(given, numbers.Real) or not abs(given - found) <= NEAR * scale:
             raise refuse(f"{name} = {given!r:.40} does not fit the quantile: by quadrature it is {found:.6g}")
-    return x
+    return x[:-1]

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from tmsjax.errors import SpecError
-from tmsjax.kinds import FAMILIES, MEASURES, Drawn, check_measure
+from tmsjax.kinds import FAMILIES, MEASURES, Drawn
+from tmsjax.kinds.measures import check_measure
 from tmsjax.kinds.trial import Refuse, attempt, check_traced
 from tmsjax.models import model, tracing
 from tmsjax.models.instances import Instance
