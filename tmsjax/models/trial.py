@@ -44,7 +44,7 @@ def _check_family(spec: Spec, row: Instance, refuse: Refuse) -> None:
         raise refuse(f"outputs gives {outputs!r}, not a whole number from 1 to {n}, the number of features")
     zero, x, y = np.float32(0), np.zeros(n, np.float32), np.zeros(outputs, np.float32)
     rng = np.random.default_rng(0)
-    params = {name: rng.standard_normal(shape, np.float32) for name, shape in model.shapes(spec.model).items()}
+    params = {k: jax.numpy.asarray(rng.standard_normal(s, np.float32)) for k, s in model.shapes(spec.model).items()}
     check_traced("init", refuse, lambda p: model.init(p, row, spec.model), (params,), params)
     check_traced("apply", refuse, lambda p, x: model.apply(p, x, row, spec.model), (params, x), y)
     check_traced("target", refuse, lambda x: zero + model.target(x, row, spec.model), (x,), y)  # or booleans

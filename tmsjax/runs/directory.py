@@ -225,10 +225,12 @@ class RunDirectory:
             for copy in self._copies():
                 try:
                     info = _copy_of_info(copy)
+                    self._check_format(info["format"])
                     spec = stored_spec(info["spec"], str(copy))
+                except OtherFormat:
+                    raise
                 except (OSError, ValueError, KeyError, TypeError, RecursionError, RunError):
                     continue
-                self._check_format(info.get("format"))
                 if self.info_file.exists():
                     self.info_file.rename(free_name(self.path / "damaged-run.json"))
                 self.write({**info, "state": "running"}, spec)
