@@ -50,7 +50,7 @@ BAD = {
     "name in capitals": (lambda: tmsjax.add_activation("Tanh", jnp.tanh), "'Tanh': a name is a-z"),
     "built in": (lambda: tmsjax.add_activation("relu", jnp.tanh), "'relu': this name is built in"),
     "built-in study": (lambda: tmsjax.add_study("norms", lambda run: {}), "'norms': this name is built in"),
-    "python if": (lambda: tmsjax.add_activation("mine", lambda v: v if v > 0 else 0.0), r"the function fails \(Tracer"),
+    "python if": (lambda: tmsjax.add_activation("mine", lambda v: v if v > 0 else 0.0), "fails .ValueError: The truth"),
     "activation's shape": (
         lambda: tmsjax.add_activation("mine", lambda v: v.sum()),
         r"the function gives float32\[\], not float32\[4\]",
