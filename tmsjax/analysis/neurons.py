@@ -82,8 +82,7 @@ def measured(results: Any) -> xr.Dataset:
 
     Variables over the run's dimensions: neuron_class (..., hidden), index into NEURON_CLASSES, -1 where a model
     diverged; reads (..., hidden, feature) and writes (..., feature, hidden), which are W and V in the scale in which
-    the largest |weight| that a neuron reads is 1 unless the model is tied. Raises RunError for a shard and for models
-    without neurons.
+    the largest |weight| that a neuron reads is 1 unless the model is tied. Raises RunError for models without neurons.
     """
     dataset = results_of(results)
     spec = phases.spec_of(dataset)

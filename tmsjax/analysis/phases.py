@@ -39,9 +39,7 @@ class Layout:
 
 
 def spec_of(dataset: xr.Dataset) -> Spec:
-    """The spec stored in a dataset of results. Raises RunError for a shard, which has no axes yet."""
-    if "instance" in dataset.dims:
-        raise RunError("this is a shard, one part of a sweep; join all shards with `tmsjax merge`")
+    """The spec stored in a dataset of results."""
     return stored_spec(dataset.attrs["spec"], "dataset")
 
 
@@ -114,8 +112,8 @@ def phase_map(dataset: xr.Dataset, select: str = "best") -> xr.Dataset:
 
     Variables over the axes other than replica: phase (int8 with flag_meanings; -1 where every replica diverged), norm
     and superposition (..., feature), loss of the best replica, success (share of inits within 1 % of it), failed
-    (number of diverged replicas). Raises ValueError for an unknown rule, RunError for a shard, models without W or
-    whose W has no scale, and rules other than "best" if only the best replica was kept.
+    (number of diverged replicas). Raises ValueError for an unknown rule, RunError for models without W or whose
+    W has no scale, and rules other than "best" if only the best replica was kept.
     """
     check_selection(select)
     if not dataset.attrs["directions"]:

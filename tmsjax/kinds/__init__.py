@@ -6,7 +6,8 @@ facts about them, the options that it adds to a spec, and a sentence for help an
 names, help and stored runs work without it. Imports no other room.
 """
 
-from tmsjax.kinds import heads, measures
+from tmsjax.errors import first_line
+from tmsjax.kinds import heads, measures, trial
 from tmsjax.kinds.activations import ACTIVATIONS, Activation, add_activation
 from tmsjax.kinds.activities import ACTIVITIES, ANY_NUMBER, Activity, add_activity
 from tmsjax.kinds.drawn import Drawn, drawn_by
@@ -33,7 +34,6 @@ from tmsjax.kinds.studies import (
     thumbnail,
     without_lengths,
 )
-from tmsjax.kinds.trial import first_line, floats, traced
 from tmsjax.kinds.values import VALUES, Values, add_values
 
 REGISTRIES: dict[str, Registry] = {
@@ -92,7 +92,6 @@ __all__ = [
     "execute",
     "explored",
     "first_line",
-    "floats",
     "heads",
     "is_elements",
     "located",
@@ -103,6 +102,6 @@ __all__ = [
     "planned",
     "suited",
     "thumbnail",
-    "traced",
+    "trial",
     "without_lengths",
 ]

@@ -11,7 +11,8 @@ from tmsjax.models.expected import relu_loss
 from tmsjax.models.instances import Instance, identities, inputs, instances, of_activity
 from tmsjax.models.loss import linear_loss, of_zero_model
 from tmsjax.models.scalars import Scalars, as_arrays, held_as_scalars, join, joined, split
-from tmsjax.models.trial import check_spec, elementwise_model
+from tmsjax.models.tracing import elementwise_model
+from tmsjax.models.trial import check_spec
 
 __all__ = [
     "Instance",

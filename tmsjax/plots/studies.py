@@ -139,7 +139,6 @@ def too_large(run: Run, kind: str) -> str | None:
 
 def results_have(run: Run) -> set[str]:
     """What the results contain of what studies need."""
-    analysis.spec_of(run.dataset)  # no shard
     has = {DIRECTIONS: bool(run.dataset.attrs["directions"]), HISTORY: series.has_history(run.dataset)}
     several = run.dataset.sizes.get("step", 0) > 1 and "history_loss" in run.dataset
     has[TRAJECTORY] = several and ("history_W" in run.dataset or "history_dimensionality" in run.dataset)

@@ -68,7 +68,7 @@ class Run:
         if self.directory is None:
             return None
         plan = self.directory.info().get("plan")
-        unit = plan.get("unit") if isinstance(plan, dict) else None  # older formats have none
+        unit = plan.get("unit") if isinstance(plan, dict) else None
         if unit is None:
             return None
         axes = len(self.spec.shape)

@@ -40,7 +40,7 @@ KEEPS = ("all", "results", "best")
 LONGEST_AXIS = 2**24
 MOST_INSTANCES = 10**15
 RECORD_POINTS = 16
-DEFAULT_STUDY = "phase-map"  # format 2 stored this if a spec named no study; keeps the hash of those
+DEFAULT_STUDY = "phase-map"  # hashed if a spec names no study, as early versions stored it
 
 
 def _key(default: Any = MISSING, **rule: Any) -> Any:
