@@ -188,11 +188,11 @@ def explore(
     Run `tmsjax compare` first to include exact optima. Above 1,000,000 cells, the page shows pixels of several cells.
     """
     _check_select(select)
-    from tmsjax import plots
+    from tmsjax import explorer
     from tmsjax.analysis import read_region
     from tmsjax.runs import as_path
 
-    page = plots.explore(run, select=select, region=read_region(region) if region else None)
+    page = explorer.explore(run, select=select, region=read_region(region) if region else None)
     path = page.save(out or as_path(run) / f"explorer{'-region' if region else ''}.html")
     say(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
     if open_ and not webbrowser.open(path.resolve().as_uri()):

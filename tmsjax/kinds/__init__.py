@@ -25,12 +25,11 @@ from tmsjax.kinds.studies import (
     TRAJECTORY,
     Study,
     add_study,
-    explored,
+    draws,
     mappable,
     misfit,
     planned,
     suited,
-    thumbnail,
     without_lengths,
 )
 from tmsjax.kinds.trial import first_line, floats, traced
@@ -88,9 +87,9 @@ __all__ = [
     "add_values",
     "called",
     "drawn_by",
+    "draws",
     "elementwise",
     "execute",
-    "explored",
     "first_line",
     "floats",
     "heads",
@@ -102,7 +101,6 @@ __all__ = [
     "objects",
     "planned",
     "suited",
-    "thumbnail",
     "traced",
     "without_lengths",
 ]

@@ -14,11 +14,10 @@ from conftest import plain_spec, run_command, small_spec
 from page_reader import Parsed, read
 
 import tmsjax
-from tmsjax import analysis, cli, plots, theory
+from tmsjax import analysis, cli, explorer, theory
 from tmsjax.errors import RunError, SpecError
-from tmsjax.plots import explorer
-from tmsjax.plots.explorer import cells, content, models, pack, results
-from tmsjax.plots.explorer import page as pages
+from tmsjax.explorer import cells, content, models, pack, results
+from tmsjax.explorer import page as pages
 from tmsjax.runs import open_run, run_sweep
 
 SOURCES = Path(explorer.__file__).parent / "page"
@@ -303,7 +302,7 @@ def test_strings_of_a_spec_cannot_leave_the_data():
 
 def test_a_notebook_shows_the_page_in_a_frame(run):
     page = run.explore(select="vote")
-    assert page.text == plots.explore(run, select="vote").text
+    assert page.text == explorer.explore(run, select="vote").text
     (frame,) = [attributes for tag, attributes in Parsed(page._repr_html_()).tags if tag == "iframe"]
     assert frame["srcdoc"] == page.text
     assert frame["sandbox"] == "allow-scripts"
