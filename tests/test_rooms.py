@@ -52,10 +52,12 @@ def test_help_and_specs_need_no_numerics_and_reading_and_drawing_need_no_jax():
         import sys
         from tmsjax import cli, kinds, spec
         spec.load_spec("sweeps/one_neuron_relu.toml", ["study.kind=curves"])
+        kinds.add_study("mine", print)
         cli.app(["--help"], standalone_mode=False)
         assert not {"jax", "xarray", "matplotlib", "scipy"} & {*sys.modules}
         from tmsjax import theory, runs, analysis, plots, explorer
-        assert "jax" not in sys.modules"""
+        assert "jax" not in sys.modules
+        assert kinds.STUDIES["mine"].draw is print and all(study.draw for study in kinds.STUDIES.values())"""
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "compare" in done.stdout

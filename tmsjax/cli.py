@@ -266,7 +266,8 @@ def bench(
 ) -> None:
     """Time the engine against PyTorch, a plain vmap and the machine's limits, each in its own process."""
     from tmsjax.bench import WORKLOADS, run_suite, throughput
-    from tmsjax.spec import SpecError, load_spec
+    from tmsjax.errors import SpecError
+    from tmsjax.spec import load_spec
 
     if sum(option is not None for option in (tune, curve, json_file)) > 1:
         raise SpecError("--tune, --curve, --json", [("", "choose one of them")])
@@ -301,8 +302,9 @@ def _forecast(device: str, path: Path, set_: list[str], imports: bool) -> None:
     import jax
 
     from tmsjax.engine import CHIPS
+    from tmsjax.errors import SpecError
     from tmsjax.runs import forecast_lines
-    from tmsjax.spec import SpecError, load_spec
+    from tmsjax.spec import load_spec
 
     check_known("--device", device, CHIPS)
     if path.is_dir():

@@ -19,6 +19,8 @@ from tmsjax.errors import RunError, SpecError
 from tmsjax.explorer import cells, content, models, pack, results
 from tmsjax.explorer import page as pages
 from tmsjax.runs import open_run, run_sweep
+from tmsjax.spec import load_spec, to_toml
+from tmsjax.spec.tables import to_dict
 
 SOURCES = Path(explorer.__file__).parent / "page"
 MODULES = sorted(p.stem for p in SOURCES.glob("*.js"))
@@ -387,6 +389,14 @@ def test_an_axis_of_one_value_gives_way(run):
     assert [a["name"] for a in about["axes"]] == ["feature_probability", "extra_importance"]
     whole = analysis.phase_map(run)["phase"].isel(feature_probability=0).to_numpy()
     assert np.array_equal(arrays["phase_best"], whole)
+
+
+def test_a_users_study_says_how_the_page_shows_its_runs(registries, run):
+    for kind, options, view in (("mine", {}, "map"), ("points", {"view": "line"}, "line")):
+        tmsjax.add_study(kind, lambda run: {}, **options)
+        spec = load_spec(to_dict(run.spec) | {"study": {"kind": kind}})
+        about, _ = read(explorer.explore(type(run)(spec, None, run.dataset.assign_attrs(spec=to_toml(spec)))))
+        assert (about["study"], about["view"], about["flat"]) == (kind, view, view == "line")
 
 
 def test_results_that_lack_a_variable_are_damaged(run):

@@ -305,7 +305,7 @@ def test_studies_that_users_add_are_drawn_and_what_they_return_is_checked(added)
 
 def test_every_study_says_what_it_is_and_no_two_draw_figures_of_one_name():
     assert isinstance(STUDIES, Registry)
-    assert all(study.sentence for study in STUDIES.values())
+    assert all(study.sentence and callable(study.draw) for study in STUDIES.values())
     run = recorded(
         swept({"p": LOG}, model={"family": "hidden-relu"}, record={"measures": ["loss", "W"]}),
         W=("hidden", "feature"),

@@ -19,12 +19,12 @@ from tmsjax.kinds.families import FAMILIES
 from tmsjax.kinds.registry import Registry, checked_callables
 
 REPLICA = "replica"  # the axis that repeats a cell; the only axis that no quantity has to name
-# what a study may need: W's columns as directions; recorded measures; recorded loss with W or dimensionality
-DIRECTIONS, HISTORY, TRAJECTORY = "directions", "history", "trajectory"
 MOST_PANELS = 30  # of a phase map with a third axis, if no study is named
 MOST_NEURONS, MOST_STACKED = 200, 200_000  # in a stack plot: neurons of a model; weights of all panels
 Draw = Callable[[Any], dict[str, Any]]  # run -> figures by file name
 View = Literal["map", "line"]
+# W's columns as directions; recorded measures; recorded loss with W or dimensionality
+Need = Literal["directions", "history", "trajectory"]
 F = TypeVar("F", bound=Draw)
 
 
@@ -48,7 +48,7 @@ class Study:
     misfit:     (spec) -> why the figures cannot show a sweep of this shape, or None
     unequal:    (spec) -> why they cannot show these importances and probabilities, or None
     suits:      (spec) -> whether they suit a sweep of this shape; if no kind is named, suitable figures are drawn
-    needs:      what the results must contain: DIRECTIONS, HISTORY, TRAJECTORY
+    needs:      what the results must contain
     """
 
     sentence: str
@@ -59,7 +59,7 @@ class Study:
     misfit: Callable[[Any], str | None] = _fits
     unequal: Callable[[Any], str | None] = _fits
     suits: Callable[[Any], bool] = _never
-    needs: tuple[str, ...] = ()
+    needs: tuple[Need, ...] = ()
 
 
 def _axes(spec: Any) -> list[Any]:
@@ -188,7 +188,7 @@ STUDIES: Registry[Study] = Registry(
             "norm and superposition of one feature over two axes, with one panel per value of a third axis",
             misfit=without_lengths,
             suits=_suits_map,
-            needs=(DIRECTIONS,),
+            needs=("directions",),
         ),
         "curves": Study(
             "noise-free loss, features represented and D* along one axis, for every model and the best of each cell",
@@ -202,7 +202,7 @@ STUDIES: Registry[Study] = Registry(
             most_cells=100,
             misfit=_plane,
             suits=_suits_vectors,
-            needs=(DIRECTIONS,),
+            needs=("directions",),
         ),
         "gram": Study(
             "W^T W, biases and norms of the best models",
@@ -210,14 +210,14 @@ STUDIES: Registry[Study] = Registry(
             most_axes=1,
             most_cells=40,
             suits=_suits_gram,
-            needs=(DIRECTIONS,),
+            needs=("directions",),
         ),
         "geometry": Study(
             "D*, dimensionalities and feature graphs against 1/p",
             view="line",
             most_axes=1,
             unequal=_one_probability_a_cell,
-            needs=(DIRECTIONS,),
+            needs=("directions",),
         ),
         "norms": Study(
             "norms coloured by interference, number of features represented, Frobenius norms",
@@ -225,7 +225,7 @@ STUDIES: Registry[Study] = Registry(
             most_axes=2,
             most_cells=100,
             suits=_suits_norms,
-            needs=(DIRECTIONS,),
+            needs=("directions",),
         ),
         "neurons": Study(
             "weights of every neuron as a stack, coloured by feature (families with a ReLU hidden layer)",
@@ -234,13 +234,13 @@ STUDIES: Registry[Study] = Registry(
             most_cells=40,
             misfit=_stackable,
             suits=_suits_neurons,
-            needs=(DIRECTIONS,),
+            needs=("directions",),
         ),
         "learning": Study(
             "every recorded measure during training: median, and 10 to 90 % quantiles",
             view="line",
             suits=lambda spec: True,
-            needs=(HISTORY,),
+            needs=("history",),
         ),
         "dynamics": Study(
             "recorded W at several steps and as an animation (GIF), recorded dimensionalities, with the loss",
@@ -248,7 +248,7 @@ STUDIES: Registry[Study] = Registry(
             most_cells=6,
             misfit=_unrecorded,
             suits=_suits_dynamics,
-            needs=(TRAJECTORY,),
+            needs=("trajectory",),
         ),
     },
 )
@@ -265,9 +265,9 @@ def planned(spec: Any) -> list[str]:
     """The kinds whose figures will suit a sweep once it is trained, if it names no study."""
     recorded = set(spec.record.measures) if len(spec.record_steps) > 1 else set()
     will_have = {
-        DIRECTIONS: FAMILIES[spec.model.family].directions is not None,
-        HISTORY: recorded - {"W"},
-        TRAJECTORY: "loss" in recorded and recorded & {"W", "dimensionality"},
+        "directions": FAMILIES[spec.model.family].directions is not None,
+        "history": recorded - {"W"},
+        "trajectory": "loss" in recorded and recorded & {"W", "dimensionality"},
     }
     return suited(spec, {name for name, there in will_have.items() if there})
 

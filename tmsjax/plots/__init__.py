@@ -13,23 +13,19 @@ Examples:
 """
 
 from tmsjax.plots import bars, dynamics, features, reports, style
-from tmsjax.plots.maps import agreement, facets, failures, models, panels, phase_map, run_figures
+from tmsjax.plots.maps import agreement, failures, models, panels, phase_map, run_figures
 from tmsjax.plots.speed import scale, stream_noise, throughput
 from tmsjax.plots.studies import figures, thumbnail
-from tmsjax.plots.style import colours, label, named, save
+from tmsjax.plots.style import save
 
 __all__ = [
     "agreement",
     "bars",
-    "colours",
     "dynamics",
-    "facets",
     "failures",
     "features",
     "figures",
-    "label",
     "models",
-    "named",
     "panels",
     "phase_map",
     "reports",

@@ -15,12 +15,9 @@ import xarray as xr
 from tmsjax import analysis
 from tmsjax.errors import RunError
 from tmsjax.kinds import (
-    DIRECTIONS,
     FAMILIES,
-    HISTORY,
     REPLICA,
     STUDIES,
-    TRAJECTORY,
     draws,
     first_line,
     mappable,
@@ -41,9 +38,9 @@ MAP = "phase-map"
 MOST_MODELS = 20_000_000  # in a run of several units, for figures that load all of them
 GRAPHS = 12  # largest number of feature graphs in a figure
 LACKS = {
-    DIRECTIONS: "these models have no directions W to show",
-    HISTORY: "no measure was recorded that can be shown over steps",
-    TRAJECTORY: "the loss was not recorded with W or dimensionality over steps; "
+    "directions": "these models have no directions W to show",
+    "history": "no measure was recorded that can be shown over steps",
+    "trajectory": "the loss was not recorded with W or dimensionality over steps; "
     '[record] measures = ["loss", "W"] does that',
 }
 Figures = dict[str, Any]
@@ -141,9 +138,9 @@ def too_large(run: Run, kind: str) -> str | None:
 def results_have(run: Run) -> set[str]:
     """What the results contain of what studies need."""
     analysis.spec_of(run.dataset)  # no shard
-    has = {DIRECTIONS: bool(run.dataset.attrs["directions"]), HISTORY: series.has_history(run.dataset)}
+    has = {"directions": bool(run.dataset.attrs["directions"]), "history": series.has_history(run.dataset)}
     several = run.dataset.sizes.get("step", 0) > 1 and "history_loss" in run.dataset
-    has[TRAJECTORY] = several and ("history_W" in run.dataset or "history_dimensionality" in run.dataset)
+    has["trajectory"] = several and ("history_W" in run.dataset or "history_dimensionality" in run.dataset)
     return {name for name, there in has.items() if there}
 
 

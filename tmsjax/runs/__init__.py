@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from tmsjax.lazy import attach
 
 if TYPE_CHECKING:  # imported when they are first used
-    from tmsjax.runs.checkpoint import Checkpoints as Checkpoints
     from tmsjax.runs.directory import RunDirectory as RunDirectory
     from tmsjax.runs.directory import provenance as provenance
     from tmsjax.runs.directory import set_aside as set_aside
@@ -26,7 +25,6 @@ if TYPE_CHECKING:  # imported when they are first used
     from tmsjax.runs.forecast import forecast_lines as forecast_lines
     from tmsjax.runs.html import facts as facts
     from tmsjax.runs.imports import with_imports as with_imports
-    from tmsjax.runs.progress import Progress as Progress
     from tmsjax.runs.progress import counted as counted
     from tmsjax.runs.progress import progress_bar as progress_bar
     from tmsjax.runs.run import Run as Run
