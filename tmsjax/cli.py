@@ -14,7 +14,7 @@ import typer
 
 from tmsjax.errors import Diverged
 from tmsjax.examples import examples
-from tmsjax.kinds import STUDIES, planned
+from tmsjax.kinds import STUDIES, suited
 from tmsjax.spec import SELECTIONS, description
 from tmsjax.terminal import (
     check_known,
@@ -231,7 +231,7 @@ def info(
         return
     from tmsjax.runs import estimate
 
-    figures = {} if loaded.study.kind else {"figures": ", ".join(planned(loaded))}
+    figures = {} if loaded.study.kind else {"figures": ", ".join(suited(loaded))}
     _tell(description(loaded) | figures | estimate(loaded))
 
 

@@ -13,7 +13,7 @@ from tmsjax.kinds.drawn import Drawn, drawn_by
 from tmsjax.kinds.elements import elementwise, is_elements, objects
 from tmsjax.kinds.families import FAMILIES, Params, add_family
 from tmsjax.kinds.imports import Imported, execute, located
-from tmsjax.kinds.measures import MEASURES, REPRESENTED, SUCCESS, Measure, add_measure
+from tmsjax.kinds.measures import MEASURES, REPRESENTED, SUCCESS, add_measure
 from tmsjax.kinds.optimizers import OPTIMIZERS
 from tmsjax.kinds.registry import RESERVED, RESERVED_PREFIXES, Option, Registry, called
 from tmsjax.kinds.schedules import SCHEDULES
@@ -24,7 +24,6 @@ from tmsjax.kinds.studies import (
     draws,
     mappable,
     misfit,
-    planned,
     suited,
     without_lengths,
 )
@@ -61,7 +60,6 @@ __all__ = [
     "Activity",
     "Drawn",
     "Imported",
-    "Measure",
     "Option",
     "Params",
     "Registry",
@@ -85,7 +83,6 @@ __all__ = [
     "measures",
     "misfit",
     "objects",
-    "planned",
     "suited",
     "without_lengths",
 ]

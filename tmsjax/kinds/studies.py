@@ -254,22 +254,24 @@ STUDIES: Registry[Study] = Registry(
 )
 
 
-def suited(spec: Any, has: Collection[str]) -> list[str]:
-    """The kinds whose figures suit a sweep of this shape; "curves" if none does. `has`: what its results contain of
-    what studies need."""
+def suited(spec: Any, has: Collection[str] | None = None) -> list[str]:
+    """The kinds whose figures suit a sweep of this shape; "curves" if none does.
+
+    `has`: what its results contain of what studies need; None: what they will contain once it is trained.
+    """
+    has = _will_have(spec) if has is None else has
     able = {name: study for name, study in STUDIES.items() if set(study.needs) <= set(has)}
     return [name for name, study in able.items() if study.suits(spec) and misfit(spec, name) is None] or ["curves"]
 
 
-def planned(spec: Any) -> list[str]:
-    """The kinds whose figures will suit a sweep once it is trained, if it names no study."""
+def _will_have(spec: Any) -> list[str]:
     recorded = set(spec.record.measures) if len(spec.record_steps) > 1 else set()
     will_have = {
         "directions": FAMILIES[spec.model.family].directions is not None,
         "history": recorded - {"W"},
         "trajectory": "loss" in recorded and recorded & {"W", "dimensionality"},
     }
-    return suited(spec, {name for name, there in will_have.items() if there})
+    return [name for name, there in will_have.items() if there]
 
 
 def draws(name: str) -> Callable[[F], F]:

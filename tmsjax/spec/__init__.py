@@ -10,7 +10,7 @@ from tmsjax.spec.html import description
 from tmsjax.spec.html import table as html_table
 from tmsjax.spec.loader import json_copy, load_spec, stored_spec
 from tmsjax.spec.options import static
-from tmsjax.spec.quantity import Axis, axes_used, hash64, is_number, shown, suggest
+from tmsjax.spec.quantity import Axis, axes_used, hash64, shown, suggest
 from tmsjax.spec.source import Source
 from tmsjax.spec.tables import (
     ATTACK,
@@ -48,7 +48,6 @@ __all__ = [
     "grows",
     "hash64",
     "html_table",
-    "is_number",
     "json_copy",
     "load_spec",
     "option_quantities",
