@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # imported when they are first used
     from tmsjax import plots as plots
     from tmsjax import theory as theory
     from tmsjax.analysis import best as best
-    from tmsjax.analysis import compare_run as compare  # noqa: F401
+    from tmsjax.analysis import compare as compare
     from tmsjax.analysis import measures as measures
     from tmsjax.analysis import phase_map as phase_map
     from tmsjax.engine import training_set as training_set
@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # imported when they are first used
     from tmsjax.kinds import add_study as add_study
     from tmsjax.kinds import add_values as add_values
     from tmsjax.kinds import elementwise as elementwise
-    from tmsjax.models import relu_loss as exact_loss  # noqa: F401
+    from tmsjax.models import exact_loss as exact_loss
     from tmsjax.plots import figures as figures
     from tmsjax.runs import Run as Run
     from tmsjax.runs import open_run as open_run

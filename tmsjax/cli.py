@@ -134,10 +134,10 @@ def map_(run: RunPath, select: Select = "best") -> None:
 def compare(run: RunPath, select: Select = "best") -> None:
     """Compare a run with candidate and exact theory: writes RUN/comparison.json and RUN/report.md."""
     _check_select(select)
-    from tmsjax.analysis import compare_run
+    from tmsjax import analysis
     from tmsjax.runs import as_path
 
-    compare_run(run, select)
+    analysis.compare(run, select)
     say((as_path(run) / "report.md").read_text(encoding="utf-8").rstrip("\n"))
 
 

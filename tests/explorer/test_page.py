@@ -39,7 +39,7 @@ def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("explored") / "run"
     raw["train"]["steps"] = 400
     run_sweep(raw, out)
-    analysis.compare_run(out)
+    analysis.compare(out)
     return open_run(out)
 
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, digest
 
 import tmsjax
-from tmsjax.analysis import compare_run
+from tmsjax.analysis import compare
 from tmsjax.errors import RunError
 from tmsjax.runs import open_run, run_sweep
 from tmsjax.spec import difference, load_spec
@@ -90,7 +90,7 @@ def test_a_complete_run_opens_restores_maps_and_compares(unpacked, request):
     np.testing.assert_array_equal(run.restore()["state.params.W"].reshape(weights(run).shape), weights(run))
     assert tmsjax.phase_map(run)["phase"].dims == ("feature_probability", "extra_importance")
     assert files(folder) == before
-    assert 0 < compare_run(run)["exact"]["agreement"] <= 1
+    assert 0 < compare(run)["exact"]["agreement"] <= 1
     assert (folder / "report.md").exists()
     again = run_sweep(run.spec, folder, progress=False)
     assert again.trained == 0

@@ -6,7 +6,8 @@ a run it reads datasets, and it writes phase maps and comparisons into it.
 """
 
 from tmsjax.analysis import attacks, dynamics, heads, neurons, polytopes, sets
-from tmsjax.analysis.comparison import MOST_FEATURES, compare_run, exact_map, stored_exact_map, theory_phases
+from tmsjax.analysis.comparison import MOST_FEATURES, exact_map, stored_exact_map, theory_phases
+from tmsjax.analysis.comparison import compare_run as compare
 from tmsjax.analysis.features import COMPONENTS, best, component_kinds, in_one_frame, measures
 from tmsjax.analysis.outlines import boundaries
 from tmsjax.analysis.phases import (
@@ -52,7 +53,7 @@ __all__ = [
     "candidate_weights",
     "cell_inputs",
     "classify",
-    "compare_run",
+    "compare",
     "component_kinds",
     "differences",
     "dynamics",

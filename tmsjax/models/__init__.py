@@ -7,7 +7,7 @@ separate scalars (scalars.py). Imports kinds and spec.
 """
 
 from tmsjax.models import loss, model, sampling, training_set
-from tmsjax.models.expected import relu_loss
+from tmsjax.models.expected import relu_loss as exact_loss
 from tmsjax.models.instances import Instance, inputs, instances, of_activity
 from tmsjax.models.loss import of_zero_model
 from tmsjax.models.scalars import Scalars, as_arrays, held_as_scalars, joined, split
@@ -19,6 +19,7 @@ __all__ = [
     "as_arrays",
     "check_spec",
     "elementwise_model",
+    "exact_loss",
     "held_as_scalars",
     "inputs",
     "instances",
@@ -27,7 +28,6 @@ __all__ = [
     "model",
     "of_activity",
     "of_zero_model",
-    "relu_loss",
     "sampling",
     "split",
     "training_set",
