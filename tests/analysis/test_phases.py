@@ -255,7 +255,7 @@ def test_axes_in_the_other_order_are_transposed():
 def test_failures_and_agreement_show_shares():
     W, loss = everywhere([[1, 0], [1, -1]], [0.2, 0.1])
     mapped = phases.phase_map(results(W, loss))
-    mesh = plots.failures(mapped).axes[0].collections[0]
+    mesh = plots.maps.failures(mapped).axes[0].collections[0]
     np.testing.assert_allclose(mesh.get_array(), 0.5)
     expected = np.full((2, 3), 3, np.int8)
     expected[0, 0] = 1

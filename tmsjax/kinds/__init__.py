@@ -11,7 +11,7 @@ from tmsjax.kinds.activations import ACTIVATIONS, add_activation
 from tmsjax.kinds.activities import ACTIVITIES, ANY_NUMBER, Activity, add_activity
 from tmsjax.kinds.drawn import Drawn, drawn_by
 from tmsjax.kinds.elements import elementwise, is_elements, objects
-from tmsjax.kinds.families import FAMILIES, Params, add_family
+from tmsjax.kinds.families import FAMILIES, add_family
 from tmsjax.kinds.imports import Imported, execute, located
 from tmsjax.kinds.measures import MEASURES, REPRESENTED, SUCCESS, add_measure
 from tmsjax.kinds.optimizers import OPTIMIZERS
@@ -61,7 +61,6 @@ __all__ = [
     "Drawn",
     "Imported",
     "Option",
-    "Params",
     "Registry",
     "add_activation",
     "add_activity",

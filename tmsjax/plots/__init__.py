@@ -13,7 +13,7 @@ Examples:
 """
 
 from tmsjax.plots import bars, dynamics, features, reports, style
-from tmsjax.plots.maps import agreement, failures, models, panels, phase_map, run_figures
+from tmsjax.plots.maps import agreement, models, panels, phase_map, run_figures
 from tmsjax.plots.speed import scale, stream_noise, throughput
 from tmsjax.plots.studies import figures, thumbnail
 from tmsjax.plots.style import save
@@ -22,7 +22,6 @@ __all__ = [
     "agreement",
     "bars",
     "dynamics",
-    "failures",
     "features",
     "figures",
     "models",

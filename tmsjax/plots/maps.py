@@ -130,7 +130,7 @@ def failures(trained: xr.Dataset) -> Figure:
     `trained`: from analysis.phase_map.
 
     Examples:
-        >>> tmsjax.plots.failures(tmsjax.phase_map(run)).axes[0].get_xlabel()
+        >>> tmsjax.plots.maps.failures(tmsjax.phase_map(run)).axes[0].get_xlabel()
         'importance of the extra feature'
     """
     with rc_context(STYLE):

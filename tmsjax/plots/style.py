@@ -92,8 +92,8 @@ def save(drawn: Figure | Animation, path: Path) -> list[Path]:
     `drawn`: the figure or animation. Returns the paths. Raises RunError if one cannot be written.
 
     Examples:
-        >>> [path.name for path in tmsjax.plots.save(tmsjax.plots.failures(tmsjax.phase_map(run)), folder / "failures")]
-        ['failures.png', 'failures.svg']
+        >>> [path.name for path in tmsjax.plots.save(tmsjax.plots.phase_map(tmsjax.phase_map(run)), folder / "map")]
+        ['map.png', 'map.svg']
     """
     writers: dict[str, Any]
     if isinstance(drawn, Animation):

@@ -22,7 +22,6 @@ from tmsjax.theory.candidates import onset as onset
 from tmsjax.theory.candidates import variance as variance
 
 if TYPE_CHECKING:  # imported when they are first used
-    from tmsjax.theory.boundary import Jump as Jump
     from tmsjax.theory.boundary import jump as jump
     from tmsjax.theory.curvature import Stationary as Stationary
     from tmsjax.theory.curvature import stationary as stationary
@@ -33,7 +32,6 @@ if TYPE_CHECKING:  # imported when they are first used
     from tmsjax.theory.heads import rank_one_optimum as rank_one_optimum
     from tmsjax.theory.heads import target_square as target_square
     from tmsjax.theory.landscape import Branch as Branch
-    from tmsjax.theory.landscape import Minima as Minima
     from tmsjax.theory.landscape import branch_end as branch_end
     from tmsjax.theory.landscape import crossing as crossing
     from tmsjax.theory.landscape import exact_losses as exact_losses
@@ -51,12 +49,9 @@ if TYPE_CHECKING:  # imported when they are first used
     from tmsjax.theory.one_neuron import one_neuron_loss as one_neuron_loss
     from tmsjax.theory.one_neuron import one_neuron_minima as one_neuron_minima
     from tmsjax.theory.one_neuron import one_neuron_onset as one_neuron_onset
-    from tmsjax.theory.optimum import Optimum as Optimum
     from tmsjax.theory.optimum import exact_optimum as exact_optimum
     from tmsjax.theory.pairs import INTERFERENCE as INTERFERENCE
-    from tmsjax.theory.pairs import Assignment as Assignment
     from tmsjax.theory.pairs import best_assignment as best_assignment
-    from tmsjax.theory.pairs import pair_costs as pair_costs
     from tmsjax.theory.quadratic import Allocation as Allocation
     from tmsjax.theory.quadratic import Descents as Descents
     from tmsjax.theory.quadratic import allocation as allocation
