@@ -103,8 +103,8 @@ setup
 for script in scripts/*.sh .ci/run; do bash -n "$script"; done
 ruff check .
 ruff format --check .
-mypy
 lint-imports
+mypy
 vulture
 test_with ${selection[@]+"${selection[@]}"} "$@"
 [ $# -gt 0 ] || newest -m "smoke and not slow"
