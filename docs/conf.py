@@ -46,7 +46,7 @@ nitpick_ignore = [  # types in signatures that no room exports
         "engine.forecast.Memory",
         "kinds.registry.T",
         "plots.animation.Animation",
-        "plots.explorer.page.Page",
+        "explorer.page.Page",
         "spec.tables.Init",
         "spec.tables.InstanceTable",
     )

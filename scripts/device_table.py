@@ -17,7 +17,8 @@ from pathlib import Path
 import jax
 
 from tmsjax.engine import LAUNCH_SECONDS, READ_SECONDS, Forecast, forecast
-from tmsjax.spec import SpecError, load_spec
+from tmsjax.errors import SpecError
+from tmsjax.spec import load_spec
 
 ROOT = Path(__file__).parents[1]
 SWEEPS = (  # file and settings

@@ -14,7 +14,7 @@ from typing import Any
 from chromium import launched
 from PIL import Image
 
-from tmsjax.plots import explore
+from tmsjax import explore
 
 OUT = Path(__file__).parents[1] / "docs" / "explorer"
 LARGEST = 290_000  # bytes of a picture; larger ones get a palette of 256 colours

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from chromium import launched
 
-from tmsjax.plots import explore
+from tmsjax import explore
 
 ROUNDS, CLICKS = 5, 30
 OBSERVE = """

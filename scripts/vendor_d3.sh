@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Rebuilds tmsjax/plots/explorer/vendor/d3.js and its LICENSE, byte for byte, from packages of pinned versions.
+# Rebuilds tmsjax/explorer/vendor/d3.js and its LICENSE, byte for byte, from packages of pinned versions.
 # Needs Node 18 or newer, npm and a network; installs the packages into a temporary folder.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
@@ -48,5 +48,5 @@ writeFileSync("d3.js", `/*!\nParts of D3, unchanged but bundled and minified.\n\
 writeFileSync("LICENSE", licences);
 END
 node build.mjs
-cp d3.js LICENSE "$root/tmsjax/plots/explorer/vendor/"
-wc -c "$root/tmsjax/plots/explorer/vendor/d3.js"
+cp d3.js LICENSE "$root/tmsjax/explorer/vendor/"
+wc -c "$root/tmsjax/explorer/vendor/d3.js"

@@ -54,7 +54,7 @@ def make(report: Report) -> dict:
 def of_map(report: Report) -> dict:
     """(a) The phase map of two features over both ratios, compared with both theories."""
     run = report.run("ratios")
-    facts = analysis.compare_run(run)
+    facts = analysis.compare(run)
     trained, theories, _ = analysis.plotted(run, "best")
     report.figure("ratios", plots.run_figures(trained, theories, {})["phase_map"])
     phase = trained["phase"].to_numpy()

@@ -71,6 +71,7 @@ BAD = {
     "measure with a dash": (lambda: tmsjax.add_measure("my-norm", np.sum), "names a variable of the results"),
     "study": (lambda: tmsjax.add_study("mine", "module:function"), "draw must be a function"),
     "study's axes": (lambda: tmsjax.add_study("mine", print, most_axes=1.5), "most_axes must be a whole number"),
+    "study's view": (lambda: tmsjax.add_study("mine", print, view="maps"), "view must be 'map' or 'line', not 'maps'"),
     "no parameters": (lambda: family(parameters={}), "must map names to dimensions"),
     "parameter's name": (lambda: family(parameters={"W 1": ("feature",)}), "'W 1' needs a name"),
     "reserved parameter": (lambda: family(parameters={"loss": ("feature",)}), "'loss': the name is reserved"),

@@ -123,7 +123,7 @@ def test_a_map_with_a_third_axis_has_a_panel_for_each_of_its_values():
     assert [a.get_title() for a in panels] == ["scale = 0.001", "scale = 1"]
     for k, axes in enumerate(panels):
         best = features.best(features.measures(run.dataset)).isel(scale=k, feature=1)
-        expected = plots.colours(best["norm"].to_numpy(), best["superposition"].to_numpy())
+        expected = plots.style.colours(best["norm"].to_numpy(), best["superposition"].to_numpy())
         np.testing.assert_allclose(axes.collections[0].get_array(), expected, atol=1e-6)
 
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, digest, run_command
 
 import tmsjax
-from tmsjax.analysis import compare_run
+from tmsjax.analysis import compare
 from tmsjax.errors import RunError
 from tmsjax.runs import open_run, run_sweep
 from tmsjax.runs.files import read_sealed, write_json, write_sealed
@@ -71,7 +71,7 @@ def test_a_complete_run_opens_restores_maps_and_compares(unpacked, version):
     np.testing.assert_array_equal(run.restore()["state.params.W"].reshape(weights(run).shape), weights(run))
     assert tmsjax.phase_map(run)["phase"].dims == ("feature_probability", "extra_importance")
     assert files(folder) == before
-    assert 0 < compare_run(run)["exact"]["agreement"] <= 1
+    assert 0 < compare(run)["exact"]["agreement"] <= 1
     assert (folder / "report.md").exists()
     again = run_sweep(run.spec, folder, progress=False)
     assert again.trained == 0

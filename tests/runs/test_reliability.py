@@ -20,7 +20,8 @@ from conftest import digest, plain_spec, run_command, slowly, small_spec, write_
 
 import tmsjax
 from tmsjax.errors import CheckpointError, Interrupted, RunError, RunFailed
-from tmsjax.runs import Checkpoints, RunDirectory, files, open_run, run_sweep
+from tmsjax.runs import RunDirectory, files, open_run, run_sweep
+from tmsjax.runs.checkpoint import Checkpoints
 from tmsjax.runs.files import write_whole
 
 # A read of damaged data leaves tasks in orbax whose event loop is closed already; Python reports them when it collects

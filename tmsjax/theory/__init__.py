@@ -14,110 +14,49 @@ Examples:
 from typing import TYPE_CHECKING
 
 from tmsjax.lazy import attach
-from tmsjax.theory.candidates import (
-    candidate_boundary,
-    candidate_losses,
-    candidate_weights,
-    candidates,
-    onset,
-    variance,
-)
-from tmsjax.theory.heads import (
-    HeadOptimum,
-    head_linear_loss,
-    head_linear_optimum,
-    rank_one_loss,
-    rank_one_optimum,
-    target_square,
-)
-from tmsjax.theory.one_hot import (
-    KGon,
-    OneHotMinima,
-    k_gon,
-    one_hot_curvature,
-    one_hot_gradient,
-    one_hot_loss,
-    one_hot_minima,
-)
-from tmsjax.theory.one_neuron import LocalMinima, Onset, one_neuron_loss, one_neuron_minima, one_neuron_onset
-from tmsjax.theory.pairs import INTERFERENCE, Assignment, best_assignment, pair_costs
-from tmsjax.theory.quadratic import (
-    Allocation,
-    Descents,
-    allocation,
-    marginal_benefit,
-    quadratic_descents,
-    quadratic_loss,
-)
+from tmsjax.theory.candidates import candidate_boundary as candidate_boundary
+from tmsjax.theory.candidates import candidate_losses as candidate_losses
+from tmsjax.theory.candidates import candidate_weights as candidate_weights
+from tmsjax.theory.candidates import candidates as candidates
+from tmsjax.theory.candidates import onset as onset
+from tmsjax.theory.candidates import variance as variance
 
-if TYPE_CHECKING:
-    from tmsjax.theory.boundary import Jump, jump
-    from tmsjax.theory.curvature import Stationary, stationary
-    from tmsjax.theory.landscape import Branch, Minima, branch_end, crossing, exact_losses, follow, minima
-    from tmsjax.theory.optimum import Optimum, exact_optimum
+if TYPE_CHECKING:  # imported when they are first used
+    from tmsjax.theory.boundary import jump as jump
+    from tmsjax.theory.curvature import Stationary as Stationary
+    from tmsjax.theory.curvature import stationary as stationary
+    from tmsjax.theory.heads import HeadOptimum as HeadOptimum
+    from tmsjax.theory.heads import head_linear_loss as head_linear_loss
+    from tmsjax.theory.heads import head_linear_optimum as head_linear_optimum
+    from tmsjax.theory.heads import rank_one_loss as rank_one_loss
+    from tmsjax.theory.heads import rank_one_optimum as rank_one_optimum
+    from tmsjax.theory.heads import target_square as target_square
+    from tmsjax.theory.landscape import Branch as Branch
+    from tmsjax.theory.landscape import branch_end as branch_end
+    from tmsjax.theory.landscape import crossing as crossing
+    from tmsjax.theory.landscape import exact_losses as exact_losses
+    from tmsjax.theory.landscape import follow as follow
+    from tmsjax.theory.landscape import minima as minima
+    from tmsjax.theory.one_hot import KGon as KGon
+    from tmsjax.theory.one_hot import OneHotMinima as OneHotMinima
+    from tmsjax.theory.one_hot import k_gon as k_gon
+    from tmsjax.theory.one_hot import one_hot_curvature as one_hot_curvature
+    from tmsjax.theory.one_hot import one_hot_gradient as one_hot_gradient
+    from tmsjax.theory.one_hot import one_hot_loss as one_hot_loss
+    from tmsjax.theory.one_hot import one_hot_minima as one_hot_minima
+    from tmsjax.theory.one_neuron import LocalMinima as LocalMinima
+    from tmsjax.theory.one_neuron import Onset as Onset
+    from tmsjax.theory.one_neuron import one_neuron_loss as one_neuron_loss
+    from tmsjax.theory.one_neuron import one_neuron_minima as one_neuron_minima
+    from tmsjax.theory.one_neuron import one_neuron_onset as one_neuron_onset
+    from tmsjax.theory.optimum import exact_optimum as exact_optimum
+    from tmsjax.theory.pairs import INTERFERENCE as INTERFERENCE
+    from tmsjax.theory.pairs import best_assignment as best_assignment
+    from tmsjax.theory.quadratic import Allocation as Allocation
+    from tmsjax.theory.quadratic import Descents as Descents
+    from tmsjax.theory.quadratic import allocation as allocation
+    from tmsjax.theory.quadratic import marginal_benefit as marginal_benefit
+    from tmsjax.theory.quadratic import quadratic_descents as quadratic_descents
+    from tmsjax.theory.quadratic import quadratic_loss as quadratic_loss
 
-_PLACES = {
-    "Branch": "landscape",
-    "Jump": "boundary",
-    "Minima": "landscape",
-    "Optimum": "optimum",
-    "Stationary": "curvature",
-    "crossing": "landscape",
-    "branch_end": "landscape",
-    "exact_optimum": "optimum",
-    "follow": "landscape",
-    "jump": "boundary",
-    "exact_losses": "landscape",
-    "minima": "landscape",
-    "stationary": "curvature",
-}
-__getattr__ = attach(__name__, _PLACES)
-__all__ = [
-    "INTERFERENCE",
-    "Allocation",
-    "Assignment",
-    "Branch",
-    "Descents",
-    "HeadOptimum",
-    "Jump",
-    "KGon",
-    "LocalMinima",
-    "Minima",
-    "OneHotMinima",
-    "Onset",
-    "Optimum",
-    "Stationary",
-    "allocation",
-    "best_assignment",
-    "branch_end",
-    "candidate_boundary",
-    "candidate_losses",
-    "candidate_weights",
-    "candidates",
-    "crossing",
-    "exact_losses",
-    "exact_optimum",
-    "follow",
-    "head_linear_loss",
-    "head_linear_optimum",
-    "jump",
-    "k_gon",
-    "marginal_benefit",
-    "minima",
-    "one_hot_curvature",
-    "one_hot_gradient",
-    "one_hot_loss",
-    "one_hot_minima",
-    "one_neuron_loss",
-    "one_neuron_minima",
-    "one_neuron_onset",
-    "onset",
-    "pair_costs",
-    "quadratic_descents",
-    "quadratic_loss",
-    "rank_one_loss",
-    "rank_one_optimum",
-    "stationary",
-    "target_square",
-    "variance",
-]
+__getattr__, __dir__, __all__ = attach(__name__)

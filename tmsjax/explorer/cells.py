@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tmsjax import analysis, theory
-from tmsjax.plots.explorer.pack import Arrays, excess, linear, log, whole
-from tmsjax.plots.explorer.results import NOTHING, Results, masked
+from tmsjax.explorer.pack import Arrays, excess, linear, log, whole
+from tmsjax.explorer.results import NOTHING, Results, masked
 
 MOST_OF_FEATURES = 1_000_000  # numbers for each feature of each cell; of more, only those of the mapped feature
 MOST_INPUTS = 100_000  # importances

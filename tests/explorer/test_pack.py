@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from page_reader import unpacked
 
-from tmsjax.plots.explorer import pack
+from tmsjax.explorer import pack
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6, allow_subnormal=False) | st.just(float("nan")), min_size=1, max_size=50)
 

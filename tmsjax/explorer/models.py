@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from tmsjax import analysis
+from tmsjax.explorer.cells import above, phases
+from tmsjax.explorer.pack import Arrays, excess, linear, log, whole
+from tmsjax.explorer.results import Results
 from tmsjax.kinds import FAMILIES, MEASURES, REPLICA, RESERVED_PREFIXES
-from tmsjax.plots.explorer.cells import above, phases
-from tmsjax.plots.explorer.pack import Arrays, excess, linear, log, whole
-from tmsjax.plots.explorer.results import Results
 
 MOST_VALUES = 6_000_000  # parameters and losses; of runs with more, only the best model of each cell is shown
 MOST_HISTORY, HISTORY_BITS = 1_000_000, 12  # recorded numbers, and most bits of one

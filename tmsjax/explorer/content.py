@@ -11,16 +11,15 @@ import xarray as xr
 
 from tmsjax import analysis
 from tmsjax.errors import RunError
-from tmsjax.kinds import FAMILIES, REPLICA, REPRESENTED, VALUES
+from tmsjax.explorer import cells, models
+from tmsjax.explorer.pack import Arrays, linear, whole
+from tmsjax.explorer.results import Results, in_page_order, masked
+from tmsjax.kinds import FAMILIES, REPLICA, REPRESENTED, STUDIES, VALUES
 from tmsjax.plots import style
-from tmsjax.plots.explorer import cells, models
-from tmsjax.plots.explorer.pack import Arrays, linear, whole
-from tmsjax.plots.explorer.results import Results, in_page_order, masked
 from tmsjax.runs import Run
 from tmsjax.spec import description
 
 MOST_CELLS = 1_000_000  # more are shown as pixels of several cells
-LINE_STUDIES = ("vectors", "gram", "geometry", "norms", "neurons", "curves", "learning", "dynamics")
 
 
 @dataclass
@@ -73,7 +72,8 @@ def facts(spec: Any, dataset: xr.Dataset, order: list[str], region: analysis.Reg
     family = FAMILIES.get(spec.model.family)
     values = VALUES.get(spec.data.values)
     several = sum(dataset.sizes[d] > 1 for d in order) > 1
-    view = "map" if several and spec.study.kind not in LINE_STUDIES else "line"
+    study = STUDIES.get(spec.study.kind)  # None: no study is named, or one that was added elsewhere
+    view = "map" if several and (study is None or study.view == "map") else "line"
     return {
         "name": spec.name,
         "facts": description(spec),

@@ -2,7 +2,7 @@
 
 The page's JavaScript is a set of ES modules, each with its imports at the top. They become one script here: in the
 order of their imports, without the words `import` and `export`, inside one function. So a name may be declared at the
-top of one module only (tests/plots/test_explorer_page.py).
+top of one module only (tests/explorer/test_page.py).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 
 from tmsjax import analysis
 from tmsjax.errors import RunError
-from tmsjax.plots import style
-from tmsjax.plots.explorer.content import Content, content_of
-from tmsjax.plots.explorer.pack import Rounded, packed, rounded
+from tmsjax.explorer.content import Content, content_of
+from tmsjax.explorer.pack import Rounded, packed, rounded
+from tmsjax.plots import features, style
 from tmsjax.runs import Run, as_path, as_run, write_whole
 from tmsjax.spec import SELECTIONS, suggest
 
@@ -124,8 +124,6 @@ def errors(cells: dict[str, Rounded], models: dict[str, Rounded]) -> dict[str, f
 
 def palette() -> dict[str, Any]:
     """The colours of the figures, so that the page has the same."""
-    from tmsjax.plots import features
-
     return {
         "paper": [[round(255 * part) for part in colour] for colour in (style.GREY, style.BLUE, style.RED)],
         "tones": list(style.TONES),
@@ -186,9 +184,9 @@ def _body(name: str) -> str:
 
 @cache
 def _source(name: str) -> str:
-    return (files("tmsjax.plots.explorer") / "page" / name).read_text(encoding="utf-8")
+    return (files("tmsjax.explorer") / "page" / name).read_text(encoding="utf-8")
 
 
 @cache
 def _vendored() -> str:
-    return (files("tmsjax.plots.explorer") / "vendor" / "d3.js").read_text(encoding="utf-8")
+    return (files("tmsjax.explorer") / "vendor" / "d3.js").read_text(encoding="utf-8")

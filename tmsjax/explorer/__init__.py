@@ -5,6 +5,6 @@ rounds and compresses numbers; page.py assembles the file from page/ (our JavaSc
 (d3). Needs neither jax nor a network.
 """
 
-from tmsjax.plots.explorer.page import MOST_BYTES, Page, explore
+from tmsjax.explorer.page import Page, explore
 
-__all__ = ["MOST_BYTES", "Page", "explore"]
+__all__ = ["Page", "explore"]
