@@ -5,7 +5,7 @@ memory. They need only results, numpy, xarray and SciPy: no jax, any machine. Im
 a run it reads datasets, and it writes phase maps and comparisons into it.
 """
 
-from tmsjax.analysis import attacks, dynamics, heads, neurons, polytopes, sets
+from tmsjax.analysis import dynamics, neurons, polytopes
 from tmsjax.analysis.agreement import Agreement, Counts, compare
 from tmsjax.analysis.comparison import MOST_FEATURES, compare_run, exact_map, report, stored_exact_map, theory_phases
 from tmsjax.analysis.features import COMPONENTS, best, component_kinds, in_one_frame, measures
@@ -56,7 +56,6 @@ __all__ = [
     "Layout",
     "Region",
     "agreement_by_count",
-    "attacks",
     "best",
     "boundaries",
     "candidate_phases",
@@ -70,7 +69,6 @@ __all__ = [
     "differences",
     "dynamics",
     "exact_map",
-    "heads",
     "in_one_frame",
     "is_best_only",
     "is_log",
@@ -92,7 +90,6 @@ __all__ = [
     "same_inputs",
     "same_variances",
     "scaled_axes",
-    "sets",
     "signed_phases",
     "spec_of",
     "stored_exact_map",

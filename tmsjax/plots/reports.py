@@ -248,27 +248,6 @@ def _draw_panel(axes: Axes, part: Panel) -> None:
         axes.legend(frameon=True, framealpha=0.85, fontsize=7, loc=part.legend)
 
 
-def level_maps(
-    maps: Mapping[str, np.ndarray], grid: Grid, names: Sequence[str], *, x: str, y: str, log_x: bool = True
-) -> Figure:
-    """Maps of whole numbers 0, 1, ... with these names, side by side; NaN is left white. Arrays are (y, x)."""
-    tones = ListedColormap([*("#f2f2f2", "#9ecae1", "#4292c6", "#08519c", "#fdae61", "#c0392b")[: len(names)]])
-    norm = BoundaryNorm(np.arange(len(names) + 1) - 0.5, len(names))
-    with rc_context(style.STYLE):
-        figure = Figure(figsize=(4.2 * len(maps) + 0.4, 4.1), layout="constrained")
-        for axes, (title, values) in zip(_row(figure, len(maps)), maps.items(), strict=True):
-            at = style.borders(grid[0], log_x), style.borders(grid[1], False)
-            axes.pcolormesh(*at, values, cmap=tones, norm=norm, rasterized=True)
-            if log_x:
-                axes.set_xscale("log")
-                style.plain_log_ticks(axes.xaxis)
-            axes.set(xlabel=x, title=title)
-        figure.axes[0].set_ylabel(y)
-        patches = [Patch(facecolor=tones(norm(k)), edgecolor="#888888", label=name) for k, name in enumerate(names)]
-        figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False)
-    return figure
-
-
 def loss_map(
     values: np.ndarray,
     grid: Grid,
@@ -330,29 +309,6 @@ def boundaries(ratio: np.ndarray, curves: Mapping[str, np.ndarray], weights: Map
         for axes in (left, right):
             axes.set_xlabel("importance of the minor feature / major")
             axes.grid(alpha=0.3)
-    return figure
-
-
-def matrices(rows: Mapping[str, Mapping[str, np.ndarray]], *, label: str, x: str, y: str, limit: float = 1.5) -> Figure:
-    """Matrices by title, one row of panels per name, in one colour scale: zero white, values beyond +- `limit` clipped.
-
-    `label`: of the colours; `x`, `y`: what columns and rows of a matrix are.
-    """
-    columns = max(map(len, rows.values()))
-    with rc_context(style.STYLE):
-        figure = Figure(figsize=(1.65 * columns + 1.3, 1.85 * len(rows) + 0.3), layout="constrained")
-        every = figure.subplots(len(rows), columns, squeeze=False)
-        for line, (name, panels) in zip(every, rows.items(), strict=True):
-            for k, (axes, (title, matrix)) in enumerate(zip(line, panels.items(), strict=True)):
-                image = axes.imshow(matrix, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
-                axes.set_title(title)
-                axes.set_xticks([])
-                axes.set_yticks([])
-                if k == 0:
-                    axes.set_ylabel(f"{name}\n{y}")
-                if line is every[-1]:
-                    axes.set_xlabel(x)
-        figure.colorbar(image, ax=every, label=label, extend="both")
     return figure
 
 

@@ -1,8 +1,7 @@
 """Theory: the solutions that training should find.
 
-The paper's candidate solutions (candidates.py), their generalisation to any n and m (pairs.py), optima of attention
-heads (heads.py), of the quadratic model of capacity (quadratic.py) and of one-hot data (one_hot.py) need only numpy
-and SciPy. Exact optima of 2 or 3 features (optimum.py), the points where they jump (boundary.py), and all local minima
+The paper's candidate solutions (candidates.py), their generalisation to any n and m (pairs.py), optima of the
+quadratic model of capacity (quadratic.py) and of one-hot data (one_hot.py) need only numpy and SciPy. Exact optima of 2 or 3 features (optimum.py), the points where they jump (boundary.py), and all local minima
 of up to 8 features (landscape.py) need jax, in float64. Imports kinds, models and engine; does not know about runs.
 
 Examples:
@@ -21,14 +20,6 @@ from tmsjax.theory.candidates import (
     candidates,
     onset,
     variance,
-)
-from tmsjax.theory.heads import (
-    HeadOptimum,
-    head_linear_loss,
-    head_linear_optimum,
-    rank_one_loss,
-    rank_one_optimum,
-    target_square,
 )
 from tmsjax.theory.one_hot import (
     KGon,
@@ -53,7 +44,7 @@ from tmsjax.theory.quadratic import (
 if TYPE_CHECKING:
     from tmsjax.theory.boundary import Jump, jump
     from tmsjax.theory.curvature import Stationary, stationary
-    from tmsjax.theory.landscape import Branch, Minima, branch_end, crossing, exact_losses, follow, minima
+    from tmsjax.theory.landscape import Branch, Minima, crossing, exact_losses, follow, minima
     from tmsjax.theory.optimum import Optimum, exact_optimum
 
 _PLACES = {
@@ -63,7 +54,6 @@ _PLACES = {
     "Optimum": "optimum",
     "Stationary": "curvature",
     "crossing": "landscape",
-    "branch_end": "landscape",
     "exact_optimum": "optimum",
     "follow": "landscape",
     "jump": "boundary",
@@ -78,7 +68,6 @@ __all__ = [
     "Assignment",
     "Branch",
     "Descents",
-    "HeadOptimum",
     "Jump",
     "KGon",
     "LocalMinima",
@@ -89,7 +78,6 @@ __all__ = [
     "Stationary",
     "allocation",
     "best_assignment",
-    "branch_end",
     "candidate_boundary",
     "candidate_losses",
     "candidate_weights",
@@ -98,8 +86,6 @@ __all__ = [
     "exact_losses",
     "exact_optimum",
     "follow",
-    "head_linear_loss",
-    "head_linear_optimum",
     "jump",
     "k_gon",
     "marginal_benefit",
@@ -115,9 +101,6 @@ __all__ = [
     "pair_costs",
     "quadratic_descents",
     "quadratic_loss",
-    "rank_one_loss",
-    "rank_one_optimum",
     "stationary",
-    "target_square",
     "variance",
 ]
