@@ -1,17 +1,16 @@
-"""2. The corner: where superposition sets in gradually near importance 1, and where in a jump."""
+"""The corner: where superposition sets in gradually near importance 1, and where in a jump."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from reporting import Report, Rows, Tables, table
 
-from atlas.onsets import Cell, crossing, dedicated_loss, lowest, onset_at, share, special_points
+from studies.corner.onsets import Cell, crossing, dedicated_loss, lowest, onset_at, share, special_points
+from studies.reporting import Report, Rows, Study, table
 from tmsjax import plots, theory
 from tmsjax.kinds import VALUES
 
-RUNS: dict = {}
 NAMES = ("uniform", "constant", "half-normal")
 QUOTIENTS = {"3/4": 0.75, "9/10": 0.9, "1": 1.0, "10/9": 10 / 9, "4/3": 4 / 3, "2": 2.0}  # p2 / p1
 RATIOS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0)
@@ -26,31 +25,31 @@ SIGNS = {-1: "opposite", 1: "equal"}
 
 
 def make(report: Report) -> dict:
-    """2. The corner: where superposition sets in gradually near importance 1, and where in a jump."""
-    quick = report.quick
+    """The corner: where superposition sets in gradually near importance 1, and where in a jump."""
+    quick, choose = report.quick, report.choose
     points = {
-        name: {q: special_points(name, QUOTIENTS[q], 20 if quick else 50) for q in (["1"] if quick else QUOTIENTS)}
+        name: {q: special_points(name, QUOTIENTS[q], choose(50, 20, 12)) for q in (["1"] if quick else QUOTIENTS)}
         for name in NAMES
     }
-    ratios = np.array(FEW if quick else RATIOS)
+    ratios = np.array(choose(RATIOS, FEW, FEW[:2]))
     jumps = {}
     for name in NAMES:
         top = points[name]["1"]["everywhere"]["ratio"] if name == "half-normal" else 1.0  # no jump above
-        jumps[name] = jump(name, ratios[ratios <= top], 24 if quick else 64)
+        jumps[name] = jump(name, ratios[ratios <= top], choose(64, 24, 12))
     equal = {name: points[name]["1"] for name in NAMES}
     numbers: dict[str, Any] = {
         "points": points,
         "jumps": jumps,
-        "onset": {name: onset_curve(name, 60) for name in NAMES},
-        "first": first_jumps(equal["uniform"], 3 if quick else 12),
+        "onset": {name: onset_curve(name, choose(60, 60, 8)) for name in NAMES},
+        "first": first_jumps(equal["uniform"], choose(12, 3, 1)),
         "growth": {
             "uniform": growth("uniform", onset_at("uniform", RATIO_OF_FIT), RATIO_OF_FIT),
             "tricritical": growth("uniform", equal["uniform"]["tricritical"][-1]["p"], None),
             "constant": growth("constant", RATIO_OF_FIT, RATIO_OF_FIT),
         },
-        "switch": [sign_switch(r) for r in ((0.8,) if quick else (0.6, 0.8, 1.0))],
+        "switch": [sign_switch(r) for r in choose((0.6, 0.8, 1.0), (0.8,))],
     }
-    numbers["check"] = check(numbers, 40 if quick else CHECK_RANDOM)
+    numbers["check"] = check(numbers, choose(CHECK_RANDOM, 40, 2))
     report.figure("corner_map", drawn(numbers))
     report.figure("corner_growth", growth_drawn(numbers))
     return numbers
@@ -259,7 +258,7 @@ def growth_drawn(numbers: dict) -> Any:
 def corner_points(numbers: dict) -> str:
     """Special points of the onset, by values and quotient of probabilities."""
     rows: Rows = []
-    for name, by_quotient in numbers["corner"]["points"].items():
+    for name, by_quotient in numbers["points"].items():
         for q, one in by_quotient.items():
             places = [[one["end"]] if one["end"] else [], one["tricritical"]]
             cells = [", ".join(f"({p['ratio']:.5f}, {p['p']:.5f})" for p in found) for found in places]
@@ -277,7 +276,7 @@ def corner_points(numbers: dict) -> str:
 
 def corner_jumps(numbers: dict) -> str:
     """The jump for equal probabilities."""
-    by_name = numbers["corner"]["jumps"]
+    by_name = numbers["jumps"]
     rows: Rows = []
     for k, r in enumerate(by_name["constant"]["ratio"]):
         row = [f"{r:g}"]
@@ -293,4 +292,4 @@ def corner_jumps(numbers: dict) -> str:
     return table(["r", *(part for name in NAMES for part in (f"{name}: p", "w2 / w1"))], rows)
 
 
-TABLES: Tables = {"corner points": corner_points, "corner jumps": corner_jumps}
+STUDY = Study("corner", make, tables={"points": corner_points, "jumps": corner_jumps})

@@ -1,4 +1,4 @@
-"""Minima of the one-neuron model, and the special points of its onset, for the section on the corner."""
+"""Minima of the one-neuron model, and the special points of its onset."""
 
 from __future__ import annotations
 
