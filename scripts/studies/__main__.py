@@ -11,11 +11,39 @@ from typing import Annotated
 
 import typer
 
+from studies.adversarial.study import STUDY as ADVERSARIAL
+from studies.basic.study import STUDY as BASIC
+from studies.collapse.study import STUDY as COLLAPSE
 from studies.corner.study import STUDY as CORNER
+from studies.correlated.study import STUDY as CORRELATED
+from studies.dynamics.study import STUDY as DYNAMICS
+from studies.geometry.study import STUDY as GEOMETRY
+from studies.geometry_large.study import STUDY as GEOMETRY_LARGE
+from studies.heads.study import STUDY as HEADS
+from studies.intro.study import STUDY as INTRO
+from studies.neurons.study import STUDY as NEURONS
+from studies.nonuniform.study import STUDY as NONUNIFORM
+from studies.perturb.study import STUDY as PERTURB
 from studies.reporting import Report, Size
+from studies.rule.study import STUDY as RULE
 from tmsjax.terminal import guarded
 
-STUDIES = (CORNER,)  # in the order of the pages
+STUDIES = (
+    INTRO,
+    BASIC,
+    GEOMETRY,
+    GEOMETRY_LARGE,
+    NONUNIFORM,
+    RULE,
+    PERTURB,
+    CORRELATED,
+    COLLAPSE,
+    DYNAMICS,
+    ADVERSARIAL,
+    NEURONS,
+    HEADS,
+    CORNER,
+)  # in the order of the pages
 
 
 def main(

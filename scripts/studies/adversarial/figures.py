@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from studies import maps
+from studies.figures import Panel, panels
 
 
 def vulnerability(numbers: dict) -> Any:
     """Vulnerability by 1/p, and what remains of superposition after training against attacks, by budget."""
     found, training = numbers["geometry"], numbers["training"]
-    panel = maps.Panel
     inverse = found["inverse"]
     curves = {
         "vulnerability": (inverse, found["analytic"]),
@@ -26,10 +25,10 @@ def vulnerability(numbers: dict) -> Any:
         return {f"p = {p:.2g}": (at, row) for p, row in rows}
 
     budget = "budget of training, of the root mean square norm"
-    return maps.panels(
+    return panels(
         [
-            panel("trained without attacks, (200, 20)", "1/p", "relative to no superposition", curves, dots=ascent),
-            panel("trained with attacks, (8, 2)", budget, "features that share dimensions", by_probability("shared")),
-            panel("trained with attacks, (8, 2)", budget, "features represented", by_probability("represented")),
+            Panel("trained without attacks, (200, 20)", "1/p", "relative to no superposition", curves, dots=ascent),
+            Panel("trained with attacks, (8, 2)", budget, "features that share dimensions", by_probability("shared")),
+            Panel("trained with attacks, (8, 2)", budget, "features represented", by_probability("represented")),
         ]
     )

@@ -10,8 +10,8 @@ from matplotlib import rc_context
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from studies import maps
 from studies.collapse.theory import BRANCHES, DROPPED
+from studies.figures import Panel, panels
 
 from tmsjax.plots import style
 
@@ -29,10 +29,9 @@ def branches(numbers: dict) -> Figure:
     trained = numbers["trained"]
     steps = {"best of trained models": (trained["p"], trained["branch"])}
     best = np.array([np.nanargmin(column) for column in losses.T])
-    panel = maps.Panel
-    return maps.panels(
+    return panels(
         [
-            panel(
+            Panel(
                 "exact loss of each branch",
                 X,
                 "loss / loss of the best linear model",
@@ -40,7 +39,7 @@ def branches(numbers: dict) -> Figure:
                 marks=marks,
                 legend="lower right",
             ),
-            panel("lowest branch", X, "collapsed pairs; 4: principal components", {"exact": (p, best)}, dots=steps),
+            Panel("lowest branch", X, "collapsed pairs; 4: principal components", {"exact": (p, best)}, dots=steps),
         ]
     )
 

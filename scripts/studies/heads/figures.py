@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from studies import maps
+from studies.figures import class_maps, lines
 from studies.heads import theory
 from studies.heads.relations import at_best, one_scale, probabilities, random_scores, singular_scores, strengths_of
 from studies.heads.relations import stored as which_stored
@@ -23,7 +23,7 @@ NAMES = {0: "neither", 1: "first only", 2: "second only", 3: "both, in superposi
 
 def phases(shown: Mapping[str, np.ndarray], grid: tuple[np.ndarray, np.ndarray]) -> Figure:
     """Which of two relations, or of two features, are stored."""
-    return maps.class_maps(shown, grid, names=NAMES, x="importance of the second relation (feature)")
+    return class_maps(shown, grid, names=NAMES, x="importance of the second relation (feature)")
 
 
 def matrices(runs: Mapping[int, Any]) -> Figure:
@@ -76,7 +76,7 @@ def stored(runs: Mapping[int, Any]) -> Figure:
         title: {f"rank {d}": (probabilities(runs[d]), found[d][k]) for d in runs}
         for k, title in enumerate(("ReLU, best trained head", "without ReLU, exact optimum"))
     }
-    return maps.lines(panels, x="feature probability", y="relations stored, of 12", ticks=TICKS, floor=-0.4)
+    return lines(panels, x="feature probability", y="relations stored, of 12", ticks=TICKS, floor=-0.4)
 
 
 def counts(run: Any) -> tuple[np.ndarray, ...]:
@@ -100,7 +100,7 @@ def singular(ranks: Mapping[int, Any], outputs: Mapping[int, Any]) -> Figure:
         title: ("random directions", np.array([0.02, 1]), np.full(2, random_scores(k, 1).mean()))
         for title, k in zip(panels, (12, 8), strict=True)
     }
-    return maps.lines(
+    return lines(
         panels,
         x="feature probability",
         y="largest |cosine| with a feature,\nmean over singular vectors",

@@ -24,7 +24,9 @@ HEAD_PHASES = ("neither", "first only", "second only", "superposition")  # which
 def head_matrix(dataset: xr.Dataset, name: str = "QK") -> np.ndarray:
     """W_QK or ("OV") W_OV of every model, (..., k, k), from a run's dataset. Raises RunError if it has none."""
     if name not in dataset:
-        raise RunError(f"these models have no W_{name}; they are of the family {analysis.spec_of(dataset).model.family!r}")
+        raise RunError(
+            f"these models have no W_{name}; they are of the family {analysis.spec_of(dataset).model.family!r}"
+        )
     rank = next(d for d in dataset[name].dims if d in ("hidden", "value_rank"))
     pair = dataset[name].transpose(..., rank, "feature").to_numpy().astype(float)
     k = pair.shape[-1] // 2

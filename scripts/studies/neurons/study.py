@@ -88,9 +88,7 @@ def absolute(report: Report, name: str) -> dict:
     two = (motif.sides(best["reads"].to_numpy(), best["neuron_class"].to_numpy()) == 1).all(-1)
     cells = [every.isel(feature_probability=k) for k in range(every.sizes["feature_probability"])]
     found = [
-        motif.asymmetric_pairs(
-            cell["reads"].to_numpy(), cell["writes"].transpose(..., "feature", "hidden").to_numpy()
-        )
+        motif.asymmetric_pairs(cell["reads"].to_numpy(), cell["writes"].transpose(..., "feature", "hidden").to_numpy())
         for cell in cells
     ]
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from studies import maps
+from studies.figures import Panel, panels
 
 X = "probability of the first feature"
 
@@ -27,10 +27,10 @@ def branches(numbers: dict) -> Any:
         "first feature represented": (trained["at"], trained["first"]),
     }
     best = {"best trained model": (trained["at"], trained["loss"])}
-    return maps.panels(
+    return panels(
         [
-            maps.Panel("exact minima", X, "exact loss", losses, dots=best, marks=marks, log=(True, True)),
-            maps.Panel("the pentagon stretches", X, r"norm $|W_i|$", norms, marks=marks),
-            maps.Panel("trained models", X, "share of seeds", shares, marks=marks, limits=(-0.03, 1.03)),
+            Panel("exact minima", X, "exact loss", losses, dots=best, marks=marks, log=(True, True)),
+            Panel("the pentagon stretches", X, r"norm $|W_i|$", norms, marks=marks),
+            Panel("trained models", X, "share of seeds", shares, marks=marks, limits=(-0.03, 1.03)),
         ]
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from studies import maps
+from studies.figures import lines
 
 from tmsjax import theory
 
@@ -31,7 +31,7 @@ def dropped(cases: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> A
         groups = min(GROUPS, p.shape[1])
         p, share = (np.array([[part.mean() for part in np.array_split(row, groups)] for row in v]) for v in (p, share))
         panels[title] = {f"least p = {at:g}": (p[k], share[k]) for k, at in enumerate(least)}
-    return maps.lines(
+    return lines(
         panels,
         x="feature probability",
         y="share of seeds that represent it",

@@ -2,12 +2,6 @@
 
 Maps of classes and colours show feature probability (y) against the importance of the extra feature (x); their arrays
 are (probability, importance). The colours of classes differ in lightness as well as in hue.
-
-Examples:
-    >>> n = np.array([10, 100, 1000])
-    >>> curves = {"loss": {"m = 2": (n, 1 / n), "m = 3": (n, 0.5 / n)}}
-    >>> tmsjax.plots.reports.lines(curves, x="n", y="loss", ticks=[10, 100, 1000]).axes[0].get_xlabel()
-    'n'
 """
 
 from __future__ import annotations
