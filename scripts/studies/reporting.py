@@ -31,7 +31,7 @@ DIGITS = (6, 9, 17)  # significant digits of published numbers: the least with w
 # a value, the path of its number ("-" before it changes the sign), and its format
 NUMBER = re.compile(
     r"(?:n/a|-?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?%?|\w+\+*)"
-    r"(?P<name><!-- (?P<sign>-?)(?P<path>[^\s:]+)(?::(?P<form>\S+))? -->)"
+    r"(?P<name><!-- (?P<sign>-?)(?P<path>[^:<>]+?)(?::(?P<form>\S+))? -->)"
 )
 TABLE = re.compile(r"(?P<begin><!-- table (?P<name>\S+) -->).*?(?P<end><!-- end -->)", re.DOTALL)
 
