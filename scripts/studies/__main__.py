@@ -11,11 +11,31 @@ from typing import Annotated
 
 import typer
 
+from studies.autoencoders.study import STUDY as AUTOENCODERS
+from studies.capacity.study import STUDY as CAPACITY
 from studies.corner.study import STUDY as CORNER
+from studies.kgons.study import STUDY as KGONS
+from studies.memorization.study import STUDY as MEMORIZATION
+from studies.phase_changes.study import STUDY as PHASE_CHANGES
 from studies.reporting import Report, Size
+from studies.scaling.study import STUDY as SCALING
+from studies.size.study import STUDY as SIZE
+from studies.training.study import STUDY as TRAINING
+from studies.who_wins.study import STUDY as WHO_WINS
 from tmsjax.terminal import guarded
 
-STUDIES = (CORNER,)  # in the order of the pages
+STUDIES = (  # in the order of the pages
+    PHASE_CHANGES,
+    WHO_WINS,
+    CORNER,
+    CAPACITY,
+    KGONS,
+    SCALING,
+    MEMORIZATION,
+    AUTOENCODERS,
+    TRAINING,
+    SIZE,
+)
 
 
 def main(

@@ -1,4 +1,4 @@
-"""Shared by the sections: the cost of runs, and what theory predicts for their models."""
+"""What several studies say of their runs: their cost, what theory predicts for their models, and words for these."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from reporting import Report
 
+from studies.reporting import Report
 from tmsjax import analysis, plots, theory
+from tmsjax.kinds import REPRESENTED
 
-Runs = dict[str, tuple[str, list[str], list[str]]]  # name: (sweep, changes, further changes for --quick)
-
+SIGNED_PHASES = ("none", "first only", "second only", "antipodal", "same sign")
 SHORT = ["train.steps=2000", "train.batch=256"]
 FEW = ["axes.replica.count=2"]
 
@@ -50,6 +50,13 @@ def predicted(measured: xr.Dataset) -> np.ndarray:
         theory.best_assignment(row[:n], row[n:], hidden, activity=data.activity, values=data.values) for row in rows
     ]
     return np.array([one.classes for one in solved])[back.reshape(-1)].reshape(shape)
+
+
+def signed_phases(W: np.ndarray) -> np.ndarray:
+    """Index into SIGNED_PHASES for models W (..., 1, 2); splits superposition by the sign of w1 w2."""
+    represented = np.abs(W[..., 0, :]) >= REPRESENTED
+    same = represented.all(-1) & (W[..., 0, 0] * W[..., 0, 1] > 0)
+    return (represented[..., 0] + 2 * represented[..., 1] + same).astype(np.int8)
 
 
 def confusion(expected: np.ndarray, found: np.ndarray) -> list[list[int]]:

@@ -30,29 +30,10 @@ from tmsjax.theory.heads import (
     rank_one_optimum,
     target_square,
 )
-from tmsjax.theory.one_hot import (
-    KGon,
-    OneHotMinima,
-    k_gon,
-    one_hot_curvature,
-    one_hot_gradient,
-    one_hot_loss,
-    one_hot_minima,
-)
-from tmsjax.theory.one_neuron import LocalMinima, Onset, one_neuron_loss, one_neuron_minima, one_neuron_onset
 from tmsjax.theory.pairs import INTERFERENCE, Assignment, best_assignment, pair_costs
-from tmsjax.theory.quadratic import (
-    Allocation,
-    Descents,
-    allocation,
-    marginal_benefit,
-    quadratic_descents,
-    quadratic_loss,
-)
 
 if TYPE_CHECKING:
     from tmsjax.theory.boundary import Jump, jump
-    from tmsjax.theory.curvature import Stationary, stationary
     from tmsjax.theory.landscape import Branch, Minima, branch_end, crossing, exact_losses, follow, minima
     from tmsjax.theory.optimum import Optimum, exact_optimum
 
@@ -61,7 +42,6 @@ _PLACES = {
     "Jump": "boundary",
     "Minima": "landscape",
     "Optimum": "optimum",
-    "Stationary": "curvature",
     "crossing": "landscape",
     "branch_end": "landscape",
     "exact_optimum": "optimum",
@@ -69,25 +49,16 @@ _PLACES = {
     "jump": "boundary",
     "exact_losses": "landscape",
     "minima": "landscape",
-    "stationary": "curvature",
 }
 __getattr__ = attach(__name__, _PLACES)
 __all__ = [
     "INTERFERENCE",
-    "Allocation",
     "Assignment",
     "Branch",
-    "Descents",
     "HeadOptimum",
     "Jump",
-    "KGon",
-    "LocalMinima",
     "Minima",
-    "OneHotMinima",
-    "Onset",
     "Optimum",
-    "Stationary",
-    "allocation",
     "best_assignment",
     "branch_end",
     "candidate_boundary",
@@ -101,23 +72,11 @@ __all__ = [
     "head_linear_loss",
     "head_linear_optimum",
     "jump",
-    "k_gon",
-    "marginal_benefit",
     "minima",
-    "one_hot_curvature",
-    "one_hot_gradient",
-    "one_hot_loss",
-    "one_hot_minima",
-    "one_neuron_loss",
-    "one_neuron_minima",
-    "one_neuron_onset",
     "onset",
     "pair_costs",
-    "quadratic_descents",
-    "quadratic_loss",
     "rank_one_loss",
     "rank_one_optimum",
-    "stationary",
     "target_square",
     "variance",
 ]
