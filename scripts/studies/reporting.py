@@ -30,7 +30,7 @@ STAGES = ("seconds_of_compiling", "seconds_of_training", "seconds_of_results")
 DIGITS = (6, 9, 17)  # significant digits of published numbers: the least with which the text stays the same
 # a value, the path of its number ("-" before it changes the sign), and its format
 NUMBER = re.compile(
-    r"(?:n/a|-?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?%?|\w+\+*)"
+    r"(?:n/a|(?:(?<!\w)-)?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?%?|\w+\+*)"
     r"(?P<name><!-- (?P<sign>-?)(?P<path>[^:<>]+?)(?::(?P<form>\S+))? -->)"
 )
 TABLE = re.compile(r"(?P<begin><!-- table (?P<name>\S+) -->).*?(?P<end><!-- end -->)", re.DOTALL)

@@ -1,17 +1,15 @@
-"""What docs/atlas.md says of scaling; its fits and measures against closed forms."""
+"""Scaling: its fits and measures against closed forms."""
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import xarray as xr
-from atlas import scaling
-from conftest import POLYTOPES, ROOT
+from conftest import POLYTOPES
+from studies.scaling import study as scaling
 
 from tmsjax.spec import load_spec
 
-RESULTS = json.loads((ROOT / "docs" / "atlas.json").read_text())["scaling"]
 M = np.array(scaling.SIZES, float)
 
 
@@ -92,54 +90,13 @@ def test_sizes_go_where_they_belong():
     assert found[2, 1, 1, 0] == 50
 
 
-def test_the_sweep_is_that_of_the_text():
-    spec = load_spec(ROOT / "sweeps" / "scaling.toml")
-    assert spec.model.features == RESULTS["features"]
-    assert list(spec.axis["exponent"].values) == RESULTS["alpha"]
-    assert list(spec.axis["weight_decay"].values) == RESULTS["decay"]
+def test_probabilities_fall_by_their_exponent_and_init_scales_by_the_root_of_the_size():
+    spec = load_spec(scaling.STUDY.sweep("scaling.toml"))
     p = spec.evaluate("feature_probability").reshape(5, -1)
     np.testing.assert_allclose(p.sum(-1), 1)
-    np.testing.assert_allclose(p[:, 0] / p[:, 9], 10.0 ** np.array(RESULTS["alpha"]))
+    np.testing.assert_allclose(p[:, 0] / p[:, 9], 10.0 ** np.array(spec.axis["exponent"].values))
     assert spec.evaluate("init_scale").item() == pytest.approx(spec.model.hidden**-0.5)
-    for name, (_, changes, _) in scaling.RUNS.items():
-        changed = load_spec(ROOT / "sweeps" / "scaling.toml", changes)
+    for name, sweep in scaling.RUNS.items():
+        changed = load_spec(scaling.STUDY.sweep("scaling.toml"), sweep.changes)
         assert changed.model.hidden == int(name.removeprefix("scaling_"))
         assert changed.evaluate("init_scale").item() == pytest.approx(changed.model.hidden**-0.5, rel=1e-3)
-
-
-def test_weak_models_lose_what_they_ignore():
-    told = RESULTS["told"]
-    assert 0.9 < told["ratios"][0] < told["ratios"][1] < 1.15
-    assert told["correlation"] > 0.999
-    assert told["gaps"][0] < 0.05 < told["gaps"][1]
-    assert told["of_tail"][0] < 0.6
-    assert told["of_tail"][1] > 1.5
-
-
-def test_strong_models_represent_everything_and_overlap_by_about_one_over_m():
-    told = RESULTS["told"]
-    assert told["least_represented"] == 1
-    assert np.array(RESULTS["welch"])[told["strong"]] == pytest.approx(
-        np.tile([scaling.welch(RESULTS["features"], m) for m in scaling.SIZES], (len(RESULTS["alpha"]), 1))
-    )
-    assert told["of_welch"][0] >= 1 - 1e-9
-    assert told["of_welch"][1] < 1.6
-    assert all(abs(one["value"] - 1) < 0.3 for one in RESULTS["overlap_exponent"][told["strong"]])
-
-
-def test_intervals_contain_1_up_to_alpha_1_and_lie_above_it_beyond():
-    strong = RESULTS["exponent"][RESULTS["told"]["strong"]]
-    for alpha, one in zip(RESULTS["alpha"], strong, strict=True):
-        assert (one["value"] - one["half"] <= 1) == (alpha <= 1)
-        assert one["value"] > 1
-    assert strong[-1]["value"] + strong[-1]["half"] < 2
-    local = RESULTS["told"]["local"][0]
-    assert local[0] < 0.7
-    assert local[-1] > 1.4
-
-
-def test_published_exponents_lie_in_our_intervals_for_weak_superposition():
-    weak = RESULTS["exponent"][RESULTS["told"]["weak"]]
-    for alpha, text in scaling.PUBLISHED["weak"].items():
-        one = weak[RESULTS["alpha"].index(alpha)]
-        assert abs(float(text.split()[0]) - one["value"]) < one["half"]

@@ -1,15 +1,8 @@
-"""What docs/atlas.md says of size; small versions of its checks."""
-
-import json
+"""Size: small versions of its checks."""
 
 import numpy as np
 import pytest
-from atlas import size
-from conftest import ROOT
-
-RESULTS = json.loads((ROOT / "docs" / "atlas.json").read_text())["size"]
-SIZES = list(RESULTS["sizes"].values())
-P = np.array(RESULTS["p"])
+from studies.size import study as size
 
 
 def part(hidden: int, count: int, gain: float) -> size.Part:
@@ -56,37 +49,6 @@ def test_lines_find_their_limit():
     assert fit["limit"] == pytest.approx(0.1)
     assert fit["slope"] == pytest.approx(2)
     assert fit["limit_error"] > 0.005
-
-
-def test_orthogonal_parts_depend_on_size_only_by_what_fits():
-    unions = np.array([one["union"] for one in SIZES])
-    limit = np.array(RESULTS["limit"]["dimensions"])
-    assert RESULTS["same"] < 1e-3
-    np.testing.assert_allclose(unions[2:], np.broadcast_to(limit, unions[2:].shape), atol=3e-3)
-    assert (np.diff(limit) < 1e-3).all()
-    after = np.flatnonzero(1 / P > 1 / 0.225)[0]
-    assert limit[after - 1] > 0.489
-    assert limit[after] < 0.39
-
-
-def test_trained_models_have_the_plateau_of_digons():
-    assert RESULTS["on_plateau"]["dimensions"] < 0.02
-    assert RESULTS["on_plateau"]["loss"] < 3 * RESULTS["error"]
-    assert RESULTS["agreement"] < 4
-    assert all(abs(one["plateau"] - RESULTS["limit"]["plateau"]) < 0.04 for one in SIZES)
-
-
-def test_the_first_edge_narrows_where_training_falls_behind_and_the_second_does_not():
-    width = [one["edges"]["first"]["width"] for one in SIZES]
-    behind = [one["edges"]["first"]["behind"] for one in SIZES]
-    assert width == sorted(width, reverse=True)
-    assert behind == sorted(behind)
-    assert behind[-1] > size.CONVERGED > behind[-2]
-    assert RESULTS["limit"]["edges"]["first"]["width"] > width[0]
-    assert SIZES[-1]["advantage"][0] < -(RESULTS["limit"]["gain"][0])  # worse than a model that ignores every feature
-    second = RESULTS["fits"]["second_width"]
-    assert abs(second["slope"]) < 2 * second["slope_error"]
-    assert second["limit"] > 2 * RESULTS["limit"]["edges"]["second"]["width"]
 
 
 def test_fits_leave_out_sizes_that_fell_behind():

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from scipy import optimize
+from studies.corner.one_neuron import one_neuron_loss, one_neuron_minima, one_neuron_onset
 
 from tmsjax import theory
 from tmsjax.models import expected
-from tmsjax.theory.one_neuron import one_neuron_loss, one_neuron_minima, one_neuron_onset
 
 NAMES = ("uniform", "constant", "half-normal")
 

@@ -1,19 +1,16 @@
-"""What docs/atlas.md says training adds to the exact boundary; its theory and its measurements on known cases."""
-
-import json
+"""What training adds: its theory and its measurements on known cases."""
 
 import numpy as np
 import pytest
 import xarray as xr
-from atlas import branches, shifts, training
-from atlas.shifts import Grid, Setting
-from conftest import ROOT
+from studies.corner.one_neuron import one_neuron_loss
+from studies.training import branches, shifts
+from studies.training import study as training
+from studies.training.shifts import Grid, Setting
 
 import tmsjax
 from tmsjax import theory
 
-RESULTS = json.loads((ROOT / "docs" / "atlas.json").read_text()).get("training", {"groups": {}})
-ROWS = [row for group in RESULTS["groups"].values() for row in group]
 RATIO, JUMP = np.array([0.1, 0.55]), np.array([0.18124745, 0.50594476])
 SMALL = Grid((0.01, 0.1), (0.1, 0.55), tuple(JUMP), 32, 9)
 
@@ -36,7 +33,7 @@ def test_minima_under_decay_are_stationary_points_of_loss_and_penalty():
     decay = np.array([[1e-3, 2e-3, 0, 1e-3]] * 2)
     for name in branches.STARTS:
         end = branches.descend(name, RATIO, JUMP * 0.98, decay)
-        gradient = theory.one_neuron_loss(end.theta, *branches.cells(RATIO, JUMP * 0.98))[1]
+        gradient = one_neuron_loss(end.theta, *branches.cells(RATIO, JUMP * 0.98))[1]
         np.testing.assert_allclose(gradient, -decay * end.theta, atol=1e-8)
         np.testing.assert_allclose(end.penalised - end.loss, (decay * end.theta**2).sum(1) / 2)
 
@@ -52,7 +49,7 @@ def test_the_penalised_boundary_moves_by_the_difference_of_norms(at):
 def test_gradients_of_samples_average_to_the_exact_gradient():
     theta, importance, p = np.array([0.9, -0.6, 0.05, 0.1]), np.array([1, 0.4]), np.array([0.3, 0.3])
     mean = branches.gradients(theta, importance, p).mean(0)
-    np.testing.assert_allclose(mean, theory.one_neuron_loss(theta, importance, p)[1], atol=1e-4)
+    np.testing.assert_allclose(mean, one_neuron_loss(theta, importance, p)[1], atol=1e-4)
 
 
 def test_the_stationary_covariance_of_one_scale():
@@ -163,48 +160,3 @@ def test_even_replicas_start_with_opposite_signs():
     opposite = (W[..., 0] * W[..., 1] < 0).reshape(16, -1)
     assert opposite[0::2].all()
     assert not opposite[1::2].any()
-
-
-def test_the_exact_boundary_is_certified():
-    found = RESULTS["certificate"]
-    assert found["lower"] == 0
-    assert found["difference"] < 1e-5
-    assert found["gradient"] < 1e-8
-    assert found["weight"] > 2 * shifts.REPRESENTED, "the jump must not depend on the threshold"
-    assert found["error"][0] < 1e-3
-    assert RESULTS["models"] >= 20_000_000
-    assert RESULTS["models"] == sum(row["models"] for row in ROWS)
-
-
-def test_annealed_adam_finds_the_exact_boundary():
-    row = training.one_of(ROWS, optimizer="adam", schedule="cosine", steps=2048, batch=16, axis="learning_rate")
-    a = training.nearest(row, training.SHOWN_RATE["adam"])
-    assert abs(row["shift"][a]) < 0.003
-    assert row["worst"][a] < training.ENOUGH
-
-
-def test_l2_decay_moves_the_penalised_boundary_as_predicted_and_the_plain_one_less():
-    row = training.one_of(ROWS, optimizer="sgd", axis="weight_decay", noise="exact")
-    predicted, found = (training.numbers_of(row[key]) for key in ("predicted_penalised", "penalised_by_ratio"))
-    small = predicted > -0.15
-    assert small.sum() > 40
-    np.testing.assert_allclose(found[small], predicted[small], atol=0.012)
-    a = training.nearest(row, 1e-3)
-    assert row["penalised"][a] < 2 * row["shift"][a] - 0.003
-
-
-def test_noise_moves_the_boundary_down_as_predicted():
-    for name, low, high in (("sgd", 0.05, 0.3), ("adam", 0.005, 0.03)):
-        row = training.one_of(RESULTS["groups"]["map"], optimizer=name, batch=16, schedule="constant")
-        value = training.numbers_of(row["value"])
-        at = (value > low) & (value < high)
-        for branch in branches.STARTS:
-            found, expected = (training.numbers_of(row[key][branch])[at] for key in ("excess", "predicted_excess"))
-            assert 0.6 < np.median(found / expected) < 1.7
-        assert (training.numbers_of(row["shift"])[at] < 0).all()
-
-
-def test_the_cheapest_settings_are_within_the_limit():
-    for name, one in RESULTS["cheapest"].items():
-        assert one is None or (one["optimizer"] == name and one["worst"] <= training.ENOUGH)
-    assert RESULTS["cheapest"]["adam"]["samples"] < 1024 * 16 * 16

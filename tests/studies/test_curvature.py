@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from studies.who_wins.curvature import stationary
 
 from tmsjax import theory
 
@@ -15,7 +16,7 @@ def triangle() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.slow
 def test_newton_reaches_the_minimum_that_descents_find():
-    found = theory.stationary(*triangle(), ONE, P)
+    found = stationary(*triangle(), ONE, P)
     best = theory.minima(ONE, P, 2, starts=12)
     assert found.gradient < 1e-12
     assert found.loss == pytest.approx(best.loss[0], rel=1e-12)
@@ -23,16 +24,16 @@ def test_newton_reaches_the_minimum_that_descents_find():
 
 
 def test_rotations_are_left_out_of_the_eigenvalues():
-    found = theory.stationary(*triangle(), ONE, P)
+    found = stationary(*triangle(), ONE, P)
     assert len(found.eigenvalues) == 2 * 3 + 3 - 1
     assert found.eigenvalues.min() > 1e-2
-    line = theory.stationary(np.array([[1.0, -1.0]]), np.zeros(2), ONE[:2], P[:2])
+    line = stationary(np.array([[1.0, -1.0]]), np.zeros(2), ONE[:2], P[:2])
     assert len(line.eigenvalues) == 2 + 2
 
 
 def test_eigenvalues_are_those_of_second_differences():
     W, b = np.array([[0.9, -0.7]]), np.array([0.1, 0.15])
-    found = theory.stationary(W, b, ONE[:2], P[:2])
+    found = stationary(W, b, ONE[:2], P[:2])
     at, h = np.concatenate([found.W[0], found.b]), 1e-4
 
     def loss(theta: np.ndarray) -> float:
@@ -48,7 +49,7 @@ def test_eigenvalues_are_those_of_second_differences():
 
 def test_a_saddle_has_a_negative_eigenvalue():
     """One feature is represented, the other one not: at p = 0.3 the model gains by adding it as the antipode."""
-    found = theory.stationary(np.array([[1.0, 0.0]]), np.array([0.0, 0.15]), ONE[:2], np.full(2, 0.3))
+    found = stationary(np.array([[1.0, 0.0]]), np.array([0.0, 0.15]), ONE[:2], np.full(2, 0.3))
     assert found.gradient < 1e-12
     assert found.W[0, 1] == pytest.approx(0, abs=1e-9)
     assert found.eigenvalues[0] < -0.01
@@ -56,6 +57,6 @@ def test_a_saddle_has_a_negative_eigenvalue():
 
 def test_bad_shapes_are_errors():
     with pytest.raises(ValueError, match="must be"):
-        theory.stationary(np.ones((1, 3)), np.zeros(3), np.ones(2), np.ones(2))
+        stationary(np.ones((1, 3)), np.zeros(3), np.ones(2), np.ones(2))
     with pytest.raises(ValueError, match="must be"):
-        theory.stationary(np.ones((1, 2)), np.zeros(3), np.ones(2), np.ones(2))
+        stationary(np.ones((1, 2)), np.zeros(3), np.ones(2), np.ones(2))

@@ -1,23 +1,13 @@
-"""What docs/atlas.md says of memorization; small versions of its measures against closed forms."""
-
-import json
+"""Memorization: small versions of its measures against closed forms."""
 
 import numpy as np
 import pytest
-from atlas import memorization
 from conftest import POLYTOPES, ROOT
+from studies.memorization import study as memorization
 
 from tmsjax.engine import training_set
 from tmsjax.kinds import measures
 from tmsjax.spec import load_spec
-
-RESULTS = json.loads((ROOT / "docs" / "atlas.json").read_text())["memorization"]
-LINE = {name: np.array(values, float) for name, values in RESULTS["line"].items()}
-FINITE = LINE["samples"] > 0
-
-
-def mean(name: str) -> np.ndarray:
-    return LINE[name].mean(1)[FINITE]
 
 
 @pytest.mark.parametrize("name", POLYTOPES)
@@ -78,40 +68,5 @@ def test_the_set_of_the_text_is_the_set_of_the_sweep():
     assert (x > 0).sum(1).mean() == pytest.approx(10, abs=2)
 
 
-def test_small_sets_are_stored_as_polygons_and_large_ones_as_features():
-    small = LINE["samples"][FINITE] <= 5
-    np.testing.assert_allclose(mean("sample")[small], 2 / LINE["samples"][FINITE][small], rtol=0.1)
-    assert (mean("train")[small] < 0.1).all()
-    assert mean("sample")[0] > 10 * mean("feature")[0]
-    assert mean("feature")[-1] > 5 * mean("sample")[-1]
-
-
-def test_the_test_loss_rises_and_falls():
-    test, regimes = mean("test"), RESULTS["regimes"]
-    peak = int(test.argmax())
-    assert LINE["samples"][FINITE][peak] == regimes["peak_at"]
-    assert 0 < peak < len(test) - 1
-    assert test[peak] > 1.5 * test[0]
-    assert test[-1] < 1
-    assert regimes["samples_until"] < regimes["features_from"]
-    assert regimes["last"] == pytest.approx(regimes["fresh"], rel=0.02)
-
-
-def test_the_map_peaks_along_both_axes():
-    test, sizes, widths = np.array(RESULTS["test"]), RESULTS["sizes"], RESULTS["widths"]
-    along_T = {widths[i]: sizes[j] for i, j in RESULTS["peaks"]["along T"]}
-    along_m = {sizes[j]: widths[i] for i, j in RESULTS["peaks"]["along m"]}
-    assert along_T[2] == along_T[4] == 200
-    assert along_m[400] < along_m[1000]
-    assert 32 not in along_T, "no peak at all"
-    assert (np.diff(test[widths.index(32)]) < 0).all()
-    assert (np.diff(RESULTS["reproduced"]) > 0).all()
+def test_a_peak_is_inside_its_row():
     assert memorization.inner_peaks(np.array([[1, 3, 2], [3, 2, 1], [0, 1, 2]])) == [(0, 1)]
-
-
-def test_at_a_larger_rate_the_training_loss_is_lower_and_the_test_loss_higher():
-    rates = RESULTS["rates"]
-    at = rates["sizes"].index(400)
-    low, high = rates["by_rate"]["0.001"], rates["by_rate"]["0.02"]
-    assert high["train"][at] < low["train"][at] - 0.005
-    assert high["test"][at] > 3 > 1 > low["test"][at]

@@ -1,9 +1,11 @@
 """Figures of the studies: every panel shows its own values at the positions that its axes indicate."""
 
 import numpy as np
+from studies import figures
+from studies.who_wins import bars
 
 from tmsjax import plots
-from tmsjax.plots import bars, reports, style
+from tmsjax.plots import style
 
 GRID = np.geomspace(0.1, 10, 3), np.geomspace(1, 0.01, 2)
 
@@ -14,7 +16,7 @@ def mesh_values(axes) -> np.ndarray:
 
 def test_class_maps_show_each_map_and_name_what_is_there():
     maps = {"a": np.array([[0, 1, 2], [3, 3, 3]]), "b": np.full((2, 3), 4)}
-    figure = reports.class_maps(maps, GRID, curve=np.array([0.1, 0.5, 0.1]), names={0: "neither"})
+    figure = figures.class_maps(maps, GRID, curve=np.array([0.1, 0.5, 0.1]), names={0: "neither"})
     for axes, (name, phases) in zip(figure.axes, maps.items(), strict=True):
         assert axes.get_title() == name
         np.testing.assert_array_equal(mesh_values(axes), phases)
@@ -26,7 +28,7 @@ def test_class_maps_show_each_map_and_name_what_is_there():
 
 
 def test_class_maps_name_no_class_that_is_absent():
-    figure = reports.class_maps({"a": np.full((2, 3), 3)}, GRID, log=False)
+    figure = figures.class_maps({"a": np.full((2, 3), 3)}, GRID, log=False)
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["antipodal"]
     assert figure.axes[0].get_xscale() == "linear"
 
@@ -34,7 +36,7 @@ def test_class_maps_name_no_class_that_is_absent():
 def test_colour_maps_are_the_papers_colours_with_a_curve_where_there_is_one():
     ones, zeros = np.ones((2, 3)), np.zeros((2, 3))
     maps = {"dedicated": (ones, zeros), "shared": (ones, ones), "absent": (zeros, zeros)}
-    figure = reports.colour_maps(maps, dict.fromkeys(maps, GRID), {"shared": np.full(3, 0.3)})
+    figure = figures.colour_maps(maps, dict.fromkeys(maps, GRID), {"shared": np.full(3, 0.3)})
     for axes, colour in zip(figure.axes, (style.BLUE, style.RED, style.GREY), strict=False):
         np.testing.assert_allclose(mesh_values(axes).reshape(-1, 3), np.tile(colour, (6, 1)))
     assert [len(axes.lines) for axes in figure.axes[:3]] == [0, 1, 0]
@@ -42,7 +44,7 @@ def test_colour_maps_are_the_papers_colours_with_a_curve_where_there_is_one():
 
 def test_share_maps_have_one_panel_each_on_one_scale():
     maps = {f"scale {k}": np.full((2, 3), k / 4) for k in range(5)}
-    figure = reports.share_maps(maps, GRID, "share", columns=3)
+    figure = figures.share_maps(maps, GRID, "share", columns=3)
     shown = [axes for axes in figure.axes if axes.get_visible() and axes.get_title()]
     assert [axes.get_title() for axes in shown] == list(maps)
     for k, axes in enumerate(shown):
@@ -52,7 +54,7 @@ def test_share_maps_have_one_panel_each_on_one_scale():
 
 def test_lines_draw_every_curve_in_its_panel():
     panels = {"left": {"a": ([1, 2], [10, 20])}, "right": {"a": ([1, 2], [3, 4]), "b": ([1, 2], [5, 6])}}
-    figure = reports.lines(panels, x="steps", y="cells, %", ticks=(1, 2), floor=0, reference=("r", [1, 2], [7, 8]))
+    figure = figures.lines(panels, x="steps", y="cells, %", ticks=(1, 2), floor=0, reference=("r", [1, 2], [7, 8]))
     assert [axes.get_title() for axes in figure.axes] == ["left", "right"]
     assert [[*line.get_ydata()] for line in figure.axes[1].lines] == [[3, 4], [5, 6], [7, 8]]
     assert figure.axes[0].get_ylim()[0] == 0
@@ -65,7 +67,7 @@ def test_boundaries_draw_probabilities_and_weights():
     names = ("candidate curve", "jump of the exact optimum", "continuous onset")
     curves = {k: ratio * s for k, s in zip(names, (0.5, 0.6, 1.0), strict=True)}
     weights = {k: ratio for k in "abcd"}
-    left, right = reports.boundaries(ratio, curves, weights).axes
+    left, right = figures.boundaries(ratio, curves, weights).axes
     drawn = {line.get_label(): line.get_ydata() for line in left.lines}
     for name in names:
         np.testing.assert_allclose(drawn[name], curves[name])

@@ -4,8 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-
-from tmsjax.theory.linear_forms import FORMS, HALF
+from studies.corner.linear_forms import FORMS, HALF
 
 RNG = np.random.default_rng(0)
 COEFFICIENTS = [(abs(a), c, b) for a, c, b in RNG.normal(size=(24, 3))]
