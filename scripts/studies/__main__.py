@@ -12,7 +12,9 @@ from typing import Annotated
 import typer
 
 from studies.adversarial.study import STUDY as ADVERSARIAL
+from studies.autoencoders.study import STUDY as AUTOENCODERS
 from studies.basic.study import STUDY as BASIC
+from studies.capacity.study import STUDY as CAPACITY
 from studies.collapse.study import STUDY as COLLAPSE
 from studies.corner.study import STUDY as CORNER
 from studies.correlated.study import STUDY as CORRELATED
@@ -21,14 +23,22 @@ from studies.geometry.study import STUDY as GEOMETRY
 from studies.geometry_large.study import STUDY as GEOMETRY_LARGE
 from studies.heads.study import STUDY as HEADS
 from studies.intro.study import STUDY as INTRO
+from studies.kgons.study import STUDY as KGONS
+from studies.memorization.study import STUDY as MEMORIZATION
 from studies.neurons.study import STUDY as NEURONS
 from studies.nonuniform.study import STUDY as NONUNIFORM
 from studies.perturb.study import STUDY as PERTURB
+from studies.phase_changes.study import STUDY as PHASE_CHANGES
 from studies.reporting import Report, Size
 from studies.rule.study import STUDY as RULE
+from studies.scaling.study import STUDY as SCALING
+from studies.size.study import STUDY as SIZE
+from studies.training.study import STUDY as TRAINING
+from studies.who_wins.study import STUDY as WHO_WINS
 from tmsjax.terminal import guarded
 
-STUDIES = (
+STUDIES = (  # in the order of the pages
+    PHASE_CHANGES,
     INTRO,
     BASIC,
     GEOMETRY,
@@ -42,8 +52,16 @@ STUDIES = (
     ADVERSARIAL,
     NEURONS,
     HEADS,
+    WHO_WINS,
     CORNER,
-)  # in the order of the pages
+    CAPACITY,
+    KGONS,
+    SCALING,
+    MEMORIZATION,
+    AUTOENCODERS,
+    TRAINING,
+    SIZE,
+)
 
 
 def main(

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from tmsjax.analysis import SIGNED_PHASES
+from studies.summaries import SIGNED_PHASES
 from tmsjax.plots import style
 
 CLASS_COLOURS = ("#f2f2f2", "#9ecae1", "#2166ac", "#c0392b", "#fdae61")  # of SIGNED_PHASES

@@ -30,7 +30,7 @@ STAGES = ("seconds_of_compiling", "seconds_of_training", "seconds_of_results")
 DIGITS = (6, 9, 17)  # significant digits of published numbers: the least with which the text stays the same
 # a value, the path of its number ("-" before it changes the sign), and its format
 NUMBER = re.compile(
-    r"(?:n/a|-?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?%?|\w+\+*)"
+    r"(?:n/a|(?:(?<!\w)-)?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?%?|\w+\+*)"
     r"(?P<name><!-- (?P<sign>-?)(?P<path>[^:<>]+?)(?::(?P<form>\S+))? -->)"
 )
 TABLE = re.compile(r"(?P<begin><!-- table (?P<name>\S+) -->).*?(?P<end><!-- end -->)", re.DOTALL)
@@ -52,13 +52,16 @@ class Sweep(NamedTuple):
     smallest: Sequence[str] = ()  # further changes for --smallest
 
 
+Runs = Mapping[str, Sweep]
+
+
 @dataclass(frozen=True)
 class Study:
     """A question, and how its answer is made.
 
     Attributes:
         name: of the folder that holds the study.
-        make: trains nothing; returns the numbers and gives its figures to the report.
+        make: returns the numbers, from runs that it opens with `report.run`, and gives its figures to the report.
         runs: the runs that `make` opens, by name. Studies share runs of the same name.
         tables: functions from the numbers to Markdown, by the names that the text has for them.
         by_request: whether the study is made only if it is named.
@@ -66,7 +69,7 @@ class Study:
 
     name: str
     make: Callable[[Report], dict]
-    runs: Mapping[str, Sweep] = field(default_factory=dict)
+    runs: Runs = field(default_factory=dict)
     tables: Tables = field(default_factory=dict)
     by_request: bool = False
 
@@ -91,6 +94,8 @@ class Report:
         self.study, self.out, self.size = study, out, size
         self.runs, self.folder = out / "runs", out / study.name
         self.path = self.folder / "numbers.json"
+        self.infos: dict[str, dict] = {}  # of the runs that this call opened
+        self.seconds_of_runs = 0.0
 
     @property
     def quick(self) -> bool:
@@ -112,25 +117,31 @@ class Report:
         raise RunError(f"{self.path}: damaged; delete it")
 
     def run(self, name: str) -> Any:
-        return tmsjax.open_run(self.runs / name)
+        """A run, trained now if no earlier call did."""
+        if name not in self.infos:
+            start = time.monotonic()
+            self.train(name, self.study.runs[name])
+            self.seconds_of_runs += time.monotonic() - start
+        run = tmsjax.open_run(self.runs / name)
+        self.infos[name] = run.directory.info()
+        return run
 
     def figure(self, name: str, figure: Any) -> None:
         for path in plots.save(figure, self.folder / "figures" / name):
             print(f"  {path}")
 
     def make(self) -> None:
-        """Trains the study's runs, makes its numbers and figures and writes its text.
+        """Makes the study's numbers and figures and writes its text.
 
         Complete runs of an earlier call stay as they are. Raises RunError for damaged numbers before any work.
         """
         before = self.numbers.get("cost", {}).get("seconds_of_making", 0)
         print(f"{self.study.name}:", flush=True)
-        for name, sweep in self.study.runs.items():
-            self.train(name, sweep)
         start = time.monotonic()
         numbers = json_copy(self.study.make(self))
-        seconds = max(time.monotonic() - start, before)  # an earlier call did the work that this call finds done
-        infos = [self.run(name).directory.info() for name in self.study.runs]
+        seconds = time.monotonic() - start - self.seconds_of_runs
+        seconds = max(seconds, before)  # an earlier call did the work that this call finds done
+        infos = self.infos.values()
         training = sum(info["seconds_of_training"] for info in infos) + numbers.get("seconds_of_training", 0)
         numbers["cost"] = {
             "minutes": (seconds + sum(info[stage] for info in infos for stage in STAGES)) / 60,
@@ -146,12 +157,14 @@ class Report:
         print(self.folder / "text.md", flush=True)
 
     def train(self, name: str, sweep: Sweep) -> None:
-        """Trains a run, or what an earlier call left to train."""
+        """Trains what earlier calls left to train of a run, after the runs that it needs."""
         changes = [*sweep.changes]
         if self.quick:
             changes += sweep.quick
         if self.size == "smallest":
             changes += sweep.smallest
+        for needed in re.findall(r"\{runs\}/(\w+)", " ".join(changes)):
+            self.run(needed)
         changes = [change.replace("{runs}", str(self.runs.resolve())) for change in changes]
         print(f"  {name}: {sweep.path}", *changes, flush=True)
         tmsjax.run_sweep(self.study.sweep(sweep.path), self.runs / name, overrides=changes)
@@ -183,15 +196,11 @@ def fill(text: str, numbers: Any, tables: Tables) -> str:
 
     A number stands before a comment with its path in `numbers` and its format: `0.574<!-- points.r:.3f -->`. It has no
     spaces. A "-" before the path changes the sign. A table stands between `<!-- table NAME -->` and `<!-- end -->`.
-    What `numbers` lacks becomes n/a.
+    A number that is missing becomes n/a.
     """
 
     def table_of(found: re.Match) -> str:
-        try:
-            made = tables[found["name"]](numbers)
-        except (KeyError, IndexError):
-            made = "n/a"
-        return f"{found['begin']}\n\n{made}\n\n{found['end']}"
+        return f"{found['begin']}\n\n{tables[found['name']](numbers)}\n\n{found['end']}"
 
     def number_of(found: re.Match) -> str:
         try:

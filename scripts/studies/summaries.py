@@ -1,4 +1,4 @@
-"""What several studies say of a run: its cost, its figures, and the components of its models."""
+"""What several studies say of their runs: their cost, their figures, and words for their models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import numpy as np
 
 from studies.reporting import Report
 from tmsjax import analysis, plots
+from tmsjax.kinds import REPRESENTED
 
+SIGNED_PHASES = ("none", "first only", "second only", "antipodal", "same sign")
 SHORT = ["train.steps=2000", "train.batch=256"]
 FEW = ["axes.replica.count=2"]
 
@@ -27,6 +29,13 @@ def draw(report: Report, name: str, **options: Any) -> None:
     """Draws a run's figures as `tmsjax plot` does."""
     for figure_name, figure in plots.figures(report.run(name), **options).items():
         report.figure(f"{name}_{figure_name}", figure)
+
+
+def signed_phases(W: np.ndarray) -> np.ndarray:
+    """Index into SIGNED_PHASES for models W (..., 1, 2); splits superposition by the sign of w1 w2."""
+    represented = np.abs(W[..., 0, :]) >= REPRESENTED
+    same = represented.all(-1) & (W[..., 0, 0] * W[..., 0, 1] > 0)
+    return (represented[..., 0] + 2 * represented[..., 1] + same).astype(np.int8)
 
 
 def arrangement(W: np.ndarray) -> str:

@@ -13,7 +13,6 @@ from tmsjax.analysis.outlines import boundaries
 from tmsjax.analysis.phases import (
     FEATURE_CLASSES,
     MASKED,
-    SIGNED_PHASES,
     TWO_FEATURE_PHASES,
     Layout,
     candidate_phases,
@@ -32,13 +31,12 @@ from tmsjax.analysis.phases import (
     same_inputs,
     same_variances,
     scaled_axes,
-    signed_phases,
     spec_of,
     with_replica,
 )
 from tmsjax.analysis.pixels import DIFFERENCES, differences, plotted
 from tmsjax.analysis.regions import Region, read_region, region_box
-from tmsjax.analysis.replicas import agreement_by_count, opposite_at_init, success
+from tmsjax.analysis.replicas import agreement_by_count, success
 from tmsjax.analysis.stream import phase_map, write_phase_map
 from tmsjax.kinds import SUCCESS
 
@@ -48,7 +46,6 @@ __all__ = [
     "FEATURE_CLASSES",
     "MASKED",
     "MOST_FEATURES",
-    "SIGNED_PHASES",
     "SUCCESS",
     "TWO_FEATURE_PHASES",
     "Agreement",
@@ -77,7 +74,6 @@ __all__ = [
     "linear_phases",
     "measures",
     "neurons",
-    "opposite_at_init",
     "other_axes",
     "outcomes",
     "phase_map",
@@ -90,7 +86,6 @@ __all__ = [
     "same_inputs",
     "same_variances",
     "scaled_axes",
-    "signed_phases",
     "spec_of",
     "stored_exact_map",
     "success",

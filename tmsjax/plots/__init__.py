@@ -1,7 +1,7 @@
 """Plots: figures from a Dataset, arrays or a Run. The only matplotlib; returns Figures and never shows them.
 
 `figures` draws the study that a run's spec names, or those that suit its shape (studies.py). maps.py, features.py,
-curves.py, bars.py, dynamics.py and speed.py draw; series.py prepares data for curves and cells.py for
+curves.py, dynamics.py and speed.py draw; series.py prepares data for curves and cells.py for
 panels; animation.py holds results that move; notebook.py shows figures in a notebook; style.py holds shared colours and
 labels; explorer/ makes the HTML page of a run. Does not import jax, so that a run can be drawn anywhere. Imports kinds,
 spec, theory, runs and analysis.
@@ -12,7 +12,7 @@ Examples:
     'feature probability'
 """
 
-from tmsjax.plots import bars, dynamics, features
+from tmsjax.plots import dynamics, features
 from tmsjax.plots.explorer import explore
 from tmsjax.plots.maps import agreement, facets, failures, models, panels, phase_map, run_figures
 from tmsjax.plots.speed import scale, stream_noise, throughput
@@ -21,7 +21,6 @@ from tmsjax.plots.style import colours, label, named, save
 
 __all__ = [
     "agreement",
-    "bars",
     "colours",
     "dynamics",
     "explore",

@@ -1,9 +1,8 @@
 """Theory: the solutions that training should find.
 
-The paper's candidate solutions (candidates.py), their generalisation to any n and m (pairs.py), optima of the
-quadratic model of capacity (quadratic.py) and of one-hot data (one_hot.py) need only numpy and SciPy. Exact optima of 2
-or 3 features (optimum.py), the points where they jump (boundary.py), and all local minima of up to 8 features
-(landscape.py) need jax, in float64. Imports kinds, models and engine; does not know about runs.
+The paper's candidate solutions (candidates.py) and their generalisation to any n and m (pairs.py) need only numpy and
+SciPy. Exact optima of 2 or 3 features (optimum.py), the points where they jump (boundary.py), and all local minima of up
+to 8 features (landscape.py) need jax, in float64. Imports kinds, models and engine; does not know about runs.
 
 Examples:
     >>> W = tmsjax.theory.candidates(2)  # drop feature 2, drop feature 1, or an antipodal pair
@@ -22,29 +21,10 @@ from tmsjax.theory.candidates import (
     onset,
     variance,
 )
-from tmsjax.theory.one_hot import (
-    KGon,
-    OneHotMinima,
-    k_gon,
-    one_hot_curvature,
-    one_hot_gradient,
-    one_hot_loss,
-    one_hot_minima,
-)
-from tmsjax.theory.one_neuron import LocalMinima, Onset, one_neuron_loss, one_neuron_minima, one_neuron_onset
 from tmsjax.theory.pairs import INTERFERENCE, Assignment, best_assignment, pair_costs
-from tmsjax.theory.quadratic import (
-    Allocation,
-    Descents,
-    allocation,
-    marginal_benefit,
-    quadratic_descents,
-    quadratic_loss,
-)
 
 if TYPE_CHECKING:
     from tmsjax.theory.boundary import Jump, jump
-    from tmsjax.theory.curvature import Stationary, stationary
     from tmsjax.theory.landscape import Branch, Minima, crossing, exact_losses, follow, minima
     from tmsjax.theory.optimum import Optimum, exact_optimum
 
@@ -53,31 +33,21 @@ _PLACES = {
     "Jump": "boundary",
     "Minima": "landscape",
     "Optimum": "optimum",
-    "Stationary": "curvature",
     "crossing": "landscape",
     "exact_optimum": "optimum",
     "follow": "landscape",
     "jump": "boundary",
     "exact_losses": "landscape",
     "minima": "landscape",
-    "stationary": "curvature",
 }
 __getattr__ = attach(__name__, _PLACES)
 __all__ = [
     "INTERFERENCE",
-    "Allocation",
     "Assignment",
     "Branch",
-    "Descents",
     "Jump",
-    "KGon",
-    "LocalMinima",
     "Minima",
-    "OneHotMinima",
-    "Onset",
     "Optimum",
-    "Stationary",
-    "allocation",
     "best_assignment",
     "candidate_boundary",
     "candidate_losses",
@@ -88,20 +58,8 @@ __all__ = [
     "exact_optimum",
     "follow",
     "jump",
-    "k_gon",
-    "marginal_benefit",
     "minima",
-    "one_hot_curvature",
-    "one_hot_gradient",
-    "one_hot_loss",
-    "one_hot_minima",
-    "one_neuron_loss",
-    "one_neuron_minima",
-    "one_neuron_onset",
     "onset",
     "pair_costs",
-    "quadratic_descents",
-    "quadratic_loss",
-    "stationary",
     "variance",
 ]

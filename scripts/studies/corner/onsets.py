@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy import optimize
+from studies.corner.one_neuron import LocalMinima, Onset, one_neuron_minima, one_neuron_onset
 
 from tmsjax import theory
 from tmsjax.kinds import VALUES
@@ -29,17 +30,17 @@ def starts(mean: float, random: int, seed: int = 0) -> np.ndarray:
     return np.concatenate([rows, drawn_at_random])
 
 
-def lowest(values: str, cells: list[Cell], random: int = RANDOM, seed: int = 0) -> theory.LocalMinima:
+def lowest(values: str, cells: list[Cell], random: int = RANDOM, seed: int = 0) -> LocalMinima:
     """The lowest minimum of every cell, w1 > 0."""
     begin = np.stack([starts(p[1] * VALUES[values].mean, random, seed) for _, p in cells])
     k, count = begin.shape[:2]
     importance = np.repeat([[1.0, r] for r, _ in cells], count, 0)
     probability = np.repeat([p for _, p in cells], count, 0)
-    found = theory.one_neuron_minima(begin.reshape(-1, 4), importance, probability, values)
+    found = one_neuron_minima(begin.reshape(-1, 4), importance, probability, values)
     best = found.loss.reshape(k, count).argmin(1) + np.arange(k) * count
     theta = found.theta[best]
     theta[:, :2] *= np.where(theta[:, :1] < 0, -1, 1)
-    return theory.LocalMinima(theta, found.loss[best], found.gradient[best])
+    return LocalMinima(theta, found.loss[best], found.gradient[best])
 
 
 def dedicated_loss(values: str, cell: Cell) -> float:
@@ -63,7 +64,7 @@ def crossing(values: str, theta: np.ndarray, cell_at: Callable[[float], Cell], s
 
     def gain_at(s: float, theta: np.ndarray) -> tuple[float, np.ndarray, float]:
         ratio, p = cell_at(s)
-        found = theory.one_neuron_minima(theta[None], [1.0, ratio], p, values)
+        found = one_neuron_minima(theta[None], [1.0, ratio], p, values)
         return dedicated_loss(values, (ratio, p)) - found.loss[0], found.theta[0], found.gradient[0]
 
     before, theta, _ = gain_at(s, theta)
@@ -93,8 +94,8 @@ def special_points(values: str, q: float, count: int) -> dict:
     continuous: the first and last of `count` values of p1 at which the onset is continuous and at a global minimum.
     """
 
-    def onset(p1: float) -> theory.Onset:
-        return theory.one_neuron_onset(p1, q * p1, values)
+    def onset(p1: float) -> Onset:
+        return one_neuron_onset(p1, q * p1, values)
 
     def on_curve(p1: float) -> Cell:
         return onset(p1).ratio, np.array([p1, q * p1])
@@ -140,13 +141,13 @@ def triple_point(values: str, q: float, near: dict) -> dict:
     """
 
     def small_at(p1: float) -> dict:
-        p, one = np.array([p1, q * p1]), theory.one_neuron_onset(p1, q * p1, values)
+        p, one = np.array([p1, q * p1]), one_neuron_onset(p1, q * p1, values)
         mean = VALUES[values].mean
         rows = [
             [1 + one.alpha * w / 2, -w, one.beta * w, q * p1 * mean * (1 - w * w) + w * p1 * mean]
             for w in np.geomspace(0.002, 0.2, 16)
         ]
-        found = theory.one_neuron_minima(np.array(rows), [1.0, one.ratio], p, values)
+        found = one_neuron_minima(np.array(rows), [1.0, one.ratio], p, values)
         best = np.where(share(found.theta) < STRONG, found.loss, np.inf).argmin()
         theta, gain = found.theta[best], dedicated_loss(values, (one.ratio, p)) - found.loss[best]
         step = -gain / (2 * one.gain * theta[1] ** 2)  # half of the way, to first order
@@ -155,12 +156,12 @@ def triple_point(values: str, q: float, near: dict) -> dict:
     def rest(p1: float) -> float:
         small = small_at(p1)
         p = np.array([p1, q * p1])
-        large = theory.one_neuron_minima(near["theta"][None], [1.0, small["ratio"]], p, values)
+        large = one_neuron_minima(near["theta"][None], [1.0, small["ratio"]], p, values)
         return dedicated_loss(values, (small["ratio"], p)) - float(large.loss[0])
 
     at = optimize.brentq(rest, near["p"] - BELOW, near["p"], xtol=1e-9)
     small = small_at(at)
-    large = theory.one_neuron_minima(near["theta"][None], [1.0, small["ratio"]], [at, q * at], values)
+    large = one_neuron_minima(near["theta"][None], [1.0, small["ratio"]], [at, q * at], values)
     return {
         **small,
         "theta": large.theta[0],
@@ -175,6 +176,6 @@ def onset_at(values: str, ratio: float) -> float:
     """The probability of the onset at this ratio, for equal probabilities."""
 
     def rest(p: float) -> float:
-        return theory.one_neuron_onset(p, p, values).ratio - ratio
+        return one_neuron_onset(p, p, values).ratio - ratio
 
     return float(optimize.brentq(rest, 1e-3, 1 - 1e-9, xtol=1e-14))

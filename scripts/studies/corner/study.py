@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
+from studies import figures
+from studies.corner.one_neuron import one_neuron_loss, one_neuron_minima, one_neuron_onset
 from studies.corner.onsets import Cell, crossing, dedicated_loss, lowest, onset_at, share, special_points
 from studies.reporting import Report, Rows, Study, table
-from tmsjax import plots, theory
+
+from tmsjax import theory
 from tmsjax.kinds import VALUES
 
 NAMES = ("uniform", "constant", "half-normal")
@@ -58,7 +60,7 @@ def make(report: Report) -> dict:
 def onset_curve(values: str, count: int) -> dict:
     """Onset for equal probabilities: p, ratio, and the cubic coefficient of both signs of the minor weight."""
     p = np.linspace(0.02, 0.999 if values == "constant" else 1.0, count)
-    found = {sign: [theory.one_neuron_onset(one, one, values, sign) for one in p] for sign in SIGNS}
+    found = {sign: [one_neuron_onset(one, one, values, sign) for one in p] for sign in SIGNS}
     return {
         "p": p,
         "ratio": [one.ratio for one in found[-1]],
@@ -122,20 +124,20 @@ def growth(values: str, at: float, ratio: float | None) -> dict:
     onset, of both signs; the lowest counts. Fit: log w = exponent log(distance) + k w + l w^2 + constant, for the next
     orders; the error is the standard error of the slope. amplitude: w over its first order, at the least distance.
     """
-    ratio = theory.one_neuron_onset(at, at, values).ratio if ratio is None else ratio
+    ratio = one_neuron_onset(at, at, values).ratio if ratio is None else ratio
     distance = np.geomspace(*FIT, 17)
     weights, expected, gradients = [], [], []
     for d in distance:
         p = at - d
         rows = []
         for sign in SIGNS:
-            one = theory.one_neuron_onset(p, p, values, sign)
+            one = one_neuron_onset(p, p, values, sign)
             for w in np.geomspace(1e-4, 0.5, 24):
                 mean = p * VALUES[values].mean
                 rows.append([1 + one.alpha * w / 2, sign * w, one.beta * w, mean * (1 - w * w - sign * w)])
-        found = theory.one_neuron_minima(np.array(rows), [1.0, ratio], [p, p], values)
+        found = one_neuron_minima(np.array(rows), [1.0, ratio], [p, p], values)
         best = found.loss.argmin()
-        entering = theory.one_neuron_onset(p, p, values, 1 if found.theta[best, :2].prod() > 0 else -1)
+        entering = one_neuron_onset(p, p, values, 1 if found.theta[best, :2].prod() > 0 else -1)
         weights.append(float(np.abs(found.theta[best, :2]).min()))
         gradients.append(float(found.gradient[best]))
         expected.append(2 * (ratio * entering.gain - entering.cost) / (3 * entering.cubic))
@@ -183,7 +185,7 @@ def check(numbers: dict, random: int) -> dict:
         found = numbers["jumps"][name]
         for side in ("inside", "outside"):
             for r, p, theta in zip(found["ratio"], found["p"], found[side], strict=True):
-                loss = theory.one_neuron_loss(theta, [1.0, r], [p, p], name)[0]
+                loss = one_neuron_loss(theta, [1.0, r], [p, p], name)[0]
                 cells[name].append(((r, np.array([p, p])), float(loss)))
     lower, worst, count, gradient = 0, 0.0, 0, 0.0
     for name, known in cells.items():
@@ -215,7 +217,7 @@ def drawn(numbers: dict) -> Any:
             ("" if name == "constant" else "_") + "sign of w1 w2 changes": SWITCH if name == "constant" else ([], []),
         }
         parts.append(
-            plots.reports.Panel(
+            figures.Panel(
                 f"{name} values",
                 "importance ratio r (log)",
                 "feature probability",
@@ -225,7 +227,7 @@ def drawn(numbers: dict) -> Any:
                 legend="upper left",
             )
         )
-    return plots.reports.panels(parts)
+    return figures.panels(parts)
 
 
 def growth_drawn(numbers: dict) -> Any:
@@ -238,8 +240,8 @@ def growth_drawn(numbers: dict) -> Any:
         for key, one in numbers["growth"].items()
     }
     first = numbers["first"]
-    panel = plots.reports.Panel
-    return plots.reports.panels(
+    panel = figures.Panel
+    return figures.panels(
         [
             panel("cubic coefficient B at the onset", "feature probability", "B", cubic, log=(False, False)),
             panel("growth below the onset", "(onset's p - p) / 1e-5", "|minor weight|", grown, log=(True, True)),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from studies.heads import figures, relations, tables, theory
 from studies.reporting import Report, Study, Sweep
-from studies.summaries import of_run
+from studies.summaries import of_run, signed_phases
 
 import tmsjax
 from tmsjax import analysis
@@ -90,7 +90,7 @@ def two_relations(report: Report) -> dict:
     found, expected = (relations.head_phases(M, strengths) for M in (trained, optimum))
     by_samples = relations.head_phases(relations.head_matrix(analysis.best(run.dataset)), strengths)
     tied = tmsjax.theory.exact_optimum((strengths**2).reshape(-1, 2), np.repeat(p.reshape(-1, 1), 2, axis=1))
-    neuron = analysis.signed_phases(tied.W).reshape(p.shape)
+    neuron = signed_phases(tied.W).reshape(p.shape)
     grid = run.dataset["second_importance"].to_numpy(), run.dataset["feature_probability"].to_numpy()
     maps = {"head, trained": found, "head, exact": expected, "one neuron, exact": neuron}
     report.figure("map", figures.phases(maps, grid))

@@ -1,0 +1,331 @@
+"""Memorization and double descent: a finite training set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from studies import figures
+from studies.reporting import Report, Rows, Runs, Study, Sweep, table
+from studies.summaries import of_run
+
+from tmsjax import plots
+from tmsjax.engine import training_set
+
+SIZES = [30, 60, 100, 200, 400, 1000, 2000, 5000]  # numbers of samples of the map
+WIDTHS = (4, 8, 32)  # hidden dimensions of the map beside 2
+RATES = [1e-3, 2e-2]  # learning rates beside that of the sweep
+FAILED = [100, 400, 1000]  # numbers of samples for these rates
+QUICK = ["train.steps=200", "train.batch=32", "model.features=200", "instance.feature_probability=0.05"]
+EXACT = 0.1  # squared error, in units of |x|^2, below which a sample of the training set counts as reproduced
+VECTORS = (5, 8, 30, 200, 20_000)  # numbers of samples whose models are drawn
+MOST_DRAWN = 60  # vectors in a panel
+T = "training samples T"
+
+
+def _sizes(values: list[int]) -> str:
+    return f"axes.samples.values={values}"
+
+
+RUNS: Runs = {
+    "memorization": Sweep("sweeps/memorization.toml", [], [*QUICK, _sizes([3, 30, 400, 0]), "axes.replica.count=2"]),
+    **{
+        f"memorization_{m}": Sweep(
+            "sweeps/memorization.toml",
+            [f"model.hidden={m}", _sizes(SIZES), "axes.replica.count=1"],
+            [*QUICK, _sizes([30, 400])],
+        )
+        for m in WIDTHS
+    },
+    "memorization_rates": Sweep(
+        "sweeps/memorization.toml",
+        [
+            _sizes(FAILED),
+            "axes.replica.count=1",
+            f"axes.learning_rate.values={RATES}",
+            'train.learning_rate="learning_rate"',
+        ],
+        [*QUICK, _sizes([30, 400])],
+    ),
+}
+
+
+def make(report: Report) -> dict:
+    """Memorization and double descent: a finite training set."""
+    line = measured(report.run("memorization"))
+    widths = {2: line} | {m: measured(report.run(f"memorization_{m}")) for m in WIDTHS}
+    rates = measured(report.run("memorization_rates"))
+    sizes = [size for size in widths[WIDTHS[0]]["samples"] if size]
+    test = np.array([[of_size(found, size, "test").mean() for size in sizes] for found in widths.values()])
+    spec = report.run("memorization").spec
+    numbers = {
+        "runs": {name: of_run(report.run(name)) for name in RUNS},
+        "models": sum(report.run(name).spec.instances for name in RUNS),
+        "seconds_of_sweeps": sum(of_run(report.run(name))["seconds"] for name in RUNS),
+        "features": spec.model.features,
+        "active": spec.model.features * float(spec.instance.feature_probability),
+        "probability": float(spec.instance.feature_probability),
+        "common": spec.model.features * float(spec.instance.feature_probability) ** 2,
+        "exact_limit": EXACT,
+        "steps": spec.train.steps,
+        "spread": float(np.ptp(of_size(line, 400, "train"))) if 400 in line["samples"] else None,
+        "batch": spec.train.batch,
+        "line": line,
+        "at": {str(size): at(line, size) for size in line["samples"]},
+        "between": neither(line),
+        "epochs": spec.train.steps / np.ceil(max(line["samples"]) / spec.train.batch),
+        "regimes": regimes(line),
+        "sizes": sizes,
+        "widths": list(widths),
+        "test": test,
+        "peaks": {"along T": inner_peaks(test), "along m": [(i, j) for j, i in inner_peaks(test.T)]},
+        "reproduced": [last_reproduced(found) for found in widths.values()],
+        "rates": of_rates(line, rates, spec),
+    }
+    report.figure("memorization_line", drawn(numbers))
+    report.figure("memorization_map", drawn_map(numbers))
+    report.figure("memorization_vectors", drawn_vectors(report.run("memorization")))
+    return numbers
+
+
+def inner_peaks(values: np.ndarray) -> list[tuple[int, int]]:
+    """The largest value of every row (row, column), where it is neither the first nor the last."""
+    best = values.argmax(1)
+    return [(row, int(column)) for row, column in enumerate(best) if 0 < column < values.shape[1] - 1]
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    """Samples (k, n) scaled to length 1, as the models see them; 0 stays 0."""
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    return x / np.where(length > 0, length, 1)
+
+
+def dimensionality(vectors: np.ndarray) -> np.ndarray:
+    """|v_i|^2 / sum_j (v_i . v_j / |v_i|)^2 of vectors (k, m), and 0 for a vector 0: (k,), summing up to at most m.
+
+    That of features for the columns of W, that of samples for their hidden vectors W x.
+    """
+    square = (vectors**2).sum(1)
+    overlap = np.einsum("ki,ij,kj->k", vectors, vectors.T @ vectors, vectors)
+    return np.divide(square**2, overlap, out=np.zeros_like(square), where=overlap > 0)
+
+
+def typical(shares: np.ndarray) -> float:
+    """The mean dimensionality, weighted by itself: 2/k if k vectors have 2/k each and all others 0."""
+    return float((shares**2).sum() / shares.sum()) if shares.sum() > 0 else 0.0
+
+
+def measured(run: Any) -> dict:
+    """Of every model, (size, other): losses on training set and fresh samples, and typical dimensionalities."""
+    other = "learning_rate" if "learning_rate" in run.spec.axis else "replica"
+    keep = [name for name in run.spec.axis if name not in ("samples", other)]
+    dataset = run.dataset.isel(dict.fromkeys(keep, 0)).transpose("samples", other, "hidden", "feature", ...)
+    W, b = (dataset[name].to_numpy().astype(float) for name in ("W", "b"))
+    sizes = [int(size) for size in run.spec.axis["samples"].values]
+    out: dict[str, Any] = {"samples": sizes, "test": dataset["loss"].to_numpy().astype(float)}
+    rows = [
+        [of_model(W[i, j], b[i, j], training(run.spec, i, other, j) if size else None) for j in range(W.shape[1])]
+        for i, size in enumerate(sizes)
+    ]
+    return out | {name: [[one[name] for one in row] for row in rows] for name in rows[0][0]}
+
+
+def training(spec: Any, size: int, other: str, position: int) -> np.ndarray:
+    return unit(training_set(spec, **{"samples": size, other: position}).astype(float))
+
+
+def of_model(W: np.ndarray, b: np.ndarray, x: np.ndarray | None) -> dict[str, Any]:
+    """Of one model (m, n), (n,) and its training set (T, n) of unit vectors; None if it sees fresh ones.
+
+    train: mean squared error on the set; reproduced: share of its samples with an error below EXACT; sample, feature:
+    typical dimensionality; many: features whose norm is at least half of the largest. None: not defined.
+    """
+    norms = np.linalg.norm(W, axis=0)
+    found: dict[str, Any] = {
+        "feature": typical(dimensionality(W.T)),
+        "many": int((norms >= norms.max() / 2).sum()),
+        "norm": float(norms.max()),
+        "train": None,
+        "reproduced": None,
+        "sample": None,
+    }
+    if x is not None:
+        hidden = x @ W.T
+        error = ((x - np.maximum(hidden @ W + b, 0)) ** 2).sum(1)
+        found |= {
+            "train": float(error.mean()),
+            "reproduced": float((error < EXACT).mean()),
+            "sample": typical(dimensionality(hidden)),
+        }
+    return found
+
+
+def of_size(found: dict, size: int, name: str) -> np.ndarray:
+    return np.array(found[name], float)[found["samples"].index(size)]
+
+
+def mean(found: dict, name: str) -> np.ndarray:
+    return np.array(found[name], float).mean(1)
+
+
+def regimes(found: dict) -> dict:
+    """Sizes of the regimes, from means over seeds.
+
+    samples: up to the last size at which samples have a larger typical dimensionality than features; exact: at which
+    90% of them are reproduced; features: from the first size after the peak of the test loss at which this is below the
+    loss of a model whose output is 0.
+    """
+    finite = np.array([size > 0 for size in found["samples"]])
+    sizes = np.array(found["samples"])[finite]
+    test, sample, feature, reproduced, train = (
+        mean(found, name)[finite] for name in ("test", "sample", "feature", "reproduced", "train")
+    )
+    peak = int(test.argmax())
+    ahead = np.flatnonzero(sample > feature)
+    useful = [k for k in range(peak, len(sizes)) if test[k] < 1]
+    exact = np.flatnonzero(reproduced >= 0.9)
+    return {
+        "samples_until": int(sizes[ahead[-1]]) if len(ahead) else None,
+        "exact_until": int(sizes[exact[-1]]) if len(exact) else None,
+        "features_from": int(sizes[useful[0]]) if useful else None,
+        "peak_at": int(sizes[peak]),
+        "peak": test[peak],
+        "peak_spread": np.array(found["test"])[finite][peak].tolist(),
+        "first": test[0],
+        "last": test[-1],
+        "fresh": mean(found, "test")[~finite][0] if not finite.all() else None,
+        "lowest_train": train.min(),
+    }
+
+
+def at(found: dict, size: int) -> dict[str, float]:
+    """Means over seeds for one size; fresh samples have no training set."""
+    names = ("test", "feature", "many", "norm", *(("train", "reproduced", "sample") if size else ()))
+    return {name: float(of_size(found, size, name).mean()) for name in names}
+
+
+def neither(found: dict) -> float:
+    """The largest mean dimensionality, of samples or features, for 60 to 200 samples."""
+    shown = [at(found, size) for size in found["samples"] if 60 <= size <= 200]
+    return max((max(one["sample"], one["feature"]) for one in shown), default=float("inf"))
+
+
+def last_reproduced(found: dict) -> int:
+    """The largest training set of which a mean of 90% of the samples are reproduced; 0 for none."""
+    good = [size for size, share in zip(found["samples"], mean(found, "reproduced"), strict=True) if share >= 0.9]
+    return max(good, default=0)
+
+
+def of_rates(line: dict, rates: dict, spec: Any) -> dict:
+    """Losses by learning rate, on the sizes of `rates`: of one model each, and of the best seed for the own rate."""
+    sizes = [size for size in rates["samples"] if size in line["samples"]]
+    own = {name: [of_size(line, size, name) for size in sizes] for name in ("train", "test", "sample", "feature")}
+    best = [int(np.argmin(train)) for train in own["train"]]
+    rows = {name: [row[k] for row, k in zip(values, best, strict=True)] for name, values in own.items()}
+    by_rate = {f"{float(spec.train.learning_rate):g}": rows}
+    for j, rate in enumerate(RATES):
+        by_rate[f"{rate:g}"] = {name: [of_size(rates, size, name)[j] for size in sizes] for name in own}
+    ordered = dict(sorted(by_rate.items(), key=lambda item: float(item[0])))
+    ends = list(ordered.values())
+    return {"sizes": sizes, "by_rate": ordered, "smallest": ends[0], "largest": ends[-1]}
+
+
+def drawn(numbers: dict) -> Any:
+    line = numbers["line"]
+    finite = [k for k, size in enumerate(line["samples"]) if size]
+    sizes = np.array(line["samples"])[finite]
+
+    def curve(name: str) -> tuple[Any, Any]:
+        return sizes, mean(line, name)[finite]
+
+    panel, share, zero = figures.Panel, "typical dimensionality", {"output 0": 1}
+    shares = {"hidden vectors of samples": curve("sample"), "features": curve("feature")}
+    ideal = sizes[sizes <= 60]
+    shares["2 / T"] = (ideal, 2 / np.maximum(ideal, 2))
+    levels = {"2/3": 2 / 3, "2/5": 2 / 5}
+    losses = {"fresh samples (test)": curve("test"), "training set": curve("train")}
+    rates = numbers["rates"]
+    by_rate = {f"rate {rate}": (rates["sizes"], found["test"]) for rate, found in rates["by_rate"].items()}
+    marks = {"peak": numbers["regimes"]["peak_at"]}
+    return figures.panels(
+        [
+            panel("whose dimensions", T, share, shares, levels=levels, log=(True, True)),
+            panel("loss", T, "loss", losses, marks=marks, levels=zero, limits=(0, None)),
+            panel("other learning rates", T, "test loss", by_rate, levels=zero, limits=(0, None)),
+        ]
+    )
+
+
+def drawn_map(numbers: dict) -> Any:
+    grid = np.array(numbers["sizes"], float), np.array(numbers["widths"], float)
+    return figures.loss_map(
+        np.array(numbers["test"]),
+        grid,
+        x=T,
+        y="hidden dimensions m",
+        label="test loss; 1: output 0",
+        peaks={f"largest {name}": cells for name, cells in numbers["peaks"].items()},
+        limits=(0.8, 1.2),
+    )
+
+
+def drawn_vectors(run: Any) -> Any:
+    """Top: hidden vectors of the training samples; bottom: features, the longest of each. First seed."""
+    dataset = run.dataset.isel(replica=0).transpose("samples", "hidden", "feature", ...)
+    sizes = [int(size) for size in run.spec.axis["samples"].values]
+    shown = [size for size in VECTORS if size in sizes]
+    parts, titles = [], []
+    for kind in ("samples", "features"):
+        for size in shown:
+            W = dataset["W"].to_numpy()[sizes.index(size)].astype(float)
+            vectors = W.T if kind == "features" else training(run.spec, sizes.index(size), "replica", 0) @ W.T
+            parts.append(longest(vectors))
+            titles.append(f"T = {size:,}: {kind}")
+    return plots.features.vectors(np.array(parts), np.ones((len(parts), MOST_DRAWN)), titles, columns=len(shown))
+
+
+def longest(vectors: np.ndarray) -> np.ndarray:
+    """The longest vectors of (k, 2) as columns (2, MOST_DRAWN), in units of the longest; zeros if there are fewer."""
+    out = np.zeros((2, MOST_DRAWN))
+    order = np.argsort(-np.linalg.norm(vectors, axis=1))[:MOST_DRAWN]
+    if len(order):
+        out[:, : len(order)] = vectors[order].T / max(np.linalg.norm(vectors[order[0]]), 1e-12)
+    return out
+
+
+def by_size(numbers: dict) -> str:
+    """Losses and dimensionalities of the models with two hidden dimensions."""
+    line = numbers["line"]
+    rows: Rows = []
+    for k, size in enumerate(line["samples"]):
+        named = {
+            name: mean(line, name)[k] for name in ("train", "test", "reproduced", "sample", "feature", "norm", "many")
+        }
+        dash = "-"
+        rows.append(
+            [
+                f"{size:,}" if size else "fresh",
+                f"{named['train']:.3f}" if size else dash,
+                f"{named['test']:.3f}",
+                f"{named['reproduced']:.0%}" if size else dash,
+                f"{named['sample']:.3f}" if size else dash,
+                f"{named['feature']:.3f}",
+                f"{named['norm']:.2f}",
+                f"{named['many']:g}",
+            ]
+        )
+    head = ["T", "training loss", "test loss", "reproduced", "dimensionality of samples", "of features"]
+    return table([*head, "largest norm of a feature", "large features"], rows)
+
+
+def by_rate(numbers: dict) -> str:
+    """Training and test loss by learning rate."""
+    found = numbers["rates"]
+    rows: Rows = []
+    for k, size in enumerate(found["sizes"]):
+        cells = [f"{one['train'][k]:.3f} / {one['test'][k]:.3f}" for one in found["by_rate"].values()]
+        rows.append([f"{size:,}", *cells])
+    return table(["T", *[f"rate {rate}" for rate in found["by_rate"]]], rows)
+
+
+STUDY = Study("memorization", make, RUNS, {"sizes": by_size, "rates": by_rate})
