@@ -1,8 +1,8 @@
 """Theory: the solutions that training should find.
 
 The paper's candidate solutions (candidates.py) and their generalisation to any n and m (pairs.py) need only numpy and
-SciPy. Exact optima of 2 or 3 features (optimum.py), the points where they jump (boundary.py), and all local minima of up
-to 8 features (landscape.py) need jax, in float64. Imports kinds, models and engine; does not know about runs.
+SciPy. Exact optima of 2 or 3 features (optimum.py), the points where they jump (boundary.py), and all local minima of
+up to 8 features (landscape.py) need jax, in float64. Imports kinds, models and engine; does not know about runs.
 
 Examples:
     >>> W = tmsjax.theory.candidates(2)  # drop feature 2, drop feature 1, or an antipodal pair
