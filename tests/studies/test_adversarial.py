@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import plain_spec
+from studies.adversarial import attacks
 
-from tmsjax.analysis import attacks
 from tmsjax.models import attack as of_training
 from tmsjax.models import instances
+from tmsjax.runs import run_sweep
 from tmsjax.spec import load_spec
 
 
@@ -63,3 +64,18 @@ def test_training_and_analysis_make_the_same_attack():
         found = of_training.attacked(params, given, given, row, spec.model, jnp.float32(0.25))
         value, goal = (attacks.losses(W, b, sample[None], np.ones(5), np.asarray(s)[None])[0] for s in (found, seen))
         assert value == pytest.approx(goal, rel=1e-4)  # equally bad rows may be exchanged
+
+
+@pytest.mark.slow
+def test_a_model_trained_against_attacks_is_less_vulnerable():
+    raw = plain_spec(5, 2, probability=0.05, instances=6)
+    raw["axes"] = {"budget": {"values": [0.0, 1.0]}, "replica": {"count": 6}}
+    raw["train"] = {"steps": 1500, "batch": 128, "learning_rate": 1e-2, "schedule": "cosine", "attack": "budget"}
+    dataset = run_sweep(raw).dataset.transpose("budget", "replica", ...)
+    rng = np.random.default_rng(0)
+    x = (rng.random((2000, 5)) < 0.05) * rng.random((2000, 5))
+    harm, radius = np.zeros((2, 6)), np.sqrt(5 * 0.05 / 3)
+    for k, replica in np.ndindex(2, 6):
+        W, b = (dataset[name][k, replica].to_numpy().astype(float) for name in ("W", "b"))
+        harm[k, replica] = attacks.losses(W, b, x, np.ones(5), attacks.analytic(W, b, x, np.ones(5), radius)).mean()
+    assert np.median(harm[1]) < 0.5 * np.median(harm[0])

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import plain_spec
+from studies.correlated import sets
 
-from tmsjax import analysis, plots
-from tmsjax.analysis import sets
+from tmsjax import analysis
 from tmsjax.errors import RunError
-from tmsjax.plots import style
 from tmsjax.runs import run_sweep
 
 
@@ -73,10 +72,3 @@ def trained():
 def test_the_best_small_model_has_its_sets_as_the_paper_says(trained, activity, relation):
     best = analysis.best(sets.of_sets(trained[activity].dataset, 2))
     assert [sets.RELATIONS[k] for k in best["relation"].to_numpy()] == [relation] * 2
-
-
-@pytest.mark.slow
-def test_vectors_of_equal_importance_are_coloured_by_set(trained):
-    figure = plots.figures(trained["groups"], kind="vectors")["vectors"]
-    assert [line.get_color() for line in figure.axes[0].lines[::2]] == [t for t in style.TONES[:2] for _ in range(2)]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["set 1", "set 2"]

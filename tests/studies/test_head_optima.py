@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 from scipy import optimize
-
-from tmsjax import theory
-from tmsjax.theory import heads
+from studies.heads import theory
 
 SAMPLES = 400_000
 RELU = (lambda v: np.maximum(v, 0), lambda v: v)
@@ -45,8 +43,8 @@ def test_moments_are_half_the_gradient_of_the_square():
         q = np.array(q)
         for i, direction in enumerate(np.eye(2)):
             ends = [q + s * step * direction for s in (1, -1)]
-            up, down = ((e * heads.half_moments(e, 0.3)).sum() for e in ends)
-            assert heads.half_moments(q, 0.3)[i] == pytest.approx((up - down) / (4 * step), abs=1e-6)
+            up, down = ((e * theory.half_moments(e, 0.3)).sum() for e in ends)
+            assert theory.half_moments(q, 0.3)[i] == pytest.approx((up - down) / (4 * step), abs=1e-6)
 
 
 def test_the_optimum_of_rank_one_is_what_scipy_finds_from_many_starts():
