@@ -26,6 +26,7 @@ QUICK = (
     "number in them may belong to another point of a grid than the sentence says; n/a stands for a point that the "
     "coarse grid lacks. Tables and figures show what was computed.*"
 )
+SMALLEST = ("train.steps=20", "train.batch=16")  # of every run of --smallest
 STAGES = ("seconds_of_compiling", "seconds_of_training", "seconds_of_results")
 DIGITS = (6, 9, 17)  # significant digits of published numbers: the least with which the text stays the same
 # a value, the path of its number ("-" before it changes the sign), and its format
@@ -49,7 +50,7 @@ class Sweep(NamedTuple):
     path: str
     changes: Sequence[str] = ()
     quick: Sequence[str] = ()  # further changes for --quick and --smallest
-    smallest: Sequence[str] = ()  # further changes for --smallest
+    smallest: Sequence[str] = ()  # further changes for --smallest, after SMALLEST
 
 
 Runs = Mapping[str, Sweep]
@@ -162,7 +163,7 @@ class Report:
         if self.quick:
             changes += sweep.quick
         if self.size == "smallest":
-            changes += sweep.smallest
+            changes += [*SMALLEST, *sweep.smallest]
         for needed in re.findall(r"\{runs\}/(\w+)", " ".join(changes)):
             self.run(needed)
         changes = [change.replace("{runs}", str(self.runs.resolve())) for change in changes]

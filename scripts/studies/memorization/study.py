@@ -17,6 +17,7 @@ WIDTHS = (4, 8, 32)  # hidden dimensions of the map beside 2
 RATES = [1e-3, 2e-2]  # learning rates beside that of the sweep
 FAILED = [100, 400, 1000]  # numbers of samples for these rates
 QUICK = ["train.steps=200", "train.batch=32", "model.features=200", "instance.feature_probability=0.05"]
+FEWEST = ["model.features=40", "train.steps=20"]
 EXACT = 0.1  # squared error, in units of |x|^2, below which a sample of the training set counts as reproduced
 VECTORS = (5, 8, 30, 200, 20_000)  # numbers of samples whose models are drawn
 MOST_DRAWN = 60  # vectors in a panel
@@ -28,12 +29,15 @@ def _sizes(values: list[int]) -> str:
 
 
 RUNS: Runs = {
-    "memorization": Sweep("sweeps/memorization.toml", [], [*QUICK, _sizes([3, 30, 400, 0]), "axes.replica.count=2"]),
+    "memorization": Sweep(
+        "sweeps/memorization.toml", [], [*QUICK, _sizes([3, 30, 400, 0]), "axes.replica.count=2"], FEWEST
+    ),
     **{
         f"memorization_{m}": Sweep(
             "sweeps/memorization.toml",
             [f"model.hidden={m}", _sizes(SIZES), "axes.replica.count=1"],
             [*QUICK, _sizes([30, 400])],
+            FEWEST,
         )
         for m in WIDTHS
     },
@@ -46,6 +50,7 @@ RUNS: Runs = {
             'train.learning_rate="learning_rate"',
         ],
         [*QUICK, _sizes([30, 400])],
+        FEWEST,
     ),
 }
 
@@ -53,15 +58,17 @@ RUNS: Runs = {
 def make(report: Report) -> dict:
     """Memorization and double descent: a finite training set."""
     line = measured(report.run("memorization"))
-    widths = {2: line} | {m: measured(report.run(f"memorization_{m}")) for m in WIDTHS}
+    widths_made = report.choose(WIDTHS, WIDTHS, WIDTHS[:1])
+    widths = {2: line} | {m: measured(report.run(f"memorization_{m}")) for m in widths_made}
     rates = measured(report.run("memorization_rates"))
     sizes = [size for size in widths[WIDTHS[0]]["samples"] if size]
     test = np.array([[of_size(found, size, "test").mean() for size in sizes] for found in widths.values()])
     spec = report.run("memorization").spec
+    made = ("memorization", *(f"memorization_{m}" for m in widths_made), "memorization_rates")
     numbers = {
-        "runs": {name: of_run(report.run(name)) for name in RUNS},
-        "models": sum(report.run(name).spec.instances for name in RUNS),
-        "seconds_of_sweeps": sum(of_run(report.run(name))["seconds"] for name in RUNS),
+        "runs": {name: of_run(report.run(name)) for name in made},
+        "models": sum(report.run(name).spec.instances for name in made),
+        "seconds_of_sweeps": sum(of_run(report.run(name))["seconds"] for name in made),
         "features": spec.model.features,
         "active": spec.model.features * float(spec.instance.feature_probability),
         "probability": float(spec.instance.feature_probability),

@@ -15,7 +15,7 @@ RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
 def make(report: Report) -> dict:
     """The exact map of n = 2, m = 1, its jump and onset, and the models without bias."""
-    size = 40 if report.quick else 400
+    size = report.choose(400, 40, 4)
     grid = np.geomspace(0.1, 10, size), np.geomspace(1, 0.01, size)
     cells = cells_of(grid)
     best, without = (theory.exact_optimum(*cells, bias=bias) for bias in (True, False))
@@ -28,8 +28,8 @@ def make(report: Report) -> dict:
     maps = {name: phases.reshape(shape) for name, phases in maps.items()}
     curve = theory.candidate_boundary(grid[0])
     report.figure("exact_maps", figures.class_maps(maps, grid, curve=curve))
-    ratio = np.linspace(0.05, 1, 24 if report.quick else 96)
-    fine, listed = theory.jump(ratio), theory.jump(np.array(RATIOS))
+    ratio = np.linspace(0.05, 1, report.choose(96, 24, 4))
+    fine, listed = (theory.jump(at, report.choose(1e-4, 1e-4, 0.01)) for at in (ratio, np.array(RATIOS)))
     at = np.linspace(0.02, 1, 500)
     onset = np.interp(ratio, [theory.onset(p) for p in at], at)
     first = onset > fine.probability  # as probability falls, the onset comes before the jump
@@ -44,6 +44,7 @@ def make(report: Report) -> dict:
     both = np.isfinite(best.second_loss)
     none, signed = SIGNED_PHASES.index, maps["exact theory, no bias"]
     trained = report.run("no-bias")
+    check = report.choose((30, 200), (8, 200), (2, 2))
     return {
         "cells": size**2,
         "candidate_agreement": np.mean(maps["candidate theory"] == maps["exact theory"]),
@@ -59,8 +60,8 @@ def make(report: Report) -> dict:
         "no_bias_same_sign_least_probability": np.min(cells[1][signed.reshape(-1) == none("same sign"), 0]),
         "no_bias_largest_excess": np.max(without.loss / best.loss),
         "no_bias_trained": of_map(trained),
-        "certified": certified(2, 8 if report.quick else 30, 200),
-        "certified_no_bias": certified(2, 8 if report.quick else 30, 200, bias=False),
+        "certified": certified(2, *check),
+        "certified_no_bias": certified(2, *check, bias=False),
         "meeting_ratio": float(ratio[first].min()),
         "jump": {
             "ratio": listed.ratio,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise, permutations, product
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 from studies.reporting import Report, Rows, Study, table
+from studies.summaries import in_two_processes
 from studies.who_wins import bars
 from studies.who_wins.curvature import stationary
 
@@ -93,11 +92,10 @@ class Winner:
 
 def make(report: Report) -> dict:
     """Who wins: the optimum of (n, m) with equal importances at every feature probability, and where it changes."""
-    p, starts = grid(report.quick), 6 if report.quick else STARTS
-    pairs = QUICK_SIZES if report.quick else SIZES
-    solve = partial(of_size, p=p, starts=starts, more=20 if report.quick else MORE_STARTS)
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:  # the largest first
-        found = dict(zip(reversed(pairs), pool.map(solve, reversed(pairs)), strict=True))
+    p, starts = grid(*report.choose((8, 10, 22), (4, 4, 6), (2, 2, 3))), report.choose(STARTS, 6, 2)
+    pairs = report.choose(SIZES, QUICK_SIZES, QUICK_SIZES[:1])
+    solve = partial(of_size, p=p, starts=starts, more=report.choose(MORE_STARTS, 20, 2))
+    found = dict(zip(reversed(pairs), in_two_processes(solve, pairs[::-1]), strict=True))  # the largest first
     sizes = {f"{n}_{m}": found[n, m] for n, m in pairs}
     report.figure("who_wins", drawn(sizes))
     known = {"told": told(sizes), "certificate": certificate(sizes, starts)}
@@ -125,9 +123,8 @@ def drawn(sizes: dict[str, dict]) -> Any:
     return bars.intervals(rows, FAMILIES, x="feature probability p", split=0.4)
 
 
-def grid(quick: bool) -> np.ndarray:
+def grid(*few: int) -> np.ndarray:
     """Probabilities, ascending: few where features are rare, more where they are dense and the winner changes often."""
-    few = (4, 4, 6) if quick else (8, 10, 22)
     parts = np.geomspace(LEAST, 0.05, few[0]), np.geomspace(0.05, 0.4, few[1])[1:], np.geomspace(0.4, 1, few[2])[1:]
     return np.concatenate(parts)
 
