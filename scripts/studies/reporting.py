@@ -123,7 +123,7 @@ class Report:
             start = time.monotonic()
             self.train(name, self.study.runs[name])
             self.seconds_of_runs += time.monotonic() - start
-        run = tmsjax.open_run(self.runs / name)
+        run: Any = tmsjax.open_run(self.runs / name)
         self.infos[name] = run.directory.info()
         return run
 

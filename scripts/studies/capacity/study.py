@@ -45,7 +45,8 @@ def make(report: Report) -> dict:
         one.dataset["instance_importance"].to_numpy().reshape(-1, one.dataset.sizes["feature"])[0].astype(float)
     )
     cells = report.choose(CELLS, CELLS[:1])
-    minima = [benefit(*cell, report.choose(24, 6, 1), report.choose(FEATURES, FEATURES, 3)) for cell in cells]
+    starts, features = report.choose((24, FEATURES), (6, FEATURES), (1, 3))
+    minima = [benefit(*cell, starts=starts, features=features) for cell in cells]
     numbers = {
         "runs": {name: of_run(run) for name, run in runs.items()},
         "models": sum(run.spec.instances for run in runs.values()),

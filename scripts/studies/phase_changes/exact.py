@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 from studies import figures
 from studies.phase_changes.cells import cells_of, certified, of_map
 from studies.reporting import Report
 from studies.summaries import SIGNED_PHASES, signed_phases
 
 from tmsjax import theory
+from tmsjax.plots import style
 
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
@@ -40,7 +45,7 @@ def make(report: Report) -> dict:
     }
     names = ("$w$ of the major feature", "$w$ of the minor", "$b$ of the major", "$b$ of the minor")
     weights = dict(zip(names, fine.inside.T, strict=True))
-    report.figure("boundaries", figures.boundaries(ratio, curves, weights))
+    report.figure("boundaries", boundaries(ratio, curves, weights))
     both = np.isfinite(best.second_loss)
     none, signed = SIGNED_PHASES.index, maps["exact theory, no bias"]
     trained = report.run("no-bias")
@@ -73,3 +78,28 @@ def make(report: Report) -> dict:
             "precision": listed.precision,
         },
     }
+
+
+def boundaries(ratio: np.ndarray, curves: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]) -> Figure:
+    """Boundaries in feature probability against the ratio of importances, and the models just inside the jump.
+
+    Left: the candidate boundary, the jump and the onset. Right: weights and biases.
+    """
+    with rc_context(style.STYLE):
+        figure = Figure(figsize=(9.2, 3.8), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        dashes = ("--", "-", "-.")
+        for (name, values), tone, dash in zip(curves.items(), ("#777777", "#c0392b", "#0072b2"), dashes, strict=True):
+            left.plot(ratio, values, dash, color=tone, label=name)
+        left.set_ylabel(figures.PROBABILITY)
+        left.set_ylim(0, 1.02)
+        left.legend(frameon=False, loc="lower right")
+        for (name, values), tone, dash in zip(weights.items(), style.TONES, ("-", "--", "-.", ":"), strict=False):
+            right.plot(ratio, values, dash, color=tone, label=name)
+        right.set_ylabel("value just inside the jump")
+        right.axhline(0, color="black", linewidth=0.5)
+        right.legend(frameon=False, ncols=2, loc="center left", bbox_to_anchor=(0.0, 0.29))
+        for axes in (left, right):
+            axes.set_xlabel("importance of the minor feature / major")
+            axes.grid(alpha=0.3)
+    return figure
