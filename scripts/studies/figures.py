@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.colors import BoundaryNorm, ListedColormap, TwoSlopeNorm
+from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from studies.summaries import SIGNED_PHASES
@@ -97,35 +96,6 @@ def share_maps(
                 axes.set_yticks([], minor=True)
         style.outer_labels(every, len(maps))
         figure.colorbar(mesh, ax=every, label=label)
-    return figure
-
-
-def signed_maps(
-    maps: Mapping[str, np.ndarray], grid: Grid, *, columns: int, x: str, y: str, label: str, limit: float
-) -> Figure:
-    """Maps (y, x) over logarithmic axes, `columns` per row: blue below zero, red above, grey where NaN.
-
-    Clipped at +- `limit`. Cells show their values in thousandths. `label`: of the colours.
-    """
-    rows = -(-len(maps) // columns)
-    with rc_context(style.STYLE):
-        figure = Figure(figsize=(3.3 * columns + 0.8, 2.0 * rows + 0.3), layout="constrained")
-        every = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        edges = [style.borders(v, True) for v in grid]
-        for axes, (name, values) in zip(every.reshape(-1), maps.items(), strict=False):
-            axes.set_facecolor("#bbbbbb")
-            mesh = axes.pcolormesh(*edges, values, cmap="RdBu_r", vmin=-limit, vmax=limit)
-            for (row, column), value in np.ndenumerate(values):
-                at = [np.sqrt(edge[k] * edge[k + 1]) for edge, k in zip(edges, (column, row), strict=True)]
-                tone = "white" if abs(value) > 0.7 * limit else "black"
-                text = "-" if np.isnan(value) else f"{round(1000 * value)}"
-                axes.text(*at, text, ha="center", va="center", fontsize=6, color=tone)
-            axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y, title=name)
-            axes.set_yticks(grid[1], [f"{v:g}" for v in grid[1]])
-            axes.set_yticks([], minor=True)
-        for axes in every.reshape(-1):
-            axes.label_outer()
-        figure.colorbar(mesh, ax=every, label=label, extend="both")
     return figure
 
 
@@ -240,70 +210,6 @@ def _draw_panel(axes: Axes, part: Panel) -> None:
     axes.grid(alpha=0.25)
     if part.curves or part.dots:
         axes.legend(frameon=True, framealpha=0.85, fontsize=7, loc=part.legend)
-
-
-def loss_map(
-    values: np.ndarray,
-    grid: Grid,
-    *,
-    x: str,
-    y: str,
-    label: str,
-    peaks: Mapping[str, list],
-    limits: tuple[float, float],
-) -> Figure:
-    """A map (y, x) of losses around 1, with the value in every cell. `peaks`: name -> cells (row, column) to frame."""
-    with rc_context(style.STYLE):
-        figure = Figure(figsize=(7.6, 3.6), layout="constrained")
-        axes = figure.subplots()
-        edges = [style.borders(v, True) for v in grid]
-        norm = TwoSlopeNorm(1.0, *limits)
-        mesh = axes.pcolormesh(*edges, values, cmap="RdBu_r", norm=norm, rasterized=True)
-        for (row, column), value in np.ndenumerate(values):
-            dark = abs(norm(value) - 0.5) > 0.35
-            text = f"{value:.3f}" if value < 2 else f"{value:.1f}"
-            at = (grid[0][column], grid[1][row])
-            axes.annotate(text, at, ha="center", va="center", fontsize=7, color="white" if dark else "black")
-        handles = []
-        for k, (name, cells) in enumerate(peaks.items()):
-            for row, column in cells:
-                (left, right), (low, high) = edges[0][column : column + 2], edges[1][row : row + 2]
-                axes.plot(
-                    [left, right, right, left, left], [low, low, high, high, low], "--" if k else "-", color="black"
-                )
-            handles.append(Line2D([], [], color="black", linestyle="--" if k else "-", label=name))
-        axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
-        axes.set_yticks(grid[1], [f"{v:g}" for v in grid[1]])
-        axes.set_yticks([], minor=True)
-        style.plain_log_ticks(axes.xaxis)
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
-        figure.colorbar(mesh, ax=axes, label=label, extend="both")
-    return figure
-
-
-def boundaries(ratio: np.ndarray, curves: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]) -> Figure:
-    """Boundaries in feature probability against the ratio of importances, and the models just inside the jump.
-
-    Left: the candidate boundary, the jump and the onset. Right: weights and biases.
-    """
-    with rc_context(style.STYLE):
-        figure = Figure(figsize=(9.2, 3.8), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        dashes = ("--", "-", "-.")
-        for (name, values), tone, dash in zip(curves.items(), ("#777777", "#c0392b", "#0072b2"), dashes, strict=True):
-            left.plot(ratio, values, dash, color=tone, label=name)
-        left.set_ylabel(PROBABILITY)
-        left.set_ylim(0, 1.02)
-        left.legend(frameon=False, loc="lower right")
-        for (name, values), tone, dash in zip(weights.items(), style.TONES, ("-", "--", "-.", ":"), strict=False):
-            right.plot(ratio, values, dash, color=tone, label=name)
-        right.set_ylabel("value just inside the jump")
-        right.axhline(0, color="black", linewidth=0.5)
-        right.legend(frameon=False, ncols=2, loc="center left", bbox_to_anchor=(0.0, 0.29))
-        for axes in (left, right):
-            axes.set_xlabel("importance of the minor feature / major")
-            axes.grid(alpha=0.3)
-    return figure
 
 
 def _row(figure: Figure, count: int) -> Any:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import tmsjax
+from studies.drawn import drawn_run
 from tmsjax import plots
 from tmsjax.errors import RunError
 from tmsjax.runs import write_text
-from tmsjax.spec import json_copy
+from tmsjax.spec import json_copy, load_spec
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -26,6 +27,7 @@ QUICK = (
     "number in them may belong to another point of a grid than the sentence says; n/a stands for a point that the "
     "coarse grid lacks. Tables and figures show what was computed.*"
 )
+SMALLEST = ("train.steps=20", "train.batch=16")  # of every run of --smallest
 STAGES = ("seconds_of_compiling", "seconds_of_training", "seconds_of_results")
 DIGITS = (6, 9, 17)  # significant digits of published numbers: the least with which the text stays the same
 # a value, the path of its number ("-" before it changes the sign), and its format
@@ -49,7 +51,7 @@ class Sweep(NamedTuple):
     path: str
     changes: Sequence[str] = ()
     quick: Sequence[str] = ()  # further changes for --quick and --smallest
-    smallest: Sequence[str] = ()  # further changes for --smallest
+    smallest: Sequence[str] = ()  # further changes for --smallest, after SMALLEST
 
 
 Runs = Mapping[str, Sweep]
@@ -65,6 +67,7 @@ class Study:
         runs: the runs that `make` opens, by name. Studies share runs of the same name.
         tables: functions from the numbers to Markdown, by the names that the text has for them.
         by_request: whether the study is made only if it is named.
+        drawn: whether --smallest draws the models of the runs at random instead of training them.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Study:
     runs: Runs = field(default_factory=dict)
     tables: Tables = field(default_factory=dict)
     by_request: bool = False
+    drawn: bool = False
 
     @property
     def folder(self) -> Path:
@@ -118,11 +122,15 @@ class Report:
 
     def run(self, name: str) -> Any:
         """A run, trained now if no earlier call did."""
+        sweep = self.study.runs[name]
+        if self.size == "smallest" and self.study.drawn:
+            self.infos[name] = dict.fromkeys((*STAGES, "diverged_models"), 0) | {"device": "none"}
+            return drawn_run(load_spec(self.study.sweep(sweep.path), self.changes(sweep)))
         if name not in self.infos:
             start = time.monotonic()
-            self.train(name, self.study.runs[name])
+            self.train(name, sweep)
             self.seconds_of_runs += time.monotonic() - start
-        run = tmsjax.open_run(self.runs / name)
+        run: Any = tmsjax.open_run(self.runs / name)
         self.infos[name] = run.directory.info()
         return run
 
@@ -156,13 +164,18 @@ class Report:
         write_text(self.folder / "text.md", noted(text) if self.quick else text)
         print(self.folder / "text.md", flush=True)
 
-    def train(self, name: str, sweep: Sweep) -> None:
-        """Trains what earlier calls left to train of a run, after the runs that it needs."""
+    def changes(self, sweep: Sweep) -> list[str]:
+        """The changes of a sweep for the size of this report."""
         changes = [*sweep.changes]
         if self.quick:
             changes += sweep.quick
         if self.size == "smallest":
-            changes += sweep.smallest
+            changes += [*SMALLEST, *sweep.smallest]
+        return changes
+
+    def train(self, name: str, sweep: Sweep) -> None:
+        """Trains what earlier calls left to train of a run, after the runs that it needs."""
+        changes = self.changes(sweep)
         for needed in re.findall(r"\{runs\}/(\w+)", " ".join(changes)):
             self.run(needed)
         changes = [change.replace("{runs}", str(self.runs.resolve())) for change in changes]

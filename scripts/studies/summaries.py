@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -17,12 +20,20 @@ FEW = ["axes.replica.count=2"]
 
 def of_run(run: Any) -> dict:
     """Number of models, seconds of training, number of diverged models."""
-    info = run.directory.info()
+    info = run.directory.info() if run.directory else {"seconds_of_training": 0.0, "diverged_models": 0}  # drawn
     return {
         "models": run.spec.instances,
         "seconds": info["seconds_of_training"],
         "diverged": info["diverged_models"],
     }
+
+
+def in_two_processes(function: Callable, items: Sequence) -> list:
+    """`function` of every item, in two processes if there is more than one."""
+    if len(items) < 2:
+        return [*map(function, items)]
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        return [*pool.map(function, items)]
 
 
 def draw(report: Report, name: str, **options: Any) -> None:

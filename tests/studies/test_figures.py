@@ -2,6 +2,7 @@
 
 import numpy as np
 from studies import figures
+from studies.phase_changes import exact
 from studies.who_wins import bars
 
 from tmsjax import plots
@@ -67,7 +68,7 @@ def test_boundaries_draw_probabilities_and_weights():
     names = ("candidate curve", "jump of the exact optimum", "continuous onset")
     curves = {k: ratio * s for k, s in zip(names, (0.5, 0.6, 1.0), strict=True)}
     weights = {k: ratio for k in "abcd"}
-    left, right = figures.boundaries(ratio, curves, weights).axes
+    left, right = exact.boundaries(ratio, curves, weights).axes
     drawn = {line.get_label(): line.get_ydata() for line in left.lines}
     for name in names:
         np.testing.assert_allclose(drawn[name], curves[name])

@@ -4,7 +4,7 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-from studies.who_wins import study as who_wins
+from studies.who_wins import winners
 
 from tmsjax import theory
 
@@ -34,34 +34,34 @@ def test_reversing_directions_changes_no_loss_at_density_one():
 
 
 def test_symmetries_of_known_models():
-    assert who_wins.symmetry(polygon(5), np.zeros(5)) == (10, (5,))
-    assert who_wins.symmetry(polygon(3), np.array([0.0, 0, 0.1])) == (2, (2, 1))
-    assert who_wins.symmetry(np.array([[1.0, -1, 0, 0], [0, 0, 1, -1]]), np.zeros(4)) == (8, (4,))
+    assert winners.symmetry(polygon(5), np.zeros(5)) == (10, (5,))
+    assert winners.symmetry(polygon(3), np.array([0.0, 0, 0.1])) == (2, (2, 1))
+    assert winners.symmetry(np.array([[1.0, -1, 0, 0], [0, 0, 1, -1]]), np.zeros(4)) == (8, (4,))
 
 
 def test_names_of_known_models():
-    assert who_wins.named(np.array([[1.0, -1, 0, 0], [0, 0, 1, -1]])) == "2 digons"
-    assert who_wins.named(np.array([[1.0, -0.4, 0.2, 0]])) == "uneven digon, 1 weak, 1 absent"
-    assert who_wins.named(np.array([[1.0, -1, 0.4]])) == "line 2:1"
-    assert who_wins.named(polygon(3) * np.array([1, 1, -1])) == "triangle (1 reversed)"
-    assert who_wins.named(polygon(6)) == "hexagon"
-    assert who_wins.named(np.array([[1.0, 0.8, 0.1, -0.5], [0, 0.6, 0.9, 0.8]])) == "irregular 4 in 2D"
+    assert winners.named(np.array([[1.0, -1, 0, 0], [0, 0, 1, -1]])) == "2 digons"
+    assert winners.named(np.array([[1.0, -0.4, 0.2, 0]])) == "uneven digon, 1 weak, 1 absent"
+    assert winners.named(np.array([[1.0, -1, 0.4]])) == "line 2:1"
+    assert winners.named(polygon(3) * np.array([1, 1, -1])) == "triangle (1 reversed)"
+    assert winners.named(polygon(6)) == "hexagon"
+    assert winners.named(np.array([[1.0, 0.8, 0.1, -0.5], [0, 0.6, 0.9, 0.8]])) == "irregular 4 in 2D"
 
 
 @pytest.mark.slow
 def test_a_search_finds_the_transition_of_two_features():
-    winners = [who_wins.searched(2, 1, p, 12) for p in (0.66, 0.74)]
-    changes = [change for one, other in pairwise(winners) for change in who_wins.between(one, other, 8)]
+    found = [winners.searched(2, 1, p, 12) for p in (0.66, 0.74)]
+    changes = [change for one, other in pairwise(found) for change in winners.between(one, other, 8)]
     assert [change["order"] for change in changes] == ["first"]
     assert changes[0]["p"] == pytest.approx(0.7064, abs=2e-4)
-    assert all(one.gradient < 1e-10 and one.curvature > 0 for one in winners)
+    assert all(one.gradient < 1e-10 and one.curvature > 0 for one in found)
 
 
 @pytest.mark.slow
 def test_a_search_finds_a_bifurcation_of_four_features():
     """A fourth feature appears beside the triangle, from norm 0."""
-    low, high = (who_wins.moved(who_wins.Winner(p, *triangle(), 0, 0, 0), p) for p in (0.9, 0.93))
-    changes = who_wins.between(low, high, 4)
+    low, high = (winners.moved(winners.Winner(p, *triangle(), 0, 0, 0), p) for p in (0.9, 0.93))
+    changes = winners.between(low, high, 4)
     assert [change["order"] for change in changes] == ["continuous"]
     assert changes[0]["p"] == pytest.approx(0.9182, abs=5e-4)
 

@@ -1,8 +1,24 @@
-"""Theory: the solutions that training should find.
+"""Theory: exact losses, and the solutions that training should find. Which function to call for which models:
 
-The paper's candidate solutions (candidates.py) and their generalisation to any n and m (pairs.py) need only numpy and
-SciPy. Exact optima of 2 or 3 features (optimum.py), the points where they jump (boundary.py), and all local minima of
-up to 8 features (landscape.py) need jax, in float64. Imports kinds, models and engine; does not know about runs.
+==============================  =======================  ====================================  ======================
+models                          exact loss               optimum                               cost
+==============================  =======================  ====================================  ======================
+the paper's, weights 0 and ±1   `candidate_losses`       `candidate_weights`,                  numpy, any map
+                                                         `candidate_boundary`
+pairs and dedicated features,   `best_assignment`        `best_assignment`                     SciPy, a cell at a time
+any n and m
+ReLU, n = 2 or 3, many cells    `tmsjax.exact_loss`      `exact_optimum`: the global one       jax, seconds for a map
+ReLU, (2, 1), curves            `tmsjax.exact_loss`      `jump`; `onset`, by second order      jax; SciPy
+ReLU, n up to 8, one cell       `exact_losses`           `minima`: those that random starts    jax, grows as 2^n
+                                                         find; `follow`: one, cell by cell
+linear, any n and m             `models.linear_loss`     the m features of largest I v(p),     numpy
+                                                         v(p) their `variance`
+==============================  =======================  ====================================  ======================
+
+ReLU models are tied and have a bias, values are uniform, and features independent or active together in a way of
+`kinds.ACTIVITIES`. What needs jax computes in float64 and returns the gradient that is left. `tmsjax.exact_loss` (n up
+to 5) is vectorized over models and runs in numpy and in jax. Other models' theory stands beside the study that asks
+for it, in scripts/studies. Imports kinds, models and engine; does not know about runs.
 
 Examples:
     >>> W = tmsjax.theory.candidates(2)  # drop feature 2, drop feature 1, or an antipodal pair

@@ -155,4 +155,5 @@ STUDY = Study(
         ),
     },
     tables={"ratios": ratios, "budgets": budgets},
+    drawn=True,
 )

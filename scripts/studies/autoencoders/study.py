@@ -13,11 +13,17 @@ from tmsjax.kinds import REPRESENTED, measures
 
 FROM = "data.run={runs}/autoencoders_toy"
 FEW = ["axes.feature_probability={values=[0.1, 0.02]}", "axes.replica.count=1", "train.steps=300"]
+FEW_INPUTS = ["model.features=4"]
+FEWEST = ["model.features=16", "model.hidden=4"]
 SOME_LATENTS = "axes.latents={values=[32, 64, 128]}"
 RUNS: Runs = {
-    "autoencoders_toy": Sweep("sweeps/autoencoders_toy.toml", [], [*FEW, "train.batch=256"]),
-    "autoencoders": Sweep("sweeps/autoencoders.toml", [FROM], [*FEW, "axes.l1.count=2", SOME_LATENTS]),
-    "autoencoders_top_k": Sweep("autoencoders_top_k.toml", [FROM], [*FEW, "axes.active={values=[1, 4]}"]),
+    "autoencoders_toy": Sweep("sweeps/autoencoders_toy.toml", [], [*FEW, "train.batch=256"], FEWEST),
+    "autoencoders": Sweep(
+        "sweeps/autoencoders.toml", [FROM], [*FEW, "axes.l1.count=2", SOME_LATENTS], ["model.features=4"]
+    ),
+    "autoencoders_top_k": Sweep(
+        "autoencoders_top_k.toml", [FROM], [*FEW, "axes.active={values=[1, 4]}"], ["model.features=4"]
+    ),
 }
 EDGE = 0.98  # MMCS from which a dictionary counts as found
 RECOVERED = 0.9  # cosine from which a latent counts as a feature

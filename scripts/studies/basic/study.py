@@ -71,4 +71,5 @@ STUDY = Study(
         "basic_relu_80_20": Sweep("basic_relu_80_20.toml", quick=(*SHORT, *FEW), smallest=TINY),
     },
     tables={"features": features},
+    drawn=True,
 )

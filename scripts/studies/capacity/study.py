@@ -20,6 +20,7 @@ RUNS: Runs = {
         "capacity.toml",
         [] if name == "uniform" else [f"data.values={name}"],
         QUICK,
+        ["model.features=6", "model.hidden=2"],
     )
     for name in VALUES
 }
@@ -35,15 +36,17 @@ PROBABILITY, CAPACITY, IMPORTANCE = "feature probability", r"capacity $C_i$", "i
 
 def make(report: Report) -> dict:
     """Capacity: how a fixed number of dimensions is divided between features."""
-    runs = {name: report.run(f"capacity_{name.replace('-', '_')}") for name in VALUES}
+    names = report.choose([*VALUES], [*VALUES], ["uniform", "constant"])
+    runs = {name: report.run(f"capacity_{name.replace('-', '_')}") for name in names}
     trained = {name: of_trained(run, VALUES[name]) for name, run in runs.items()}
     one = runs["uniform"]
     p = np.array(trained["uniform"]["p"])
     importance = (
         one.dataset["instance_importance"].to_numpy().reshape(-1, one.dataset.sizes["feature"])[0].astype(float)
     )
-    cells = CELLS[:1] if report.quick else CELLS
-    minima = [benefit(*cell, starts=6 if report.quick else 24) for cell in cells]
+    cells = report.choose(CELLS, CELLS[:1])
+    starts, features = report.choose((24, FEATURES), (6, FEATURES), (1, 3))
+    minima = [benefit(*cell, starts=starts, features=features) for cell in cells]
     numbers = {
         "runs": {name: of_run(run) for name, run in runs.items()},
         "models": sum(run.spec.instances for run in runs.values()),
@@ -55,10 +58,10 @@ def make(report: Report) -> dict:
         "out_of_order": sum(found["out_of_order"] for found in trained.values()),
         "best": sum(len(found["p"]) for found in trained.values()),
         "apart": {name: apart(found, trained["uniform"]) for name, found in trained.items() if name != "uniform"},
-        "quadratic": of_quadratic(importance, p, one.dataset.sizes["hidden"], 3 if report.quick else 12),
+        "quadratic": of_quadratic(importance, p, one.dataset.sizes["hidden"], report.choose(12, 3, 1)),
         "benefit": minima,
         "ratios": {kind: max(found) for kind in ("digons", "pentagon") if (found := ratios(minima, kind))},
-        "two": of_two(8 if report.quick else 32),
+        "two": of_two(report.choose(32, 8, 3)),
     }
     report.figure("capacity_importance", drawn(numbers))
     two = numbers["two"]
@@ -149,7 +152,7 @@ def of_quadratic(importance: np.ndarray, p: np.ndarray, hidden: int, starts: int
     }
 
 
-def benefit(hidden: int, p: float, starts: int) -> dict:
+def benefit(hidden: int, p: float, starts: int, features: int = FEATURES) -> dict:
     """The marginal benefit of capacity at the lowest minimum of the exact loss, from its response to importances.
 
     Every importance in turn is changed by +-1 %, and the minimum followed. -I_i times the change of the loss of output
@@ -157,10 +160,10 @@ def benefit(hidden: int, p: float, starts: int) -> dict:
     of importance 1 whose output is 0. `explained`: the share of the changes of that loss which the regression explains.
     `balance`: the sum over features of I_i times the changes, 0 at a minimum, over the largest of its terms.
     """
-    importance, probability = RATIO ** np.arange(FEATURES), np.full(FEATURES, p)
+    importance, probability = RATIO ** np.arange(features), np.full(features, p)
     found = theory.minima(importance, probability, hidden, starts=starts)
     W, b = found.W[0], found.b[0]
-    changes = np.array([response(W, b, importance, probability, k) for k in range(FEATURES)])
+    changes = np.array([response(W, b, importance, probability, k) for k in range(features)])
     capacities, losses = changes[:, 0], changes[:, 1] * importance
     own = (capacities**2).sum(0)
     slope = -(capacities * losses).sum(0) / np.where(own > 0, own, np.inf)

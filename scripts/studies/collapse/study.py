@@ -136,4 +136,5 @@ STUDY = Study(
         ),
     },
     tables={"crossings": crossings},
+    drawn=True,
 )

@@ -33,11 +33,12 @@ def make(report: Report) -> dict:
         name: {q: special_points(name, QUOTIENTS[q], choose(50, 20, 12)) for q in (["1"] if quick else QUOTIENTS)}
         for name in NAMES
     }
+    fit = choose((), (), (6, 6))  # distances and descents of an exponent
     ratios = np.array(choose(RATIOS, FEW, FEW[:2]))
     jumps = {}
     for name in NAMES:
         top = points[name]["1"]["everywhere"]["ratio"] if name == "half-normal" else 1.0  # no jump above
-        jumps[name] = jump(name, ratios[ratios <= top], choose(64, 24, 12))
+        jumps[name] = jump(name, ratios[ratios <= top], choose(64, 24, 8), choose(SHARP, SHARP, 0.01))
     equal = {name: points[name]["1"] for name in NAMES}
     numbers: dict[str, Any] = {
         "points": points,
@@ -45,9 +46,9 @@ def make(report: Report) -> dict:
         "onset": {name: onset_curve(name, choose(60, 60, 8)) for name in NAMES},
         "first": first_jumps(equal["uniform"], choose(12, 3, 1)),
         "growth": {
-            "uniform": growth("uniform", onset_at("uniform", RATIO_OF_FIT), RATIO_OF_FIT),
-            "tricritical": growth("uniform", equal["uniform"]["tricritical"][-1]["p"], None),
-            "constant": growth("constant", RATIO_OF_FIT, RATIO_OF_FIT),
+            "uniform": growth("uniform", onset_at("uniform", RATIO_OF_FIT), RATIO_OF_FIT, *fit),
+            "tricritical": growth("uniform", equal["uniform"]["tricritical"][-1]["p"], None, *fit),
+            "constant": growth("constant", RATIO_OF_FIT, RATIO_OF_FIT, *fit),
         },
         "switch": [sign_switch(r) for r in choose((0.6, 0.8, 1.0), (0.8,))],
     }
@@ -68,10 +69,10 @@ def onset_curve(values: str, count: int) -> dict:
     }
 
 
-def jump(values: str, ratios: np.ndarray, count: int) -> dict:
+def jump(values: str, ratios: np.ndarray, count: int, sharp: float = SHARP) -> dict:
     """The largest jump of the minor weight's share in p, at every ratio, for equal probabilities: bisected.
 
-    Both sides are global minima of cells closer than SHARP; `inside` is at the smaller probability.
+    Both sides are global minima of cells closer than `sharp`; `inside` is at the smaller probability.
     """
 
     def solve(p: np.ndarray) -> np.ndarray:
@@ -83,7 +84,7 @@ def jump(values: str, ratios: np.ndarray, count: int) -> dict:
     rows = np.arange(len(ratios))
     gap = np.abs(np.diff(share(found), axis=1)).argmax(1)
     low, high, inside, outside = grid[rows, gap], grid[rows, gap + 1], found[rows, gap], found[rows, gap + 1]
-    while (high - low).max() > SHARP:
+    while (high - low).max() > sharp:
         middle = (low + high) / 2
         new = solve(middle)
         near = np.abs(share(new) - share(inside)) < np.abs(share(new) - share(outside))
@@ -117,22 +118,22 @@ def first_jumps(points: dict, count: int) -> dict:
     return out
 
 
-def growth(values: str, at: float, ratio: float | None) -> dict:
-    """The minor weight at distances below the onset's probability `at`, and the exponent of its power law.
+def growth(values: str, at: float, ratio: float | None, count: int = 17, starts: int = 24) -> dict:
+    """The minor weight at `count` distances below the onset's probability `at`, and the exponent of its power law.
 
-    `ratio`: None for the ratio of the onset at `at`. Descents from weights 1e-4 to 0.5 along the first order of the
-    onset, of both signs; the lowest counts. Fit: log w = exponent log(distance) + k w + l w^2 + constant, for the next
-    orders; the error is the standard error of the slope. amplitude: w over its first order, at the least distance.
+    `ratio`: None for the ratio of the onset at `at`. Descents from `starts` weights 1e-4 to 0.5 along the onset's
+    first order, of both signs; the lowest counts. Fit: log w = exponent log(distance) + k w + l w^2 + constant, for the
+    next orders; the error is the standard error of the slope. amplitude: w over its first order, at the least distance.
     """
     ratio = one_neuron_onset(at, at, values).ratio if ratio is None else ratio
-    distance = np.geomspace(*FIT, 17)
+    distance = np.geomspace(*FIT, count)
     weights, expected, gradients = [], [], []
     for d in distance:
         p = at - d
         rows = []
         for sign in SIGNS:
             one = one_neuron_onset(p, p, values, sign)
-            for w in np.geomspace(1e-4, 0.5, 24):
+            for w in np.geomspace(1e-4, 0.5, starts):
                 mean = p * VALUES[values].mean
                 rows.append([1 + one.alpha * w / 2, sign * w, one.beta * w, mean * (1 - w * w - sign * w)])
         found = one_neuron_minima(np.array(rows), [1.0, ratio], [p, p], values)

@@ -138,4 +138,5 @@ STUDY = Study(
         for name in TITLES
     },
     tables={"relations": relations, "cosines": cosines, "seeds": seeds},
+    drawn=True,
 )

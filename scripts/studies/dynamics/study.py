@@ -163,4 +163,5 @@ STUDY = Study(
         ),
     },
     tables=tables.TABLES,
+    drawn=True,
 )

@@ -78,4 +78,4 @@ def polytopes(numbers: dict) -> str:
     return table(["1/p", "D\\*", "D\\* of all seeds", *some], rows)
 
 
-STUDY = Study(name="geometry", make=make, runs={"geometry": RUN}, tables={"polytopes": polytopes})
+STUDY = Study(name="geometry", make=make, runs={"geometry": RUN}, tables={"polytopes": polytopes}, drawn=True)

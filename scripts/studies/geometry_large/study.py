@@ -23,4 +23,5 @@ STUDY = Study(
     },
     tables={"polytopes": polytopes},
     by_request=True,
+    drawn=True,
 )

@@ -229,4 +229,5 @@ STUDY = Study(
         },
     },
     tables=tables.TABLES,
+    drawn=True,
 )

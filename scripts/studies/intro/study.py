@@ -48,4 +48,5 @@ STUDY = Study(
         )
     },
     tables={"kinds": kinds},
+    drawn=True,
 )

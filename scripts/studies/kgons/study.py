@@ -16,10 +16,11 @@ from tmsjax.kinds import REPRESENTED, measures
 FEATURES = 6
 BATCHES = (1, 4, 16)
 QUICK = ["axes.replica.count=8", "train.steps=2000", "record.steps=[0, 250, 500, 1000, 2000]"]
+FEWEST = ["axes.replica.count=2", "record.steps=[0, 20]"]
 SAMPLES, SEEDS = 1000, 400  # of the runs with a fixed training set, as published
-RUNS: Runs = {f"one_hot_{batch}": Sweep("one_hot.toml", [f"train.batch={batch}"], QUICK) for batch in BATCHES} | {
-    "one_hot_fixed": Sweep("one_hot.toml", [f"data.samples={SAMPLES}", f"axes.replica.count={SEEDS}"], QUICK)
-}
+RUNS: Runs = {
+    f"one_hot_{batch}": Sweep("one_hot.toml", [f"train.batch={batch}"], QUICK, FEWEST) for batch in BATCHES
+} | {"one_hot_fixed": Sweep("one_hot.toml", [f"data.samples={SAMPLES}", f"axes.replica.count={SEEDS}"], QUICK, FEWEST)}
 # of 2310.06301, n = 6; losses to five digits, theoretical local learning coefficients where they are given
 PUBLISHED = {"4": 1 / 9, "4+": 0.10417, "5": 0.06874, "5+": 0.06180, "6": 0.04819}
 COEFFICIENTS = {"5": 7.0, "5+": 8.5, "6": 8.5}
@@ -38,26 +39,28 @@ SHOWN = ("3 to 4", "4 to 5", "5 to 6", "6 to 5", "5 to 4")
 
 def make(report: Report) -> dict:
     """One-hot data: k-gons and transitions between them during SGD."""
-    runs = {batch: report.run(f"one_hot_{batch}") for batch in BATCHES}
+    batches = report.choose(BATCHES, BATCHES, BATCHES[-1:])
+    first, last = batches[0], batches[-1]
+    runs = {batch: report.run(f"one_hot_{batch}") for batch in batches}
     histories = {batch: history(run) for batch, run in runs.items()}
     conditions = [one for batch, parts in histories.items() for one in of_batch(batch, parts)]
     numbers = {
         "runs": {str(batch): of_run(run) for batch, run in runs.items()},
         "models": sum(run.spec.instances for run in runs.values()),
-        "steps": runs[BATCHES[0]].spec.train.steps,
-        "seeds": len(runs[BATCHES[0]].spec.axis["replica"]),
+        "steps": runs[first].spec.train.steps,
+        "seeds": len(runs[first].spec.axis["replica"]),
         "near": PLATEAU,
         "octagon": one_hot.k_gon(8, 8).loss,
         "points": points(),
-        "best": [best(n, 4 if report.quick else 100) for n in range(4, 9)],
+        "best": [best(n, report.choose(100, 4, 1)) for n in report.choose(range(4, 9), range(4, 9), (4,))],
         "conditions": conditions,
         "total": totals(conditions),
-        "calm": chosen(conditions, "equal", 0.05, BATCHES[-1]),
-        "uneven": chosen(conditions, "unequal", 0.05, BATCHES[-1]),
-        "hot": chosen(conditions, "equal", 0.2, BATCHES[0]),
-        "dead": float(np.median(histories[BATCHES[0]]["loss"][3, 0, 1, :, -1])),
+        "calm": chosen(conditions, "equal", 0.05, last),
+        "uneven": chosen(conditions, "unequal", 0.05, last),
+        "hot": chosen(conditions, "equal", 0.2, first),
+        "dead": float(np.median(histories[first]["loss"][3, 0, 1, :, -1])),
         "fixed": fixed_set(report.run("one_hot_fixed"), conditions),
-        "flow": flows(*((2, 500) if report.quick else (12, 4000))),
+        "flow": flows(*report.choose((12, 4000), (2, 500), (1, 20))),
     }
     report.figure("kgons_sgd", drawn(numbers, histories))
     return numbers
@@ -293,7 +296,7 @@ def drawn(numbers: dict, histories: dict[int, dict]) -> Any:
     """Losses of single models over steps, all losses, noise-free descents, and rates against noise."""
     panel = figures.Panel
     levels = {one["name"]: one["loss"] for one in numbers["points"] if one["k"] > 3 or one["name"] == "3"}
-    cold, hot = histories[BATCHES[-1]], histories[BATCHES[0]]
+    cold, hot = histories[max(histories)], histories[min(histories)]
     flow = numbers["flow"]
     percent = 100 * np.array(flow["spread"])
     return figures.panels(
@@ -308,7 +311,7 @@ def drawn(numbers: dict, histories: dict[int, dict]) -> Any:
                 limits=(0.04, 0.18),
             ),
             panel(
-                f"all models, learning rate 0.05, batch {BATCHES[-1]}",
+                f"all models, learning rate 0.05, batch {max(histories)}",
                 LOSS_LABEL,
                 "share of records with a lower loss",
                 {

@@ -5,22 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from studies import figures
+from studies.memorization.figures import drawn, drawn_map, drawn_vectors
+from studies.memorization.measures import EXACT, mean, measured, of_size
 from studies.reporting import Report, Rows, Runs, Study, Sweep, table
 from studies.summaries import of_run
-
-from tmsjax import plots
-from tmsjax.engine import training_set
 
 SIZES = [30, 60, 100, 200, 400, 1000, 2000, 5000]  # numbers of samples of the map
 WIDTHS = (4, 8, 32)  # hidden dimensions of the map beside 2
 RATES = [1e-3, 2e-2]  # learning rates beside that of the sweep
 FAILED = [100, 400, 1000]  # numbers of samples for these rates
 QUICK = ["train.steps=200", "train.batch=32", "model.features=200", "instance.feature_probability=0.05"]
-EXACT = 0.1  # squared error, in units of |x|^2, below which a sample of the training set counts as reproduced
-VECTORS = (5, 8, 30, 200, 20_000)  # numbers of samples whose models are drawn
-MOST_DRAWN = 60  # vectors in a panel
-T = "training samples T"
+FEWEST = ["model.features=40", "train.steps=20"]
 
 
 def _sizes(values: list[int]) -> str:
@@ -28,12 +23,15 @@ def _sizes(values: list[int]) -> str:
 
 
 RUNS: Runs = {
-    "memorization": Sweep("sweeps/memorization.toml", [], [*QUICK, _sizes([3, 30, 400, 0]), "axes.replica.count=2"]),
+    "memorization": Sweep(
+        "sweeps/memorization.toml", [], [*QUICK, _sizes([3, 30, 400, 0]), "axes.replica.count=2"], FEWEST
+    ),
     **{
         f"memorization_{m}": Sweep(
             "sweeps/memorization.toml",
             [f"model.hidden={m}", _sizes(SIZES), "axes.replica.count=1"],
             [*QUICK, _sizes([30, 400])],
+            FEWEST,
         )
         for m in WIDTHS
     },
@@ -46,6 +44,7 @@ RUNS: Runs = {
             'train.learning_rate="learning_rate"',
         ],
         [*QUICK, _sizes([30, 400])],
+        FEWEST,
     ),
 }
 
@@ -53,15 +52,17 @@ RUNS: Runs = {
 def make(report: Report) -> dict:
     """Memorization and double descent: a finite training set."""
     line = measured(report.run("memorization"))
-    widths = {2: line} | {m: measured(report.run(f"memorization_{m}")) for m in WIDTHS}
+    widths_made = report.choose(WIDTHS, WIDTHS, WIDTHS[:1])
+    widths = {2: line} | {m: measured(report.run(f"memorization_{m}")) for m in widths_made}
     rates = measured(report.run("memorization_rates"))
     sizes = [size for size in widths[WIDTHS[0]]["samples"] if size]
     test = np.array([[of_size(found, size, "test").mean() for size in sizes] for found in widths.values()])
     spec = report.run("memorization").spec
+    made = ("memorization", *(f"memorization_{m}" for m in widths_made), "memorization_rates")
     numbers = {
-        "runs": {name: of_run(report.run(name)) for name in RUNS},
-        "models": sum(report.run(name).spec.instances for name in RUNS),
-        "seconds_of_sweeps": sum(of_run(report.run(name))["seconds"] for name in RUNS),
+        "runs": {name: of_run(report.run(name)) for name in made},
+        "models": sum(report.run(name).spec.instances for name in made),
+        "seconds_of_sweeps": sum(of_run(report.run(name))["seconds"] for name in made),
         "features": spec.model.features,
         "active": spec.model.features * float(spec.instance.feature_probability),
         "probability": float(spec.instance.feature_probability),
@@ -92,80 +93,6 @@ def inner_peaks(values: np.ndarray) -> list[tuple[int, int]]:
     """The largest value of every row (row, column), where it is neither the first nor the last."""
     best = values.argmax(1)
     return [(row, int(column)) for row, column in enumerate(best) if 0 < column < values.shape[1] - 1]
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    """Samples (k, n) scaled to length 1, as the models see them; 0 stays 0."""
-    length = np.linalg.norm(x, axis=1, keepdims=True)
-    return x / np.where(length > 0, length, 1)
-
-
-def dimensionality(vectors: np.ndarray) -> np.ndarray:
-    """|v_i|^2 / sum_j (v_i . v_j / |v_i|)^2 of vectors (k, m), and 0 for a vector 0: (k,), summing up to at most m.
-
-    That of features for the columns of W, that of samples for their hidden vectors W x.
-    """
-    square = (vectors**2).sum(1)
-    overlap = np.einsum("ki,ij,kj->k", vectors, vectors.T @ vectors, vectors)
-    return np.divide(square**2, overlap, out=np.zeros_like(square), where=overlap > 0)
-
-
-def typical(shares: np.ndarray) -> float:
-    """The mean dimensionality, weighted by itself: 2/k if k vectors have 2/k each and all others 0."""
-    return float((shares**2).sum() / shares.sum()) if shares.sum() > 0 else 0.0
-
-
-def measured(run: Any) -> dict:
-    """Of every model, (size, other): losses on training set and fresh samples, and typical dimensionalities."""
-    other = "learning_rate" if "learning_rate" in run.spec.axis else "replica"
-    keep = [name for name in run.spec.axis if name not in ("samples", other)]
-    dataset = run.dataset.isel(dict.fromkeys(keep, 0)).transpose("samples", other, "hidden", "feature", ...)
-    W, b = (dataset[name].to_numpy().astype(float) for name in ("W", "b"))
-    sizes = [int(size) for size in run.spec.axis["samples"].values]
-    out: dict[str, Any] = {"samples": sizes, "test": dataset["loss"].to_numpy().astype(float)}
-    rows = [
-        [of_model(W[i, j], b[i, j], training(run.spec, i, other, j) if size else None) for j in range(W.shape[1])]
-        for i, size in enumerate(sizes)
-    ]
-    return out | {name: [[one[name] for one in row] for row in rows] for name in rows[0][0]}
-
-
-def training(spec: Any, size: int, other: str, position: int) -> np.ndarray:
-    return unit(training_set(spec, **{"samples": size, other: position}).astype(float))
-
-
-def of_model(W: np.ndarray, b: np.ndarray, x: np.ndarray | None) -> dict[str, Any]:
-    """Of one model (m, n), (n,) and its training set (T, n) of unit vectors; None if it sees fresh ones.
-
-    train: mean squared error on the set; reproduced: share of its samples with an error below EXACT; sample, feature:
-    typical dimensionality; many: features whose norm is at least half of the largest. None: not defined.
-    """
-    norms = np.linalg.norm(W, axis=0)
-    found: dict[str, Any] = {
-        "feature": typical(dimensionality(W.T)),
-        "many": int((norms >= norms.max() / 2).sum()),
-        "norm": float(norms.max()),
-        "train": None,
-        "reproduced": None,
-        "sample": None,
-    }
-    if x is not None:
-        hidden = x @ W.T
-        error = ((x - np.maximum(hidden @ W + b, 0)) ** 2).sum(1)
-        found |= {
-            "train": float(error.mean()),
-            "reproduced": float((error < EXACT).mean()),
-            "sample": typical(dimensionality(hidden)),
-        }
-    return found
-
-
-def of_size(found: dict, size: int, name: str) -> np.ndarray:
-    return np.array(found[name], float)[found["samples"].index(size)]
-
-
-def mean(found: dict, name: str) -> np.ndarray:
-    return np.array(found[name], float).mean(1)
 
 
 def regimes(found: dict) -> dict:
@@ -228,69 +155,6 @@ def of_rates(line: dict, rates: dict, spec: Any) -> dict:
     ordered = dict(sorted(by_rate.items(), key=lambda item: float(item[0])))
     ends = list(ordered.values())
     return {"sizes": sizes, "by_rate": ordered, "smallest": ends[0], "largest": ends[-1]}
-
-
-def drawn(numbers: dict) -> Any:
-    line = numbers["line"]
-    finite = [k for k, size in enumerate(line["samples"]) if size]
-    sizes = np.array(line["samples"])[finite]
-
-    def curve(name: str) -> tuple[Any, Any]:
-        return sizes, mean(line, name)[finite]
-
-    panel, share, zero = figures.Panel, "typical dimensionality", {"output 0": 1}
-    shares = {"hidden vectors of samples": curve("sample"), "features": curve("feature")}
-    ideal = sizes[sizes <= 60]
-    shares["2 / T"] = (ideal, 2 / np.maximum(ideal, 2))
-    levels = {"2/3": 2 / 3, "2/5": 2 / 5}
-    losses = {"fresh samples (test)": curve("test"), "training set": curve("train")}
-    rates = numbers["rates"]
-    by_rate = {f"rate {rate}": (rates["sizes"], found["test"]) for rate, found in rates["by_rate"].items()}
-    marks = {"peak": numbers["regimes"]["peak_at"]}
-    return figures.panels(
-        [
-            panel("whose dimensions", T, share, shares, levels=levels, log=(True, True)),
-            panel("loss", T, "loss", losses, marks=marks, levels=zero, limits=(0, None)),
-            panel("other learning rates", T, "test loss", by_rate, levels=zero, limits=(0, None)),
-        ]
-    )
-
-
-def drawn_map(numbers: dict) -> Any:
-    grid = np.array(numbers["sizes"], float), np.array(numbers["widths"], float)
-    return figures.loss_map(
-        np.array(numbers["test"]),
-        grid,
-        x=T,
-        y="hidden dimensions m",
-        label="test loss; 1: output 0",
-        peaks={f"largest {name}": cells for name, cells in numbers["peaks"].items()},
-        limits=(0.8, 1.2),
-    )
-
-
-def drawn_vectors(run: Any) -> Any:
-    """Top: hidden vectors of the training samples; bottom: features, the longest of each. First seed."""
-    dataset = run.dataset.isel(replica=0).transpose("samples", "hidden", "feature", ...)
-    sizes = [int(size) for size in run.spec.axis["samples"].values]
-    shown = [size for size in VECTORS if size in sizes]
-    parts, titles = [], []
-    for kind in ("samples", "features"):
-        for size in shown:
-            W = dataset["W"].to_numpy()[sizes.index(size)].astype(float)
-            vectors = W.T if kind == "features" else training(run.spec, sizes.index(size), "replica", 0) @ W.T
-            parts.append(longest(vectors))
-            titles.append(f"T = {size:,}: {kind}")
-    return plots.features.vectors(np.array(parts), np.ones((len(parts), MOST_DRAWN)), titles, columns=len(shown))
-
-
-def longest(vectors: np.ndarray) -> np.ndarray:
-    """The longest vectors of (k, 2) as columns (2, MOST_DRAWN), in units of the longest; zeros if there are fewer."""
-    out = np.zeros((2, MOST_DRAWN))
-    order = np.argsort(-np.linalg.norm(vectors, axis=1))[:MOST_DRAWN]
-    if len(order):
-        out[:, : len(order)] = vectors[order].T / max(np.linalg.norm(vectors[order[0]]), 1e-12)
-    return out
 
 
 def by_size(numbers: dict) -> str:

@@ -158,4 +158,5 @@ STUDY = Study(
         ),
     },
     tables=tables.TABLES,
+    drawn=True,
 )

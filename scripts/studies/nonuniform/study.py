@@ -82,4 +82,5 @@ STUDY = Study(
     make=make,
     runs=RUNS,
     tables={"represented": represented, "frobenius": frobenius, "five": five},
+    drawn=True,
 )

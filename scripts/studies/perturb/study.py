@@ -177,4 +177,5 @@ STUDY = Study(
         )
     },
     tables={"pentagon": pentagon},
+    drawn=True,
 )

@@ -18,6 +18,7 @@ from tmsjax.runs import write_json
 from tmsjax.spec import json_copy
 
 COARSE = ["axes.feature_probability.count=12", "axes.extra_importance.count=12", "train.steps=2000"]
+FEWEST = ["axes.feature_probability.count=4", "axes.extra_importance.count=4", "axes.replica.count=2"]
 STEPS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 BATCHES = (4, 16, 64, 256)
 SCHEDULES = ("constant", "linear", "cosine")
@@ -26,10 +27,11 @@ TWO_FEATURES = analysis.Layout("feature_probability", "extra_importance", 1, ana
 
 def make(report: Report) -> dict:
     """Agreement with exact theory against steps, batch, schedule and learning rate."""
-    steps, batches = (STEPS[2:4], BATCHES[1:3]) if report.quick else (STEPS, BATCHES)
+    steps, batches = report.choose((STEPS, BATCHES), (STEPS[2:4], BATCHES[1:3]), (STEPS[:1], BATCHES[1:2]))
+    schedules = report.choose(SCHEDULES, SCHEDULES, SCHEDULES[-1:])
     rows: list[dict] = []
     start = time.monotonic()
-    for schedule in SCHEDULES:
+    for schedule in schedules:
         for batch in batches:
             for count in steps:
                 found = one_budget(report, schedule, batch, count)
@@ -45,11 +47,11 @@ def make(report: Report) -> dict:
         of = [row for row in rows if (row["schedule"], row["batch"]) == (schedule, batch)]
         return [100 * max(row["agreement"] for row in of if row["steps"] == count) for count in steps]
 
-    panels = {f"{s} schedule": {f"batch {b}": (steps, best(s, b)) for b in batches} for s in SCHEDULES}
+    panels = {f"{s} schedule": {f"batch {b}": (steps, best(s, b)) for b in batches} for s in schedules}
     drawn = figures.lines(panels, x="steps", y="cells as in exact theory, %", ticks=steps[::2])
     report.figure("budget", drawn)
     least = {}
-    for schedule in SCHEDULES:
+    for schedule in schedules:
         enough = [row for row in rows if row["schedule"] == schedule and row["agreement"] >= 0.99]
         least[schedule] = {
             "samples": min(enough, key=lambda row: (row["samples"], row["steps"]), default=None),
@@ -62,7 +64,7 @@ def make(report: Report) -> dict:
 
 def one_budget(report: Report, schedule: str, batch: int, steps: int) -> list[dict]:
     """Agreement at every learning rate; cached in the folder budgets by the spec's hash."""
-    changes = [*(COARSE[:2] if report.quick else []), f"train.steps={steps}", f"train.batch={batch}"]
+    changes = [*(report.choose([], COARSE[:2], [*COARSE[:2], *FEWEST])), f"train.steps={steps}", f"train.batch={batch}"]
     spec = tmsjax.load_spec(Path(__file__).with_name("budget.toml"), [*changes, f"train.schedule={schedule}"])
     path = report.folder / "budgets" / f"{spec.hash[:16]}.json"
     if path.exists():

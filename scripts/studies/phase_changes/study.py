@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from studies.phase_changes import activations, budget, exact, selection, three, zroe1
-from studies.phase_changes.budget import COARSE
+from studies.phase_changes.budget import COARSE, FEWEST
 from studies.phase_changes.tables import TABLES
 from studies.reporting import Report, Runs, Study, Sweep
 
 TIED = ["data.activity=tied", "data.masks_per_batch=2"]
 RUNS: Runs = {
-    "no-bias": Sweep("one_neuron_no_bias.toml", [], COARSE),
-    "three-features": Sweep("sweeps/three_features.toml", [], [*COARSE, "axes.replica.count=10"]),
-    "selection": Sweep("selection_rules.toml", [], COARSE),
-    "selection-stratified": Sweep("selection_rules.toml", ["init.signs=stratified"], COARSE),
-    "init-scale": Sweep("init_scale.toml", [], COARSE),
-    "zroe1-linear": Sweep("zroe1_linear.toml", [], COARSE),
-    "zroe1-linear-tied": Sweep("zroe1_linear.toml", TIED, COARSE),
-    "zroe1-relu": Sweep("zroe1_relu.toml", [], COARSE),
-    "zroe1-relu-tied": Sweep("zroe1_relu.toml", TIED, COARSE),
-    "constant": Sweep("one_neuron_constant.toml", [], COARSE),
-    "half-normal": Sweep("one_neuron_half_normal.toml", [], COARSE),
-    "gelu": Sweep("sweeps/one_neuron_gelu.toml", [], COARSE),
+    "no-bias": Sweep("one_neuron_no_bias.toml", [], COARSE, FEWEST),
+    "three-features": Sweep("sweeps/three_features.toml", [], [*COARSE, "axes.replica.count=10"], FEWEST),
+    "selection": Sweep("selection_rules.toml", [], COARSE, FEWEST),
+    "selection-stratified": Sweep("selection_rules.toml", ["init.signs=stratified"], COARSE, FEWEST),
+    "init-scale": Sweep("init_scale.toml", [], COARSE, FEWEST),
+    "zroe1-linear": Sweep("zroe1_linear.toml", [], COARSE, FEWEST),
+    "zroe1-linear-tied": Sweep("zroe1_linear.toml", TIED, COARSE, FEWEST),
+    "zroe1-relu": Sweep("zroe1_relu.toml", [], COARSE, FEWEST),
+    "zroe1-relu-tied": Sweep("zroe1_relu.toml", TIED, COARSE, FEWEST),
+    "constant": Sweep("one_neuron_constant.toml", [], COARSE, FEWEST),
+    "half-normal": Sweep("one_neuron_half_normal.toml", [], COARSE, FEWEST),
+    "gelu": Sweep("sweeps/one_neuron_gelu.toml", [], COARSE, FEWEST),
 }
 
 

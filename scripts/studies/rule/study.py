@@ -195,4 +195,5 @@ STUDY = Study(
         "rule_80_20": Sweep("rule_80_20.toml", quick=(*SHORT, *FEW), smallest=nonuniform.TINY),
     },
     tables=tables.TABLES,
+    drawn=True,
 )

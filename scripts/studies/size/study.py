@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 from studies import figures
 from studies.reporting import Report, Rows, Runs, Study, Sweep, table
-from studies.summaries import SHORT, arrangement, of_run
+from studies.summaries import SHORT, arrangement, in_two_processes, of_run
 
 from tmsjax import theory
 
@@ -25,6 +23,7 @@ RUNS: Runs = {
         "size.toml",
         [f"model.features={RATIO * m}", f"model.hidden={m}", f"axes.replica.count={seeds}"],
         [*QUICK, f"model.features={RATIO * min(m, 8)}", f"model.hidden={min(m, 8)}"],
+        ["model.features=12", "model.hidden=4", "axes.feature_probability.count=3"],
     )
     for m, seeds in SEEDS.items()
 }
@@ -62,11 +61,11 @@ class Part:
 
 def make(report: Report) -> dict:
     """Size: do the plateaus of the dimensions per feature sharpen as models grow?"""
-    sizes = QUICK_SIZES if report.quick else tuple(SEEDS)
+    sizes = report.choose(tuple(SEEDS), QUICK_SIZES)
     runs = {m: report.run(f"size_{m}") for m in sizes}
     p = runs[sizes[0]].dataset["feature_probability"].to_numpy().astype(float)
-    parts = of_parts(p, QUICK_PARTS if report.quick else PARTS)
-    found = {str(m): of_size(runs[m], p, parts, report.quick) for m in sizes}
+    parts = of_parts(p, report.choose(PARTS, QUICK_PARTS, QUICK_PARTS[:1]), report.choose(STARTS, STARTS, 1))
+    found = {str(m): of_size(runs[m], p, parts, report.choose(SAMPLES, CHUNK)) for m in sizes}
     limit = [best_rate(some) for some in parts]
     staircase = np.array([one.hidden / one.squared_norm for one in limit])
     numbers = {
@@ -119,14 +118,13 @@ def absent(p: float | np.ndarray) -> Any:
     return p / 3 - p**2 / 4
 
 
-def of_parts(p: np.ndarray, wanted: Sequence[tuple[int, int, float]]) -> list[list[Part]]:
+def of_parts(p: np.ndarray, wanted: Sequence[tuple[int, int, float]], starts: int) -> list[list[Part]]:
     """For every p, the optima of the wanted (features, dimensions) that are sought there."""
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        columns = list(pool.map(partial(along, p=p), reversed(wanted)))
+    columns = in_two_processes(partial(along, p=p, starts=starts), wanted[::-1])
     return [[column[k] for column in columns if k in column] for k in range(len(p))]
 
 
-def along(part: tuple[int, int, float], p: np.ndarray) -> dict[int, Part]:
+def along(part: tuple[int, int, float], p: np.ndarray, starts: int = STARTS) -> dict[int, Part]:
     """The optima of one (features, dimensions, largest p) by position in p, each also sought from the one before."""
     n, hidden, most = part
     found: dict[int, Part] = {}
@@ -134,7 +132,7 @@ def along(part: tuple[int, int, float], p: np.ndarray) -> dict[int, Part]:
     for k, q in enumerate(p):
         if q > most:
             continue
-        minima = theory.minima(np.ones(n), np.full(n, q), hidden, starts=STARTS, near=near)
+        minima = theory.minima(np.ones(n), np.full(n, q), hidden, starts=starts, near=near)
         W, b = minima.W[0], minima.b[0]
         near = W[None], b[None]
         gain = n - minima.loss[0] / absent(q)
@@ -172,7 +170,7 @@ def union(parts: list[Part], n: int, hidden: int, p: float) -> tuple[np.ndarray,
     return W, b
 
 
-def of_size(run: Any, p: np.ndarray, parts: list[list[Part]], quick: bool) -> dict:
+def of_size(run: Any, p: np.ndarray, parts: list[list[Part]], samples: int) -> dict:
     """D* of all models of one size, the union's beside the best model's, and the edges of the plateau."""
     dataset = run.dataset.transpose("feature_probability", "replica", "hidden", "feature", ...)
     m, n = dataset.sizes["hidden"], dataset.sizes["feature"]
@@ -182,7 +180,6 @@ def of_size(run: Any, p: np.ndarray, parts: list[list[Part]], quick: bool) -> di
     best = loss.argmin(-1)
     dimensions = m / (W**2).sum((-2, -1))
     unions = [packed(some, m) for some in parts]
-    samples = CHUNK if quick else SAMPLES
     compared = [
         paired((W[k, best[k]], b[k, best[k]]), union(unions[k], n, m, q), float(q), samples, seed=k)
         for k, q in enumerate(p)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 from studies import figures
 from studies.training import branches
+
+from tmsjax.plots import style
 
 SCHEDULES = ("constant", "cosine")
 SHOWN_RATE = {"adam": 0.02, "adamw": 0.02, "rmsprop": 0.02, "sgd": 0.3}  # at which steps and replicas are compared
@@ -23,6 +27,35 @@ def nearest(row: dict, value: float) -> int:
     return int(np.abs(np.log(numbers_of(row["value"]) / value)).argmin())
 
 
+def signed_maps(
+    maps: Mapping[str, np.ndarray], grid: figures.Grid, *, columns: int, x: str, y: str, label: str, limit: float
+) -> Figure:
+    """Maps (y, x) over logarithmic axes, `columns` per row: blue below zero, red above, grey where NaN.
+
+    Clipped at +- `limit`. Cells show their values in thousandths. `label`: of the colours.
+    """
+    rows = -(-len(maps) // columns)
+    with rc_context(style.STYLE):
+        figure = Figure(figsize=(3.3 * columns + 0.8, 2.0 * rows + 0.3), layout="constrained")
+        every = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        edges = [style.borders(v, True) for v in grid]
+        for axes, (name, values) in zip(every.reshape(-1), maps.items(), strict=False):
+            axes.set_facecolor("#bbbbbb")
+            mesh = axes.pcolormesh(*edges, values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            for (row, column), value in np.ndenumerate(values):
+                at = [np.sqrt(edge[k] * edge[k + 1]) for edge, k in zip(edges, (column, row), strict=True)]
+                tone = "white" if abs(value) > 0.7 * limit else "black"
+                text = "-" if np.isnan(value) else f"{round(1000 * value)}"
+                axes.text(*at, text, ha="center", va="center", fontsize=6, color=tone)
+            axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y, title=name)
+            axes.set_yticks(grid[1], [f"{v:g}" for v in grid[1]])
+            axes.set_yticks([], minor=True)
+        for axes in every.reshape(-1):
+            axes.label_outer()
+        figure.colorbar(mesh, ax=every, label=label, extend="both")
+    return figure
+
+
 def drawn_map(numbers: dict) -> Any:
     rows = numbers["groups"]["map"]
     maps: dict[str, np.ndarray] = {}
@@ -32,7 +65,7 @@ def drawn_map(numbers: dict) -> Any:
             maps[f"{name}, {schedule}"] = np.stack([numbers_of(row["shift"]) for row in of])
     batches = list(dict.fromkeys(row["batch"] for row in rows))
     rates = numbers_of(rows[0]["value"])
-    return figures.signed_maps(
+    return signed_maps(
         maps,
         (rates, np.array(batches, float)),
         columns=len(maps) // 2,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from studies.reporting import Report, Rows, Study, table
+from studies.reporting import Report, Rows, Size, Study, table
 from studies.training import branches, shifts
 from studies.training.figures import SCHEDULES, SHOWN_RATE, drawn_causes, drawn_map, nearest, numbers_of
 from studies.training.shifts import Grid, Setting
@@ -50,15 +50,15 @@ KEPT = (
 
 def make(report: Report) -> dict:
     """What training adds: the trained boundary against the exact one."""
-    quick = report.quick
-    ratio = np.geomspace(0.1, 0.55, 2 if quick else 12)
-    exact = theory.jump(ratio, PRECISION).probability
-    rates = tuple(np.geomspace(*RATES, 3 if quick else 12).tolist())
-    grid = Grid(rates, tuple(ratio.tolist()), tuple(exact.tolist()), 32 if quick else 48, 15 if quick else 41)
+    choose = report.choose
+    ratio = np.geomspace(0.1, 0.55, choose(12, 2))
+    exact = theory.jump(ratio, choose(PRECISION, PRECISION, 0.01)).probability
+    rates = tuple(np.geomspace(*RATES, choose(12, 3)).tolist())
+    grid = Grid(rates, tuple(ratio.tolist()), tuple(exact.tolist()), choose(48, 32, 16), choose(41, 15, 5))
     at = branches.at_jump(ratio, exact)
     minimum = branch_losses(grid)
     found: dict[str, list[dict]] = {}
-    for group, settings in plan(quick).items():
+    for group, settings in plan(report.size).items():
         found[group] = [of_setting(report, group, one, grid, at, minimum) for one in settings]
     rows = [row for group in found.values() for row in group]
     numbers = {
@@ -82,18 +82,21 @@ def make(report: Report) -> dict:
         "within": within(rows),
         "causes": causes(found),
         "told": told(found),
-        "lingering": lingering(float(ratio[0]), float(exact[0]), quick),
+        "lingering": lingering(float(ratio[0]), float(exact[0]), choose((1024, 16384), (256, 512), (20,))),
         "branch_end_largest": branches.ends(ratio, exact).max(),
-        "certificate": certificate(grid, at, rows, quick),
+        "certificate": certificate(grid, at, rows, choose(RANDOM_STARTS, 20, 1)),
     }
     report.figure("training_map", drawn_map(numbers))
     report.figure("training_causes", drawn_causes(numbers))
     return numbers
 
 
-def plan(quick: bool) -> dict[str, list[Setting]]:
+def plan(size: Size) -> dict[str, list[Setting]]:
     """The settings by group: the map over rates and batches, steps, streams, noise, decay."""
-    if quick:
+    if size == "smallest":
+        few = {"map": [Setting("adam", s, 20) for s in SCHEDULES], "noise": [Setting("sgd", "constant", 20, 4)]}
+        return few | {"steps": [], "streams": [], "decay": [Setting("sgd", steps=20, axis="weight_decay", rate=0.1)]}
+    if size == "quick":
         return {
             "map": [Setting(o, s, 128) for o in ("adam", "sgd") for s in SCHEDULES],
             "steps": [Setting("adam", steps=64)],
@@ -284,18 +287,18 @@ def causes(found: dict[str, list[dict]]) -> list[dict]:
     return out
 
 
-def lingering(ratio: float, exact: float, quick: bool) -> dict:
-    """Gradient descent with the exact loss and L2 decay LINGER, for more and more steps.
+def lingering(ratio: float, exact: float, steps: Sequence[int]) -> dict:
+    """Gradient descent with the exact loss and L2 decay LINGER, for more and more `steps`.
 
     ends: the largest offset below the exact boundary, in decades of p, at which the best of GROUP by the loss alone is
     in superposition. predicted: where that should end.
     """
     offsets = np.arange(-0.03, -0.001, 0.002)
     setting = Setting("sgd", noise="exact", axis="weight_decay", rate=DECAY_RATE["sgd"])
-    out: dict[str, Any] = {"decay": LINGER, "steps": (256, 512) if quick else (1024, 16384), "ends": []}
-    for steps in out["steps"]:
+    out: dict[str, Any] = {"decay": LINGER, "steps": steps, "ends": []}
+    for count in steps:
         one = Grid((LINGER,), (ratio,), (exact,), shifts.GROUP, len(offsets))
-        raw = shifts.spec_of(replace(setting, steps=steps), one)
+        raw = shifts.spec_of(replace(setting, steps=count), one)
         raw["instance"]["feature_probability"]["of"] = (exact * 10**offsets).tolist()
         found = shifts.reduced(tmsjax.run_sweep(raw, progress=False).dataset, setting, one)
         superposed = found["best"].to_numpy().reshape(-1)
@@ -353,7 +356,7 @@ def told(found: dict[str, list[dict]]) -> dict:
     return out
 
 
-def certificate(grid: Grid, at: branches.AtJump, rows: list[dict], quick: bool) -> dict:
+def certificate(grid: Grid, at: branches.AtJump, rows: list[dict], starts: int) -> dict:
     """How exact the exact boundary and how fine the measured one is.
 
     lower: on both sides of each boundary, SIDE away, cells in which random starts find a loss lower than the lower
@@ -365,7 +368,7 @@ def certificate(grid: Grid, at: branches.AtJump, rows: list[dict], quick: bool) 
     both = np.concatenate([ratio, ratio])
     ends = {name: branches.descend(name, both, sides) for name in branches.STARTS}
     least = np.minimum(*(end.loss for end in ends.values()))
-    best = theory.exact_optimum(*branches.cells(both, sides), random_starts=20 if quick else RANDOM_STARTS)
+    best = theory.exact_optimum(*branches.cells(both, sides), random_starts=starts)
     plain = branches.change(branches.differences(ratio, exact)["plain"])
     shift, error = (np.concatenate([numbers_of(row[key]) for row in rows]) for key in ("shift", "error"))
     small = np.abs(shift) <= 0.05
