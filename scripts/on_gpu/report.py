@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from reporting import table
+from studies.reporting import table
 
 from on_gpu.checks import sweep_spec
 

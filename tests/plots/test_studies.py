@@ -13,6 +13,7 @@ from tmsjax import plots
 from tmsjax.analysis import features
 from tmsjax.errors import RunError, SpecError
 from tmsjax.plots import features as feature_figures
+from tmsjax.plots import style
 from tmsjax.runs import Run, open_run, run_sweep
 from tmsjax.spec import load_spec, to_toml
 
@@ -259,3 +260,10 @@ def test_runs_that_a_study_cannot_show_are_refused(runs):
         load_spec(raw)
     with pytest.raises(ValueError, match="kind = 'vektors' is not known; did you mean 'vectors'"):
         plots.figures(runs["relu"], kind="vektors")
+
+
+def test_vectors_of_equal_importance_are_coloured_by_set():
+    run = untrained(plain_spec(4, 2, data={"activity": "groups", "size": 2}))
+    figure = plots.figures(run, kind="vectors")["vectors"]
+    assert [line.get_color() for line in figure.axes[0].lines[::2]] == [t for t in style.TONES[:2] for _ in range(2)]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["set 1", "set 2"]

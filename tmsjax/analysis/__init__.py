@@ -5,7 +5,7 @@ memory. They need only results, numpy, xarray and SciPy: no jax, any machine. Im
 a run it reads datasets, and it writes phase maps and comparisons into it.
 """
 
-from tmsjax.analysis import attacks, dynamics, heads, neurons, polytopes, sets
+from tmsjax.analysis import dynamics, neurons, polytopes
 from tmsjax.analysis.comparison import MOST_FEATURES, exact_map, stored_exact_map, theory_phases
 from tmsjax.analysis.comparison import compare_run as compare
 from tmsjax.analysis.features import COMPONENTS, best, component_kinds, in_one_frame, measures
@@ -13,7 +13,6 @@ from tmsjax.analysis.outlines import boundaries
 from tmsjax.analysis.phases import (
     FEATURE_CLASSES,
     MASKED,
-    SIGNED_PHASES,
     TWO_FEATURE_PHASES,
     Layout,
     candidate_weights,
@@ -27,13 +26,12 @@ from tmsjax.analysis.phases import (
     outcomes,
     phases_of,
     same_inputs,
-    signed_phases,
     spec_of,
     with_replica,
 )
 from tmsjax.analysis.pixels import DIFFERENCES, differences, plotted
 from tmsjax.analysis.regions import Region, read_region, region_box
-from tmsjax.analysis.replicas import agreement_by_count, opposite_at_init, success
+from tmsjax.analysis.replicas import agreement_by_count, success
 from tmsjax.analysis.stream import phase_map, write_phase_map
 
 __all__ = [
@@ -42,12 +40,10 @@ __all__ = [
     "FEATURE_CLASSES",
     "MASKED",
     "MOST_FEATURES",
-    "SIGNED_PHASES",
     "TWO_FEATURE_PHASES",
     "Layout",
     "Region",
     "agreement_by_count",
-    "attacks",
     "best",
     "boundaries",
     "candidate_weights",
@@ -58,7 +54,6 @@ __all__ = [
     "differences",
     "dynamics",
     "exact_map",
-    "heads",
     "in_one_frame",
     "is_best_only",
     "is_log",
@@ -66,7 +61,6 @@ __all__ = [
     "layout",
     "measures",
     "neurons",
-    "opposite_at_init",
     "other_axes",
     "outcomes",
     "phase_map",
@@ -76,8 +70,6 @@ __all__ = [
     "read_region",
     "region_box",
     "same_inputs",
-    "sets",
-    "signed_phases",
     "spec_of",
     "stored_exact_map",
     "success",

@@ -25,7 +25,6 @@ MASKED = -1  # no replica of the cell is usable
 
 FEATURE_CLASSES = ("not represented", "dedicated", "superposition")
 TWO_FEATURE_PHASES = ("none", "first only", "second only", "superposition")
-SIGNED_PHASES = ("none", "first only", "second only", "antipodal", "same sign")
 
 
 @dataclass(frozen=True)
@@ -98,13 +97,6 @@ def cell_phases(classes: np.ndarray, shown: Layout) -> np.ndarray:
 def phases_of(W: np.ndarray, shown: Layout) -> np.ndarray:
     """Index into `shown.phases`, shape (...), for models W (..., m, n)."""
     return cell_phases(classify(measures.norms(W), measures.superposition(W), W.shape[-2]), shown)
-
-
-def signed_phases(W: np.ndarray) -> np.ndarray:
-    """Index into SIGNED_PHASES for models W (..., 1, 2); splits superposition by the sign of w1 w2."""
-    represented = np.abs(W[..., 0, :]) >= REPRESENTED
-    same = represented.all(-1) & (W[..., 0, 0] * W[..., 0, 1] > 0)
-    return (represented[..., 0] + 2 * represented[..., 1] + same).astype(np.int8)
 
 
 def phase_map(dataset: xr.Dataset, select: str = "best") -> xr.Dataset:

@@ -1,7 +1,7 @@
 """Plots: figures from a Dataset, arrays or a Run. The only matplotlib; returns Figures and never shows them.
 
 `figures` draws the study that a run's spec names, or those that suit its shape (studies.py). maps.py, features.py,
-curves.py, bars.py, dynamics.py, speed.py and reports.py draw; series.py prepares data for curves and cells.py for
+curves.py, dynamics.py and speed.py draw; series.py prepares data for curves and cells.py for
 panels; animation.py holds results that move; notebook.py shows figures in a notebook; style.py holds shared colours and
 labels. When imported, registers with kinds the functions that draw the built-in studies. Does not import jax, so that a
 run can be drawn anywhere.
@@ -12,7 +12,7 @@ Examples:
     'feature probability'
 """
 
-from tmsjax.plots import bars, dynamics, features, reports, style
+from tmsjax.plots import dynamics, features, style
 from tmsjax.plots.maps import agreement, models, panels, phase_map, run_figures
 from tmsjax.plots.speed import scale, stream_noise, throughput
 from tmsjax.plots.studies import figures, thumbnail
@@ -20,14 +20,12 @@ from tmsjax.plots.style import save
 
 __all__ = [
     "agreement",
-    "bars",
     "dynamics",
     "features",
     "figures",
     "models",
     "panels",
     "phase_map",
-    "reports",
     "run_figures",
     "save",
     "scale",

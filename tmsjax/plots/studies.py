@@ -28,7 +28,7 @@ from tmsjax.plots import curves as curve_figures
 from tmsjax.plots import dynamics as dynamic_figures
 from tmsjax.plots import features, maps, series, style
 from tmsjax.plots import neurons as neuron_figures
-from tmsjax.plots.cells import COLUMN, ROW, best_of, cell_name, panels_per_row, placed, title
+from tmsjax.plots.cells import COLUMN, ROW, best_of, cell_name, panels_per_row, placed, set_size, title
 from tmsjax.plots.notebook import Pictures, shown_as_pictures
 from tmsjax.plots.style import label, tick
 from tmsjax.runs import Run, as_run
@@ -216,7 +216,7 @@ def learning(run: Run) -> Figures:
 @draws("dynamics")
 def dynamics(run: Run) -> Figures:
     """The best model of every cell during training: W at several steps and as an animation, and dimensionalities."""
-    size = analysis.sets.set_size(run.spec)
+    size = set_size(run.spec)
     which = "the model of lowest loss" if len(run.spec.axis.get(REPLICA, ())) > 1 else "the model"
     cells = math.prod(len(a) for a in run.spec.axes if a.name != REPLICA)
     head = f"{run.spec.name}: {which}{' of each cell' if cells > 1 else ''}"
@@ -255,7 +255,7 @@ def vectors(run: Run) -> Figures:
     titles = [title(cell, "\n".join(cell_name(cell, axis) for axis in (y, x) if axis is not None)) for cell in cells]
     W = np.array([cell["W"].transpose("hidden", "feature").to_numpy().astype(float) for cell in cells])
     importance = np.array([cell["instance_importance"].to_numpy() for cell in cells])
-    frame, size = analysis.in_one_frame(W), analysis.sets.set_size(run.spec)
+    frame, size = analysis.in_one_frame(W), set_size(run.spec)
     return {"vectors": features.vectors(frame, importance, titles, panels_per_row(cells, columns), size)}
 
 
