@@ -11,7 +11,7 @@ import pytest
 import tmsjax
 
 PACKAGE = Path(tmsjax.__file__).parent
-ROOMS = ("kinds", "spec", "models", "engine", "theory", "runs", "analysis", "plots", "bench")
+ROOMS = ("kinds", "spec", "models", "engine", "theory", "runs", "analysis", "plots")
 BENEATH = ("errors", "lazy")  # modules that every room may use
 ON_TOP = ("__init__", "cli", "examples", "terminal")
 MODULES = sorted(str(p.relative_to(PACKAGE).with_suffix("")) for p in PACKAGE.rglob("*.py"))
@@ -27,7 +27,6 @@ ONLY_IN = {
             "features",
             "neurons",
             "curves",
-            "speed",
             "reports",
             "animation",
             "notebook",
@@ -38,7 +37,7 @@ ONLY_IN = {
     "contourpy": {"analysis/outlines"},
     "distributed": {"runs/cluster"},
     "typer": {"cli", "examples", "terminal"},
-    "optax": {"kinds/optimizers", "kinds/schedules", "engine/train", "bench/competitors"},
+    "optax": {"kinds/optimizers", "kinds/schedules", "engine/train"},
 }
 WITHOUT_JAX = ("kinds", "spec", "theory", "runs", "analysis", "plots", "cli")
 
@@ -141,10 +140,10 @@ def test_vmap_over_instances_jit_and_sharding_live_in_few_modules():
     for module in MODULES:
         text = (PACKAGE / f"{module}.py").read_text()
         theory = ("theory/newton", "theory/landscape", "theory/curvature")
-        if module not in ("engine/ensemble", "bench/bound", "bench/competitors", *theory):
+        if module not in ("engine/ensemble", *theory):
             assert "jax.jit" not in text, module
             assert "NamedSharding" not in text, module
-        over_instances = ("engine/ensemble", "engine/segment", "engine/lanes", "bench/competitors")
+        over_instances = ("engine/ensemble", "engine/segment", "engine/lanes")
         of_samples = ("models/loss", "engine/training_set")
         if module not in (*over_instances, *of_samples, "models/trial", "theory/vertices"):  # over samples, outputs
             assert "jax.vmap" not in text, module

@@ -4,7 +4,7 @@ In a notebook: `run = tmsjax.run_sweep("sweeps/one_neuron_relu.toml")`, `tmsjax.
 `tmsjax.figures(run)`, `run.explore()`. Names are imported on first use, so that reading a run does not import jax.
 
 The packages ("rooms"), each of which imports only from those before it: kinds, spec, models, engine, theory, runs,
-analysis, plots, bench. The command line (cli.py) and this module import from all of them.
+analysis, plots. The command line (cli.py) and this module import from all of them.
 
 Examples:
     >>> run.dataset["W"].dims

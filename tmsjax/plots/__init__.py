@@ -1,7 +1,7 @@
 """Plots: figures from a Dataset, arrays or a Run. The only matplotlib; returns Figures and never shows them.
 
 `figures` draws the study that a run's spec names, or those that suit its shape (studies.py). maps.py, features.py,
-curves.py, bars.py, dynamics.py, speed.py and reports.py draw; series.py prepares data for curves and cells.py for
+curves.py, bars.py, dynamics.py and reports.py draw; series.py prepares data for curves and cells.py for
 panels; animation.py holds results that move; notebook.py shows figures in a notebook; style.py holds shared colours and
 labels; explorer/ makes the HTML page of a run. Does not import jax, so that a run can be drawn anywhere. Imports kinds,
 spec, theory, runs and analysis.
@@ -15,7 +15,6 @@ Examples:
 from tmsjax.plots import bars, dynamics, features, reports
 from tmsjax.plots.explorer import explore
 from tmsjax.plots.maps import agreement, facets, failures, models, panels, phase_map, run_figures
-from tmsjax.plots.speed import scale, stream_noise, throughput
 from tmsjax.plots.studies import figures
 from tmsjax.plots.style import colours, label, named, save
 
@@ -37,7 +36,4 @@ __all__ = [
     "reports",
     "run_figures",
     "save",
-    "scale",
-    "stream_noise",
-    "throughput",
 ]

@@ -4,7 +4,8 @@ sweep.py runs a spec: opening.py finds or begins the directory, then trainers.py
 (here.py) or by workers (crew.py, remote.py) on this machine (workers.py) or a cluster (cluster.py). unit.py trains a
 unit: training.py loops over segments, history.py records, results.py builds the dataset, store.py writes it. Files
 appear whole and are verified when read (files.py, directory.py, checkpoint.py, which alone imports orbax). run.py is
-the user's handle; capacity.py, estimate.py and forecast.py predict what a run needs. Reading a run imports no jax.
+the user's handle; capacity.py and estimate.py predict what a run needs, tuning.py finds a fast plan. Reading a run
+imports no jax.
 """
 
 from typing import TYPE_CHECKING
@@ -19,12 +20,12 @@ from tmsjax.runs.store import Store
 
 if TYPE_CHECKING:
     from tmsjax.runs.checkpoint import Checkpoints
-    from tmsjax.runs.estimate import estimate
-    from tmsjax.runs.forecast import forecast_lines
+    from tmsjax.runs.estimate import estimate, estimate_for
     from tmsjax.runs.html import facts
     from tmsjax.runs.imports import with_imports
     from tmsjax.runs.sweep import run_sweep
     from tmsjax.runs.trainers import connect
+    from tmsjax.runs.tuning import tune
 
 __getattr__ = attach(
     __name__,
@@ -32,9 +33,10 @@ __getattr__ = attach(
         "Checkpoints": "checkpoint",
         "connect": "trainers",
         "estimate": "estimate",
+        "estimate_for": "estimate",
         "facts": "html",
-        "forecast_lines": "forecast",
         "run_sweep": "sweep",
+        "tune": "tuning",
         "with_imports": "imports",
     },
 )
@@ -51,8 +53,8 @@ __all__ = [
     "connect",
     "counted",
     "estimate",
+    "estimate_for",
     "facts",
-    "forecast_lines",
     "open_run",
     "progress_bar",
     "provenance",
@@ -60,6 +62,7 @@ __all__ = [
     "results_of",
     "run_sweep",
     "set_aside",
+    "tune",
     "with_imports",
     "write_dataset",
     "write_json",
