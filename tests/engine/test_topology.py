@@ -16,10 +16,10 @@ from tmsjax.spec import load_spec
 
 FLAGSHIP = "one_neuron_relu"
 # (kernels, bytes) in a turn of the flagship's innermost loop, by jax 0.10.2 at commit f2fa6f2. A turn is a step; of the
-# Pallas kernel 256 steps. docs/devices.md has the same bytes a step, and other launches: with those of a chunk of steps.
+# Pallas kernel 256 steps. docs/devices.md has the same bytes a step; its launches include those of each chunk of steps.
 TURNS = {
     (FLAGSHIP, "h100"): (4, 192_520_612),
-    (FLAGSHIP, "v5e"): (0, 98_304_072),
+    (FLAGSHIP, "v5e"): (8, 98_304_072),
     (f"{FLAGSHIP} pallas", "h100"): (10, 151_830_580),
 }
 ARRAY = re.compile(r"[a-z]+(\d*)\[([\d,]*)\](?:\{([^}]*)\})?")  # f32[1000]{0:T(1024)S(1)}; S(n): on the chip
@@ -38,10 +38,8 @@ def turn(text: str) -> tuple[int, int]:
             moved += min(size(array) for array in ARRAY.findall(shape)[:2])
         elif opcode in ("fusion", "copy", "custom-call") and "ConcatBitcast" not in rest:
             kernels += 1
-            given = [shapes[name] for name in set(re.findall(r"%([\w.-]+)", operands))]
-            moved += sum(
-                size(array) for each in (shape, *given) for array in ARRAY.findall(each) if "S(" not in array[2]
-            )
+            touched = [shape, *(shapes[name] for name in set(re.findall(r"%([\w.-]+)", operands)))]
+            moved += sum(size(array) for each in touched for array in ARRAY.findall(each) if "S(" not in array[2])
     return kernels, moved
 
 
@@ -89,7 +87,8 @@ def test_a_sweep_compiles_for_a_chip_and_fits_it(compiled, name, chip):
 
 @pytest.mark.devices
 def test_a_unit_that_is_too_large_is_told():
-    told = estimate_for(load_spec(small_spec(axes={"replica": {"count": 2 * 10**9}}, engine={"unit": 2**40})), "v5e")
+    axes = {"feature_probability": {"log": [1.0, 0.1], "count": 50}, "replica": {"count": 10**7}}
+    told = estimate_for(load_spec(small_spec(axes=axes, engine={"unit": 2**40})), "v5e")
     assert "DOES NOT FIT" in told["device memory"]
     assert told["device"].startswith("TPU v5e, not here")
 
