@@ -173,6 +173,12 @@ class Ensemble:
         state = jax.eval_shape(self._init, self._abstract_table())
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]) if x.ndim else (), x.dtype), state)
 
+    def _abstract_block(self) -> tuple[TrainState, Any]:
+        """Shapes and dtypes of the state and the table of a block, on the first device."""
+        table, where = self._abstract_table(), jax.sharding.SingleDeviceSharding(self.devices[0])
+        state = jax.eval_shape(self._init, table)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), state), table
+
     def _abstract_table(self) -> Any:
         row = instances(self.spec, Boxes(self.spec.shape, (1,) * len(self.spec.shape))[0])
         size, where = self.plan.block, jax.sharding.SingleDeviceSharding(self.devices[0])
@@ -180,9 +186,7 @@ class Ensemble:
 
     def lowered(self, platform: str) -> dict[str, Any]:
         """The programs "init", "step" (which advances a block) and "loss" for a block, lowered for `platform`."""
-        table, where = self._abstract_table(), jax.sharding.SingleDeviceSharding(self.devices[0])
-        state = jax.eval_shape(self._init, table)
-        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), state)
+        state, table = self._abstract_block()
         calls = {
             "init": (self._init, (table,)),
             "step": (self._advance, (state, table, np.int32(0))),
@@ -195,13 +199,8 @@ class Ensemble:
 
     def compile(self) -> Any:
         """The compiled program that advances a block, for its memory analysis and HLO. Compiles once."""
-        if self._program is not None:
-            return self._program
-        table = self._abstract_table()
-        where = jax.sharding.SingleDeviceSharding(self.devices[0])
-        state = jax.eval_shape(self._init, table)
-        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), state)
-        self._program = self._advance.lower(state, table, np.int32(0)).compile()
+        if self._program is None:
+            self._program = self._advance.lower(*self._abstract_block(), np.int32(0)).compile()
         return self._program
 
 

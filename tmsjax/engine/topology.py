@@ -39,13 +39,11 @@ class Compiled:
     """The programs of a spec, compiled for a chip.
 
     Attributes:
-        chip: The maker's name of the chip.
         memory: Bytes of the chip's memory.
         ensemble: The instances on that chip, with their plan.
         programs: What XLA compiled: "init", "step" (which advances a block) and "loss".
     """
 
-    chip: str
     memory: int
     ensemble: Ensemble
     programs: dict[str, Any]
@@ -96,10 +94,9 @@ def compile_for(spec: Spec, chip: str) -> Compiled:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         reason = str(error).splitlines()[0]
-        raise RunError(f"a block does not fit a TPU {chip}: set engine.block lower; its compiler: {reason}") from error
-    title = _found(r'device_description_str: "(.*)"', described) if described else f"TPU {chip}"
-    memory = TPUS.get(chip) or int(_found(r"device_memory_size: (\d+)", described))
-    return Compiled(title, memory, ensemble, programs)
+        raise RunError(f"a block does not fit {chip}: set engine.block lower; its compiler: {reason}") from error
+    memory = TPUS.get(chip) or int(re.findall(r"device_memory_size: (\d+)", described)[0])
+    return Compiled(memory, ensemble, programs)
 
 
 def _check_wheels(chip: str) -> None:
@@ -115,12 +112,6 @@ def _check_wheels(chip: str) -> None:
     if chip in GPUS and version("jax-cuda12-plugin") != version("jaxlib"):
         plugin, jaxlib = version("jax-cuda12-plugin"), version("jaxlib")
         raise RunError(f"--device {chip}: jax-cuda12-plugin {plugin} is not for jaxlib {jaxlib}: {install}")
-
-
-def _found(pattern: str, text: str) -> str:
-    found = re.search(pattern, text)
-    assert found is not None, pattern
-    return found[1]
 
 
 @contextmanager

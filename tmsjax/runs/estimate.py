@@ -53,7 +53,7 @@ def estimate_for(spec: Spec, chip: str) -> dict[str, str]:
     compiled = compile_for(with_source(spec), chip)
     verdict = "fits" if compiled.fits else "DOES NOT FIT: set engine.unit lower, which changes no bit, or engine.block"
     return {
-        "device": f"{compiled.chip}, not here: compiled for it by jax {jax.__version__}",
+        "device": f"{chip}, not here: compiled for it by jax {jax.__version__}",
         **_plan(compiled.ensemble),
         "device memory": f"{megabytes(compiled.unit_bytes)} of the chip's {megabytes(compiled.memory)}: {verdict}",
     }
