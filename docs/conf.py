@@ -42,8 +42,7 @@ nitpick_ignore_regex = [("py:.*", r"(?!tmsjax\.).*")]
 nitpick_ignore = [  # types in signatures that no room exports
     ("py:class", f"tmsjax.{name}")
     for name in (
-        "engine.chips.Chip",
-        "engine.forecast.Memory",
+        "engine.topology.Compiled",
         "kinds.registry.T",
         "plots.animation.Animation",
         "explorer.page.Page",

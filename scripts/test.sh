@@ -68,7 +68,7 @@ if [ "${1:-}" = --devices ]; then
     shift
     export TMSJAX_EXTRAS=dev,aot-cuda,aot-tpu JAX_PLATFORMS=cpu
     setup .venv-devices
-    python -m pytest -m devices tests/engine/test_ahead.py "$@"
+    python -m pytest -m devices tests/engine/test_topology.py "$@"
     exit
 fi
 if [ "${1:-}" = --browser ]; then

@@ -20,8 +20,8 @@ BY_NAME = {  # where a module may be imported by a name in a string, or looked u
 }
 IMPORTING = {"attr": ("import_module", "modules"), "id": ("__import__",), "name": ("import_module",)}
 ONLY_IN = {  # models are functions of one instance: vmap over instances (or samples, outputs), jit and devices are here
-    r"jax\.jit|NamedSharding": "engine/ensemble|theory/(newton|landscape|curvature)|bench/",
-    r"jax\.vmap": "engine/(ensemble|segment|lanes|training_set)|models/(loss|trial)|theory/vertices|bench/",
+    r"jax\.jit|NamedSharding": "engine/ensemble|theory/(newton|landscape|curvature)",
+    r"jax\.vmap": "engine/(ensemble|segment|lanes|training_set)|models/(loss|trial)|theory/vertices",
 }
 
 

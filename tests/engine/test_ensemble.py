@@ -119,30 +119,6 @@ def test_a_diverged_models_nan_survives_the_reordered_sums():
     assert np.isnan(result["W"]).any()
 
 
-def noise(streams: str, batch: int) -> tuple[float, float]:
-    """The gradient's variance; of its bias part (of one sign in all models) the correlation with the next model."""
-    raw = small_spec(train={"streams": streams, "batch": batch}, engine={"block": 12})
-    raw["axes"]["feature_probability"] = {"values": [1.0, 0.5]}
-    sweep = Ensemble(load_spec(raw))
-    own, between = sweep.gradient_noise(sweep.init(), 2000)
-    variance = sum(v.sum() for v in own.values())
-    return float(variance), float(between["b"][:-1].sum() / own["b"][:-1].sum())
-
-
-@pytest.mark.slow
-def test_gradient_noise_of_the_streams():
-    few, apart = noise("independent", 16)
-    many, _ = noise("independent", 64)
-    assert few / many == pytest.approx(4, rel=0.1), "noise falls as 1 / batch"
-    assert abs(apart) < 0.03, "models do not share their noise"
-    same, together = noise("shared", 64)
-    assert same == pytest.approx(many, rel=0.1)
-    assert together > 0.06, "models share their noise"
-    smooth, apart = noise("sobol", 64)
-    assert smooth < many / 5
-    assert abs(apart) < 0.03
-
-
 def test_the_plan_is_a_function_of_spec_and_platform():
     flagship = load_spec("sweeps/one_neuron_relu.toml")
     assert ensemble.plan(flagship, "cpu") == Plan(

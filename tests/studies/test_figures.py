@@ -5,7 +5,6 @@ from studies import figures
 from studies.phase_changes import exact
 from studies.who_wins import bars
 
-from tmsjax import plots
 from tmsjax.plots import style
 
 GRID = np.geomspace(0.1, 10, 3), np.geomspace(1, 0.01, 2)
@@ -73,14 +72,6 @@ def test_boundaries_draw_probabilities_and_weights():
     for name in names:
         np.testing.assert_allclose(drawn[name], curves[name])
     assert len(right.get_legend().get_texts()) == 4
-
-
-def test_the_figure_of_sizes_has_a_panel_for_each_quantity():
-    figure = plots.scale([1, 100, 10_000], {"models/s": [1.0, 90.0, 8000.0], "memory, GB": [0.4, 0.4, 0.5]})
-    assert [axes.get_ylabel() for axes in figure.axes] == ["models/s", "memory, GB"]
-    assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear"]
-    for axes, values in zip(figure.axes, ([1.0, 90.0, 8000.0], [0.4, 0.4, 0.5]), strict=True):
-        np.testing.assert_array_equal(axes.lines[0].get_xydata(), np.transpose([[1, 100, 10_000], values]))
 
 
 def test_bars_show_each_segment_where_it_is_with_its_border():

@@ -1,10 +1,9 @@
 """Plots: figures from a Dataset, arrays or a Run. The only matplotlib; returns Figures and never shows them.
 
 `figures` draws the study that a run's spec names, or those that suit its shape (studies.py). maps.py, features.py,
-curves.py, dynamics.py and speed.py draw; series.py prepares data for curves and cells.py for
-panels; animation.py holds results that move; notebook.py shows figures in a notebook; style.py holds shared colours and
-labels. When imported, registers with kinds the functions that draw the built-in studies. Does not import jax, so that a
-run can be drawn anywhere.
+curves.py and dynamics.py draw; series.py prepares data for curves and cells.py for panels; animation.py holds results
+that move; notebook.py shows figures in a notebook; style.py holds shared colours and labels. When imported, registers
+with kinds the functions that draw the built-in studies. Does not import jax, so that a run can be drawn anywhere.
 
 Examples:
     >>> figure = tmsjax.plots.phase_map(tmsjax.phase_map(run))
@@ -14,7 +13,6 @@ Examples:
 
 from tmsjax.plots import dynamics, features, style
 from tmsjax.plots.maps import agreement, models, panels, phase_map, run_figures
-from tmsjax.plots.speed import scale, stream_noise, throughput
 from tmsjax.plots.studies import figures, thumbnail
 from tmsjax.plots.style import save
 
@@ -28,9 +26,6 @@ __all__ = [
     "phase_map",
     "run_figures",
     "save",
-    "scale",
-    "stream_noise",
     "style",
-    "throughput",
     "thumbnail",
 ]

@@ -4,7 +4,8 @@ sweep.py runs a spec: opening.py finds or begins the directory, then trainers.py
 (here.py) or by workers (crew.py, remote.py) on this machine (workers.py) or a cluster (cluster.py). unit.py trains a
 unit: training.py loops over segments, history.py records, results.py builds the dataset, store.py writes it. Files
 appear whole and are verified when read (files.py, directory.py, checkpoint.py, which alone imports orbax). run.py is
-the user's handle; capacity.py, estimate.py and forecast.py predict what a run needs. Reading a run imports no jax.
+the user's handle; capacity.py and estimate.py predict what a run needs, tuning.py finds a fast plan. Reading a run
+imports no jax.
 """
 
 from typing import TYPE_CHECKING
@@ -16,13 +17,13 @@ if TYPE_CHECKING:  # imported when they are first used
     from tmsjax.runs.directory import provenance as provenance
     from tmsjax.runs.directory import set_aside as set_aside
     from tmsjax.runs.estimate import estimate as estimate
+    from tmsjax.runs.estimate import estimate_for as estimate_for
     from tmsjax.runs.files import as_path as as_path
     from tmsjax.runs.files import read_dataset as read_dataset
     from tmsjax.runs.files import write_dataset as write_dataset
     from tmsjax.runs.files import write_json as write_json
     from tmsjax.runs.files import write_text as write_text
     from tmsjax.runs.files import write_whole as write_whole
-    from tmsjax.runs.forecast import forecast_lines as forecast_lines
     from tmsjax.runs.html import facts as facts
     from tmsjax.runs.imports import with_imports as with_imports
     from tmsjax.runs.progress import counted as counted
@@ -36,5 +37,6 @@ if TYPE_CHECKING:  # imported when they are first used
     from tmsjax.runs.store import Store as Store
     from tmsjax.runs.sweep import run_sweep as run_sweep
     from tmsjax.runs.trainers import connect as connect
+    from tmsjax.runs.tuning import tune as tune
 
 __getattr__, __dir__, __all__ = attach(__name__)

@@ -1,20 +1,14 @@
 """The benchmark: competitors learn the same models, arithmetic is correct, incomparable results are refused."""
 
 import json
-from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from bench import __main__, bound, competitors, suite, throughput
+from bench.suite import ENGINE, Workload
 from conftest import slowly
 
-from tmsjax import plots
-from tmsjax.bench import Workload, bound, competitors, suite, throughput
-from tmsjax.bench.suite import ENGINE
-from tmsjax.engine import plan
 from tmsjax.errors import RunFailed
-from tmsjax.runs import write_json
-from tmsjax.spec import Engine
 
 SMALL = Workload(2, 1, 64)
 
@@ -107,63 +101,33 @@ def test_startup_facts_are_measured_and_the_second_start_compiles_from_the_cache
     assert all(facts[name] > 0 for name in ("help", "import_jax"))
 
 
-def test_the_tuner_tries_the_rule_first_and_names_the_fastest(monkeypatch):
-    spec = Workload(2, 1, 10_000).spec()
-    rule = plan(spec, "cpu")
-    tried = throughput.cuts(spec, "cpu")
-    assert tried[0] == rule
-    assert len(set(tried)) == len(tried) > 5
-    assert all(spec.train.batch % cut.microbatch == 0 for cut in tried)
-    assert all(cut.block * cut.blocks >= spec.instances > cut.block * (cut.blocks - 1) for cut in tried)
-    chosen = replace(spec, engine=Engine(block=tried[3].block, microbatch=tried[3].microbatch))
-    assert plan(chosen, "cpu") == tried[3], "the printed table gives the plan that was measured"
-    on_gpu = throughput.cuts(spec, "gpu")
-    assert max(cut.unroll for cut in on_gpu) <= 16
-    monkeypatch.setattr(throughput, "rate", lambda spec, cut: 2.0 if cut == tried[3] else 1.0)
-    said = []
-    assert throughput.tune(spec, said.append) == tried[3]
-    assert f"block = {tried[3].block}" in said[-1]
-    assert "2.00 x the rule" in said[-2]
-
-
-def test_the_rate_is_samples_over_seconds(monkeypatch):
-    """With an engine and a clock of our own: 5 s of compiling, then 2 ms a step."""
-    now = [0.0]
-
-    class Slow:
-        def __init__(self, spec, cut):
-            pass
-
-        def init(self):
-            return [SimpleNamespace(step=0)]
-
-        def advance(self, states, stop):
-            now[0] += 0.002 * (stop - states[0].step) + (5 if states[0].step == 0 else 0)
-            return [SimpleNamespace(step=stop)]
-
-    monkeypatch.setattr(throughput, "Ensemble", Slow)
-    monkeypatch.setattr(throughput.time, "perf_counter", lambda: now[0])
-    assert throughput.rate(Workload(2, 1, 100).spec()) == pytest.approx(100 * 64 / 0.002)
-    assert now[0] < 10
-
-
-def test_the_curve_covers_models_and_batches_and_is_drawn(monkeypatch):
-    monkeypatch.setattr(throughput, "rate", lambda spec: float(spec.instances * spec.train.batch))
-    measured = throughput.curve(lambda models, batch: Workload(2, 1, models, batch).spec(), lambda line: None)
+def test_the_curve_covers_models_and_batches_and_is_drawn(monkeypatch, tmp_path):
+    monkeypatch.setattr(throughput, "rate", lambda ensemble: float(ensemble.spec.instances * ensemble.spec.train.batch))
+    measured = throughput.curve(lambda line: None)
     assert measured["rate_of_models"].to_numpy()[-1] == 4_000_000 * 64
     assert measured["rate_of_batch"].to_numpy()[0] == 10_000 * 16
-    figure = plots.throughput(measured)
-    lines = [axes.lines[0].get_xydata() for axes in figure.axes]
+    lines = [axes.lines[0].get_xydata() for axes in throughput.figure(measured).axes]
     np.testing.assert_allclose(lines[0][:, 1], measured["rate_of_models"])
     np.testing.assert_allclose(lines[1][:, 1], measured["rate_of_batch"])
+    __main__.main(["--curve", str(tmp_path / "curve")])
+    assert {path.name for path in (tmp_path / "curve").iterdir()} == {
+        f"throughput.{end}" for end in ("nc", "png", "svg")
+    }
 
 
 def test_results_are_json(tmp_path, monkeypatch):
     monkeypatch.setattr(suite, "QUICK", ())
     monkeypatch.setattr(suite, "startup", lambda tries: {"help": 0.2})
-    result = suite.run_suite(True, 1, lambda line: None)
-    write_json(tmp_path / "bench.json", result)
-    read = json.loads((tmp_path / "bench.json").read_text())
+    __main__.main(["--quick", "--json", str(tmp_path / "new" / "bench.json")])
+    read = json.loads((tmp_path / "new" / "bench.json").read_text())
     assert read["startup"] == {"help": 0.2}
     assert read["machine"]["elementwise"] > 1e8
     assert "jax" in read["versions"]
+
+
+@pytest.mark.parametrize("given", [["--json", "a", "--curve", "b"], ["--rounds", "0"]])
+def test_bad_options_are_refused_before_any_work(given, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        __main__.main(given)
+    assert stopped.value.code == 2
+    assert given[0] in capsys.readouterr().err

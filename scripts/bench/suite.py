@@ -16,18 +16,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from tmsjax.bench import competitors
-from tmsjax.bench.bound import bound_of, machine_rates
-from tmsjax.engine import Ensemble, device_line, forget_peak_memory, peak_memory
+from bench import competitors
+from bench.bound import bound_of, machine_rates
+from tmsjax.engine import Ensemble, device_line, peak_memory
 from tmsjax.errors import RunFailed
 from tmsjax.runs import provenance
 from tmsjax.spec import Spec, load_spec
@@ -182,6 +184,12 @@ def _seconds(trainer: Any, steps: int) -> float:
     return time.perf_counter() - start
 
 
+def forget_peak_memory() -> None:
+    """Resets the peak that `peak_memory` reports, if the system supports it (Linux)."""
+    with suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
 def _has_torch() -> bool:
     return find_spec("torch") is not None
 
@@ -320,7 +328,7 @@ def startup(tries: int = 5) -> dict[str, float]:
 _FIRST_SEGMENT = """
 import time, jax
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-from tmsjax.bench.suite import Engine, WORKLOADS
+from bench.suite import Engine, WORKLOADS
 start = time.perf_counter()
 Engine(WORKLOADS[0].spec(1000)).run(1)
 print(time.perf_counter() - start)
@@ -328,14 +336,14 @@ print(time.perf_counter() - start)
 
 
 def _python(*arguments: str, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=True, env={**os.environ, **environment}
-    )
+    paths = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    everything = {**os.environ, "PYTHONPATH": paths, **environment}
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True, env=everything)
     return done.stdout
 
 
 def run_suite(quick: bool, rounds: int, say: Callable[[str], None]) -> dict:
-    """Runs the whole suite: prints lines by `say` and returns what `tmsjax bench` writes."""
+    """Runs the whole suite: prints lines by `say` and returns what `--json` writes."""
     began = time.monotonic()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # because processes share a GPU
     say(f"device: {device_line(jax.devices())}")
