@@ -50,9 +50,7 @@ def make(report: Report) -> dict:
         "jumps": jumps,
         "onset": {name: onset_curve(name, choose(60, 60, 8)) for name in NAMES},
         "first": first_jumps(equal["uniform"], choose(12, 3, 1)),
-        "growth": {
-            name: growth(*onsets[name], *choose((), (), (5, 2))) for name in choose(onsets, onsets, ["constant"])
-        },
+        "growth": {name: growth(*onsets[name], *fit) for name in grown},
         "switch": [sign_switch(r) for r in choose((0.6, 0.8, 1.0), (0.8,), ())],
     }
     numbers["check"] = check(numbers, choose(CHECK_RANDOM, 40, 2))
