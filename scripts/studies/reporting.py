@@ -164,16 +164,20 @@ class Report:
         write_text(self.folder / "text.md", noted(text) if self.quick else text)
         print(self.folder / "text.md", flush=True)
 
-    def train(self, name: str, sweep: Sweep) -> None:
-        """Trains what earlier calls left to train of a run, after the runs that it needs."""
+    def changes(self, sweep: Sweep) -> list[str]:
+        """The changes of a sweep for the size of this report."""
         changes = [*sweep.changes]
         if self.quick:
             changes += sweep.quick
         if self.size == "smallest":
             changes += [*SMALLEST, *sweep.smallest]
-        for needed in re.findall(r"\{runs\}/(\w+)", " ".join(changes)):
-            self.run(needed)
-        changes = [change.replace("{runs}", str(self.runs.resolve())) for change in changes]
+        return [change.replace("{runs}", str(self.runs.resolve())) for change in changes]
+
+    def train(self, name: str, sweep: Sweep) -> None:
+        """Trains what earlier calls left to train of a run, after the runs that it needs."""
+        for first in re.findall(r"\{runs\}/(\w+)", " ".join(sweep.changes)):
+            self.run(first)
+        changes = self.changes(sweep)
         print(f"  {name}: {sweep.path}", *changes, flush=True)
         tmsjax.run_sweep(self.study.sweep(sweep.path), self.runs / name, overrides=changes)
 
