@@ -1,15 +1,14 @@
-"""Code in the documentation runs; tables of names match the registries."""
+"""Pages of docs/: their code runs, the specs in them load, and the table of guarantees names tests that exist."""
 
 import ast
 import re
 import tomllib
+from dataclasses import fields
 
-import names
 import pytest
 from conftest import ROOT, run_command
 
-from tmsjax.kinds import REGISTRIES
-from tmsjax.spec import load_spec
+from tmsjax.spec import TABLES, load_spec
 
 EXTENDING = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 
@@ -45,37 +44,23 @@ def test_the_code_of_extending_runs(registries):
         assert (losses[:, 1] < 0.7 * losses[:, 0]).all(), "it learns"
 
 
-@pytest.mark.parametrize("block", blocks(EXTENDING, "toml"))
-def test_toml_of_extending_is_toml(block):
-    assert tomllib.loads(block)["model"]
-
-
-def test_the_spec_in_the_readme_is_one_and_its_table_of_names_is_the_registries():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert load_spec(tomllib.loads(blocks(readme, "toml")[0])).instances == 10 * 2 * 8
-    assert names.written(readme) == readme, "run `python scripts/names.py --write`"
-    for registry in REGISTRIES.values():
-        for name, entry in registry.items():
-            if registry.source(name) is None:
-                assert f"**{name}** {entry.sentence[:20]}".replace("|", "\\|") in readme
-    assert len(readme.splitlines()) <= 200
-
-
 @pytest.mark.slow
 def test_the_example_of_own_models_runs_from_the_command_line(tmp_path):
-    sizes = [
-        "--set",
-        "axes.l1.count=2",
-        "--set",
-        "axes.feature_probability.count=2",
-        "--set",
-        "train.steps=20",
-        "--set",
-        "record.steps=[20]",
-    ]
-    done = run_command("run", ROOT / "sweeps" / "own_models.toml", "--out", tmp_path / "run", *sizes)
+    sizes = ["axes.l1.count=2", "axes.feature_probability.count=2", "train.steps=20", "record.steps=[20]"]
+    changes = [word for size in sizes for word in ("--set", size)]
+    done = run_command("run", ROOT / "sweeps" / "own_models.toml", "--out", tmp_path / "run", *changes)
     assert done.returncode == 0, done.stderr
     assert "own_models.py" in done.stdout
+
+
+def test_the_commented_spec_loads_and_shows_the_keys_of_its_tables():
+    text = (ROOT / "docs" / "reference" / "spec_keys.md").read_text(encoding="utf-8")
+    (block,) = blocks(text, "toml")
+    assert load_spec(tomllib.loads(block)).instances == 10 * 2 * 8
+    tables = [name for name in TABLES if f"\n[{name}]" in block]
+    assert set(tables) >= {"model", "instance", "train", "data", "init", "record", "study"}
+    keys = [f.name for name in tables for f in fields(TABLES[name]) if f.metadata]
+    assert [key for key in keys if not re.search(rf"\b{key}\b", block)] == []
 
 
 def usual_and_slow_tests() -> tuple[set[str], set[str]]:
@@ -91,9 +76,8 @@ def usual_and_slow_tests() -> tuple[set[str], set[str]]:
 
 def test_the_tests_of_every_guarantee_exist_and_are_as_slow_as_the_table_says():
     usual, slow = usual_and_slow_tests()
-    rows = [
-        row for row in (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8").splitlines() if "`test_" in row
-    ]
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = [row for row in text.splitlines() if "`test_" in row]
     assert len(rows) > 20
     for row in rows:
         now, _, later = row.partition("slow: ")
