@@ -71,9 +71,10 @@ def represented(W: Any) -> Any:
 class Measure:
     """A quantity computed from W, for records and figures.
 
-    function: W (..., hidden, feature) -> (..., *dims); None for the noise-free loss, which the engine computes
-    dims:     dimensions of one model's value, from "hidden" and "feature"
-    label:    axis label in figures
+    Attributes:
+        function: W (..., hidden, feature) -> (..., *dims); None for the noise-free loss, which the engine computes
+        dims: dimensions of one model's value, from "hidden" and "feature"
+        label: axis label in figures
     """
 
     function: Callable[[Any], Any] | None
