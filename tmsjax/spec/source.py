@@ -22,7 +22,7 @@ class Source:
 
     Attributes:
         data: how that run draws features, a `Data` of tables.py
-        arrays: "W" (*cells, m, n), "feature_probability" (*cells, n), and "data.key" (*cells) for options of the
+        arrays: "W" `(*cells, m, n)`, "feature_probability" `(*cells, n)`, and "data.key" `(*cells)` for options of the
             activity that are quantities; float32
         positions: for each dimension of the cells, the position of the spec's axis that chooses along it (None if it
             has length 1), and the index for every value of that axis
