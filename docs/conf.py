@@ -79,7 +79,7 @@ def public(name: str) -> dict[str, list[str]]:
         if inspect.ismodule(value):
             out["modules"] += [value.__name__] if value.__name__ not in ROOMS else []
         elif inspect.isclass(value) and name == "tmsjax":  # the page of its room documents it
-            out["elsewhere"].append(f"tmsjax.{value.__module__.split('.')[1]}.{each}")
+            out["elsewhere"].append(f"{value.__module__.split('.')[1]}.{each}")
         elif inspect.isclass(value):
             out["classes"].append(each)
         else:
