@@ -85,13 +85,13 @@ if [ "${1:-}" = --notebooks ]; then
     shift
     export TMSJAX_EXTRAS=dev,notebooks JAX_PLATFORMS=cpu
     setup .venv-notebooks
-    python -m pytest -m notebooks -rP tests/docs/test_notebooks.py tests/docs/test_tutorials.py "$@"
+    python -m pytest -m notebooks -rP tests/test_notebooks.py tests/test_tutorials.py "$@"
     exit
 fi
 if [ "${1:-}" = --wheel ]; then
     shift
     setup
-    python -m pytest -m wheel tests/docs/test_package.py "$@"
+    python -m pytest -m wheel tests/test_package.py "$@"
     exit
 fi
 selection=()

@@ -1,4 +1,4 @@
-"""Packaging; with `bash scripts/test.sh --wheel` also that a wheel works without a checkout."""
+"""`bash scripts/test.sh --wheel`: an sdist, a wheel, and an environment with nothing else."""
 
 import json
 import os
@@ -17,20 +17,7 @@ from conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 VERSION = PROJECT["project"]["version"]
-
-
-def test_packages_are_those_of_the_tree_and_the_sweeps():
-    found = {str(p.parent.relative_to(ROOT)).replace(os.sep, ".") for p in (ROOT / "tmsjax").rglob("__init__.py")}
-    assert set(PROJECT["tool"]["setuptools"]["packages"]) == found | {"tmsjax.sweeps"}
-
-
-def test_the_citation_and_the_changelog_are_of_this_version():
-    assert f"\nversion: {VERSION}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8").replace('"', "")
-    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert headings[:2] == ["Unreleased", VERSION]
-
-
-# A wheel, an sdist, and an environment with nothing else
+pytestmark = pytest.mark.wheel
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +40,6 @@ def built(checkout, tmp_path_factory) -> tuple[Path, Path]:
     return next(dist.glob("*.tar.gz")), next(dist.glob("*.whl"))
 
 
-@pytest.mark.wheel
 def test_the_archives_have_the_files_of_the_repository(built, checkout):
     files = {str(path.relative_to(checkout)) for path in checkout.rglob("*") if path.is_file()}
     generated = ("PKG-INFO", "setup.cfg", "tmsjax.egg-info/")
@@ -67,7 +53,6 @@ def test_the_archives_have_the_files_of_the_repository(built, checkout):
     assert found == sweeps | {path for path in files if path.startswith("tmsjax/")}
 
 
-@pytest.mark.wheel
 def test_the_metadata_of_the_wheel(built):
     with zipfile.ZipFile(built[1]) as archive:
         names = archive.namelist()
@@ -101,7 +86,6 @@ def tmsjax_of(bin_: Path, *arguments, cwd: Path, code: int = 0) -> str:
     return done.stdout
 
 
-@pytest.mark.wheel
 def test_a_new_environment_trains_an_example_and_draws_it(installed, tmp_path):
     where = [installed / "python", "-c", "import tmsjax; print(tmsjax.__file__)"]
     file = subprocess.run(where, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=True)
