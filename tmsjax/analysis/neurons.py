@@ -82,7 +82,7 @@ def measured(results: Any) -> xr.Dataset:
 
     Variables over the run's dimensions: neuron_class (..., hidden), index into NEURON_CLASSES, -1 where a model
     diverged; reads (..., hidden, feature) and writes (..., feature, hidden), which are W and V in the scale in which
-    the largest `|weight|` that a neuron reads is 1 unless the model is tied. Raises RunError for a shard and for models
+    the largest |weight| that a neuron reads is 1 unless the model is tied. Raises RunError for a shard and for models
     without neurons.
     """
     dataset = results_of(results)
@@ -123,7 +123,7 @@ def classify(W: np.ndarray, V: np.ndarray | None = None, signed: bool = True) ->
     """Index into NEURON_CLASSES of every neuron, (..., m). V None: W^T.
 
     A neuron is dead if its gain is below DEAD or it never fires. `signed`: whether features can be negative;
-    otherwise a neuron without a positive weight never fires. Of the others, those whose second largest `|weight|` of W
+    otherwise a neuron without a positive weight never fires. Of the others, those whose second largest |weight| of W
     is at most SECOND of the largest are monosemantic.
     """
     size = np.sort(np.abs(W), axis=-1)
