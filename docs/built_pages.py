@@ -69,7 +69,7 @@ def keys() -> str:
     parts = []
     for table, cls in TABLES.items():
         about = re.sub(r"^\[\w+\]: ", "", (cls.__doc__ or "").split("\n\n")[0])
-        parts += [f"### [{table}]\n\n{about}\n\n| key | value | default |\n|---|---|---|"]
+        parts += [f"### [{table}]\n\n{about[:1].upper() + about[1:]}\n\n| key | value | default |\n|---|---|---|"]
         parts += [
             f"| `{table}.{field.name}` | {_allowed(field.metadata)} | {_default(field.default)} |"
             for field in fields(cls)
@@ -118,6 +118,6 @@ def commands() -> str:
     parts = []
     for command in app.registered_commands:
         name = command.name or command.callback.__name__
-        shown = CliRunner().invoke(app, [name, "--help"], prog_name="tmsjax", terminal_width=100)
+        shown = CliRunner().invoke(app, [name, "--help"], prog_name="tmsjax", terminal_width=96)
         parts.append(f"## tmsjax {name}\n\n```text\n{shown.output.strip()}\n```\n")
     return "\n".join(parts)
