@@ -62,8 +62,9 @@ def test_packages_are_those_of_the_tree_and_the_sweeps():
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == found | {"tmsjax.sweeps"}
 
 
-def test_the_citation_and_the_changelog_are_of_this_version():
+def test_readme_citation_and_changelog_are_of_this_version_and_repository():
     version = PROJECT["project"]["version"]
     assert f"\nversion: {version}\n" in text_of("CITATION.cff")
+    assert f"\ngit clone {PROJECT['project']['urls']['Repository']} " in text_of("README.md")
     headings = re.findall(r"^## (\S+)", text_of("CHANGELOG.md"), re.MULTILINE)
     assert headings[:2] == ["Unreleased", version]
