@@ -45,7 +45,7 @@ def make(report: Report) -> dict:
     )
     cells = report.choose(CELLS, CELLS[:1])
     starts, features = report.choose((24, FEATURES), (6, FEATURES), (1, 3))
-    minima = [benefit(*cell, starts=starts, features=features) for cell in cells]
+    minima = [benefit(hidden, p, starts, features) for hidden, p in cells]
     numbers = {
         "runs": {name: of_run(run) for name, run in runs.items()},
         "models": sum(run.spec.instances for run in runs.values()),
