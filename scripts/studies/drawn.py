@@ -16,8 +16,7 @@ SCALE = 0.6  # standard deviation of the parameters
 
 
 def drawn_run(spec: Spec) -> Run:
-    """A run in memory with random parameters, losses and records, and with the importances and probabilities of the
-    spec."""
+    """A run in memory with random parameters, losses and records, and the spec's importances and probabilities."""
     rng, (box,) = np.random.default_rng(0), Boxes(spec.shape, spec.shape)
     steps = list(spec.record_steps) if spec.record.measures else []
 

@@ -55,10 +55,9 @@ def _weights(array: xr.DataArray, ok: np.ndarray) -> np.ndarray:
 
 
 def scaled(W: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(W, V) in the scale in which the largest |weight| that each neuron reads is 1 (the paper's footnote on
-    rescaling).
+    """(W, V) in the scale in which the largest |weight| that each neuron reads is 1.
 
-    A neuron that reads nothing keeps its scale.
+    The paper's footnote on rescaling. A neuron that reads nothing keeps its scale.
     """
     size = np.abs(W).max(-1, keepdims=True)
     size = np.where(size > 0, size, 1)
@@ -84,8 +83,10 @@ def classify(W: np.ndarray, V: np.ndarray | None = None, signed: bool = True) ->
 
 
 def order(W: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """The neurons of a model W (m, n) in the order of figures, (m,): by the feature that they read most, with positive
-    weights first; dead ones last."""
+    """The neurons of a model W (m, n) in the order of figures, (m,).
+
+    By the feature that they read most, with positive weights first; dead neurons last.
+    """
     strongest = np.abs(W).argmax(-1)
     negative = W[np.arange(len(W)), strongest] < 0
     return np.lexsort((negative, strongest, classes == DEAD_CLASS))

@@ -99,7 +99,7 @@ def _suits_curves(spec: Any) -> bool:
 
 
 def _suits_vectors(spec: Any) -> bool:
-    """Few cells. (`_plane` checks that there are two hidden dimensions.)"""
+    """Whether there are few cells; `_plane` checks that there are two hidden dimensions."""
     cells = _cells(spec)
     return cells <= 20 and cells * spec.model.features <= 1000
 

@@ -1,4 +1,6 @@
-"""Theory: exact losses, and the solutions that training should find. Which function to call for which models:
+"""Theory: exact losses, and the solutions that training should find.
+
+Which function to call for which models:
 
 ==============================  =======================  ====================================  ======================
 models                          exact loss               optimum                               cost

@@ -76,8 +76,11 @@ def vulnerability(model: xr.Dataset, p: float) -> tuple[float, float]:
 
 
 def of_training(dataset: xr.Dataset) -> dict:
-    """By probability and budget: features that share dimensions, features represented and D* of the model of lowest
-    attacked loss; the least budget at which no represented feature shares dimensions."""
+    """What the model of lowest attacked loss represents, by probability and budget.
+
+    Returns numbers of features that share dimensions, of features represented, and D*; and the least budget at which
+    no represented feature shares dimensions.
+    """
     measured = analysis.measures(dataset).transpose("feature_probability", "budget", "replica", ...)
     harmed = xr.DataArray(attacked_losses(measured), dims=("feature_probability", "budget", "replica"))
     best = measured.isel(replica=harmed.argmin("replica"))

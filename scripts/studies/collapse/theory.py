@@ -20,8 +20,10 @@ PRINCIPAL, DROPPED = 4, 5
 
 
 def branch_of(W: np.ndarray) -> int:
-    """The index into BRANCHES of a model W (2, 6). Three collapsed pairs are principal components if none is another's
-    antipode."""
+    """The index into BRANCHES of a model W (2, 6).
+
+    Three collapsed pairs are principal components if none is another's antipode.
+    """
     if measures.norms(W).min() < REPRESENTED:
         return DROPPED
     cosine = polytopes.cosines(W)

@@ -26,10 +26,10 @@ def intervals_in(found: list[Jump], records: int) -> np.ndarray:
 
 
 def share_of_decrease(loss: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
-    """The share of the decrease of the loss (step,) that falls into the intervals `inside` (step - 1,), and their share
-    of all intervals, which is what it would be on average if they lay anywhere.
+    """The share of the decrease of the loss (step,) that falls into the intervals `inside` (step - 1,).
 
-    Intervals in which the loss rises count against the decrease.
+    Also returns their share of all intervals, which is what it would be on average if they lay anywhere. Intervals in
+    which the loss rises count against the decrease.
     """
     drop = -np.diff(loss)
     return float(drop[inside].sum() / drop.sum()), float(inside.mean())

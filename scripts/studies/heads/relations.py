@@ -65,8 +65,10 @@ def head_phases(matrix: np.ndarray, strengths: np.ndarray) -> np.ndarray:
 
 
 def cross_terms(matrix: np.ndarray, strengths: np.ndarray, least: float = 0.1) -> dict[str, float]:
-    """The shares of entries that are negative, about 0 (at most `least` in size) and positive, between two different
-    relations that one head stores; NaN if no head stores two. All heads (..., k, k) together."""
+    """The shares of entries between two relations that one head stores, by sign, over all heads (..., k, k).
+
+    About 0: at most `least` in size. NaN if no head stores two relations.
+    """
     held = stored(matrix, strengths)
     both = held[..., :, None] & held[..., None, :] & ~np.eye(matrix.shape[-1], dtype=bool)
     values = matrix[both]

@@ -163,8 +163,10 @@ def of_rank(run: Any) -> dict:
 
 
 def circle(strengths: np.ndarray) -> np.ndarray:
-    """W_QK of rank 3 that stores every relation with no positive cross term: sqrt(r_i r_j) (1 - c (1 - cos(t_i - t_j)))
-    with angles t_i around a circle and c as small as neighbours allow."""
+    """W_QK of rank 3 that stores every relation with no positive cross term.
+
+    It is sqrt(r_i r_j) (1 - c (1 - cos(t_i - t_j))) with angles t_i around a circle and c as small as neighbours allow.
+    """
     k = len(strengths)
     turn = 2 * np.pi * np.arange(k) / k
     cosine = np.cos(turn[:, None] - turn)
@@ -172,8 +174,10 @@ def circle(strengths: np.ndarray) -> np.ndarray:
 
 
 def of_circle(run: Any) -> dict:
-    """The loss of the circle over that of a head that is 0, beside the trained head of rank 3, at the sparsest p and at
-    a quarter of it."""
+    """The circle's loss beside that of the trained head of rank 3, at the sparsest p and at a quarter of it.
+
+    Losses are shares of the loss of a head that is 0.
+    """
     r, p = relations.strengths_of(run), float(relations.probabilities(run)[-1])
     M = circle(r)
     zero = [float(theory.target_square(r, at)) for at in (p, p / 4)]
@@ -189,8 +193,10 @@ def of_circle(run: Any) -> dict:
 
 
 def of_output(run: Any) -> dict:
-    """What W_QK and W_OV store at each probability, in the scale in which the best stored relation is exact, and how
-    many of their columns have an entry below -0.1 off the diagonal."""
+    """What W_QK and W_OV store at each probability, in the scale in which the best stored relation is exact.
+
+    Also counts their columns with an entry below -0.1 off the diagonal.
+    """
     r, rank = relations.strengths_of(run), run.dataset.sizes["value_rank"]
     qk, ov = relations.one_scale(relations.at_best(run), relations.at_best(run, "OV"), r)
     return {

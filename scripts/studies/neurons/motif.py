@@ -1,8 +1,8 @@
-"""The asymmetric motif of the paper's section "Computation in superposition": two features in one neuron, and another
-neuron that inhibits their interference. Counts of neurons beside it.
+"""The asymmetric motif of the paper's section "Computation in superposition", and counts of neurons.
 
-Weights as in tmsjax.analysis.neurons: W (..., m, n), of which neuron k reads row k, and V (..., n, m), of which it
-writes column k. Nothing depends on the scale of a neuron.
+In the motif two features share a neuron, and another neuron inhibits their interference. Weights as in
+tmsjax.analysis.neurons: W (..., m, n), of which neuron k reads row k, and V (..., n, m), of which it writes column k.
+Nothing depends on the scale of a neuron.
 """
 
 from __future__ import annotations
@@ -23,20 +23,23 @@ LEFT = 0.1  # largest share of the interference that all other neurons leave
 
 @dataclass(frozen=True)
 class Pair:
-    """Two features that one neuron reads and writes asymmetrically; weights in the scale in which the product of its
-    two reads is 1 or -1.
+    """Two features that one neuron reads and writes asymmetrically.
 
-    model:        index of the model
-    neuron:       the asymmetric neuron
-    strong, weak: the feature that it reads most and writes weakly, and the other one
-    reads:        its weights from (strong, weak), signed so that the first is positive; the paper's are (2, -1/2)
-    writes:       its weights to (strong, weak); the paper's are (1/2, 2)
-    inhibitor:    the neuron that removes most of its interference, which is what it adds to output `weak` while
-                  `strong` alone is active, on the side on which it fires
-    inhibition:   the share of the interference that the inhibitor removes
-    left:         the share that all other neurons leave; negative if they more than remove it
-    elsewhere:    of the other outputs, the share from which some neuron takes as much while `strong` is active, that is
-                  INHIBITED of the interference or more; NaN if there are no other features
+    Weights are in the scale in which the product of the neuron's two reads is 1 or -1.
+
+    Attributes:
+        model: index of the model.
+        neuron: the asymmetric neuron.
+        strong: the feature that it reads most and writes weakly.
+        weak: the other feature.
+        reads: its weights from (strong, weak), signed so that the first is positive; the paper's are (2, -1/2).
+        writes: its weights to (strong, weak); the paper's are (1/2, 2).
+        inhibitor: the neuron that removes most of its interference, which is what it adds to output `weak` while
+            `strong` alone is active, on the side on which it fires.
+        inhibition: the share of the interference that the inhibitor removes.
+        left: the share that all other neurons leave; negative if they more than remove it.
+        elsewhere: of the other outputs, the share from which some neuron takes as much while `strong` is active, that
+            is INHIBITED of the interference or more; NaN if there are no other features.
     """
 
     model: int
@@ -81,10 +84,10 @@ def sides(W: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def asymmetric_pairs(W: np.ndarray, V: np.ndarray) -> list[Pair]:
-    """Asymmetric pairs of features in the neurons of models W (model, m, n), V (model, n, m); those with `inhibited`
-    are the motif of the paper's section "The asymmetric superposition motif".
+    """Asymmetric pairs of features in the neurons of models W (model, m, n), V (model, n, m).
 
-    For a neuron k, the feature i that it reads most, and another feature j:
+    Those with `inhibited` are the motif of the paper's section "The asymmetric superposition motif". For a neuron k,
+    the feature i that it reads most, and another feature j:
       reads:  |W_ki| / |W_kj| is between LEAST_RATIO and LARGEST_RATIO;
       writes: V_ik and V_jk are positive, and V_jk / V_ik is between the same limits;
       gains:  |W_ki| V_ik and |W_kj| V_jk are between LEAST_GAIN and LARGEST_GAIN.

@@ -54,8 +54,11 @@ def of_models(report: Report, name: str) -> dict:
 
 
 def codes(report: Report) -> dict:
-    """Of the best models: the features that polysemantic neurons represent. Of all: how many have as many monosemantic
-    neurons as the best, and by how much the lowest loss with each number of them exceeds the best."""
+    """Which features polysemantic neurons represent in the best models, and how common such models are.
+
+    Of all models: how many have as many monosemantic neurons as the best, and by how much the lowest loss with each
+    number of them exceeds the best.
+    """
     every = placed(report, "privileged_basis")
     best = analysis.best(every)
     W, classes = best["reads"].to_numpy(), best["neuron_class"].to_numpy()

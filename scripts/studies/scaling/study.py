@@ -77,8 +77,10 @@ def make(report: Report) -> dict:
 
 
 def ignored(p: np.ndarray, which: Any = slice(None)) -> float:
-    """The least loss of the features `which` of probabilities p (n,) whose weights are 0, over that of all n without
-    any output. Their biases are at their best, so each costs the variance of its values."""
+    """The least loss of ignored features, `which` of probabilities p (n,), over that of all n without any output.
+
+    Their weights are 0 and their biases at their best, so each costs the variance of its values.
+    """
     return float(theory.variance(p[which]).sum() / (p.sum() / 3))
 
 
@@ -114,8 +116,10 @@ def mean_overlap(W: np.ndarray) -> float:
 
 
 def welch(n: int, m: int) -> float:
-    """The least mean of (w_i . w_j)^2 over pairs of n unit vectors in m dimensions (Welch 1974): (n - m) / (m (n - 1)),
-    reached by tight frames; 0 for n <= m."""
+    """The least mean of (w_i . w_j)^2 over pairs of n unit vectors in m dimensions (Welch 1974).
+
+    It is (n - m) / (m (n - 1)), reached by tight frames; 0 for n <= m.
+    """
     return max(n - m, 0) / (m * (n - 1)) if n > 1 else float("nan")
 
 

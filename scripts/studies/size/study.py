@@ -210,8 +210,10 @@ def of_size(run: Any, p: np.ndarray, parts: list[list[Part]], samples: int) -> d
 def paired(
     one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray], p: float, samples: int, seed: int
 ) -> tuple[float, float, float, float]:
-    """By how much the loss of model `one` is lower than that of `other` on the same samples, and its standard error;
-    the loss of `other`, and its standard error. All in units of v(p)."""
+    """By how much the loss of model `one` is lower than that of `other` on the same samples.
+
+    Returns this difference, its standard error, the loss of `other` and its standard error, in units of v(p).
+    """
     rng = np.random.default_rng(seed)
     n = len(one[1])
     parts = []

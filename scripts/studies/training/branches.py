@@ -146,8 +146,14 @@ def ends(ratio: np.ndarray, jump: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class AtJump:
-    """Both branches at the jump. By branch: theta (k, 4), hessian and noise (k, 4, 4), `noise` being the covariance of
-    one sample's gradient. slope (k,): of the difference of losses, per decade of p."""
+    """Both branches at the jump.
+
+    Attributes:
+        theta: parameters (k, 4) by branch.
+        hessian: second derivatives (k, 4, 4) of the loss, by branch.
+        noise: covariance (k, 4, 4) of one sample's gradient, by branch.
+        slope: of the difference of losses (k,), per decade of p.
+    """
 
     theta: dict[str, np.ndarray]
     hessian: dict[str, np.ndarray]

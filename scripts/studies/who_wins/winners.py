@@ -203,8 +203,10 @@ def distance(one: Winner, other: Winner) -> float:
 
 
 def symmetry(W: np.ndarray, b: np.ndarray) -> tuple[int, tuple[int, ...]]:
-    """The number of orders of the features that leave W^T W and b as they are, and the sizes of the sets of features
-    that these orders exchange."""
+    """The symmetry of a model: the number of orders of the features that leave W^T W and b as they are.
+
+    Also returns the sizes of the sets of features that these orders exchange.
+    """
     gram, every = W.T @ W, orders(len(b))
     b = np.where(np.diag(gram) < TINY**2, 0, b)  # the output of an absent feature may be off for any b <= 0
     gap = np.abs(gram - gram[every[:, :, None], every[:, None, :]]).max((1, 2))
