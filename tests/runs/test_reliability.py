@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, digest, plain_spec, run_command, slowly, small_spec, write_spec
+from conftest import ROOT, digest, plain_spec, run_process, slowly, small_spec, write_spec
 
 import tmsjax
 from tmsjax.errors import CheckpointError, Interrupted, RunError, RunFailed
@@ -318,7 +318,7 @@ def test_a_read_only_directory_is_told_before_any_work(tmp_path, stopped):
     before = content(tmp_path)
     try:
         for out in (tmp_path / "new", tmp_path / "run"):
-            done = run_command("run", spec, "--out", out, preexec_fn=without_override)
+            done = run_process("run", spec, "--out", out, preexec_fn=without_override)
             assert done.returncode == 2, done.stderr
             assert f"{out}: cannot be written: Permission denied" in done.stderr
             assert "Traceback" not in done.stderr
