@@ -1,8 +1,10 @@
 """Strict jax settings, one compilation cache for all tests, and shared small specs, trained runs and commands."""
 
+import gc
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -15,6 +17,7 @@ import pytest
 
 from tmsjax import cli
 from tmsjax.kinds import REGISTRIES, imports
+from tmsjax.runs import run_sweep
 from tmsjax.spec import load_spec, to_toml
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -167,6 +170,10 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(name)
 
 
+def pytest_collection_finish():
+    gc.freeze()  # collections need not search what was imported
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
     """Keeps the compiled programs of tests, and of commands that they start, in folders of this session."""
@@ -199,3 +206,27 @@ def registries():
 @pytest.fixture
 def small() -> dict:
     return small_spec()
+
+
+# Runs that are trained once. Tests that change one take a copy.
+
+
+def copied(run: Path, to: Path) -> Path:
+    shutil.copytree(run, to)
+    return to
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory) -> Path:
+    """The directory of a complete run of `small_spec()`."""
+    path = tmp_path_factory.mktemp("small") / "run"
+    run_sweep(small_spec(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def unit_run(tmp_path_factory) -> Path:
+    """The same in six units."""
+    path = tmp_path_factory.mktemp("units") / "run"
+    run_sweep(small_spec(engine={"unit": 3}), path)
+    return path

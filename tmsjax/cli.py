@@ -388,7 +388,7 @@ def _check_select(select: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command's entry point: runs it with `arguments`, by default the process's. Raises SystemExit with its code."""
+    """Runs the command with `arguments`, by default those of the process. Raises SystemExit with its exit code."""
     with warnings.catch_warnings():
         warnings.showwarning = show_warning
         warnings.simplefilter("ignore", Diverged)  # `run` and `resume` print the count
