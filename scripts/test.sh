@@ -19,7 +19,7 @@ export TMSJAX_EXTRAS=dev
 
 test_with() {
     python -c "import jax, sys; print(f'tests on Python {sys.version.split()[0]}, jax {jax.__version__}')"
-    python -m pytest -n 2 --dist loadfile "$@"
+    python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"  # a file on one worker: what it trains, once
 }
 
 newest() {
