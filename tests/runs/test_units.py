@@ -52,7 +52,7 @@ def test_bits_do_not_depend_on_units(tmp_path, unit, count, keep):
 
 
 def test_arrays_in_units_are_the_same_bits(tmp_path):
-    raw = plain_spec(16, 9, instances=5, engine={"block": 2})
+    raw = plain_spec(30, 6, instances=5, engine={"block": 2})
     raw["axes"]["probability"] = {"values": [0.5, 0.1, 0.05]}
     raw["instance"]["feature_probability"] = "probability"
     whole = run_sweep(raw).dataset
