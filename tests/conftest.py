@@ -151,7 +151,7 @@ def write_spec(path, raw: dict) -> str:
     return str(path)
 
 
-TIERS = {ROOT / "tests" / name: name for name in ("docs", "studies")}  # folders of which all tests have one marker
+TIERS = {ROOT / "tests" / name: name for name in ("browser", "docs", "studies")}  # of all tests in a folder
 
 
 def pytest_ignore_collect(collection_path, config):
