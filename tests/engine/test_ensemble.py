@@ -51,7 +51,7 @@ def test_an_instance_does_not_depend_on_the_others(scalars):
     ids=str,
 )
 def test_scalar_and_array_paths_agree(table):
-    raw = plain_spec(3, 2, instances=6, **table)
+    raw = plain_spec(2, 2, instances=6, **table)
     on_scalars = trained(raw, cut=Plan(True, 3, 2, 8))
     on_arrays = trained(raw, cut=Plan(False, 3, 2, 16))
     for name in on_scalars:
