@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# Runs lint, types and tests, then a few tests on a newer Python and jax if there is a Python 3.12 or newer.
-#   bash scripts/test.sh            all tests except those marked slow, devices, browser, notebooks or wheel
+# Runs lint, the check of layers, types and tests. Tests are in tiers (markers in pyproject.toml), each with its option:
+#   bash scripts/test.sh            the usual tests: of the product, none of which takes long
 #   bash scripts/test.sh --slow     these and the slow ones
+#   bash scripts/test.sh --docs     tests/docs: what the documents, examples and docstrings say
+#   bash scripts/test.sh --studies  tests/studies: what the studies in scripts/studies compute
 #   bash scripts/test.sh --devices  those marked devices: compile for GPUs and TPUs that are not here (downloads 1 GB)
 #   bash scripts/test.sh --browser  those marked browser: pages in Chromium (CHROMIUM, or on PATH, or installed);
 #                                   before them, if npm is found, the types and layout of their JavaScript
 #   bash scripts/test.sh --notebooks  those marked notebooks: executes docs/notebooks with Jupyter, follows docs/tutorials
 #   bash scripts/test.sh --wheel    those marked wheel: build sdist and wheel, install them into a new environment, run examples
-#   bash scripts/test.sh --newest   all tests except slow ones, on the newer Python and the newest jax that it supports
+#   bash scripts/test.sh --newest   the usual tests on a newer Python, if one is found, and the newest jax that it supports;
+#                                   the few that .ci/run wants: --newest -m "smoke and not slow"
 # Passes other options to pytest.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
@@ -16,7 +19,7 @@ export TMSJAX_EXTRAS=dev
 
 test_with() {
     python -c "import jax, sys; print(f'tests on Python {sys.version.split()[0]}, jax {jax.__version__}')"
-    python -m pytest -n 2 --dist worksteal "$@"
+    python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"  # a file on one worker: what it trains, once
 }
 
 newest() {
@@ -64,6 +67,14 @@ if [ "${1:-}" = --newest ]; then
     newest "$@"
     exit
 fi
+for tier in docs studies; do
+    if [ "${1:-}" = "--$tier" ]; then
+        shift
+        setup
+        python -m pytest -m "$tier" "tests/$tier" "$@"
+        exit
+    fi
+done
 if [ "${1:-}" = --devices ]; then
     shift
     export TMSJAX_EXTRAS=dev,aot-cuda,aot-tpu JAX_PLATFORMS=cpu
@@ -96,7 +107,7 @@ if [ "${1:-}" = --wheel ]; then
 fi
 selection=()
 if [ "${1:-}" = --slow ]; then
-    selection=(-m "not devices and not browser and not notebooks and not wheel")
+    selection=(-m "not devices and not browser and not notebooks and not wheel and not docs and not studies")
     shift
 fi
 setup
@@ -107,4 +118,3 @@ lint-imports
 mypy
 vulture
 test_with ${selection[@]+"${selection[@]}"} "$@"
-[ $# -gt 0 ] || newest -m "smoke and not slow"

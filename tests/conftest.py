@@ -1,28 +1,27 @@
-"""Strict jax settings, one compilation cache for all tests, and shared small specs and commands."""
+"""Strict jax settings, one compilation cache for all tests, and shared small specs, trained runs and commands."""
 
+import gc
 import hashlib
+import io
 import os
+import shutil
 import subprocess
 import sys
+import warnings
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from tmsjax.kinds import REGISTRIES
+from tmsjax import cli
+from tmsjax.kinds import REGISTRIES, imports
+from tmsjax.runs import run_sweep
 from tmsjax.spec import load_spec, to_toml
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """The tests of studies are a tier of their own."""
-    for item in items:
-        if ROOT / "tests" / "studies" in item.path.parents:
-            item.add_marker(pytest.mark.studies)
 
 
 ANGLES = 2 * np.pi * np.arange(5) / 5
@@ -91,9 +90,48 @@ def command(*arguments) -> list[str]:
     return [sys.executable, "-m", "tmsjax.cli", *map(str, arguments)]
 
 
-def run_command(*arguments, cwd=None, **options) -> subprocess.CompletedProcess:
-    """Runs `tmsjax ARGUMENTS` in its own process."""
+def run_process(*arguments, cwd=None, **options) -> subprocess.CompletedProcess:
+    """Runs `tmsjax ARGUMENTS` in its own process: 1 to 8 processor seconds, so only where a process matters."""
     return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, cwd=cwd, **options)
+
+
+def run_command(*arguments, cwd=None) -> subprocess.CompletedProcess:
+    """Calls `tmsjax ARGUMENTS` in this process. What the command does not catch itself fails the test."""
+    return called(cli.main, *arguments, cwd=cwd)
+
+
+def called(main, *arguments, cwd=None) -> subprocess.CompletedProcess:
+    """Calls the `main` of a command line in this process as in a new one: its exit code, and what it printed."""
+    given, code, out, err = list(map(str, arguments)), 0, io.StringIO(), io.StringIO()
+    with like_a_new_process(), chdir(cwd or os.curdir), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main(given)
+        except SystemExit as ended:
+            code = ended.code or 0
+    return subprocess.CompletedProcess(given, code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def like_a_new_process():
+    """Only built-in entries, and warnings of the package are shown; afterwards all settings are as they were."""
+    settings, executed, environment = dict(jax.config.values), dict(imports._executed), dict(os.environ)
+    with warnings.catch_warnings(), kept_registries():
+        warnings.simplefilter("error")
+        warnings.simplefilter("default", UserWarning)
+        imports._executed.clear()
+        for registry in REGISTRIES.values():
+            for source in {source for source in registry._sources.values() if source is not None}:
+                registry.remove_source(source)
+        try:
+            yield
+        finally:
+            imports._executed.clear()
+            imports._executed.update(executed)
+            os.environ.clear()
+            os.environ.update(environment)
+            for name, value in settings.items():
+                if jax.config.values[name] != value:
+                    jax.config.update(name, value)
 
 
 def slowly(*values) -> list:
@@ -113,6 +151,29 @@ def write_spec(path, raw: dict) -> str:
     return str(path)
 
 
+TIERS = {ROOT / "tests" / name: name for name in ("browser", "docs", "studies")}  # of all tests in a folder
+
+
+def pytest_ignore_collect(collection_path, config):
+    """The folder of a tier is not even imported unless it is named."""
+    named = [Path(config.invocation_params.dir, argument.partition("::")[0]).resolve() for argument in config.args]
+    if collection_path in TIERS and not any(path.is_relative_to(collection_path) for path in named):
+        return True
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that are not wanted are left out
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for folder, name in TIERS.items():
+            if item.path.is_relative_to(folder):
+                item.add_marker(name)
+
+
+def pytest_collection_finish():
+    gc.freeze()  # collections need not search what was imported
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
     """Keeps the compiled programs of tests, and of commands that they start, in folders of this session."""
@@ -124,15 +185,48 @@ def compilation_cache(tmp_path_factory):
         yield
 
 
+@contextmanager
+def kept_registries():
+    """Everything that is added to registries inside is removed after it, and what is removed is back."""
+    kept = [(r, dict(r._entries), dict(r._sources)) for r in REGISTRIES.values()]
+    try:
+        yield REGISTRIES
+    finally:
+        for registry, entries, sources in kept:
+            registry._entries, registry._sources = entries, sources
+
+
 @pytest.fixture
 def registries():
     """Everything that the test adds to registries is removed after it."""
-    kept = [(r, dict(r._entries), dict(r._sources)) for r in REGISTRIES.values()]
-    yield REGISTRIES
-    for registry, entries, sources in kept:
-        registry._entries, registry._sources = entries, sources
+    with kept_registries() as kept:
+        yield kept
 
 
 @pytest.fixture
 def small() -> dict:
     return small_spec()
+
+
+# Runs that are trained once. Tests that change one take a copy.
+
+
+def copied(run: Path, to: Path) -> Path:
+    shutil.copytree(run, to)
+    return to
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory) -> Path:
+    """The directory of a complete run of `small_spec()`."""
+    path = tmp_path_factory.mktemp("small") / "run"
+    run_sweep(small_spec(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def unit_run(tmp_path_factory) -> Path:
+    """The same in six units."""
+    path = tmp_path_factory.mktemp("units") / "run"
+    run_sweep(small_spec(engine={"unit": 3}), path)
+    return path

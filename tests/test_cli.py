@@ -3,17 +3,28 @@
 import json
 import os
 import re
-import subprocess
+import runpy
 import sys
 
 import jax
 import numpy as np
 import pytest
-from conftest import run_command, small_spec, write_spec
+from conftest import ROOT, called, copied, run_command, run_process, small_spec, write_spec
 
 import tmsjax
 from tmsjax import terminal
 from tmsjax.kinds import ACTIVITIES, REGISTRIES
+
+
+def run_script(name: str, *arguments):
+    """Runs a program of scripts/ in this process."""
+
+    def main(given: list[str]) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", [name, *given])
+            runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
+
+    return called(main, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -85,37 +96,31 @@ def test_info_of_a_run_tells_its_state_its_spec_and_what_made_it(finished):
 
 def test_scripts_read_the_run(finished):
     path, _ = finished
-    done = subprocess.run(
-        [sys.executable, "scripts/aggregate_phase_maps.py", path], capture_output=True, text=True, check=False
-    )
+    done = run_script("aggregate_phase_maps.py", path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("success") == 3
     cell = ["feature_probability=0.1", "extra_importance=1"]
     figure = path / "cell.png"
-    done = subprocess.run(
-        [sys.executable, "scripts/show_cell.py", path, *cell, "--figure", figure],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script("show_cell.py", path, *cell, "--figure", figure)
     assert done.returncode == 0, done.stderr
     dataset = tmsjax.open_run(path).dataset
     one = dataset.sel(feature_probability=0.1, extra_importance=1, method="nearest")
     best = one.isel(replica=int(np.argmin(one["loss"].to_numpy())))
     assert np.array2string(best["W"].to_numpy(), precision=4) in done.stdout.splitlines()[1]
     assert figure.exists()
-    done = subprocess.run(
-        [sys.executable, "scripts/compare_with_theory.py", path], capture_output=True, text=True, check=False
-    )
+    done = run_script("compare_with_theory.py", path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("exact ") == 3
 
 
-def test_fresh_sets_the_old_run_aside(tmp_path):
+def test_fresh_sets_the_old_run_aside(tmp_path, small_run):
+    """In a process of its own, as a user calls it."""
     spec = write_spec(tmp_path / "s.toml", small_spec())
-    assert run_command("run", spec, "--out", tmp_path / "run").returncode == 0
-    done = run_command("run", spec, "--out", tmp_path / "run", "--fresh")
-    assert done.returncode == 0
+    copied(small_run, tmp_path / "run")
+    done = run_process("run", spec, "--out", tmp_path / "run", "--fresh")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == f"set aside: {tmp_path / 'run.old-0'}"
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "run")
     assert (tmp_path / "run.old-0" / "results.nc").exists()
 
 
@@ -128,11 +133,11 @@ def test_bad_specs_exit_2_and_write_nothing(tmp_path):
     assert os.listdir(tmp_path) == ["bad.toml"]
 
 
-@pytest.mark.parametrize("verb", ["map", "compare", "plot", "resume", "info"])
-def test_absent_runs_exit_2(tmp_path, verb):
-    done = run_command(verb, tmp_path)
-    assert done.returncode == 2
-    assert "not a run directory" in done.stderr
+def test_absent_runs_exit_2(tmp_path):
+    for verb in ("map", "compare", "plot", "resume", "info"):
+        done = run_command(verb, tmp_path)
+        assert done.returncode == 2, verb
+        assert "not a run directory" in done.stderr, verb
 
 
 def test_bad_selections_changed_specs_and_unwritable_outputs_exit_2(finished, tmp_path):
@@ -161,12 +166,9 @@ def test_info_for_an_unknown_chip_names_the_nearest(tmp_path):
     ("chip", "module", "extra"),
     [("h100", "nvidia.cuda_nvcc", "aot-cuda"), ("v5e", "libtpu", "aot-tpu")],
 )
-def test_info_for_a_chip_without_its_compiler_says_what_to_install(tmp_path, chip, module, extra):
-    """The module is hidden, in case that it is installed."""
-    spec = write_spec(tmp_path / "s.toml", small_spec())
-    hidden = f"import sys; sys.modules[{module!r}] = None; from tmsjax import cli; cli.main()"
-    command = [sys.executable, "-c", hidden, "info", spec, "--device", chip]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_info_for_a_chip_without_its_compiler_says_what_to_install(tmp_path, monkeypatch, chip, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)  # in case that it is installed
+    done = run_command("info", write_spec(tmp_path / "s.toml", small_spec()), "--device", chip)
     assert done.returncode == 2
     assert done.stderr == f'error: --device {chip}: its compiler is not installed: pip install "tmsjax[{extra}]"\n'
 
@@ -197,7 +199,7 @@ def test_a_second_start_compiles_from_the_cache_and_gives_the_same_bits(tmp_path
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     spec, kept, weights = write_spec(tmp_path / "s.toml", small_spec()), [], []
     for name in ("first", "second"):
-        done = run_command("run", spec, "--out", tmp_path / name)
+        done = run_process("run", spec, "--out", tmp_path / name)
         assert done.returncode == 0, done.stderr
         kept.append({path.name for path in (tmp_path / "cache").rglob("*-cache")})
         weights.append(tmsjax.open_run(tmp_path / name).dataset["W"].to_numpy())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 import webbrowser
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -370,11 +370,12 @@ def _check_select(select: str) -> None:
     check_known("--select", select, SELECTIONS)
 
 
-def main() -> None:
-    """The command's entry point."""
-    warnings.showwarning = show_warning
-    warnings.simplefilter("ignore", Diverged)  # `run` and `resume` print the count
-    guarded(app)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command with `arguments`, by default those of the process. Raises SystemExit with its exit code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = show_warning
+        warnings.simplefilter("ignore", Diverged)  # `run` and `resume` print the count
+        guarded(lambda: app(arguments))
 
 
 if __name__ == "__main__":

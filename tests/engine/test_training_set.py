@@ -34,7 +34,7 @@ def trained(raw: dict, cut: Plan | None = None, stops: tuple = ()) -> dict[str, 
     return sweep.gather(states).params
 
 
-@pytest.mark.parametrize("samples", [1, 3, 8, 9, 20, 64])
+@pytest.mark.parametrize("samples", [1, 8, 20, *slowly(3, 9, 64)])
 def test_every_sample_is_seen_once_in_an_epoch(samples):
     spec, batch = load_spec(of_sizes(samples)), 8
     x = training_set(spec, replica=1)
@@ -52,8 +52,9 @@ def test_every_sample_is_seen_once_in_an_epoch(samples):
     assert x.shape == (samples, 4)
 
 
-@pytest.mark.parametrize("scalars", [True, False])
-@pytest.mark.parametrize("samples", [3, 8, 20])
+@pytest.mark.parametrize(
+    ("samples", "scalars"), [(3, True), (20, False), *slowly((3, False), (8, True), (8, False), (20, True))]
+)
 def test_a_step_descends_the_loss_of_its_part(samples, scalars):
     raw = of_sizes(samples, 5, train={"optimizer": "sgd", "learning_rate": 1.0, "steps": 1})
     spec = load_spec(raw)
@@ -97,7 +98,9 @@ def test_sets_depend_on_seed_and_identity_alone():
     np.testing.assert_array_equal(training_set(shared, samples=0), training_set(shared, samples=1, replica=1)[:3])
 
 
-@pytest.mark.parametrize("activity", sorted(ACTIVITIES))
+@pytest.mark.parametrize(
+    "activity", ["correlated", "independent", *slowly(*sorted({*ACTIVITIES} - {"correlated", "independent"}))]
+)
 def test_samples_follow_the_activity_and_are_independent(activity):
     samples, n, p = 40_000, 4, 0.3
     raw = of_sizes(samples, n, probability=p, replicas=1, data={"activity": activity}, train={"batch": 1024})

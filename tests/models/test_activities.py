@@ -57,10 +57,11 @@ def rule(spec, *leading: int):
     return spec.data.drawn(spec.model.features, own)
 
 
-def drawn(spec, count: int = COUNT, seed: int = 3, scalars: bool = False) -> np.ndarray:
-    """x (count, n) of random words, on arrays or on arrays of scalars."""
+def drawn(spec, count: int = COUNT, seed: int = 3, scalars: bool = False, more=()) -> np.ndarray:
+    """x (count, n) of random words and of those of `more`, on arrays or on arrays of scalars."""
     row, columns = row_of(spec), sampling.columns(spec.data, spec.model.features)
-    words = jnp.asarray(np.random.default_rng(seed).integers(0, 2**32, (count, columns), np.uint32))
+    words = np.random.default_rng(seed).integers(0, 2**32, (count, columns), np.uint32)
+    words = jnp.asarray(np.concatenate([words, more]) if len(more) else words)
 
     def one(word):
         if not scalars:
@@ -72,10 +73,28 @@ def drawn(spec, count: int = COUNT, seed: int = 3, scalars: bool = False) -> np.
     return np.asarray(jax.jit(jax.vmap(one))(words))
 
 
+def extreme(name: str, spec) -> np.ndarray:
+    """Words that decide which features are active, at the ends of their range."""
+    ends = np.array([0, 1, 2**31, 2**32 - 1, 2**32 - 200], np.uint32)  # float32 rounds the last two up to 2^32
+    columns = sampling.columns(spec.data, spec.model.features)
+    deciding = columns if name == "independent" else columns - spec.model.features
+    if not deciding:
+        return np.empty((0, columns), np.uint32)
+    corners = np.array(list(itertools.product(ends, repeat=deciding))[:: max(1, 5**deciding // 3000)])
+    return np.concatenate([np.full((len(corners), columns - deciding), 2**30, np.uint32), corners], axis=1)
+
+
 @pytest.fixture(scope="module", params=CASES)
-def case(request):
+def every(request):
+    """The name of a case, its spec, and its samples of random and of extreme words."""
     spec = spec_of(*CASES[request.param])
-    return request.param, spec, drawn(spec)
+    return request.param, spec, drawn(spec, more=extreme(request.param, spec))
+
+
+@pytest.fixture
+def case(every):
+    name, spec, x = every
+    return name, spec, x[:COUNT]
 
 
 def probabilities(spec) -> np.ndarray:
@@ -102,17 +121,9 @@ def test_shares_are_marginal_and_joint(case):
     np.testing.assert_allclose(rule(spec, 2).joint(jnp.asarray(many, jnp.float32))[0], joint, atol=1e-6)
 
 
-def test_what_holds_in_every_sample(case):
-    name, spec, x = case
-    n, (_, data, p) = spec.model.features, CASES[case[0]]
-    extreme = np.array([0, 1, 2**31, 2**32 - 1, 2**32 - 200], np.uint32)  # words that float32 rounds up to 2^32
-    columns = sampling.columns(spec.data, n)
-    deciding = columns if name == "independent" else columns - n
-    if deciding:
-        corners = np.array(list(itertools.product(extreme, repeat=deciding))[:: max(1, 5**deciding // 3000)])
-        words = np.concatenate([np.full((len(corners), columns - deciding), 2**30, np.uint32), corners], axis=1)
-        row = row_of(spec)
-        x = np.concatenate([x, jax.vmap(lambda w: sampling.sample(w, row, spec.data))(jnp.asarray(words))])
+def test_what_holds_in_every_sample(every):
+    name, spec, x = every
+    n, (_, data, p) = spec.model.features, CASES[name]
     active, size = x > 0, data.get("size", 2)
     if name.startswith("exclusive"):
         per_set = active.reshape(len(x), -1, size).sum(2)
@@ -225,20 +236,23 @@ def exact_case(name: str, seed: int):
 
 
 @pytest.mark.parametrize("name", [*slowly("groups, 4"), *(k for k in EXACT if k != "groups, 4")])
-def test_exact_loss_is_the_mean_over_samples(name):
-    for seed in (0, 1, 2):
-        W, b, importance, p, data = exact_case(name, seed)
-        spec = spec_of(len(p), data, list(p))
-        x = drawn(spec, seed=seed).astype(np.float64)
-        losses = ((x - np.maximum(x @ W.T @ W + b, 0)) ** 2 * importance).sum(1)
-        exact = expected.relu_loss(W, b, importance, p, **data)
-        assert abs(losses.mean() - exact) < 5 * losses.std() / np.sqrt(COUNT), seed
-        single = [jnp.asarray(v, jnp.float32) for v in (W, b, importance, p)]
-        rounded = expected.relu_loss(*(np.asarray(v, np.float64) for v in single), **data)
-        assert float(expected.relu_loss(*single, **data)) == pytest.approx(rounded, rel=1e-5)
+@pytest.mark.parametrize("seed", [0, *slowly(1, 2)])
+def test_exact_loss_is_the_mean_over_samples(name, seed):
+    W, b, importance, p, data = exact_case(name, seed)
+    spec = spec_of(len(p), data, list(p))
+    x = drawn(spec, seed=seed).astype(np.float64)
+    losses = ((x - np.maximum(x @ W.T @ W + b, 0)) ** 2 * importance).sum(1)
+    exact = expected.relu_loss(W, b, importance, p, **data)
+    assert abs(losses.mean() - exact) < 5 * losses.std() / np.sqrt(COUNT)
+    single = [jnp.asarray(v, jnp.float32) for v in (W, b, importance, p)]
+    rounded = expected.relu_loss(*(np.asarray(v, np.float64) for v in single), **data)
+    assert float(expected.relu_loss(*single, **data)) == pytest.approx(rounded, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", [k for k in EXACT if k not in ("groups, 4",)])
+ONE_OF_EACH = ("tied", "groups, 2", "exclusive, one set", "one-hot, 3", "exactly 2 of 3")
+
+
+@pytest.mark.parametrize("name", [*ONE_OF_EACH, *slowly(*(k for k in EXACT if k not in (*ONE_OF_EACH, "groups, 4")))])
 def test_gradients_of_the_exact_loss_are_finite_differences(name):
     W, b, importance, p, data = exact_case(name, 4)
     n = len(b)

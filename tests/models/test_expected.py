@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy import integrate, optimize
 
-from tmsjax.kinds import drawn_by
 from tmsjax.models import expected
 
 OPTIONS = ("activity", "size", "active")
@@ -160,17 +159,6 @@ def test_a_feature_that_is_never_seen_changes_nothing():
             more = np.pad(W, pad), np.pad(b, pad[1]), np.pad(importance, pad[1], constant_values=0.7)
             loss = expected.relu_loss(*more, np.pad(probability, pad[1], constant_values=0.4))
             assert loss == pytest.approx(alone + (n - 2) * 0.7 * 0.4 / 3, rel=1e-12)
-
-
-def test_probabilities_of_active_sets_sum_to_one():
-    probability = list(RNG.uniform(size=4))
-    subsets = [s for k in range(5) for s in itertools.combinations(range(4), k)]
-    for activity in ("independent", "tied"):
-        drawn = drawn_by(activity, 4)
-        shares = {s: float(drawn.exactly(probability, s)) for s in subsets}
-        assert sum(shares.values()) == pytest.approx(1)
-        for i in range(4):
-            assert sum(v for s, v in shares.items() if i in s) == pytest.approx(probability[i])
 
 
 @pytest.mark.parametrize("shapes", [((1, 2), 4, 2, 2), ((1, 2), 2, 3, 2), ((1, 2), 2, 2, 1), ((2,), 2, 2, 2)])

@@ -109,7 +109,7 @@ def test_exact_loss_is_the_mean_of_the_sampled_one(name):
     assert abs(losses.mean() - exact) < 5 * losses.std() / np.sqrt(count) + 1e-6
 
 
-@pytest.mark.parametrize("name", [*slowly("relu, n = 3, tied"), *(k for k in CASES if k != "relu, n = 3, tied")])
+@pytest.mark.parametrize("name", [*(k for k in CASES if "n = 3" not in k), *slowly("relu, n = 3", "relu, n = 3, tied")])
 def test_exact_loss_and_gradient_are_the_same_on_both_paths(name):
     spec = load_spec(with_bias(name) | {"train": {"steps": 5, "loss": "exact"}})
     table, params = one_instance(spec)

@@ -87,15 +87,6 @@ def test_sobol_batches_are_nets_that_move_with_step_and_instance():
         assert abs(correlation(x[:, a, 3], x[:, b, 3])) < single, "instances"
 
 
-def test_tied_activity_is_shared_by_features_and_values_are_not():
-    x = draws(activity="tied")
-    active = x > 0
-    np.testing.assert_array_equal(active[..., 0], active[..., 2])
-    both = active[..., 0]
-    assert abs(correlation(x[..., 0][both], x[..., 1][both])) < 2 * BOUND
-    assert abs(correlation(active[:, :, 1:], active[:, :, :-1])) < BOUND
-
-
 def sampled(p: float, values: str, count: int = 400_000) -> np.ndarray:
     bits = jnp.asarray(np.random.default_rng(0).integers(0, 2**32, (count, 1), dtype=np.uint32))
     spec = load_spec(small_spec(data={"values": values}))
@@ -134,22 +125,6 @@ def test_extreme_bits_stay_in_range():
         v = np.asarray(sampling.active_uniform(bits, jnp.float32(p)))
         assert v.min() >= 0
         assert v.max() <= 1 + 1e-6
-
-
-@pytest.mark.parametrize("activity", ["independent", "tied"])
-def test_covariance_is_that_of_samples(activity):
-    p = np.array([0.6, 0.3, 0.9])
-    raw = small_spec(model={"features": 3}, data={"activity": activity})
-    raw["axes"] = {"replica": {"count": 1}}
-    raw["instance"] = {"feature_probability": list(p)}
-    spec = load_spec(raw)
-    rng = np.random.default_rng(1)
-    columns = sampling.columns(spec.data, 3)
-    bits = jnp.asarray(rng.integers(0, 2**32, (400_000, columns), dtype=np.uint32))
-    instance = jax.tree.map(lambda a: jnp.asarray(a[0]), instances(spec))
-    x = np.asarray(jax.vmap(lambda w: sampling.sample(w, instance, spec.data))(bits), np.float64)
-    np.testing.assert_allclose(np.cov(x.T), sampling.covariance(p, spec.data), atol=1.5e-3)
-    np.testing.assert_allclose(x.mean(0), sampling.mean(p, spec.data), atol=2e-3)
 
 
 @pytest.mark.parametrize("activity", ["independent", "tied"])

@@ -321,8 +321,8 @@ def test_selections_other_than_the_best_need_a_map():
 
 
 def test_the_command_draws_what_suits_and_its_help_comes_from_the_registry(tmp_path):
-    raw = swept({"p": LOG}, record={"measures": ["loss", "norm"], "steps": [1, 30]})
-    run = run_sweep(raw, tmp_path / "run")
+    records = {"measures": ["loss", "norm"], "steps": [1, 30]}
+    run = run_sweep(swept({"p": LOG}, model={"activation": "linear"}, record=records), tmp_path / "run")
     assert suited(run.spec) == ["curves", "vectors", "gram", "learning"]
     done = run_command("plot", tmp_path / "run")
     assert done.returncode == 0, done.stderr
@@ -354,7 +354,7 @@ def test_loaded_specs_say_what_suits_them():
 
 
 def test_one_axis_without_replicas_and_without_history_has_curves():
-    run = run_sweep(swept({"p": LOG}, replicas=0, record={"steps": [30]}))
+    run = recorded(swept({"p": LOG}, replicas=0), steps=[30])
     drawn = plots.figures(run)
     assert list(drawn) == ["curves", "vectors", "gram"], "one recorded step is no curve"
     np.testing.assert_allclose(drawn["curves"].axes[0].lines[0].get_ydata()[::-1], run.dataset["loss"])

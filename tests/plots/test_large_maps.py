@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import plain_spec, run_command, small_spec
+from conftest import plain_spec, run_command, slowly, small_spec
 from cut_runs import CutRun, map_spec, trained_like
 
 import tmsjax
@@ -214,7 +214,7 @@ def test_a_narrow_region_has_ticks(dataset):
     assert plots.figures(one_unit(dataset), region=away)["phase_map-region"].axes[0].get_legend() is None
 
 
-@pytest.mark.parametrize("unit", [0, 4])
+@pytest.mark.parametrize("unit", [4, *slowly(0)])
 def test_every_kind_draws_a_run_that_kept_only_the_best(tmp_path, unit):
     raw = plain_spec(3, 2, probability="feature_probability", model={"family": "hidden-relu"}, store={"keep": "best"})
     raw["engine"] = {"unit": unit}

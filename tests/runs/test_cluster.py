@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import digest, run_command, small_spec, write_spec
+from conftest import digest, run_process, small_spec, write_spec
 from test_workers import start, stored, sweep, under_way, wait_for
 
 from tmsjax.runs import open_run, run_sweep
@@ -155,7 +155,7 @@ def test_workers_that_differ_or_do_not_see_the_run_are_refused_before_any_work(t
     cluster.registered(cluster.worker())
     wrong = cluster.worker(WRONG_VERSION)
     cluster.registered(wrong)
-    done = run_command("run", spec, "--out", out, "--dask", cluster.address)
+    done = run_process("run", spec, "--out", out, "--dask", cluster.address)
     assert done.returncode == 2
     lines = done.stderr.splitlines()
     assert lines[0].startswith(f"error: 1 workers of {cluster.address} differ from this process")
@@ -165,7 +165,7 @@ def test_workers_that_differ_or_do_not_see_the_run_are_refused_before_any_work(t
     assert not out.exists()
     wrong.kill()
     cluster.registered(cluster.worker(BLIND))
-    done = run_command("run", spec, "--out", out, "--dask", cluster.address)
+    done = run_process("run", spec, "--out", out, "--dask", cluster.address)
     assert done.returncode == 2
     assert "1 workers of" in done.stderr
     assert "cannot open the run: /nowhere" in done.stderr
@@ -177,7 +177,7 @@ def test_workers_that_differ_or_do_not_see_the_run_are_refused_before_any_work(t
 def test_a_scheduler_that_does_not_answer_is_an_error_before_any_work(tmp_path):
     began = time.monotonic()
     spec = write_spec(tmp_path / "sweep.toml", small_spec())
-    done = run_command("run", spec, "--out", tmp_path / "run", "--dask", "tcp://127.0.0.1:1")
+    done = run_process("run", spec, "--out", tmp_path / "run", "--dask", "tcp://127.0.0.1:1")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: no Dask scheduler answers at tcp://127.0.0.1:1 (")
     assert "Traceback" not in done.stderr

@@ -27,7 +27,7 @@ out = {}
 jax.config.update("jax_compilation_cache_dir", sys.argv[2])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 for devices, stops in ((1, [30]), (3, [30]), (8, [30]), (2, [1, 2, 11, 30])):
-    sweep = Ensemble(load_spec(raw), devices=jax.devices()[:devices], cut=Plan(True, 1, 12, 8))
+    sweep = Ensemble(load_spec(raw), devices=jax.devices()[:devices], cut=Plan(True, 1, 12, 4))
     states = sweep.init()
     used = {str(leaf.devices()) for state in states for leaf in jax.tree.leaves(state.params)}
     assert len(used) == devices, used
@@ -51,7 +51,7 @@ def sweep_of_blocks(**changes) -> dict:
 
 
 def test_bits_depend_on_neither_devices_nor_segments(tmp_path):
-    script = [sys.executable, "-c", ON_DEVICES, json.dumps(small_spec()), str(tmp_path)]
+    script = [sys.executable, "-c", ON_DEVICES, json.dumps(small_spec(train={"batch": 4})), str(tmp_path)]
     done = subprocess.run(script, capture_output=True, text=True, check=False, env=with_devices(8))
     assert done.returncode == 0, done.stderr
     out = json.loads(done.stdout)

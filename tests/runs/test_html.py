@@ -47,7 +47,8 @@ class Read(HTMLParser):
 
 
 def named_cases() -> dict:
-    raw = plain_spec(3, 2, probability={"select": "case", "of": [0.9, 0.1]})
+    probability, model = {"select": "case", "of": [0.9, 0.1]}, {"activation": "linear"}  # whose exact loss is short
+    raw = plain_spec(3, 2, probability=probability, model=model)
     raw["axes"] = {"case": {"values": [EVIL, "plain"]}, "replica": {"count": 2}}
     return raw
 
@@ -140,8 +141,14 @@ def test_runs_that_are_unfinished_or_damaged_have_html(run, tmp_path):
         assert "agreement with exact theory" not in read.facts
 
 
-def test_a_run_in_memory_has_html_with_a_picture():
-    read = Read(run_sweep(small_spec())._repr_html_())
+@pytest.fixture
+def in_memory(small_run) -> Run:
+    run = open_run(small_run)
+    return Run(run.spec, None, run.dataset.load())
+
+
+def test_a_run_in_memory_has_html_with_a_picture(in_memory):
+    read = Read(in_memory._repr_html_())
     assert read.facts["state"] == "in memory"
     assert read.facts["diverged models"] == "0"
     assert read.picture.startswith(b"\x89PNG")
@@ -161,17 +168,16 @@ def test_a_drawer_that_fails_and_a_picture_that_is_too_large_leave_the_rest(run,
 
 
 def test_names_that_are_not_known_here_are_shown(run):
-    text = to_toml(run.spec).replace('activation = "relu"', 'activation = "mine"')
+    text = to_toml(run.spec).replace('activation = "linear"', 'activation = "mine"')
     spec = stored_spec(text, "test")
     assert "mine" in Read(spec._repr_html_()).facts["model"]
     shown = Run(spec, None, run.dataset.assign_attrs(spec=text))
     assert Read(shown._repr_html_()).picture.startswith(b"\x89PNG")
 
 
-def test_a_thumbnail_is_the_map_where_there_is_one(monkeypatch):
-    run = run_sweep(small_spec())
+def test_a_thumbnail_is_the_map_where_there_is_one(monkeypatch, in_memory):
     drawn = []
     original = tmsjax.plots.maps.phase_map
     monkeypatch.setattr(tmsjax.plots.maps, "phase_map", lambda *given: drawn.append(1) or original(*given))
-    assert tmsjax.plots.thumbnail(run).startswith(b"\x89PNG")
+    assert tmsjax.plots.thumbnail(in_memory).startswith(b"\x89PNG")
     assert drawn == [1]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import command, digest, run_command, small_spec, write_spec
+from conftest import command, digest, run_command, run_process, small_spec, write_spec
 
 from tmsjax.runs import open_run
 
@@ -46,7 +46,7 @@ def survive(tmp_path: Path, moments: list[str], seed: int, unit: int = 0) -> int
     raw["axes"]["replica"]["count"] = 1000
     spec = write_spec(tmp_path / "sweep.toml", raw)
     began = time.monotonic()
-    assert run_command("run", spec, "--out", tmp_path / "whole").returncode == 0
+    assert run_process("run", spec, "--out", tmp_path / "whole").returncode == 0
     longest = 0.8 * (time.monotonic() - began)
     reference = digest(open_run(tmp_path / "whole").dataset)
     rng, runs, left = np.random.default_rng(seed), 0, list(moments)

@@ -11,12 +11,13 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import digest, plain_spec, run_command, slowly, small_spec, write_spec
+from conftest import copied, digest, plain_spec, slowly, small_spec, write_spec
 
 import tmsjax
 from tmsjax.errors import CheckpointError, Interrupted, RunError, RunFailed
@@ -29,8 +30,8 @@ from tmsjax.runs.files import write_whole
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-@pytest.fixture(autouse=True)
-def _collect_what_orbax_leaves():
+@pytest.fixture
+def collected():
     yield
     gc.collect()
 
@@ -51,7 +52,7 @@ def flip(path: Path, bit: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory) -> tuple[Path, dict, str]:
+def stopped(tmp_path_factory, small_run) -> tuple[Path, dict, str]:
     """A run stopped at step 12 of 30, its two newest checkpoints kept; its spec; the digest of the whole run."""
     folder = tmp_path_factory.mktemp("stopped") / "run"
     raw = small_spec(checkpoint={"every_seconds": 0.0, "segment_seconds": 0.0})
@@ -59,7 +60,7 @@ def stopped(tmp_path_factory) -> tuple[Path, dict, str]:
     with pytest.raises(Interrupted):
         run_sweep(raw, folder, should_stop=lambda: next(calls))
     assert open_run(folder).steps() == [11, 12]
-    return folder, raw, digest(run_sweep(raw).dataset)
+    return folder, raw, digest(open_run(small_run).dataset)
 
 
 KINDS = {
@@ -71,27 +72,43 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_used(tmp_path, stopped, kind, damage):
-    source, raw, reference = stopped
-    out = tmp_path / "run"
-    shutil.copytree(source, out)
-    victims = sorted((out / "checkpoints" / "12").glob(KINDS[kind]), key=lambda p: -p.stat().st_size)
-    data = victims[0].read_bytes()
+def damage_file(path: Path, damage: str) -> None:
+    data = path.read_bytes()
     if damage == "flip":
-        flip(victims[0], 4 * len(data))
+        flip(path, 4 * len(data))
     elif damage == "truncate":
-        victims[0].write_bytes(data[: len(data) // 2])
+        path.write_bytes(data[: len(data) // 2])
     else:
-        victims[0].unlink()
-    with pytest.warns(UserWarning, match=rf"checkpoints/12.*set aside as {out}/damaged-12-0, going on from step 11"):
-        run = run_sweep(raw, out)
-    assert digest(run.dataset) == reference
-    assert (out / "damaged-12-0").is_dir()
-    assert open_run(out).steps()[-1] == 30
+        path.unlink()
 
 
+@pytest.mark.usefixtures("collected")
+@pytest.mark.parametrize(
+    ("kind", "trained"), [*zip(KINDS, ("flip", "truncate", "delete", "truncate", "flip"), strict=True)]
+)
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_used(tmp_path, stopped, kind, trained):
+    """With one kind of damage the run is trained to its end, with the others the checkpoint before is compared."""
+    source, raw, reference = stopped
+    before = Checkpoints(source / "checkpoints").load(11)[1]
+    for damage in ("flip", "truncate", "delete"):
+        out = copied(source, tmp_path / damage)
+        victims = sorted((out / "checkpoints" / "12").glob(KINDS[kind]), key=lambda p: -p.stat().st_size)
+        damage_file(victims[0], damage)
+        said = rf"checkpoints/12.*set aside as {out}/damaged-12-0, going on from step 11"
+        with pytest.warns(UserWarning, match=said):
+            found = run_sweep(raw, out) if damage == trained else Checkpoints(out / "checkpoints", 2).load_newest_good()
+        if damage == trained:
+            assert digest(found.dataset) == reference
+            assert open_run(out).steps()[-1] == 30
+        else:
+            step, arrays = found
+            assert step == 11
+            assert arrays.keys() == before.keys()
+            assert all(np.array_equal(arrays[name], array) for name, array in before.items())
+        assert (out / "damaged-12-0").is_dir()
+
+
+@pytest.mark.usefixtures("collected")
 def test_every_flipped_bit_of_a_checkpoint_is_detected(tmp_path):
     rng = np.random.default_rng(0)
     saved = Checkpoints(tmp_path / "c")
@@ -100,13 +117,13 @@ def test_every_flipped_bit_of_a_checkpoint_is_detected(tmp_path):
     tried = 0
     for path in [p for p in (tmp_path / "c" / "1").rglob("*") if p.is_file()]:
         whole = path.read_bytes()
-        for bit in rng.integers(0, 8 * len(whole), 40) if whole else []:
+        for bit in rng.integers(0, 8 * len(whole), 10) if whole else []:
             flip(path, int(bit))
             with pytest.raises(CheckpointError, match=path.name):
                 saved.load()
             path.write_bytes(whole)
             tried += 1
-    assert tried >= 300
+    assert tried >= 75
     step, loaded = saved.load()
     assert step == 1
     for name, array in arrays.items():
@@ -114,15 +131,20 @@ def test_every_flipped_bit_of_a_checkpoint_is_detected(tmp_path):
         assert loaded[name].dtype == array.dtype
 
 
-def test_folders_of_the_user_among_the_checkpoints_stay(tmp_path, stopped):
+def test_a_changed_spec_toml_changes_nothing_and_folders_of_the_user_stay(tmp_path, stopped):
+    """spec.toml is for people; what counts is the copy in run.json, which has a checksum."""
     source, raw, reference = stopped
-    shutil.copytree(source, tmp_path / "run")
+    out = copied(source, tmp_path / "run")
     for name in ("12.backup", "keep", "²"):
-        (tmp_path / "run" / "checkpoints" / name).mkdir()
-    assert digest(run_sweep(raw, tmp_path / "run").dataset) == reference
-    assert {"12.backup", "keep", "²"} < {p.name for p in (tmp_path / "run" / "checkpoints").iterdir()}
+        (out / "checkpoints" / name).mkdir()
+    (out / "spec.toml").write_text((out / "spec.toml").read_text().replace("seed = 7", "seed = 3"))
+    assert open_run(out).spec.seed == 7
+    assert digest(run_sweep(raw, out).dataset) == reference
+    assert "seed = 7" in (out / "spec.toml").read_text()
+    assert {"12.backup", "keep", "²"} < {p.name for p in (out / "checkpoints").iterdir()}
 
 
+@pytest.mark.usefixtures("collected")
 def test_without_a_good_checkpoint_nothing_is_overwritten(tmp_path, stopped):
     source, raw, _ = stopped
     out = tmp_path / "run"
@@ -138,7 +160,17 @@ def test_without_a_good_checkpoint_nothing_is_overwritten(tmp_path, stopped):
         run_sweep(raw, out)
 
 
+def repaired(out: Path):
+    """The run after what comes before training."""
+    directory = RunDirectory(out)
+    with directory.lock(), directory.begin_lock():
+        directory.repair()
+    return open_run(out)
+
+
+@pytest.mark.usefixtures("collected")
 def test_a_damaged_run_json_is_made_again_from_a_checkpoint(tmp_path, stopped):
+    """The run is trained to its end after the first and the last kind of damage."""
     source, raw, reference = stopped
     size = (source / "run.json").stat().st_size
     bits = np.random.default_rng(5).integers(0, 8 * size, 3)
@@ -155,34 +187,26 @@ def test_a_damaged_run_json_is_made_again_from_a_checkpoint(tmp_path, stopped):
         with pytest.raises(RunError, match=r"run.json: damaged.*tmsjax resume"):
             open_run(out)
         with pytest.warns(UserWarning, match=r"run.json: damaged.*made again from .*checkpoints/12/manifest.json"):
-            run = run_sweep(raw, out)
-        assert digest(run.dataset) == reference
+            run = run_sweep(raw, out) if case in (int(bits[0]), "delete") else repaired(out)
+        if run.trained:
+            assert digest(run.dataset) == reference
+        else:
+            assert run.directory.info()["steps_done"] == 12
         assert (out / "damaged-run.json-0").exists() == (case != "delete")
-        assert open_run(out).spec == run.spec
-
-
-def test_a_changed_spec_toml_changes_nothing(tmp_path, stopped):
-    """It is for people; what counts is the copy in run.json, which has a checksum."""
-    source, raw, reference = stopped
-    out = tmp_path / "run"
-    shutil.copytree(source, out)
-    (out / "spec.toml").write_text((out / "spec.toml").read_text().replace("seed = 7", "seed = 3"))
-    assert open_run(out).spec.seed == 7
-    assert digest(run_sweep(raw, out).dataset) == reference
-    assert "seed = 7" in (out / "spec.toml").read_text()
+        assert open_run(out).spec == open_run(source).spec
 
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("damage", ["delete", "truncate", "of another run", "flip"])
-def test_damaged_results_are_detected_and_rebuilt_from_the_checkpoint(tmp_path, damage):
-    reference = digest(run_sweep(small_spec(), tmp_path / "run").dataset)
-    file = tmp_path / "run" / "results.nc"
+def test_damaged_results_are_detected_and_rebuilt_from_the_checkpoint(tmp_path, small_run, damage):
+    reference = digest(open_run(small_run).dataset)
+    file = copied(small_run, tmp_path / "run") / "results.nc"
     whole = file.read_bytes()
     file.unlink()
     if damage == "truncate":
         file.write_bytes(whole[: len(whole) // 2])
     if damage == "of another run":
-        run_sweep(small_spec(seed=8), tmp_path / "other")
+        run_sweep(small_spec(instance={"init_scale": 0.7}), tmp_path / "other")
         file.write_bytes((tmp_path / "other" / "results.nc").read_bytes())
     if damage == "flip":
         weights = open_run(tmp_path / "run").restore()["state.params.W"].tobytes()
@@ -197,11 +221,10 @@ def test_damaged_results_are_detected_and_rebuilt_from_the_checkpoint(tmp_path, 
     assert len(list((tmp_path / "run").glob("damaged-results.nc-0"))) == (damage != "delete")
 
 
-def test_every_flipped_bit_of_the_results_is_detected_or_in_no_value(tmp_path):
-    run = run_sweep(small_spec(), tmp_path / "run")
-    reference, file = digest(run.dataset), tmp_path / "run" / "results.nc"
+def test_every_flipped_bit_of_the_results_is_detected_or_in_no_value(tmp_path, small_run):
+    reference, file = digest(open_run(small_run).dataset), copied(small_run, tmp_path / "run") / "results.nc"
     whole = file.read_bytes()
-    detected, bits = 0, np.random.default_rng(0).integers(0, 8 * len(whole), 60)
+    detected, bits = 0, np.random.default_rng(0).integers(0, 8 * len(whole), 20)
     for bit in map(int, bits):
         flip(file, bit)
         try:
@@ -209,7 +232,7 @@ def test_every_flipped_bit_of_the_results_is_detected_or_in_no_value(tmp_path):
         except RunError:
             detected += 1
         file.write_bytes(whole)
-    assert detected >= 3
+    assert detected >= 1
 
 
 def test_writing_is_whole_or_not_at_all(tmp_path):
@@ -273,10 +296,10 @@ def small_disk(tmp_path, monkeypatch):
 
 
 @pytest.mark.smoke
-def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, small_disk):
+def test_a_full_disk_stops_the_run_and_loses_nothing(small_disk, small_run):
     folder, fill, empty = small_disk
     raw = small_spec(checkpoint={"every_seconds": 0.0, "segment_seconds": 0.0})
-    reference = digest(run_sweep(raw).dataset)
+    reference = digest(open_run(small_run).dataset)
 
     def listen(progress):
         if progress.step == 9:
@@ -308,6 +331,17 @@ def without_override() -> None:
         ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)
 
 
+IN_TURN = """
+import sys
+from tmsjax.cli import main
+for out in sys.argv[2:]:
+    try:
+        main(["run", sys.argv[1], "--out", out])
+    except SystemExit as ended:
+        print("exit", ended.code)
+"""
+
+
 def test_a_read_only_directory_is_told_before_any_work(tmp_path, stopped):
     source, raw, _ = stopped
     shutil.copytree(source, tmp_path / "run")
@@ -317,11 +351,13 @@ def test_a_read_only_directory_is_told_before_any_work(tmp_path, stopped):
         folder.chmod(0o555)
     before = content(tmp_path)
     try:
-        for out in (tmp_path / "new", tmp_path / "run"):
-            done = run_command("run", spec, "--out", out, preexec_fn=without_override)
-            assert done.returncode == 2, done.stderr
+        outs = [str(tmp_path / "new"), str(tmp_path / "run")]
+        command = [sys.executable, "-c", IN_TURN, spec, *outs]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=without_override)
+        assert done.stdout.count("exit 2\n") == 2, done.stderr
+        for out in outs:
             assert f"{out}: cannot be written: Permission denied" in done.stderr
-            assert "Traceback" not in done.stderr
+        assert "Traceback" not in done.stderr
     finally:
         for folder in (tmp_path, *folders):
             folder.chmod(0o755)
@@ -430,8 +466,8 @@ def test_reading_runs_executes_nothing_of_them():
 
 
 @pytest.mark.parametrize("name", [".lock", "log.jsonl"])
-def test_links_in_a_run_do_not_lead_to_other_files(tmp_path, name):
-    run_sweep(small_spec(), tmp_path / "run")
+def test_links_in_a_run_do_not_lead_to_other_files(tmp_path, small_run, name):
+    copied(small_run, tmp_path / "run")
     (tmp_path / "mine").write_text("precious")
     (tmp_path / "run" / name).unlink()
     (tmp_path / "run" / name).symlink_to(tmp_path / "mine")

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import run_command
+from conftest import run_command, run_process
 
 import tmsjax
 from tmsjax.engine import Ensemble
@@ -119,7 +119,7 @@ def test_a_relative_path_starts_at_the_spec(stored, tmp_path):
     file = tmp_path / "specs" / "on.toml"
     file.write_text(to_toml(load_spec(on("../toy"))))
     assert with_source(load_spec(file)).source is not None
-    done = run_command("run", file, "--out", tmp_path / "run", "--workers", 1, "--set", "engine.unit=4")
+    done = run_process("run", file, "--out", tmp_path / "run", "--workers", 1, "--set", "engine.unit=4")
     assert done.returncode == 0, done.stderr
     assert run_command("resume", tmp_path / "run").returncode == 0
 

@@ -4,11 +4,12 @@ import gc
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import ROOT, command, digest, plain_spec, run_command, slowly, small_spec, write_spec
+from conftest import ROOT, command, copied, digest, plain_spec, run_command, slowly, small_spec, write_spec
 
 import tmsjax
 from tmsjax.engine import Ensemble, plan
@@ -22,6 +23,14 @@ from tmsjax.spec import Box, Boxes, load_spec, part_shape
 def divided(**changes) -> dict:
     """The small sweep in six units of one cell, or of what `changes` says."""
     return small_spec(**{"engine": {"unit": 3}, **changes})
+
+
+@pytest.fixture(scope="module")
+def best_units(tmp_path_factory) -> Path:
+    """The directory of a complete run in six units that kept the best of each cell."""
+    path = tmp_path_factory.mktemp("best") / "run"
+    run_sweep(divided(store={"keep": "best"}), path)
+    return path
 
 
 @pytest.mark.parametrize(("unit", "count"), [(3, 6), *slowly((4, 4), (6, 2), (12, 1))])
@@ -109,8 +118,7 @@ def test_the_best_of_each_cell_with_its_counts(tmp_path):
     assert best.attrs["replicas"] == 5
 
 
-@pytest.mark.parametrize("keep", ["results", "best"])
-@pytest.mark.parametrize("unit", [0, 4])
+@pytest.mark.parametrize(("keep", "unit"), [("results", 0), ("best", 3), *slowly(("results", 3), ("best", 0))])
 def test_no_state_of_the_optimizer_is_kept(tmp_path, keep, unit):
     raw = small_spec(store={"keep": keep}, engine={"unit": unit}, checkpoint={"every_seconds": 0.0})
     run = run_sweep(raw, tmp_path / "run")
@@ -118,10 +126,10 @@ def test_no_state_of_the_optimizer_is_kept(tmp_path, keep, unit):
     assert run.steps() == []
 
 
-def test_every_unit_keeps_its_last_checkpoint(tmp_path):
-    run = run_sweep(divided(), tmp_path / "run")
+def test_every_unit_keeps_its_last_checkpoint(unit_run):
+    run = open_run(unit_run)
     for k, box in enumerate(run.units):
-        arrays = open_run(tmp_path / "run").restore(unit=k)
+        arrays = run.restore(unit=k)
         W = arrays["state.params.W"].reshape(*box.shape, 1, 2)
         np.testing.assert_array_equal(W, run.part(k)["W"])
     with pytest.raises(RunError, match="no unit 6; has 6"):
@@ -135,10 +143,10 @@ def test_the_best_needs_replicas_of_equal_inputs():
         load_spec(raw)
 
 
-def test_what_is_kept_belongs_to_the_sweep_and_units_do_not(tmp_path):
+def test_what_is_kept_belongs_to_the_sweep_and_units_do_not(tmp_path, unit_run):
     assert load_spec(small_spec()).hash == load_spec(small_spec(store={"keep": "all"}, engine={"unit": 4})).hash
     assert load_spec(small_spec()).hash != load_spec(small_spec(store={"keep": "best"})).hash
-    run_sweep(divided(), tmp_path / "run")
+    copied(unit_run, tmp_path / "run")
     with pytest.raises(RunError, match=r"store\.keep: all -> results"):
         run_sweep(divided(store={"keep": "results"}), tmp_path / "run")
     assert len(run_sweep(small_spec(), tmp_path / "run").units) == 6, "a run keeps its units"
@@ -153,13 +161,13 @@ def stopping_after(calls: int):
     return lambda: next(left, True)
 
 
-def test_an_interrupted_run_goes_on_with_the_missing_units(tmp_path):
+def test_an_interrupted_run_goes_on_with_the_missing_units(tmp_path, small_run):
     changes = {"checkpoint": {"segment_seconds": 0.0}}
-    reference = digest(run_sweep(small_spec()).dataset)
+    reference = digest(open_run(small_run).dataset)
     seen = set()
     for _ in range(100):
         try:
-            run = run_sweep(divided(**changes), tmp_path / "run", should_stop=stopping_after(20))
+            run = run_sweep(divided(**changes), tmp_path / "run", should_stop=stopping_after(40))
             break
         except Interrupted:
             done = open_run(tmp_path / "run").units_done
@@ -179,14 +187,15 @@ def test_more_steps_continue_every_unit(tmp_path):
     assert run.trained == 6
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (facts["state"], facts["steps_done"]) == ("complete", 50)
-    run_sweep(divided(train=constant, store={"keep": "best"}), tmp_path / "best")
+    with pytest.raises(Interrupted):
+        run_sweep(divided(train=constant, store={"keep": "best"}), tmp_path / "best", should_stop=lambda: True)
     with pytest.raises(RunError, match=r"train.steps: 30 -> 50"):
         run_sweep(divided(train={**constant, "steps": 50}, store={"keep": "best"}), tmp_path / "best")
 
 
-def test_a_damaged_unit_is_set_aside_and_trained_again(tmp_path):
-    run = run_sweep(divided(), tmp_path / "run")
-    reference, place = digest(run.dataset), tmp_path / "run" / "results" / "00002.nc"
+def test_a_damaged_unit_is_set_aside_and_trained_again(tmp_path, unit_run):
+    copied(unit_run, tmp_path / "run")
+    reference, place = digest(open_run(unit_run).dataset), tmp_path / "run" / "results" / "00002.nc"
     data = bytearray(place.read_bytes())
     data[len(data) // 2] ^= 4
     place.write_bytes(data)
@@ -201,9 +210,9 @@ def test_a_damaged_unit_is_set_aside_and_trained_again(tmp_path):
     assert run_sweep(divided(), tmp_path / "run").trained == 0
 
 
-def test_a_missing_unit_is_named_and_trained_again(tmp_path):
-    run = run_sweep(divided(store={"keep": "best"}), tmp_path / "run")
-    reference = digest(run.dataset)
+def test_a_missing_unit_is_named_and_trained_again(tmp_path, best_units):
+    copied(best_units, tmp_path / "run")
+    reference = digest(open_run(best_units).dataset)
     (tmp_path / "run" / "results" / "00004.nc").unlink()
     with pytest.raises(RunError, match=r"no results yet \(5 of 6 units done\)"):
         open_run(tmp_path / "run").dataset  # noqa: B018
@@ -211,9 +220,9 @@ def test_a_missing_unit_is_named_and_trained_again(tmp_path):
 
 
 @pytest.mark.parametrize("keep", ["all", "best"])
-def test_a_lost_run_json_is_made_again_from_a_unit(tmp_path, keep):
-    run = run_sweep(divided(store={"keep": keep}), tmp_path / "run")
-    reference = digest(run.dataset)
+def test_a_lost_run_json_is_made_again_from_a_unit(tmp_path, unit_run, best_units, keep):
+    copied(unit_run if keep == "all" else best_units, tmp_path / "run")
+    reference = digest(open_run(tmp_path / "run").dataset)
     (tmp_path / "run" / "run.json").write_text("{")
     with pytest.raises(RunError, match=r"run\.json: damaged.*`tmsjax resume .*run` rebuilds it from a copy"):
         open_run(tmp_path / "run")
@@ -240,14 +249,16 @@ def test_shares_of_processes_make_one_run(tmp_path):
     assert digest(open_run(tmp_path / "run").dataset) == digest(run_sweep(small_spec()).dataset)
 
 
-@pytest.mark.parametrize("share", ["\uff11/\uff13", "0/3", "4/3", "1/0", "x", "1/3/5", "", "-1/3"])
-def test_bad_shares_are_refused(share):
-    with pytest.raises(SpecError, match="--units: "):
-        run_sweep(small_spec(), units=share)
+def test_bad_shares_are_refused():
+    for share in ("\uff11/\uff13", "0/3", "4/3", "1/0", "x", "1/3/5", "", "-1/3"):
+        with pytest.raises(SpecError, match="--units: "):
+            run_sweep(small_spec(), units=share)
 
 
 def test_a_share_waits_for_no_one_but_leaves_a_unit_to_who_holds_it(tmp_path):
     run_sweep(divided(), tmp_path / "run", units="1/2")
+    with pytest.raises(RunError, match="no results yet"):
+        tmsjax.phase_map(open_run(tmp_path / "run"))
     directory = open_run(tmp_path / "run").directory
     with directory.try_lock(directory.unit_folder(3)) as locked:
         assert locked
@@ -312,9 +323,3 @@ def test_a_hundred_million_models_train_and_compare_within_3_gigabytes(tmp_path)
     assert found["cells"] == 10_000_000
     assert found["exact"]["agreement"] > 0.99
     assert found["exact"]["improved"] == 0
-
-
-def test_only_whole_runs_can_be_mapped(tmp_path):
-    run_sweep(divided(), tmp_path / "run", units="1/2")
-    with pytest.raises(RunError, match="no results yet"):
-        tmsjax.phase_map(open_run(tmp_path / "run"))

@@ -183,12 +183,6 @@ def test_workers_of_a_run_in_memory_are_refused():
         run_sweep(small_spec(), workers=2)
 
 
-def test_the_command_refuses_bad_options(tmp_path):
-    done = run_command("run", sweep(tmp_path), "--workers", 0, "--out", tmp_path / "run")
-    assert done.returncode == 2
-    assert done.stderr == "error: --workers: 1 problem\n  needs a number of processes from 1 to 1024, not 0\n"
-
-
 @pytest.mark.slow
 def test_three_processes_of_a_job_array_one_killed_give_the_bytes_of_one(tmp_path, whole):
     out, spec = tmp_path / "run", sweep(tmp_path)

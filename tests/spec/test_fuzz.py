@@ -1,11 +1,10 @@
 """Corrupted specs and run files give one error that names the location, no traceback, and no files elsewhere."""
 
-import tarfile
 import tomllib
 from contextlib import suppress
 
 import pytest
-from conftest import ROOT, run_command, small_spec, write_spec
+from conftest import ROOT, copied, run_command, small_spec, write_spec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -78,7 +77,7 @@ ANYTHING = st.recursive(
     ),
     max_leaves=12,
 )
-PLENTY = settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+USUAL = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 def check(load) -> None:
@@ -99,23 +98,17 @@ def check(load) -> None:
         assert len(place) + len(message) < 700, "a message shows no more than a line or two of what was given"
 
 
-@pytest.mark.smoke
-@PLENTY
-@given(st.data())
-def test_no_mangled_text_gets_past_the_loader(tmp_path_factory, data):
+def check_mangled_text(data, path) -> None:
     text = data.draw(st.sampled_from(TEXTS))
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))
         stop = min(len(text), start + data.draw(st.integers(0, 40)))
         text = text[:start] + data.draw(st.sampled_from(WORDS) | st.text(max_size=5)) + text[stop:]
-    path = tmp_path_factory.getbasetemp() / "mangled.toml"
     path.write_bytes(text.encode("utf-8", "replace"))
     check(lambda: load_spec(path))
 
 
-@PLENTY
-@given(st.data())
-def test_no_value_in_any_place_gets_past_the_loader(data):
+def check_any_value(data, path) -> None:
     raw = to_dict(load_spec(tomllib.loads(EXAMPLE)))
     for _ in range(data.draw(st.integers(1, 3))):
         table = data.draw(st.sampled_from([*raw, "surprise"]))
@@ -128,10 +121,28 @@ def test_no_value_in_any_place_gets_past_the_loader(data):
     check(lambda: load_spec(raw))
 
 
-@PLENTY
-@given(st.lists(OVERRIDES, max_size=3))
-def test_no_override_gets_past_the_loader(overrides):
+def check_overrides(data, path) -> None:
+    overrides = data.draw(st.lists(OVERRIDES, max_size=3))
     check(lambda: load_spec(small_spec(), overrides))
+
+
+CHECKS = {"text": check_mangled_text, "value": check_any_value, "override": check_overrides}
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("mangled", CHECKS)
+@USUAL
+@given(st.data())
+def test_nothing_mangled_gets_past_the_loader(tmp_path_factory, mangled, data):
+    CHECKS[mangled](data, tmp_path_factory.getbasetemp() / "mangled.toml")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mangled", CHECKS)
+@settings(USUAL, max_examples=2000, derandomize=False)
+@given(st.data())
+def test_nothing_mangled_at_random_gets_past_the_loader(tmp_path_factory, mangled, data):
+    CHECKS[mangled](data, tmp_path_factory.getbasetemp() / "mangled.toml")
 
 
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/b", "a\n", ".", "", "x" * 101, "$(id)"])
@@ -156,19 +167,14 @@ def test_commands_write_into_the_runs_directory_alone(tmp_path):
     }
 
 
-RUN = ROOT / "tests" / "data" / "runs" / "0.7.0.tar.xz"
-
-
-@settings(PLENTY, max_examples=60)
+@settings(USUAL, max_examples=30)
 @given(st.data())
-def test_no_mangled_run_json_ends_in_a_traceback(tmp_path_factory, data):
+def test_no_mangled_run_json_ends_in_a_traceback(tmp_path_factory, small_run, data):
     """With a checksum that is right: someone wrote it so."""
     folder = tmp_path_factory.getbasetemp() / "mangled" / "complete"
     if not folder.exists():
-        with tarfile.open(RUN) as archive:
-            archive.extractall(folder.parent, filter="data")
-        (folder / "run.json").rename(folder.parent / "run.json")
-    info, _ = read_sealed(folder.parent / "run.json")
+        copied(small_run, folder)
+    info, _ = read_sealed(small_run / "run.json")
     info[data.draw(st.sampled_from([*info, "surprise"]))] = data.draw(ANYTHING.filter(lambda v: "date" not in repr(v)))
     write_sealed(folder / "run.json", info)
     with suppress(RunError, SpecError):  # anything else is a failure

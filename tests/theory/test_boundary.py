@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import slowly
 from scipy import optimize
 
 from tmsjax import theory
@@ -23,7 +24,7 @@ def branches(ratio: float, probability: float, inside, outside) -> tuple:
     return branch(inside, ratio, probability), branch(outside, ratio, probability)
 
 
-@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.8, 1.0])
+@pytest.mark.parametrize("ratio", [0.1, 1.0, *slowly(0.5, 0.8)])
 def test_losses_of_the_two_branches_cross_at_the_jump(ratio):
     found = boundary.jump(np.array([ratio]))
     p, inside, outside = found.probability[0], found.inside[0], found.outside[0]

@@ -87,7 +87,7 @@ def scipys(problem: Problem, importance, probability, starts: int = 20) -> float
 
 @pytest.mark.parametrize(
     ("importance", "probability"),
-    [([1, 1, 0.2], 0.3), ([1, 1, 1], 0.6)],
+    [([1, 1, 0.2], 0.3), *slowly(([1, 1, 1], 0.6))],
 )
 def test_exact_optimum_of_three_features_is_scipys(importance, probability):
     ours = optimum.exact_optimum([importance], [[probability] * 3])

@@ -13,7 +13,6 @@ from tmsjax.kinds import REPRESENTED, measures
 
 FROM = "data.run={runs}/autoencoders_toy"
 FEW = ["axes.feature_probability={values=[0.1, 0.02]}", "axes.replica.count=1", "train.steps=300"]
-FEW_INPUTS = ["model.features=4"]
 FEWEST = ["model.features=16", "model.hidden=4"]
 SOME_LATENTS = "axes.latents={values=[32, 64, 128]}"
 RUNS: Runs = {
