@@ -45,7 +45,7 @@ nitpick_ignore = [  # types in signatures that no room exports
         "engine.topology.Compiled",
         "kinds.registry.T",
         "plots.animation.Animation",
-        "plots.explorer.page.Page",
+        "explorer.page.Page",
         "spec.tables.Init",
         "spec.tables.InstanceTable",
     )

@@ -55,7 +55,7 @@ check_javascript() { # types and layout of the explorer's modules
     cd tests/browser
     npm install --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error >/dev/null
     node_modules/.bin/tsc
-    node_modules/.bin/prettier --print-width 120 --log-level warn --check ../../tmsjax/plots/explorer/page/*.js
+    node_modules/.bin/prettier --print-width 120 --log-level warn --check ../../tmsjax/explorer/page/*.js
     cd "$root"
 }
 
@@ -103,6 +103,7 @@ setup
 for script in scripts/*.sh .ci/run; do bash -n "$script"; done
 ruff check .
 ruff format --check .
+lint-imports
 mypy
 vulture
 test_with ${selection[@]+"${selection[@]}"} "$@"

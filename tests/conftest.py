@@ -17,6 +17,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """The tests of studies are a tier of their own."""
+    for item in items:
+        if ROOT / "tests" / "studies" in item.path.parents:
+            item.add_marker(pytest.mark.studies)
+
+
 ANGLES = 2 * np.pi * np.arange(5) / 5
 Z = np.sqrt(1 / 3)
 RING = np.sqrt(1 - Z**2)

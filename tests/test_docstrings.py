@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import tmsjax
-from tmsjax.plots.explorer import Page
+from tmsjax.explorer import Page
 from tmsjax.runs import Run
 from tmsjax.spec import Spec
 

@@ -125,8 +125,8 @@ def test_the_metadata_of_the_wheel(built):
     assert metadata["Version"] == VERSION
     assert metadata["License-Expression"] == "Apache-2.0 AND ISC"
     assert f"tmsjax-{VERSION}.dist-info/licenses/LICENSE" in names
-    assert f"tmsjax-{VERSION}.dist-info/licenses/tmsjax/plots/explorer/vendor/LICENSE" in names
-    assert {"tmsjax/py.typed", "tmsjax/sweeps/intro.toml", "tmsjax/plots/explorer/page/page.html"} <= set(names)
+    assert f"tmsjax-{VERSION}.dist-info/licenses/tmsjax/explorer/vendor/LICENSE" in names
+    assert {"tmsjax/py.typed", "tmsjax/sweeps/intro.toml", "tmsjax/explorer/page/page.html"} <= set(names)
     assert set(metadata.get_all("Provides-Extra")) == PROJECT["project"]["optional-dependencies"].keys()
 
 

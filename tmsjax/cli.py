@@ -14,7 +14,7 @@ import typer
 
 from tmsjax.errors import Diverged
 from tmsjax.examples import examples
-from tmsjax.kinds import STUDIES, planned
+from tmsjax.kinds import STUDIES, suited
 from tmsjax.spec import SELECTIONS, description
 from tmsjax.terminal import (
     check_known,
@@ -133,10 +133,10 @@ def map_(run: RunPath, select: Select = "best") -> None:
 def compare(run: RunPath, select: Select = "best") -> None:
     """Compare a run with candidate and exact theory: writes RUN/comparison.json and RUN/report.md."""
     _check_select(select)
-    from tmsjax.analysis import compare_run
+    from tmsjax import analysis
     from tmsjax.runs import as_path
 
-    compare_run(run, select)
+    analysis.compare(run, select)
     say((as_path(run) / "report.md").read_text(encoding="utf-8").rstrip("\n"))
 
 
@@ -187,11 +187,11 @@ def explore(
     Run `tmsjax compare` first to include exact optima. Above 1,000,000 cells, the page shows pixels of several cells.
     """
     _check_select(select)
-    from tmsjax import plots
+    from tmsjax import explorer
     from tmsjax.analysis import read_region
     from tmsjax.runs import as_path
 
-    page = plots.explore(run, select=select, region=read_region(region) if region else None)
+    page = explorer.explore(run, select=select, region=read_region(region) if region else None)
     path = page.save(out or as_path(run) / f"explorer{'-region' if region else ''}.html")
     say(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
     if open_ and not webbrowser.open(path.resolve().as_uri()):
@@ -215,7 +215,8 @@ def info(
 
     With --device: its memory on another chip, which is not needed for it. With --tune: the plan that is fastest here.
     """
-    from tmsjax.spec import SpecError, load_spec
+    from tmsjax.errors import SpecError
+    from tmsjax.spec import load_spec
 
     if device is not None and tune:
         raise SpecError("--device, --tune", [("", "choose one of them")])
@@ -238,7 +239,7 @@ def info(
         return
     from tmsjax.runs import estimate
 
-    figures = {} if loaded.study.kind else {"figures": ", ".join(planned(loaded))}
+    figures = {} if loaded.study.kind else {"figures": ", ".join(suited(loaded))}
     _tell(description(loaded) | figures | estimate(loaded))
 
 
@@ -262,7 +263,8 @@ app.command()(examples)
 
 def _described(option: str, path: Path, set_: list[str], imports: bool) -> Spec:
     """The spec in a file, for an option that describes no run."""
-    from tmsjax.spec import SpecError, load_spec
+    from tmsjax.errors import SpecError
+    from tmsjax.spec import load_spec
 
     if path.is_dir():
         raise SpecError(option, [("", "describes a SPEC, not a run")])

@@ -25,7 +25,7 @@ import numpy as np
 import optax
 
 from tmsjax.engine import cores
-from tmsjax.models import instances, relu_loss
+from tmsjax.models import exact_loss, instances
 from tmsjax.spec import Spec
 
 
@@ -46,7 +46,7 @@ class TextbookJax:
                 return jnp.mean(jnp.sum(row.importance * (output - x) ** 2, axis=-1))
 
             def exact(params: Any) -> jax.Array:
-                return relu_loss(params["W"], params["b"], row.importance, row.feature_probability)
+                return exact_loss(params["W"], params["b"], row.importance, row.feature_probability)
 
             def step(carry: Any, _: None) -> tuple:
                 params, opt_state, key = carry

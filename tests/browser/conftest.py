@@ -12,7 +12,7 @@ from conftest import small_spec
 import tmsjax
 from browser.pages import Explored
 from browser.visits import visits
-from tmsjax.plots.explorer import Page
+from tmsjax.explorer import Page
 from tmsjax.runs import Run
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")

@@ -57,6 +57,21 @@ def test_scalar_and_array_paths_agree(table):
         np.testing.assert_allclose(on_scalars[name], on_arrays[name], rtol=2e-3, atol=1e-5, err_msg=name)
 
 
+def test_a_key_forces_the_path_and_its_default_leaves_the_hash():
+    def specs(features, hidden):
+        raw = plain_spec(features, hidden)
+        return load_spec(raw), *(load_spec({**raw, "engine": {"path": p}}) for p in ("auto", "scalars", "arrays"))
+
+    assert [ensemble.plan(spec, "cpu").scalars for spec in specs(3, 2)] == [True, True, True, False]
+    assert [ensemble.plan(spec, "cpu").scalars for spec in specs(20, 10)] == [False, False, True, False]
+    plain, auto, scalars, arrays = (spec.hash for spec in specs(3, 2))
+    assert plain == auto
+    assert len({auto, scalars, arrays}) == 3
+    raw = plain_spec(40, 2, data={"activity": "exactly-k", "active": 2}, engine={"path": "scalars"})
+    with pytest.raises(SpecError, match=r'engine\.path: "scalars" trains .*"arrays" and "auto" train every model'):
+        Ensemble(load_spec(raw))
+
+
 def test_a_second_call_compiles_nothing():
     sweep = Ensemble(load_spec(small_spec()))
     states = sweep.advance(sweep.init(), 3)

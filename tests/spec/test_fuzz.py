@@ -1,6 +1,6 @@
 """Corrupted specs and run files give one error that names the location, no traceback, and no files elsewhere."""
 
-import shutil
+import tarfile
 import tomllib
 from contextlib import suppress
 
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tmsjax.errors import RunError, SpecError
 from tmsjax.runs import open_run
 from tmsjax.runs.files import read_sealed, write_sealed
-from tmsjax.spec import load_spec, to_dict, to_toml
+from tmsjax.spec import load_spec, to_toml
+from tmsjax.spec.tables import to_dict
 
 SWEEPS = ROOT / "sweeps"
 EXAMPLE = """
@@ -155,17 +156,19 @@ def test_commands_write_into_the_runs_directory_alone(tmp_path):
     }
 
 
-RUN = ROOT / "tests" / "fixtures" / "format-2"
+RUN = ROOT / "tests" / "data" / "runs" / "0.7.0.tar.xz"
 
 
 @settings(PLENTY, max_examples=60)
 @given(st.data())
 def test_no_mangled_run_json_ends_in_a_traceback(tmp_path_factory, data):
     """With a checksum that is right: someone wrote it so."""
-    folder = tmp_path_factory.getbasetemp() / "mangled-run"
+    folder = tmp_path_factory.getbasetemp() / "mangled" / "complete"
     if not folder.exists():
-        shutil.copytree(RUN, folder)
-    info, _ = read_sealed(RUN / "run.json")
+        with tarfile.open(RUN) as archive:
+            archive.extractall(folder.parent, filter="data")
+        (folder / "run.json").rename(folder.parent / "run.json")
+    info, _ = read_sealed(folder.parent / "run.json")
     info[data.draw(st.sampled_from([*info, "surprise"]))] = data.draw(ANYTHING.filter(lambda v: "date" not in repr(v)))
     write_sealed(folder / "run.json", info)
     with suppress(RunError, SpecError):  # anything else is a failure

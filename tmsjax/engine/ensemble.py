@@ -22,7 +22,7 @@ import numpy as np
 
 from tmsjax.engine import train
 from tmsjax.engine.machine import cores
-from tmsjax.engine.plan import Plan, check_kernel, plan
+from tmsjax.engine.plan import Plan, check_engine, plan
 from tmsjax.engine.segment import advance, axes, divide
 from tmsjax.engine.train import TrainState
 from tmsjax.kinds import FAMILIES
@@ -54,7 +54,7 @@ class Ensemble:
         self.spec = spec
         self.devices = tuple(devices or jax.local_devices())
         self.platform = self.devices[0].platform
-        check_kernel(spec, self.platform)
+        check_engine(spec, self.platform)
         self.plan = cut or plan(spec, self.platform)
         self.box = Box.whole(spec.shape) if box is None else box
         self._compiled_already: set[Any] = set()

@@ -65,7 +65,7 @@ def stored_plan(facts: Mapping) -> Plan:
 
 
 def plan(spec: Spec, platform: str) -> Plan:
-    """The plan for `spec` on `platform`; block and microbatch sizes in `spec.engine` take precedence.
+    """The plan for `spec` on `platform`; path, block and microbatch sizes in `spec.engine` take precedence.
 
     CPU: blocks whose state stays in cache. Their number in a unit is a multiple of the largest power of two, up to 16,
     that leaves each block enough work to cover its fixed costs. GPU, TPU: as few blocks as memory allows. The block
@@ -81,7 +81,8 @@ def plan(spec: Spec, platform: str) -> Plan:
         weights = max(weights, spec.source.weights)
     most = UNIT_PARAMETERS.get(platform, UNIT_PARAMETERS_ELSEWHERE) // parameters
     models = math.prod(_unit(spec, most))
-    scalars = weights <= limit and elementwise_model(spec)
+    path = spec.engine.path
+    scalars = path != "arrays" and (weights <= limit or path == "scalars") and elementwise_model(spec)
     in_lanes = scalars and (kernel == "pallas" or (platform == "gpu" and parameters <= LANES_LIMIT))
     microbatch, unroll = batch, 1
     if in_lanes:  # lanes of SIMD hold instances instead of samples
@@ -112,8 +113,11 @@ def plan(spec: Spec, platform: str) -> Plan:
     return Plan(scalars, block, math.ceil(math.prod(unit) / block), microbatch, unroll, unit, chunk, kernel)
 
 
-def check_kernel(spec: Spec, platform: str) -> None:
-    """Raises SpecError if the kernel that the spec wants cannot train it."""
+def check_engine(spec: Spec, platform: str) -> None:
+    """Raises SpecError if the path or the kernel that the spec wants cannot train it."""
+    if spec.engine.path == "scalars" and not plan(spec, platform).scalars:
+        said = '"scalars" trains models made of elementwise operations; this one needs arrays'
+        raise SpecError(spec.name, [("engine.path", f'{said}; "arrays" and "auto" train every model')])
     problem = None
     if spec.engine.kernel == "pallas":
         if platform not in ("gpu", "cpu"):

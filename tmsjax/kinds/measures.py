@@ -6,6 +6,7 @@ They broadcast over leading axes and work with numpy (float64) as well as with j
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tmsjax.kinds.registry import RESERVED, RESERVED_PREFIXES, Registry, checked_callables
-from tmsjax.kinds.trial import first_line
+from tmsjax.kinds.trial import Refuse, attempt
 
 TINY = 1e-30  # avoids 0/0; smaller than any norm after float32 training
 SUCCESS = 1.01  # an init succeeds if its loss is at most this times the best loss of its cell
@@ -128,17 +129,17 @@ def add_measure(
         raise MEASURES.refuse(name, "the name is reserved for results")
     if not isinstance(dims, tuple) or not all(d in ("hidden", "feature") for d in dims) or len(set(dims)) < len(dims):
         raise MEASURES.refuse(name, f"dims must be a tuple of 'hidden' and 'feature', each at most once; got {dims!r}")
-    size = {"hidden": 2, "feature": 3}
-    expected = (4, 5, *(size[d] for d in dims))
-    try:
-        with np.errstate(all="ignore"):
-            found = np.asarray(function(np.linspace(-1, 1, 120).reshape(4, 5, 2, 3)))
-    except (Exception, SystemExit) as error:  # a user's function may raise anything
-        raise MEASURES.refuse(name, f"the function fails on W of shape (4, 5, 2, 3) ({first_line(error)})") from error
-    if found.shape != expected:
-        raise MEASURES.refuse(
-            name, f"for W of shape (4, 5, 2, 3) the function must return shape {expected}, not {found.shape}"
-        )
-    if found.dtype.kind not in "fiub":
-        raise MEASURES.refuse(name, f"the function must return real numbers, not {found.dtype}")
-    MEASURES.add(name, Measure(function, dims, sentence, label or name.replace("_", " ")))
+    measure = Measure(function, dims, sentence, label or name.replace("_", " "))
+    check_measure(measure, (4, 5, 2, 3), lambda why: MEASURES.refuse(name, why))
+    MEASURES.add(name, measure)
+
+
+def check_measure(measure: Measure, shape: tuple[int, ...], refuse: Refuse) -> None:
+    """Raises `refuse(...)` if a measure does not give real numbers over its dimensions for W of `shape`."""
+    size = dict(zip(("hidden", "feature"), shape[-2:], strict=True))
+    expected = (*shape[:-2], *(size[d] for d in measure.dims))
+    W = np.linspace(-1, 1, math.prod(shape)).reshape(shape)
+    found = np.asarray(attempt(f"the function of W {shape}", refuse, measure.function, W))  # type: ignore[arg-type]
+    if found.shape != expected or found.dtype.kind not in "fiub":
+        kind = f"real numbers of shape {expected}, not {found.dtype} of shape {found.shape}"
+        raise refuse(f"the function of W {shape} must give {kind}")

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from tmsjax import analysis
-from tmsjax.kinds import MEASURES, REPLICA, Measure
+from tmsjax.kinds import MEASURES, REPLICA
 from tmsjax.kinds.measures import dimensions_per_feature, represented
 from tmsjax.plots.style import TONES, named, tick
 from tmsjax.runs import Run
@@ -190,8 +190,8 @@ def _recorded(dataset: xr.Dataset) -> list[str]:
 
 def _label(name: str) -> str:
     """The label of a measure; for an unregistered one its name."""
-    known = MEASURES.get(name, Measure(None, (), ""))
-    return known.label or tick(name.replace("_", " "))
+    known = MEASURES[name].label if name in MEASURES else ""
+    return known or tick(name.replace("_", " "))
 
 
 def _scale(name: str) -> str:

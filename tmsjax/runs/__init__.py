@@ -11,61 +11,32 @@ imports no jax.
 from typing import TYPE_CHECKING
 
 from tmsjax.lazy import attach
-from tmsjax.runs.directory import RunDirectory, provenance, set_aside
-from tmsjax.runs.files import as_path, read_dataset, write_dataset, write_json, write_text, write_whole
-from tmsjax.runs.progress import Progress, counted, progress_bar
-from tmsjax.runs.run import Run, as_run, open_run, results_of
-from tmsjax.runs.share import Share, check_crew
-from tmsjax.runs.store import Store
 
-if TYPE_CHECKING:
-    from tmsjax.runs.checkpoint import Checkpoints
-    from tmsjax.runs.estimate import estimate, estimate_for
-    from tmsjax.runs.html import facts
-    from tmsjax.runs.imports import with_imports
-    from tmsjax.runs.sweep import run_sweep
-    from tmsjax.runs.trainers import connect
-    from tmsjax.runs.tuning import tune
+if TYPE_CHECKING:  # imported when they are first used
+    from tmsjax.runs.directory import RunDirectory as RunDirectory
+    from tmsjax.runs.directory import provenance as provenance
+    from tmsjax.runs.directory import set_aside as set_aside
+    from tmsjax.runs.estimate import estimate as estimate
+    from tmsjax.runs.estimate import estimate_for as estimate_for
+    from tmsjax.runs.files import as_path as as_path
+    from tmsjax.runs.files import read_dataset as read_dataset
+    from tmsjax.runs.files import write_dataset as write_dataset
+    from tmsjax.runs.files import write_json as write_json
+    from tmsjax.runs.files import write_text as write_text
+    from tmsjax.runs.files import write_whole as write_whole
+    from tmsjax.runs.html import facts as facts
+    from tmsjax.runs.imports import with_imports as with_imports
+    from tmsjax.runs.progress import counted as counted
+    from tmsjax.runs.progress import progress_bar as progress_bar
+    from tmsjax.runs.run import Run as Run
+    from tmsjax.runs.run import as_run as as_run
+    from tmsjax.runs.run import open_run as open_run
+    from tmsjax.runs.run import results_of as results_of
+    from tmsjax.runs.share import Share as Share
+    from tmsjax.runs.share import check_crew as check_crew
+    from tmsjax.runs.store import Store as Store
+    from tmsjax.runs.sweep import run_sweep as run_sweep
+    from tmsjax.runs.trainers import connect as connect
+    from tmsjax.runs.tuning import tune as tune
 
-__getattr__ = attach(
-    __name__,
-    {
-        "Checkpoints": "checkpoint",
-        "connect": "trainers",
-        "estimate": "estimate",
-        "estimate_for": "estimate",
-        "facts": "html",
-        "run_sweep": "sweep",
-        "tune": "tuning",
-        "with_imports": "imports",
-    },
-)
-__all__ = [
-    "Checkpoints",
-    "Progress",
-    "Run",
-    "RunDirectory",
-    "Share",
-    "Store",
-    "as_path",
-    "as_run",
-    "check_crew",
-    "connect",
-    "counted",
-    "estimate",
-    "estimate_for",
-    "facts",
-    "open_run",
-    "progress_bar",
-    "provenance",
-    "read_dataset",
-    "results_of",
-    "run_sweep",
-    "set_aside",
-    "tune",
-    "with_imports",
-    "write_dataset",
-    "write_json",
-    "write_text",
-    "write_whole",
-]
+__getattr__, __dir__, __all__ = attach(__name__)
