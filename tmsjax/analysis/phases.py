@@ -152,8 +152,11 @@ def phase_map(dataset: xr.Dataset, select: str = "best") -> xr.Dataset:
 
 
 def outcomes(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """For each cell, in the order of the spec's axes: the share of replicas within 1 % of its best loss (NaN if all
-    diverged), and the number of replicas that diverged."""
+    """Success and divergence of the replicas of each cell, in the order of the spec's axes.
+
+    Returns:
+        The share of replicas within 1 % of the cell's best loss (NaN if all diverged), and the number that diverged.
+    """
     dims = [a.name for a in spec_of(dataset).axes if a.name != REPLICA]
     every = with_replica(dataset)
     loss, ok = every["loss"].transpose(*dims, REPLICA).to_numpy(), every["status"].transpose(*dims, REPLICA) == 0

@@ -28,15 +28,16 @@ CHUNK_WORDS = 2**24  # of random bits that a chunk holds at once
 class Plan:
     """How to split the work. Recorded with a run, because the bits of its results depend on it.
 
-    scalars:    whether parameters are separate [block] vectors (small models) or arrays (batched matmuls)
-    block:      instances per block
-    blocks:     number of blocks in a unit
-    microbatch: samples per kernel
-    unroll:     samples unrolled in the kernel's body, which runs microbatch / unroll times
-    chunk:      steps in a loop whose length the compiler knows; 1: each step in a loop that the host controls
-    kernel:     who compiles a step: "xla", or "pallas" for the kernel in engine/kernel.py
-    unit:       shape of the units, the boxes of the sweep's grid that are trained and stored one by one. Bits do not
-                depend on it. None: the whole sweep is one unit
+    Attributes:
+        scalars: whether parameters are separate [block] vectors (small models) or arrays (batched matmuls)
+        block: instances per block
+        blocks: number of blocks in a unit
+        microbatch: samples per kernel
+        unroll: samples unrolled in the kernel's body, which runs microbatch / unroll times
+        chunk: steps in a loop whose length the compiler knows; 1: each step in a loop that the host controls
+        kernel: who compiles a step: "xla", or "pallas" for the kernel in engine/kernel.py
+        unit: shape of the units, the boxes of the sweep's grid that are trained and stored one by one. Bits do not
+            depend on it. None: the whole sweep is one unit
     """
 
     scalars: bool

@@ -38,8 +38,11 @@ class Rounded:
 
     @property
     def error(self) -> float:
-        """The largest rounding error: absolute for "whole" and "linear", for "sinh" relative to numbers above 1 and
-        absolute below, relative to the number for "log", and to the number plus `scale` for "excess"."""
+        """The largest rounding error.
+
+        Absolute for "whole" and "linear", for "sinh" relative to numbers above 1 and absolute below, relative to the
+        number for "log", and to the number plus `scale` for "excess".
+        """
         if self.code in ("whole", "linear"):
             return 0.0 if self.code == "whole" else self.step / 2
         return float(np.expm1(self.step / 2)) * (np.sqrt(2) if self.code == "sinh" else 1)

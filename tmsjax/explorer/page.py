@@ -111,8 +111,11 @@ def _fitting(content: Content) -> str:
 
 
 def errors(cells: dict[str, Rounded], models: dict[str, Rounded]) -> dict[str, float]:
-    """The largest rounding errors, as the page states them: of weights and biases, and of norms and superposition on
-    the map, absolute; of losses relative; of how far losses are above others, relative to that."""
+    """The largest rounding errors, as the page states them.
+
+    Absolute of weights and biases, and of norms and superposition on the map; relative of losses; of how far losses
+    are above others, relative to that.
+    """
     of = {
         "weights": [array.error for name, array in models.items() if "." in name],
         "maps": [array.error for name, array in cells.items() if name.startswith(("norm_", "superposition_"))],

@@ -16,9 +16,10 @@ from tmsjax.kinds.trial import Refuse, attempt, check_traced
 class Activation:
     """A function applied to pre-activations.
 
-    function:    float32 array -> array of the same shape, traceable by jax
-    exact:       which exact loss tied models with this activation have: "relu", "linear" or None
-    elementwise: whether each output element depends only on the input element at the same position
+    Attributes:
+        function: float32 array -> array of the same shape, traceable by jax
+        exact: which exact loss tied models with this activation have: "relu", "linear" or None
+        elementwise: whether each output element depends only on the input element at the same position
     """
 
     function: Callable[[Any], Any]

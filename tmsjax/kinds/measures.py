@@ -22,13 +22,13 @@ REPRESENTED = 0.3  # a feature is represented if |W_i| is at least this
 
 
 def norms(W: Any) -> Any:
-    """|W_i|, shape (..., n)."""
+    """`|W_i|`, shape (..., n)."""
     xp = W.__array_namespace__()
     return xp.sqrt(xp.sum(W**2, axis=-2))
 
 
 def overlaps(W: Any) -> Any:
-    """(w_i . W_j)^2 with w_i = W_i / |W_i|, shape (..., n, n), rows i; a row of zeros where W_i = 0."""
+    """`(w_i . W_j)^2` with `w_i = W_i / |W_i|`, shape (..., n, n), rows i; a row of zeros where W_i = 0."""
     xp = W.__array_namespace__()
     unit = W / xp.maximum(norms(W), TINY)[..., None, :]
     return (xp.swapaxes(unit, -1, -2) @ W) ** 2
@@ -46,25 +46,25 @@ def superposition(W: Any) -> Any:
 
 
 def dimensionality(W: Any) -> Any:
-    """D_i = |W_i|^2 / sum_j (w_i . W_j)^2, shape (..., n), in [0, 1]; 0 where W_i = 0."""
+    """`D_i = |W_i|^2 / sum_j (w_i . W_j)^2`, shape (..., n), in [0, 1]; 0 where W_i = 0."""
     xp = W.__array_namespace__()
     return norms(W) ** 2 / xp.maximum(xp.sum(overlaps(W), axis=-1), TINY)
 
 
 def dimensions_per_feature(W: Any) -> Any:
-    """D* = m / |W|_F^2, shape (...); infinite for W = 0."""
+    """`D* = m / |W|_F^2`, shape (...); infinite for W = 0."""
     xp = W.__array_namespace__()
     return W.shape[-2] / xp.sum(W**2, axis=(-1, -2))
 
 
 def frobenius(W: Any) -> Any:
-    """|W|_F, shape (...)."""
+    """`|W|_F`, shape (...)."""
     xp = W.__array_namespace__()
     return xp.sqrt(xp.sum(W**2, axis=(-1, -2)))
 
 
 def represented(W: Any) -> Any:
-    """The number of features with |W_i| >= REPRESENTED, shape (...)."""
+    """The number of features with `|W_i| >= REPRESENTED`, shape (...)."""
     return (norms(W) >= REPRESENTED).sum(-1)
 
 
@@ -72,9 +72,10 @@ def represented(W: Any) -> Any:
 class Measure:
     """A quantity computed from W, for records and figures.
 
-    function: W (..., hidden, feature) -> (..., *dims); None for the noise-free loss, which the engine computes
-    dims:     dimensions of one model's value, from "hidden" and "feature"
-    label:    axis label in figures
+    Attributes:
+        function: `W (..., hidden, feature) -> (..., *dims)`; None for the noise-free loss, which the engine computes
+        dims: dimensions of one model's value, from "hidden" and "feature"
+        label: axis label in figures
     """
 
     function: Callable[[Any], Any] | None

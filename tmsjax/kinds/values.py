@@ -17,11 +17,12 @@ from tmsjax.kinds.trial import quadrature
 class Values:
     """The distribution of an active feature's value x.
 
-    quantile:     v in (0, 1] -> x, elementwise, traceable by jax
-    mean, square: E x and E x^2
-    least:        E min(x, y)^2 of two independent nonnegative values; None if values can be negative
-    zero_at_zero: whether quantile(0) is 0, so that inactive features (v = 0) need no mask
-    exact_relu:   whether models/expected.py has the exact loss of ReLU models for these values
+    Attributes:
+        quantile: v in (0, 1] -> x, elementwise, traceable by jax
+        mean, square: E x and E x^2
+        least: E min(x, y)^2 of two independent nonnegative values; None if values can be negative
+        zero_at_zero: whether quantile(0) is 0, so that inactive features (v = 0) need no mask
+        exact_relu: whether models/expected.py has the exact loss of ReLU models for these values
     """
 
     quantile: Callable[[Any], Any]

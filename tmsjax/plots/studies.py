@@ -102,7 +102,8 @@ def figures(
 
 def named_study(run: Run) -> str | None:
     """The kind that the spec names, or None. Older versions stored "phase-map" if none was named, so it is ignored for
-    runs that are not maps."""
+    runs that are not maps.
+    """
     kind = run.spec.study.kind
     return None if kind == MAP and not (mappable(run.spec) and run.dataset.attrs["directions"]) else kind
 
@@ -327,7 +328,8 @@ def norms(run: Run) -> Figures:
 @draws("neurons")
 def neurons(run: Run) -> Figures:
     """Weights of every neuron of the best model of each cell as a stack: those that it reads ("neurons"), and those
-    that it writes ("writes") unless they are the same."""
+    that it writes ("writes") unless they are the same.
+    """
     y, x = grid(run)
     best = analysis.neurons.measured(analysis.best(run.dataset.drop_dims("step", errors="ignore")))
     cells, columns = best_of(placed(best, {ROW: y, COLUMN: x}))

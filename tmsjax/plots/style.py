@@ -61,8 +61,10 @@ def ramp(name: str, count: int = 64) -> list[str]:
 
 
 def plain_log_ticks(axis: Axis, values: np.ndarray | None = None, *, wide: bool = False) -> None:
-    """Ticks at 1, 2 and 5 times powers of ten, in plain numbers; at other round numbers if the range of `values` has
-    fewer than two of them. `wide`: only at powers of ten."""
+    """Ticks at 1, 2 and 5 times powers of ten, in plain numbers.
+
+    At other round numbers if the range of `values` has fewer than two of them. `wide`: only at powers of ten.
+    """
     locator: LogLocator | MaxNLocator = LogLocator(subs=(1,) if wide else (1, 2, 5))
     if values is not None:
         low, high = values.min(), values.max()

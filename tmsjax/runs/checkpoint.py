@@ -58,7 +58,8 @@ class Checkpoints:
     def save(self, step: int, arrays: Arrays, run: dict | None = None) -> None:
         """Writes `arrays` atomically, then removes all but the newest `keep` checkpoints. Raises RunFailed.
 
-        `run`: the content of run.json, so that it can be restored from the checkpoint."""
+        `run`: the content of run.json, so that it can be restored from the checkpoint.
+        """
         arrays = {name: np.asarray(array) for name, array in arrays.items()}
         new, place = self.directory / f".saving-{step}", self.directory / str(step)
         try:

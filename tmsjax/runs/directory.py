@@ -278,8 +278,11 @@ def is_step(name: str) -> bool:
 
 
 def set_aside(directory: str | Path) -> Path | None:
-    """Renames the run in `directory`, if there is one, and returns its new path. Raises RunError if it is being
-    written."""
+    """Renames the run in `directory`, if there is one, and returns its new path.
+
+    Raises:
+        RunError: if it is being written.
+    """
     run = RunDirectory(directory)
     if not run.exists():
         return None
