@@ -51,7 +51,7 @@ class Sweep(NamedTuple):
     path: str
     changes: Sequence[str] = ()
     quick: Sequence[str] = ()  # further changes for --quick and --smallest
-    smallest: Sequence[str] = ()  # further changes for --smallest, after SMALLEST
+    smallest: Sequence[str] | str = ()  # further changes for --smallest, after SMALLEST, or a run that stands for this
 
 
 Runs = Mapping[str, Sweep]
@@ -122,6 +122,9 @@ class Report:
 
     def run(self, name: str) -> Any:
         """A run, trained now if no earlier call did."""
+        other = self.study.runs[name].smallest
+        if self.size == "smallest" and isinstance(other, str):
+            name = other
         sweep = self.study.runs[name]
         if self.size == "smallest" and self.study.drawn:
             self.infos[name] = dict.fromkeys((*STAGES, "diverged_models"), 0) | {"device": "none"}
@@ -135,6 +138,10 @@ class Report:
         return run
 
     def figure(self, name: str, figure: Any) -> None:
+        if self.size == "smallest":  # one small file, which takes less than half of the time
+            (self.folder / "figures").mkdir(parents=True, exist_ok=True)
+            figure.figure.savefig(self.folder / "figures" / f"{name}.png", dpi=20)  # of an animation its first frame
+            return
         for path in plots.save(figure, self.folder / "figures" / name):
             print(f"  {path}")
 
@@ -171,14 +178,13 @@ class Report:
             changes += sweep.quick
         if self.size == "smallest":
             changes += [*SMALLEST, *sweep.smallest]
-        return changes
+        return [change.replace("{runs}", str(self.runs.resolve())) for change in changes]
 
     def train(self, name: str, sweep: Sweep) -> None:
         """Trains what earlier calls left to train of a run, after the runs that it needs."""
+        for first in re.findall(r"\{runs\}/(\w+)", " ".join(sweep.changes)):
+            self.run(first)
         changes = self.changes(sweep)
-        for needed in re.findall(r"\{runs\}/(\w+)", " ".join(changes)):
-            self.run(needed)
-        changes = [change.replace("{runs}", str(self.runs.resolve())) for change in changes]
         print(f"  {name}: {sweep.path}", *changes, flush=True)
         tmsjax.run_sweep(self.study.sweep(sweep.path), self.runs / name, overrides=changes)
 

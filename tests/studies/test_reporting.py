@@ -7,6 +7,8 @@ from conftest import reproduce
 from studies.__main__ import STUDIES
 from studies.reporting import QUICK, Report, Study, figures_of, fill, needed, noted, rounded, table, written
 
+from tmsjax.spec import load_spec
+
 NUMBERS = {"a": {"of b": [0.123456789, 0.25]}, "name": "7+", "count": 1234, "unused": [1, {"c": 2}]}
 TEXT = (
     "# Title\n\nx (0.1<!-- a.of b.0:.3f -->, -0.2<!-- -a.of b.1 -->), 7<!-- name -->; 3-4<!-- count:, --> and "
@@ -53,8 +55,17 @@ def test_a_text_has_its_numbers_and_figures_and_its_sweeps_are_there(study: Stud
     assert shown
     for name in shown:
         assert 10_000 < (study.folder / name).stat().st_size < 600 * 1024, name
-    for sweep in study.runs.values():
-        assert study.sweep(sweep.path).is_file(), sweep.path
+
+
+@pytest.mark.parametrize("size", ["full", "quick", "smallest"])
+@pytest.mark.parametrize("study", [study for study in STUDIES if study.runs], ids=lambda study: study.name)
+def test_every_run_is_a_valid_sweep(study: Study, size, tmp_path):
+    report = Report(study, tmp_path, size)
+    for name, sweep in study.runs.items():
+        stands_in = sweep.smallest if size == "smallest" and isinstance(sweep.smallest, str) else None
+        assert stands_in is None or not isinstance(study.runs[stands_in].smallest, str), name
+        if stands_in is None:
+            assert load_spec(study.sweep(sweep.path), report.changes(sweep), imports=True).instances, name
 
 
 def test_runs_of_one_name_are_the_same_run():

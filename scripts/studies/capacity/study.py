@@ -20,7 +20,7 @@ RUNS: Runs = {
         "capacity.toml",
         [] if name == "uniform" else [f"data.values={name}"],
         QUICK,
-        ["model.features=6", "model.hidden=2"],
+        ["model.features=6", "model.hidden=2"] if name == "uniform" else "capacity_uniform",
     )
     for name in VALUES
 }
@@ -36,8 +36,7 @@ PROBABILITY, CAPACITY, IMPORTANCE = "feature probability", r"capacity $C_i$", "i
 
 def make(report: Report) -> dict:
     """Capacity: how a fixed number of dimensions is divided between features."""
-    names = report.choose([*VALUES], [*VALUES], ["uniform", "constant"])
-    runs = {name: report.run(f"capacity_{name.replace('-', '_')}") for name in names}
+    runs = {name: report.run(f"capacity_{name.replace('-', '_')}") for name in VALUES}
     trained = {name: of_trained(run, VALUES[name]) for name, run in runs.items()}
     one = runs["uniform"]
     p = np.array(trained["uniform"]["p"])

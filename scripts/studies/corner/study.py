@@ -33,24 +33,25 @@ def make(report: Report) -> dict:
         name: {q: special_points(name, QUOTIENTS[q], choose(50, 20, 12)) for q in (["1"] if quick else QUOTIENTS)}
         for name in NAMES
     }
-    fit = choose((), (), (6, 6))  # distances and descents of an exponent
-    ratios = np.array(choose(RATIOS, FEW, FEW[:2]))
+    ratios = np.array(choose(RATIOS, FEW, FEW[:1]))
     jumps = {}
     for name in NAMES:
         top = points[name]["1"]["everywhere"]["ratio"] if name == "half-normal" else 1.0  # no jump above
-        jumps[name] = jump(name, ratios[ratios <= top], choose(64, 24, 8), choose(SHARP, SHARP, 0.01))
+        jumps[name] = jump(name, ratios[ratios <= top], choose(64, 24, 4), choose(SHARP, SHARP, 0.2))
     equal = {name: points[name]["1"] for name in NAMES}
+    onsets = {
+        "uniform": ("uniform", onset_at("uniform", RATIO_OF_FIT), RATIO_OF_FIT),
+        "tricritical": ("uniform", equal["uniform"]["tricritical"][-1]["p"], None),
+        "constant": ("constant", RATIO_OF_FIT, RATIO_OF_FIT),
+    }
+    grown, fit = choose(onsets, onsets, ["constant"]), choose((), (), (5, 2))  # distances and descents
     numbers: dict[str, Any] = {
         "points": points,
         "jumps": jumps,
         "onset": {name: onset_curve(name, choose(60, 60, 8)) for name in NAMES},
         "first": first_jumps(equal["uniform"], choose(12, 3, 1)),
-        "growth": {
-            "uniform": growth("uniform", onset_at("uniform", RATIO_OF_FIT), RATIO_OF_FIT, *fit),
-            "tricritical": growth("uniform", equal["uniform"]["tricritical"][-1]["p"], None, *fit),
-            "constant": growth("constant", RATIO_OF_FIT, RATIO_OF_FIT, *fit),
-        },
-        "switch": [sign_switch(r) for r in choose((0.6, 0.8, 1.0), (0.8,))],
+        "growth": {name: growth(*onsets[name], *fit) for name in grown},
+        "switch": [sign_switch(r) for r in choose((0.6, 0.8, 1.0), (0.8,), ())],
     }
     numbers["check"] = check(numbers, choose(CHECK_RANDOM, 40, 2))
     report.figure("corner_map", drawn(numbers))

@@ -31,7 +31,7 @@ RUNS: Runs = {
             "sweeps/memorization.toml",
             [f"model.hidden={m}", _sizes(SIZES), "axes.replica.count=1"],
             [*QUICK, _sizes([30, 400])],
-            FEWEST,
+            "memorization",
         )
         for m in WIDTHS
     },
@@ -52,17 +52,15 @@ RUNS: Runs = {
 def make(report: Report) -> dict:
     """Memorization and double descent: a finite training set."""
     line = measured(report.run("memorization"))
-    widths_made = report.choose(WIDTHS, WIDTHS, WIDTHS[:1])
-    widths = {2: line} | {m: measured(report.run(f"memorization_{m}")) for m in widths_made}
+    widths = {2: line} | {m: measured(report.run(f"memorization_{m}")) for m in WIDTHS}
     rates = measured(report.run("memorization_rates"))
     sizes = [size for size in widths[WIDTHS[0]]["samples"] if size]
     test = np.array([[of_size(found, size, "test").mean() for size in sizes] for found in widths.values()])
     spec = report.run("memorization").spec
-    made = ("memorization", *(f"memorization_{m}" for m in widths_made), "memorization_rates")
     numbers = {
-        "runs": {name: of_run(report.run(name)) for name in made},
-        "models": sum(report.run(name).spec.instances for name in made),
-        "seconds_of_sweeps": sum(of_run(report.run(name))["seconds"] for name in made),
+        "runs": {name: of_run(report.run(name)) for name in RUNS},
+        "models": sum(report.run(name).spec.instances for name in RUNS),
+        "seconds_of_sweeps": sum(of_run(report.run(name))["seconds"] for name in RUNS),
         "features": spec.model.features,
         "active": spec.model.features * float(spec.instance.feature_probability),
         "probability": float(spec.instance.feature_probability),

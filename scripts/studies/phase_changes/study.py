@@ -12,15 +12,15 @@ RUNS: Runs = {
     "no-bias": Sweep("one_neuron_no_bias.toml", [], COARSE, FEWEST),
     "three-features": Sweep("sweeps/three_features.toml", [], [*COARSE, "axes.replica.count=10"], FEWEST),
     "selection": Sweep("selection_rules.toml", [], COARSE, FEWEST),
-    "selection-stratified": Sweep("selection_rules.toml", ["init.signs=stratified"], COARSE, FEWEST),
+    "selection-stratified": Sweep("selection_rules.toml", ["init.signs=stratified"], COARSE, "selection"),
     "init-scale": Sweep("init_scale.toml", [], COARSE, FEWEST),
-    "zroe1-linear": Sweep("zroe1_linear.toml", [], COARSE, FEWEST),
-    "zroe1-linear-tied": Sweep("zroe1_linear.toml", TIED, COARSE, FEWEST),
+    "zroe1-linear": Sweep("zroe1_linear.toml", [], COARSE, "zroe1-relu"),
+    "zroe1-linear-tied": Sweep("zroe1_linear.toml", TIED, COARSE, "zroe1-relu"),
     "zroe1-relu": Sweep("zroe1_relu.toml", [], COARSE, FEWEST),
-    "zroe1-relu-tied": Sweep("zroe1_relu.toml", TIED, COARSE, FEWEST),
-    "constant": Sweep("one_neuron_constant.toml", [], COARSE, FEWEST),
-    "half-normal": Sweep("one_neuron_half_normal.toml", [], COARSE, FEWEST),
-    "gelu": Sweep("sweeps/one_neuron_gelu.toml", [], COARSE, FEWEST),
+    "zroe1-relu-tied": Sweep("zroe1_relu.toml", TIED, COARSE, "zroe1-relu"),
+    "constant": Sweep("one_neuron_constant.toml", [], COARSE, "selection"),
+    "half-normal": Sweep("one_neuron_half_normal.toml", [], COARSE, "selection"),
+    "gelu": Sweep("sweeps/one_neuron_gelu.toml", [], COARSE, "selection"),
 }
 
 

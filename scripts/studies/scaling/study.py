@@ -24,7 +24,12 @@ QUICK = [
 ]
 FEWEST = ["model.features=20", "record.steps=[20]", "axes.replica.count=2"]
 RUNS: Runs = {
-    f"scaling_{m}": Sweep("scaling.toml", [f"model.hidden={m}", f"instance.init_scale={m**-0.5:.4f}"], QUICK, FEWEST)
+    f"scaling_{m}": Sweep(
+        "scaling.toml",
+        [f"model.hidden={m}", f"instance.init_scale={m**-0.5:.4f}"],
+        QUICK,
+        FEWEST if m == SIZES[0] else f"scaling_{SIZES[0]}",
+    )
     for m in SIZES
 }
 REPRESENTED = 0.5  # norm above which a feature counts as represented, as in the source
@@ -39,9 +44,8 @@ DIMENSIONS, DATA = "dimensions m", r"exponent of the data $\alpha$"
 
 def make(report: Report) -> dict:
     """Scaling: loss against the number of dimensions."""
-    sizes = report.choose(SIZES, SIZES, SIZES[:3])
-    runs = {m: report.run(f"scaling_{m}") for m in sizes}
-    first = runs[sizes[0]]
+    runs = {m: report.run(f"scaling_{m}") for m in SIZES}
+    first = runs[SIZES[0]]
     alpha, decay = (np.array(first.spec.axis[name].values, float) for name in ("exponent", "weight_decay"))
     p = first.dataset["instance_feature_probability"].transpose("exponent", "feature", ...).to_numpy()
     p = p.reshape(len(alpha), first.spec.model.features, -1)[..., 0].astype(float)
@@ -54,7 +58,7 @@ def make(report: Report) -> dict:
         "features": first.spec.model.features,
         "steps": first.spec.train.steps,
         "rarest": p.min() * first.spec.train.steps * first.spec.train.batch,
-        "sizes": sizes,
+        "sizes": SIZES,
         "alpha": alpha,
         "decay": decay,
         "loss": measured["loss"],
@@ -64,9 +68,9 @@ def make(report: Report) -> dict:
         "welch": measured["welch"].mean(-1),
         "exponent": fits(measured["loss"]),
         "overlap_exponent": fits(measured["overlap"]),
-        "tail": np.array([[ignored(p[a], slice(m, None)) for m in sizes] for a in range(len(alpha))]),
+        "tail": np.array([[ignored(p[a], slice(m, None)) for m in SIZES] for a in range(len(alpha))]),
     }
-    numbers["tail_exponent"] = [fit(sizes, row)["value"] for row in numbers["tail"]]
+    numbers["tail_exponent"] = [fit(SIZES, row)["value"] for row in numbers["tail"]]
     numbers["told"] = told(numbers)
     report.figure("scaling", drawn(numbers))
     return numbers
@@ -122,7 +126,7 @@ def by_size(every: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 def fits(values: np.ndarray) -> list[list[dict]]:
     """The exponent of every weight decay and exponent of the data; values: (weight decay, exponent, size, replica)."""
-    return [[fit(SIZES[: len(rows)], rows) for rows in row] for row in values]
+    return [[fit(SIZES, rows) for rows in row] for row in values]
 
 
 def fit(m: Any, values: Any) -> dict[str, float]:
@@ -144,17 +148,17 @@ def fit(m: Any, values: Any) -> dict[str, float]:
 
 def told(numbers: dict) -> dict:
     """What the text says of the numbers."""
-    decay, sizes = numbers["decay"], numbers["sizes"]
+    decay = numbers["decay"]
     strong, weak = (int(np.abs(decay - one).argmin()) for one in (STRONG, WEAK))
     loss, unlearned = (np.nanmean(numbers[name], -1) for name in ("loss", "unlearned"))
     positive = decay > 0
     ratio = loss[weak] / unlearned[weak]
-    local = -np.diff(np.log(loss[strong])) / np.diff(np.log(sizes))
+    local = -np.diff(np.log(loss[strong])) / np.diff(np.log(SIZES))
     of_welch = numbers["overlap"][strong] / numbers["welch"][strong]
     of_tail = loss[weak] / numbers["tail"]
-    density = numbers["represented"] * numbers["features"] / np.array(sizes)
+    density = numbers["represented"] * numbers["features"] / np.array(SIZES)
     slopes = np.array([one["value"] for one in numbers["exponent"][weak]])
-    ignored_slopes = np.array([fit(sizes, row)["value"] for row in unlearned[weak]])
+    ignored_slopes = np.array([fit(SIZES, row)["value"] for row in unlearned[weak]])
     gaps = slopes - ignored_slopes, slopes - np.array(numbers["tail_exponent"])
     return {
         "strong": strong,
@@ -164,9 +168,9 @@ def told(numbers: dict) -> dict:
         "represented_last": [numbers["represented"][-1].min(), numbers["represented"][-1].max()],
         "local": local,
         "all_local": [local.min(), local.max()],
-        "welch_exponent": fit(sizes, numbers["welch"][strong][0])["value"],
+        "welch_exponent": fit(SIZES, numbers["welch"][strong][0])["value"],
         "ratios": [ratio.min(), ratio.max()],
-        "smallest_ratio": numbers["features"] / max(sizes),
+        "smallest_ratio": numbers["features"] / max(SIZES),
         "rarest": numbers["rarest"],
         "per_dimension": [density[weak].min(), density[weak].max()],
         "of_tail": [of_tail.min(), of_tail.max()],
@@ -178,7 +182,7 @@ def told(numbers: dict) -> dict:
 
 
 def drawn(numbers: dict) -> Any:
-    alpha, decay, m = np.array(numbers["alpha"]), np.array(numbers["decay"]), np.array(numbers["sizes"])
+    alpha, decay, m = np.array(numbers["alpha"]), np.array(numbers["decay"]), np.array(SIZES)
     strong, weak = numbers["told"]["strong"], numbers["told"]["weak"]
     loss, unlearned = (np.nanmean(numbers[name], -1) for name in ("loss", "unlearned"))
     names = [rf"$\alpha$ = {a:g}" for a in alpha]

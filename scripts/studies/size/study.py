@@ -18,12 +18,13 @@ RATIO = 10  # features per dimension
 SEEDS = {4: 10, 8: 6, 12: 4, 20: 3, 40: 2}  # hidden -> seeds
 QUICK_SIZES = (4, 8)
 QUICK = [*SHORT, "axes.feature_probability.count=6", "axes.replica.count=2"]
+FEWEST = ["model.features=12", "axes.feature_probability.count=3"]
 RUNS: Runs = {
     f"size_{m}": Sweep(
         "size.toml",
         [f"model.features={RATIO * m}", f"model.hidden={m}", f"axes.replica.count={seeds}"],
         [*QUICK, f"model.features={RATIO * min(m, 8)}", f"model.hidden={min(m, 8)}"],
-        ["model.features=12", "model.hidden=4", "axes.feature_probability.count=3"],
+        FEWEST if m == 4 else "size_4",
     )
     for m, seeds in SEEDS.items()
 }
