@@ -177,9 +177,9 @@ def test_a_new_environment_trains_an_example_and_draws_it(installed, tmp_path):
 
 @pytest.mark.wheel
 def test_a_new_environment_runs_the_smallest_example_and_its_own_models(installed, tmp_path):
-    tmsjax_of(installed, "examples", "dynamics_100_10", "--to", "mine", cwd=tmp_path)
+    tmsjax_of(installed, "examples", "dynamics_6_3", "--to", "mine", cwd=tmp_path)
     changes = ["--set", "train.steps=20", "--set", "record.steps=[0, 20]", "--set", "axes.replica.count=2"]
-    tmsjax_of(installed, "run", "mine/dynamics_100_10.toml", "--out", "run", *changes, cwd=tmp_path)
+    tmsjax_of(installed, "run", "mine/dynamics_6_3.toml", "--out", "run", *changes, cwd=tmp_path)
     tmsjax_of(installed, "examples", "own_models", "--to", "mine", cwd=tmp_path)
     own = ["--set", "axes.l1.count=2", "--set", "axes.feature_probability.count=2", "--set", "train.steps=20"]
     own += ["--set", "record.steps=[20]"]
