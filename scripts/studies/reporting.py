@@ -122,13 +122,13 @@ class Report:
 
     def run(self, name: str) -> Any:
         """A run, trained now if no earlier call did."""
+        other = self.study.runs[name].smallest
+        if self.size == "smallest" and isinstance(other, str):
+            name = other
         sweep = self.study.runs[name]
         if self.size == "smallest" and self.study.drawn:
             self.infos[name] = dict.fromkeys((*STAGES, "diverged_models"), 0) | {"device": "none"}
             return drawn_run(load_spec(self.study.sweep(sweep.path), self.changes(sweep)))
-        if self.size == "smallest" and isinstance(sweep.smallest, str):
-            name = sweep.smallest
-            sweep = self.study.runs[name]
         if name not in self.infos:
             start = time.monotonic()
             self.train(name, sweep)
@@ -141,7 +141,7 @@ class Report:
         if self.size == "smallest":  # one small file without a layout, which takes a fraction of the time
             figure.set_layout_engine("none")
             (self.folder / "figures").mkdir(parents=True, exist_ok=True)
-            figure.savefig(self.folder / "figures" / f"{name}.png", dpi=20)
+            figure.figure.savefig(self.folder / "figures" / f"{name}.png", dpi=20)  # of an animation its first frame
             return
         for path in plots.save(figure, self.folder / "figures" / name):
             print(f"  {path}")

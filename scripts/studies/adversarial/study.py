@@ -152,8 +152,6 @@ STUDY = Study(
             smallest=(
                 "axes.budget.values=[0, 0.2]",
                 "axes.feature_probability.count=2",
-                "train.steps=20",
-                "train.batch=16",
             ),
         ),
     },

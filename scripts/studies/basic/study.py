@@ -11,7 +11,7 @@ from studies.summaries import FEW, SHORT, draw, of_run
 from tmsjax import analysis, theory
 
 SIZES = ("20_5", "80_20")
-TINY = ("axes.feature_probability.values=[1.0, 0.1]", "train.steps=20", "train.batch=16")
+TINY = ("axes.feature_probability.values=[1.0, 0.1]",)
 
 
 def make(report: Report) -> dict:

@@ -46,6 +46,8 @@ def branches(numbers: dict) -> Figure:
 
 def one_branch(ratio: np.ndarray) -> np.ndarray:
     """A branch's losses around their lowest point; NaN from where the lowest minimum of its kind is another one."""
+    if np.isnan(ratio).all():
+        return ratio
     steps = np.abs(np.diff(np.log(ratio)))
     broken = np.flatnonzero(~(steps < STEP))
     first = int(np.nanargmin(ratio))

@@ -31,11 +31,11 @@ LEAST, MOST = 0.02, 0.9  # at p = 1 all features are always active, and nothing 
 
 
 def make(report: Report) -> dict:
-    points, starts = report.choose((40, 16), (10, 6), (3, 2))
+    points, starts, of_pair = report.choose((40, 16, 24), (10, 6, 24), (2, 2, 6))
     p = np.geomspace(LEAST, MOST, points)
     found = branches(p, starts)
     collapse, correlation = report.run("pca_collapse"), report.run("pca_correlation")
-    trained, mapped = of_trained(collapse), of_map(correlation, report.choose(4, 2))
+    trained, mapped = of_trained(collapse), of_map(correlation, report.choose(4, 2, 1))
     losses = np.array([[one.get(k, (np.nan,))[0] for one in found] for k in range(len(BRANCHES))])
     numbers = {
         "runs": {"collapse": of_run(collapse), "correlation": of_run(correlation)},
@@ -45,7 +45,10 @@ def make(report: Report) -> dict:
         "linear": [linear_loss(q) for q in p],
         "transitions": transitions(p, found),
         "norm": [float(measures.norms(one[PRINCIPAL][1]).mean()) if PRINCIPAL in one else np.nan for one in found],
-        "uneven": {"low": pair_norms(0.1, lowest_correlation(correlation)), "high": pair_norms(0.1, 1.0)},
+        "uneven": {
+            "low": pair_norms(0.1, lowest_correlation(correlation), of_pair),
+            "high": pair_norms(0.1, 1.0, of_pair),
+        },
         "trained": trained,
         "map": mapped,
     }
@@ -98,9 +101,9 @@ def lowest_correlation(run: Any) -> float:
     return float(min(c for c in run.dataset["correlation"].to_numpy() if c > 0))
 
 
-def pair_norms(p: float, correlation: float) -> dict:
+def pair_norms(p: float, correlation: float, starts: int) -> dict:
     """The norms of the collapsed pair of the lowest minimum with one."""
-    found = lowest(p, 24, [], activity="correlated", size=2, correlation=correlation)
+    found = lowest(p, starts, [], activity="correlated", size=2, correlation=correlation)
     W = found[1][1]
     cosine, norm = polytopes.cosines(W), measures.norms(W)
     i, j = next(pair for pair in PAIRS if cosine[pair] >= COLLAPSED)
@@ -127,12 +130,16 @@ STUDY = Study(
         "pca_collapse": Sweep(
             "pca_collapse.toml",
             quick=(*FAST, "axes.feature_probability.count=10", "axes.replica.count=16"),
-            smallest=("axes.feature_probability.count=2", "axes.replica.count=2", "train.steps=20", "train.batch=16"),
+            smallest=("axes.feature_probability.count=2", "axes.replica.count=2"),
         ),
         "pca_correlation": Sweep(
             "pca_correlation.toml",
             quick=(*FAST, "axes.feature_probability.count=6", "axes.correlation.count=3", "axes.replica.count=4"),
-            smallest=("axes.feature_probability.count=2", "axes.replica.count=2", "train.steps=20", "train.batch=16"),
+            smallest=(
+                "axes.feature_probability.count=2",
+                "axes.correlation={values=[1.0]}",
+                "axes.replica.count=2",
+            ),
         ),
     },
     tables={"crossings": crossings},

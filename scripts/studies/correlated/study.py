@@ -133,7 +133,7 @@ STUDY = Study(
         name: Sweep(
             "sweeps/correlated_4_2.toml" if name == "correlated_4_2" else f"{name}.toml",
             quick=(*SHORT, f"axes.replica.count={3 if name.startswith('local') else 50}"),
-            smallest=("axes.replica.count=2", "train.steps=20", "train.batch=16"),
+            smallest=("axes.replica.count=2",),
         )
         for name in TITLES
     },

@@ -148,7 +148,7 @@ STUDY = Study(
                 "axes.replica.count=2",
                 "record.steps=[0,50,100,200,400,600,800,1000]",
             ),
-            smallest=("train.batch=16", "train.steps=7", "record.steps=[0,1,2,3,4,5,6,7]"),
+            smallest=("train.steps=7", "record.steps=[0,1,2,3,4,5,6,7]"),
         ),
         "dynamics_6_3": Sweep(
             "sweeps/dynamics_6_3.toml",
@@ -159,7 +159,7 @@ STUDY = Study(
                 "axes.replica.count=3",
                 "record.steps=[0,30,60,100,150,200,300,400,500,700,900,1200,1500,2000,2500,3000]",
             ),
-            smallest=("train.batch=16", "train.steps=30", "record.steps=[0,1,2,5,10,30]", "axes.replica.count=2"),
+            smallest=("train.steps=30", "record.steps=[0,1,2,5,10,30]", "axes.replica.count=2"),
         ),
     },
     tables=tables.TABLES,

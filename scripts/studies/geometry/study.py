@@ -13,7 +13,7 @@ PLATEAU = 0.03  # a D* this close to 1 or 1/2 counts as on a plateau
 RUN = Sweep(
     "sweeps/geometry.toml",
     quick=("train.steps=1000", "train.batch=256", "train.learning_rate=5e-3", *FEW),
-    smallest=("axes.feature_probability.count=2", "train.steps=10", "train.batch=16"),
+    smallest=("axes.feature_probability.count=2",),
 )
 
 

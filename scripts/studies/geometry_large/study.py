@@ -18,7 +18,7 @@ STUDY = Study(
         "geometry_400_30_slow": Sweep(
             "geometry_400_30_slow.toml",
             quick=("train.steps=300", "train.batch=256", *FEW),
-            smallest=("axes.feature_probability.count=2", "train.steps=5", "train.batch=8"),
+            smallest=("axes.feature_probability.count=2",),
         )
     },
     tables={"polytopes": polytopes},

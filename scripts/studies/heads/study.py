@@ -17,7 +17,7 @@ SAMPLES = 2**20  # of a simulated loss
 SHORT = ("train.steps=1500", "train.batch=256", "axes.replica.count=3")
 COARSE = ("axes.feature_probability.count=20", "axes.second_importance.count=20")
 FEWEST = ("axes.feature_probability.count=3", "axes.second_importance.count=3")
-TINY = ("train.steps=20", "train.batch=16", "axes.replica.count=2")
+TINY = ("axes.replica.count=2",)
 
 
 def make(report: Report) -> dict:
@@ -28,12 +28,13 @@ def make(report: Report) -> dict:
     report.figure("stored", figures.stored(ranks))
     report.figure("singular", figures.singular(ranks, outputs))
     runs = {name: of_run(report.run(name)) for name in STUDY.runs}
+    samples, points = report.choose((SAMPLES, 1), (SAMPLES, 1), (2**10, 15))
     return {
-        "check": checked_by_simulation(),
+        "check": checked_by_simulation(samples),
         "two": two_relations(report),
-        "equal": equal_importance(),
-        "rank": {str(d): of_rank(run) for d, run in ranks.items()},
-        "circle": of_circle(ranks[3]),
+        "equal": equal_importance(points),
+        "rank": {str(d): of_rank(run, samples) for d, run in ranks.items()},
+        "circle": of_circle(ranks[3], samples),
         "output": {str(m): of_output(run) for m, run in outputs.items()},
         "random": {str(d): spread(relations.random_scores(12, d)) for d in RANKS},
         "random_output": {str(m): spread(relations.random_scores(8, m)) for m in VALUE_RANKS},
@@ -43,11 +44,13 @@ def make(report: Report) -> dict:
     }
 
 
-def simulated(matrices: list[np.ndarray], strengths: np.ndarray, p: float, relu: bool, seed: int) -> list[tuple]:
-    """(loss, its standard error) of heads W_QK on SAMPLES common samples. An implementation of its own."""
+def simulated(
+    matrices: list[np.ndarray], strengths: np.ndarray, p: float, relu: bool, seed: int, samples: int = SAMPLES
+) -> list[tuple]:
+    """(loss, its standard error) of heads W_QK on common samples. An implementation of its own."""
     rng = np.random.default_rng(seed)
     x, y = (
-        (rng.random((SAMPLES, len(strengths)), np.float32) * (rng.random((SAMPLES, len(strengths)), np.float32) < p))
+        (rng.random((samples, len(strengths)), np.float32) * (rng.random((samples, len(strengths)), np.float32) < p))
         for _ in range(2)
     )
     target = (x * y) @ strengths.astype(np.float32)
@@ -55,11 +58,11 @@ def simulated(matrices: list[np.ndarray], strengths: np.ndarray, p: float, relu:
     for matrix in matrices:
         score = ((x @ matrix.astype(np.float32)) * y).sum(1)
         square = ((np.maximum(score, 0) if relu else score) - target).astype(float) ** 2
-        out.append((float(square.mean()), float(square.std() / np.sqrt(SAMPLES))))
+        out.append((float(square.mean()), float(square.std() / np.sqrt(samples))))
     return out
 
 
-def checked_by_simulation() -> dict:
+def checked_by_simulation(samples: int) -> dict:
     """The largest deviation of both closed forms from a simulation, in its standard errors and relative."""
     rng, errors, relative = np.random.default_rng(0), [], []
     for k in range(12):
@@ -69,10 +72,10 @@ def checked_by_simulation() -> dict:
         M, many = rng.normal(size=(5, 5)), rng.uniform(0.5, 1, 5)
         exact.append((theory.head_linear_loss(M, many, p), M, many, False))
         for value, matrix, strengths, relu in exact:
-            [(loss, error)] = simulated([matrix], strengths, p, relu, seed=k)
+            [(loss, error)] = simulated([matrix], strengths, p, relu, k, samples)
             errors.append(abs(value - loss) / error)
             relative.append(abs(value / loss - 1))
-    return {"heads": len(errors), "samples": SAMPLES, "errors": max(errors), "relative": max(relative)}
+    return {"heads": len(errors), "samples": samples, "errors": max(errors), "relative": max(relative)}
 
 
 def two_relations(report: Report) -> dict:
@@ -126,30 +129,34 @@ def inputs_of(run: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.broadcast_to(relations.relation_strengths(run.spec)[:, :, 0], (*p.shape, 2)), p
 
 
-def equal_importance() -> dict:
-    """Two relations of equal importance: where both are stored, and the two cross terms, which differ."""
-    p = np.linspace(0.01, 0.6, 296)
+def equal_importance(step: int = 1) -> dict:
+    """Two relations of equal importance: where both are stored, and the two cross terms, which differ.
+
+    `step`: every how many-th point of the grids is used; 45 is a multiple of it.
+    """
+    p = np.linspace(0.01, 0.6, 296)[::step]
     exact = theory.rank_one_optimum(np.ones((len(p), 2)), p)
     both = relations.head_phases(exact.matrix, np.ones((len(p), 2))) == 3
     cross = np.sort(-exact.matrix[:, [0, 1], [1, 0]], axis=-1)
-    importance = np.geomspace(1, 10, 401)
-    at = theory.rank_one_optimum(np.stack([np.ones(401), np.sqrt(importance)], axis=-1), np.full(401, 0.1)).matrix
+    importance = np.geomspace(1, 10, 401)[::step]
+    strengths = np.stack([np.ones_like(importance), np.sqrt(importance)], axis=-1)
+    at = theory.rank_one_optimum(strengths, np.full(len(importance), 0.1)).matrix
     uneven = np.abs(np.log(at[:, 0, 1] / at[:, 1, 0])) > np.log(1.1)
     return {
         "highest": float(p[both].max()),
-        "small": [float(cross[k, 0]) for k in (0, 45)],
-        "large": [float(cross[k, 1]) for k in (0, 45)],
-        "probability": [float(p[k]) for k in (0, 45)],
+        "small": [float(cross[k, 0]) for k in (0, 45 // step)],
+        "large": [float(cross[k, 1]) for k in (0, 45 // step)],
+        "probability": [float(p[k]) for k in (0, 45 // step)],
         "uneven_to": float(importance[uneven].max()),
     }
 
 
-def of_rank(run: Any) -> dict:
+def of_rank(run: Any, samples: int) -> dict:
     """What heads of one rank store at each probability, beside the best without ReLU."""
     p, r, rank = relations.probabilities(run), relations.strengths_of(run), run.spec.model.hidden
     matrices, every = relations.at_best(run), relations.head_matrix(run.dataset)
     linear, least = theory.head_linear_optimum(r, p, rank)
-    loss = [simulated([M], r, at, True, seed=k)[0][0] for k, (M, at) in enumerate(zip(matrices, p, strict=True))]
+    loss = [simulated([M], r, at, True, k, samples)[0][0] for k, (M, at) in enumerate(zip(matrices, p, strict=True))]
     return {
         "probability": p,
         "stored": relations.stored(matrices, r).sum(-1),
@@ -173,7 +180,7 @@ def circle(strengths: np.ndarray) -> np.ndarray:
     return np.sqrt(strengths[:, None] * strengths) * (1 - (1 - cosine) / (1 - np.cos(turn[1])))
 
 
-def of_circle(run: Any) -> dict:
+def of_circle(run: Any, samples: int) -> dict:
     """The circle's loss beside that of the trained head of rank 3, at the sparsest p and at a quarter of it.
 
     Losses are shares of the loss of a head that is 0.
@@ -181,7 +188,7 @@ def of_circle(run: Any) -> dict:
     r, p = relations.strengths_of(run), float(relations.probabilities(run)[-1])
     M = circle(r)
     zero = [float(theory.target_square(r, at)) for at in (p, p / 4)]
-    [(loss, _)], [(rare, error)] = (simulated([M], r, at, True, seed=1) for at in (p, p / 4))
+    [(loss, _)], [(rare, error)] = (simulated([M], r, at, True, 1, samples) for at in (p, p / 4))
     return {
         "rank": int(np.linalg.matrix_rank(M)),
         "probability": p,

@@ -44,7 +44,7 @@ STUDY = Study(
         "intro": Sweep(
             "sweeps/intro.toml",
             quick=("axes.replica.count=20", "train.batch=256"),
-            smallest=("axes.replica.count=2", "axes.feature_probability.count=2", "train.steps=20"),
+            smallest=("axes.replica.count=2", "axes.feature_probability.count=2"),
         )
     },
     tables={"kinds": kinds},

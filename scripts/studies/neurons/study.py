@@ -15,7 +15,7 @@ from tmsjax.analysis import neurons
 from tmsjax.kinds import REPLICA, REPRESENTED, SUCCESS, measures
 
 QUICK = ("train.steps=1000", "train.batch=128", "axes.replica.count=40")
-TINY = ("train.steps=20", "train.batch=16", "axes.replica.count=2")
+TINY = ("axes.feature_probability={values=[0.6, 0.1]}", "axes.replica.count=2")
 ABSOLUTE = {"n3_6": "absolute_value_3_6", "n6_10": "absolute_value_6_10", "n100_40": "absolute_value_100_40"}
 PAPER = ((2.0, -0.5), (0.5, 2.0))  # reads and writes of the paper's example of the motif
 NEAR = 1.5  # the factor by which each of the four weights may differ from it
@@ -151,9 +151,7 @@ STUDY = Study(
     name="neurons",
     make=make,
     runs={
-        "privileged_basis": Sweep(
-            "privileged_basis.toml", quick=QUICK, smallest=("axes.feature_probability.values=[0.6, 0.1]", *TINY)
-        ),
+        "privileged_basis": Sweep("privileged_basis.toml", quick=QUICK, smallest=TINY),
         "absolute_value_3_6": Sweep("absolute_value_3_6.toml", quick=QUICK, smallest=TINY),
         "absolute_value_6_10": Sweep("sweeps/absolute_value_6_10.toml", quick=QUICK, smallest=TINY),
         "absolute_value_100_40": Sweep(

@@ -13,7 +13,7 @@ from tmsjax import analysis
 SIZES = ("5_2", "80_20")
 SWEEPS = {"5_2": "sweeps/nonuniform_5_2.toml", "80_20": "scripts/studies/nonuniform/nonuniform_80_20.toml"}
 QUICK_5_2 = (*SHORT, "train.learning_rate=5e-3", "axes.replica.count=20")
-TINY = ("train.steps=10", "train.batch=16", "axes.replica.count=2")
+TINY = ("axes.replica.count=2",)
 RUNS = {
     "nonuniform_5_2": Sweep(SWEEPS["5_2"], quick=QUICK_5_2, smallest=TINY),
     "nonuniform_80_20": Sweep(SWEEPS["80_20"], quick=(*SHORT, *FEW), smallest=TINY),

@@ -21,20 +21,22 @@ JUMP = 0.2  # change of an entry of W^T W from point to point by which a branch 
 
 
 def make(report: Report) -> dict:
-    points = report.choose(120, 40, 12)
+    points, fine, starts = report.choose((120, 200, 40), (40, 200, 40), (6, 6, 4))
     down, up = np.geomspace(OTHERS, LEAST, points), np.geomspace(OTHERS, MOST, points)
-    start = minimum(OTHERS, "pentagon")
+    start = minimum(OTHERS, "pentagon", starts)
     pentagon = joined(follow(start, down), follow(start, up), down, up)
     from_sparse = np.geomspace(LEAST, MOST, 2 * points)
-    digons = follow(minimum(0.02, "2 digons"), from_sparse)
-    trained = of_trained(report.run("perturb_one"), {"pentagon": (start, OTHERS), "digons": (model(digons, 0), LEAST)})
+    digons = follow(minimum(0.02, "2 digons", starts), from_sparse)
+    trained = of_trained(
+        report.run("perturb_one"), {"pentagon": (start, OTHERS), "digons": (model(digons, 0), LEAST)}, fine
+    )
     snap = theory.crossing(start, model(digons, 0), cell_at, 0.008, 0.03, precision=1e-5)
     numbers = {
         **of_run(report.run("perturb_one")),
         "others": OTHERS,
         "snap": snap,
         "losses_at_snap": float(follow(start, np.array([snap])).loss[0]),
-        **ends(start),
+        **ends(start, fine // 2),
         "digons_end": bool((digons.moved > JUMP).any()),
         "pentagon": of_branch(pentagon[0], pentagon[1]),
         "digons": of_branch(from_sparse, digons),
@@ -49,9 +51,9 @@ def cell_at(first: float) -> tuple[np.ndarray, np.ndarray]:
     return np.ones(5), np.array([first, *[OTHERS] * 4])
 
 
-def minimum(first: float, name: str) -> tuple[np.ndarray, np.ndarray]:
+def minimum(first: float, name: str, starts: int) -> tuple[np.ndarray, np.ndarray]:
     """The minimum of lowest loss whose features form `name`, and whose biases are live: none keeps an output at 0."""
-    found = theory.minima(*cell_at(first), 2, starts=40)
+    found = theory.minima(*cell_at(first), 2, starts=starts)
     for k, W in enumerate(found.W):
         live = (found.b[k] > 0) | (np.linalg.norm(W, axis=0) >= REPRESENTED)
         if arrangement(W) == name and live.all():
@@ -81,10 +83,13 @@ def joined(first: Branch, second: Branch, down: np.ndarray, up: np.ndarray) -> t
     return np.concatenate([down[:a][::-1], up[1:b]]), Branch(*parts)
 
 
-def ends(start: tuple[np.ndarray, np.ndarray]) -> dict:
-    """Where the pentagon ends when the first feature becomes rarer, and the first feature's norm there."""
+def ends(start: tuple[np.ndarray, np.ndarray], points: int) -> dict:
+    """Where the pentagon ends when the first feature becomes rarer, and the first feature's norm there.
+
+    `points`: on the way.
+    """
     last = branch_end(start, cell_at, OTHERS, LEAST, jump=JUMP)
-    W = follow(start, np.geomspace(OTHERS, last, 100)).W[-1]
+    W = follow(start, np.geomspace(OTHERS, last, points)).W[-1]
     return {"pentagon_end": None if last == LEAST else last, "norm_at_end": float(np.linalg.norm(W[:, 0]))}
 
 
@@ -102,11 +107,11 @@ def of_branch(at: np.ndarray, branch: Branch) -> dict:
     }
 
 
-def of_trained(run: Any, minima: dict[str, tuple[tuple[np.ndarray, np.ndarray], float]]) -> dict:
+def of_trained(run: Any, minima: dict[str, tuple[tuple[np.ndarray, np.ndarray], float]], points: int) -> dict:
     """Loss and kind of the best trained models, and the share of seeds on each branch: of a loss within NEAR of its.
 
     `minima`: a model of each branch, and the probability at which it is one. Two digons whose first output is always 0,
-    not the feature's mean p / 2, cost p^2 / 4 more; they count as two digons.
+    not the feature's mean p / 2, cost p^2 / 4 more; they count as two digons. `points`: on each side of a branch.
     """
     data = run.dataset.sortby("first_probability").transpose("first_probability", "replica", "hidden", "feature", ...)
     p = data["first_probability"].to_numpy()
@@ -117,7 +122,7 @@ def of_trained(run: Any, minima: dict[str, tuple[tuple[np.ndarray, np.ndarray], 
         "at": p,
         "loss": losses.min(1),
         "best": [arrangement(W[k, one]) for k, one in enumerate(best)],
-        **{name: on_branch(losses, p, *first, name == "digons") for name, first in minima.items()},
+        **{name: on_branch(losses, p, *first, name == "digons", points) for name, first in minima.items()},
         "first": (np.linalg.norm(W, axis=2)[..., 0] >= REPRESENTED).mean(1),
     }
 
@@ -129,7 +134,7 @@ def exact_losses(W: np.ndarray, b: np.ndarray, first: float) -> np.ndarray:
 
 
 def on_branch(
-    losses: np.ndarray, p: np.ndarray, first: tuple[np.ndarray, np.ndarray], at: float, dead: bool
+    losses: np.ndarray, p: np.ndarray, first: tuple[np.ndarray, np.ndarray], at: float, dead: bool, points: int
 ) -> np.ndarray:
     """The share of losses (probability, seed) within NEAR of a branch, which is followed from `at` both ways.
 
@@ -138,7 +143,7 @@ def on_branch(
     out = np.zeros(len(p))
     for side in (np.flatnonzero(p < at)[::-1], np.flatnonzero(p >= at)):
         if side.size:
-            fine = np.geomspace(at, p[side[-1]], 200)
+            fine = np.geomspace(at, p[side[-1]], points)
             branch = follow(first, fine)
             length = before_the_end(branch)
             near = np.abs(np.log(p[side][:, None] / fine[None, :length])).argmin(1)
@@ -173,7 +178,7 @@ STUDY = Study(
         "perturb_one": Sweep(
             "perturb_one.toml",
             quick=(*SHORT, "train.learning_rate=5e-3", "axes.replica.count=20"),
-            smallest=("axes.first_probability.count=3", "axes.replica.count=2", "train.steps=20", "train.batch=16"),
+            smallest=("axes.first_probability.count=3", "axes.replica.count=2"),
         )
     },
     tables={"pentagon": pentagon},
