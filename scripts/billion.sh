@@ -4,6 +4,7 @@
 #   bash scripts/billion.sh --quick    3,200 x 3,125 cells x 10 replicas into runs/one-neuron-billion-quick
 # Passes other options to the training command, for example --out DIR. Needs 11 GB of disk (1.1 GB) and 2 GB of memory.
 set -euo pipefail
+TIMEFORMAT="%R s"
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 setup
 cd "$root"
@@ -19,14 +20,14 @@ training=$!
 while kill -0 "$training" 2>/dev/null && [ "$(stored)" -lt 20 ]; do sleep 0.2; done
 if kill -9 "$training" 2>/dev/null; then
     wait "$training" || echo "killed with $(stored) units stored; resuming"
-    python scripts/measured.py tmsjax resume "$out"
+    time tmsjax resume "$out"
 else
     wait "$training"  # it was complete, or failed
 fi
-python scripts/measured.py tmsjax map "$out"
-python scripts/measured.py tmsjax compare "$out"
-python scripts/measured.py tmsjax plot "$out"
-python scripts/measured.py tmsjax plot "$out" \
+time tmsjax map "$out"
+time tmsjax compare "$out"
+time tmsjax plot "$out"
+time tmsjax plot "$out" \
     --region feature_probability=0.55:0.75 --region extra_importance=0.8:1.25
 du -sh "$out"
 echo "$out"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures and checks tmsjax on this machine's GPU: agreement with the CPU, bit-exact resume, rates, `tmsjax bench`, and
+# Measures and checks tmsjax on this machine's GPU: agreement with the CPU, bit-exact resume, rates, the benchmark, and
 # the one-neuron phase diagram. Uses the first GPU, or those that CUDA_VISIBLE_DEVICES names.
 #   bash scripts/on_gpu.sh                        writes docs/benchmarks/DEVICE.json and DEVICE.md
 #   bash scripts/on_gpu.sh --out DIR              writes them into DIR

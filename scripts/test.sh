@@ -58,7 +58,7 @@ check_javascript() { # types and layout of the explorer's modules
     cd tests/browser
     npm install --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error >/dev/null
     node_modules/.bin/tsc
-    node_modules/.bin/prettier --print-width 120 --log-level warn --check ../../tmsjax/plots/explorer/page/*.js
+    node_modules/.bin/prettier --print-width 120 --log-level warn --check ../../tmsjax/explorer/page/*.js
     cd "$root"
 }
 
@@ -79,7 +79,7 @@ if [ "${1:-}" = --devices ]; then
     shift
     export TMSJAX_EXTRAS=dev,aot-cuda,aot-tpu JAX_PLATFORMS=cpu
     setup .venv-devices
-    python -m pytest -m devices tests/engine/test_ahead.py "$@"
+    python -m pytest -m devices tests/engine/test_topology.py "$@"
     exit
 fi
 if [ "${1:-}" = --browser ]; then

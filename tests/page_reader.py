@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from tmsjax.plots.explorer import Page
+from tmsjax.explorer import Page
 
 
 class Parsed(HTMLParser):

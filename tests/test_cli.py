@@ -208,14 +208,6 @@ def test_a_second_start_compiles_from_the_cache_and_gives_the_same_bits(tmp_path
     np.testing.assert_array_equal(weights[0], weights[1])
 
 
-def test_bench_refuses_what_it_cannot_do(tmp_path):
-    spec = write_spec(tmp_path / "s.toml", small_spec())
-    both = run_command("bench", "--tune", spec, "--curve", tmp_path)
-    assert both.returncode == 2
-    assert "choose one" in both.stderr
-    assert run_command("bench", "--tune", tmp_path / "absent.toml").returncode == 2
-
-
 @pytest.mark.slow
 def test_maps_of_other_dimensions_are_refused_clearly(tmp_path):
     raw = small_spec()

@@ -4,7 +4,7 @@ In a notebook: `run = tmsjax.run_sweep("sweeps/one_neuron_relu.toml")`, `tmsjax.
 `tmsjax.figures(run)`, `run.explore()`. Names are imported on first use, so that reading a run does not import jax.
 
 The packages ("rooms"), each of which imports only from those before it: kinds, spec, models, engine, theory, runs,
-analysis, plots, bench. The command line (cli.py) and this module import from all of them.
+analysis, plots, explorer. The command line (cli.py) and this module import from all of them.
 
 Examples:
     >>> run.dataset["W"].dims
@@ -15,85 +15,34 @@ Examples:
 
 from typing import TYPE_CHECKING
 
-from tmsjax.lazy import attach, names
+from tmsjax.lazy import attach
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # imported when they are first used
     from tmsjax import plots as plots
     from tmsjax import theory as theory
-    from tmsjax.analysis import best, measures, phase_map
-    from tmsjax.analysis import compare_run as compare
-    from tmsjax.engine import training_set
-    from tmsjax.errors import RunError, SpecError
-    from tmsjax.kinds import (
-        Option,
-        add_activation,
-        add_activity,
-        add_family,
-        add_measure,
-        add_study,
-        add_values,
-        elementwise,
-    )
-    from tmsjax.models import relu_loss as exact_loss
-    from tmsjax.plots import explore, figures
-    from tmsjax.runs import Run, open_run, run_sweep
-    from tmsjax.spec import Spec, load_spec
-    from tmsjax.theory import exact_optimum
+    from tmsjax.analysis import best as best
+    from tmsjax.analysis import compare as compare
+    from tmsjax.analysis import measures as measures
+    from tmsjax.analysis import phase_map as phase_map
+    from tmsjax.engine import training_set as training_set
+    from tmsjax.errors import RunError as RunError
+    from tmsjax.errors import SpecError as SpecError
+    from tmsjax.explorer import explore as explore
+    from tmsjax.kinds import Option as Option
+    from tmsjax.kinds import add_activation as add_activation
+    from tmsjax.kinds import add_activity as add_activity
+    from tmsjax.kinds import add_family as add_family
+    from tmsjax.kinds import add_measure as add_measure
+    from tmsjax.kinds import add_study as add_study
+    from tmsjax.kinds import add_values as add_values
+    from tmsjax.kinds import elementwise as elementwise
+    from tmsjax.models import exact_loss as exact_loss
+    from tmsjax.plots import figures as figures
+    from tmsjax.runs import Run as Run
+    from tmsjax.runs import open_run as open_run
+    from tmsjax.runs import run_sweep as run_sweep
+    from tmsjax.spec import Spec as Spec
+    from tmsjax.spec import load_spec as load_spec
+    from tmsjax.theory import exact_optimum as exact_optimum
 
-_PLACES = {
-    "Option": "kinds",
-    "Run": "runs",
-    "RunError": "errors",
-    "Spec": "spec",
-    "SpecError": "errors",
-    "add_activation": "kinds",
-    "add_activity": "kinds",
-    "add_family": "kinds",
-    "add_measure": "kinds",
-    "add_study": "kinds",
-    "add_values": "kinds",
-    "best": "analysis",
-    "compare": "analysis:compare_run",
-    "elementwise": "kinds",
-    "exact_loss": "models:relu_loss",
-    "exact_optimum": "theory",
-    "explore": "plots",
-    "figures": "plots",
-    "load_spec": "spec",
-    "measures": "analysis",
-    "open_run": "runs",
-    "phase_map": "analysis",
-    "plots": "plots:",
-    "run_sweep": "runs",
-    "theory": "theory:",
-    "training_set": "engine",
-}
-__getattr__, __dir__ = attach(__name__, _PLACES), names(_PLACES)
-__all__ = [  # the keys of _PLACES
-    "Option",
-    "Run",
-    "RunError",
-    "Spec",
-    "SpecError",
-    "add_activation",
-    "add_activity",
-    "add_family",
-    "add_measure",
-    "add_study",
-    "add_values",
-    "best",
-    "compare",
-    "elementwise",
-    "exact_loss",
-    "exact_optimum",
-    "explore",
-    "figures",
-    "load_spec",
-    "measures",
-    "open_run",
-    "phase_map",
-    "plots",
-    "run_sweep",
-    "theory",
-    "training_set",
-]
+__getattr__, __dir__, __all__ = attach(__name__)

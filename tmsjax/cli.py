@@ -6,7 +6,7 @@ import time
 import warnings
 import webbrowser
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,13 +14,12 @@ import typer
 
 from tmsjax.errors import Diverged
 from tmsjax.examples import examples
-from tmsjax.kinds import STUDIES, planned
+from tmsjax.kinds import STUDIES, suited
 from tmsjax.spec import SELECTIONS, description
 from tmsjax.terminal import (
     check_known,
     common,
     guarded,
-    make_folder,
     say,
     show_warning,
     stop_on_signal,
@@ -134,10 +133,10 @@ def map_(run: RunPath, select: Select = "best") -> None:
 def compare(run: RunPath, select: Select = "best") -> None:
     """Compare a run with candidate and exact theory: writes RUN/comparison.json and RUN/report.md."""
     _check_select(select)
-    from tmsjax.analysis import compare_run
+    from tmsjax import analysis
     from tmsjax.runs import as_path
 
-    compare_run(run, select)
+    analysis.compare(run, select)
     say((as_path(run) / "report.md").read_text(encoding="utf-8").rstrip("\n"))
 
 
@@ -188,11 +187,11 @@ def explore(
     Run `tmsjax compare` first to include exact optima. Above 1,000,000 cells, the page shows pixels of several cells.
     """
     _check_select(select)
-    from tmsjax import plots
+    from tmsjax import explorer
     from tmsjax.analysis import read_region
     from tmsjax.runs import as_path
 
-    page = plots.explore(run, select=select, region=read_region(region) if region else None)
+    page = explorer.explore(run, select=select, region=read_region(region) if region else None)
     path = page.save(out or as_path(run) / f"explorer{'-region' if region else ''}.html")
     say(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
     if open_ and not webbrowser.open(path.resolve().as_uri()):
@@ -208,16 +207,25 @@ def info(
         str | None,
         typer.Option(metavar="CHIP", help="Compile for a chip that is not here: h100, h200, a100, v5e or v6e."),
     ] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Time other blocks and microbatches; print the fastest as an [engine] table.")
+    ] = False,
 ) -> None:
     """Describe a sweep, with its memory and training time on this machine, or describe a run.
 
-    With --device: its memory and kernels on another chip, which is not needed for it, and its time at the chip's rates.
+    With --device: its memory on another chip, which is not needed for it. With --tune: the plan that is fastest here.
     """
+    from tmsjax.errors import SpecError
     from tmsjax.spec import load_spec
 
+    if device is not None and tune:
+        raise SpecError("--device, --tune", [("", "choose one of them")])
     if device is not None:
         with without_lines(*NO_DRIVER):
-            _forecast(device, path, set_ or [], imports)
+            _fit(device, path, set_ or [], imports)
+        return
+    if tune:
+        _tune(_described("--tune", path, set_ or [], imports))
         return
     if path.is_dir():
         from tmsjax.runs import facts, open_run
@@ -231,7 +239,7 @@ def info(
         return
     from tmsjax.runs import estimate
 
-    figures = {} if loaded.study.kind else {"figures": ", ".join(planned(loaded))}
+    figures = {} if loaded.study.kind else {"figures": ", ".join(suited(loaded))}
     _tell(description(loaded) | figures | estimate(loaded))
 
 
@@ -249,69 +257,44 @@ def kinds() -> None:
                 say(f"  {'':24s} {key.partition('.')[0]}.{option}: {rule.sentence}{default}")
 
 
-@app.command()
-def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="One small workload; takes a minute.")] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="Number of alternating rounds.")] = 5,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write the result to this file.")
-    ] = None,
-    tune: Annotated[
-        Path | None, typer.Option(metavar="SPEC", help="Instead: try blocks and microbatches for this sweep.")
-    ] = None,
-    curve: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Instead: measure the engine's rate for many sizes, into this folder."),
-    ] = None,
-) -> None:
-    """Time the engine against PyTorch, a plain vmap and the machine's limits, each in its own process."""
-    from tmsjax.bench import WORKLOADS, run_suite, throughput
-    from tmsjax.spec import SpecError, load_spec
-
-    if sum(option is not None for option in (tune, curve, json_file)) > 1:
-        raise SpecError("--tune, --curve, --json", [("", "choose one of them")])
-    if tune is not None:
-        throughput.tune(load_spec(tune), say)
-        return
-    if curve is not None:
-        from tmsjax import plots
-        from tmsjax.runs import write_dataset
-
-        make_folder(curve)
-        measured = throughput.curve(lambda models, batch: replace(WORKLOADS[0], batch=batch).spec(models), say)
-        write_dataset(curve / "throughput.nc", measured)
-        for path in plots.save(plots.throughput(measured), curve / "throughput"):
-            say(str(path))
-        return
-    if json_file is not None:
-        make_folder(json_file.parent)
-    result = run_suite(quick, rounds, say)
-    if json_file is not None:
-        from tmsjax.runs import write_json
-
-        write_json(json_file, result)
-
-
 app.callback()(common)
 app.command()(examples)
 
 
-def _forecast(device: str, path: Path, set_: list[str], imports: bool) -> None:
+def _described(option: str, path: Path, set_: list[str], imports: bool) -> Spec:
+    """The spec in a file, for an option that describes no run."""
+    from tmsjax.errors import SpecError
+    from tmsjax.spec import load_spec
+
+    if path.is_dir():
+        raise SpecError(option, [("", "describes a SPEC, not a run")])
+    spec = load_spec(path, set_, imports=imports)
+    if spec.imports and not imports:
+        raise SpecError(option, [("", f"needs --imports to execute {', '.join(spec.imports)}")])
+    return spec
+
+
+def _fit(device: str, path: Path, set_: list[str], imports: bool) -> None:
     """Describes a sweep on a chip that is not here."""
     import jax
 
-    from tmsjax.engine import CHIPS
-    from tmsjax.runs import forecast_lines
-    from tmsjax.spec import SpecError, load_spec
+    from tmsjax.runs import estimate_for
 
-    check_known("--device", device, CHIPS)
-    if path.is_dir():
-        raise SpecError("--device", [("", "describes a SPEC, not a run")])
     jax.config.update("jax_platforms", "cpu")  # do not look for this machine's devices
-    spec = load_spec(path, set_, imports=imports)
-    if spec.imports and not imports:
-        raise SpecError("--device", [("", f"needs --imports to execute {', '.join(spec.imports)}")])
-    _tell(description(spec) | forecast_lines(spec, device))
+    spec = _described("--device", path, set_, imports)
+    _tell(description(spec) | estimate_for(spec, device))
+
+
+def _tune(spec: Spec) -> None:
+    """Prints the fastest [engine] table, and on standard error what was tried."""
+    import jax
+
+    from tmsjax.engine import device_line, keep_programs
+    from tmsjax.runs import tune
+
+    say(f"device: {device_line(jax.devices())}", err=True)
+    keep_programs()
+    say(tune(spec, partial(say, err=True)))
 
 
 def _tell_import(file: Imported) -> None:

@@ -1,32 +1,37 @@
-"""Lazy imports for the public names of a package (PEP 562), so that reading a run does not import jax."""
+"""Lazy imports of a package's public names (PEP 562), so that reading a run does not import jax.
+
+A package lists its names once, as imports `from module import name as name`, which type checkers take for exports.
+Those under `if TYPE_CHECKING:` are lazy: `attach` reads the list from the package's source, and a name is imported when
+it is first used.
+"""
 
 from __future__ import annotations
 
+import ast
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 
-def attach(package: str, places: Mapping[str, str]) -> Callable[[str], Any]:
-    """The module-level `__getattr__` of `package`, which imports each name on first use.
-
-    `places` maps a name to the module that defines it: "module", "module:other" if it is called `other` there, or
-    "module:" if the name is the module itself.
-    """
+def attach(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """The `__getattr__`, `__dir__` and `__all__` of a package."""
+    places = _exports(package)
 
     def load(name: str) -> Any:
         if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module, colon, other = places[name].partition(":")
-        loaded = import_module(f"{package}.{module}")
-        value = loaded if colon and not other else getattr(loaded, other or name)
+        module, original = places[name]
+        submodule = module == package
+        value = import_module(f"{module}.{original}") if submodule else getattr(import_module(module), original)
         setattr(sys.modules[package], name, value)
         return value
 
-    return load
+    return load, lambda: sorted(places), sorted(places)
 
 
-def names(places: Mapping[str, str]) -> Callable[[], list[str]]:
-    """The `__dir__` of such a package."""
-    return lambda: sorted(places)
+def _exports(package: str) -> dict[str, tuple[str, str]]:
+    """(module, name in it) of every import with `as` in the package's source, by public name."""
+    source = sys.modules[package].__spec__.loader.get_source(package)  # type: ignore[union-attr]
+    imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    return {name.asname: (node.module or "", name.name) for node in imports for name in node.names if name.asname}

@@ -113,7 +113,8 @@ def make_folder(path: Path) -> None:
 
 def check_known(option: str, given: str, allowed: Iterable[str]) -> None:
     """Raises SpecError, which names the nearest allowed value, if an option's value is not allowed."""
-    from tmsjax.spec import SpecError, suggest
+    from tmsjax.errors import SpecError
+    from tmsjax.spec import suggest
 
     if given not in allowed:
         raise SpecError(option, [("", f"{given!r} is not known{suggest(given, list(allowed))}")])

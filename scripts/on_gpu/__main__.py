@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from on_gpu import checks, speed
+from on_gpu import checks, report, speed
 from on_gpu.steps import Step, outcome, tell
 from tmsjax.runs import provenance, write_json, write_text
 
@@ -41,9 +41,6 @@ def main(arguments: list[str] | None = None, steps: Mapping[str, Step] = STEPS) 
         return 2
     done = [tell(first), *_run(steps, options.dry_run)]
     failed = [step["name"] for step in done if step["failures"]]
-    from on_gpu import report  # imports plots, which the processes of the steps do not need
-
-    facts = report.paper_facts(checks.ROOT / "docs" / "devices.json")
     result = provenance() | {
         "date": time.strftime("%Y-%m-%d"),
         "device": machine["device"],
@@ -51,7 +48,7 @@ def main(arguments: list[str] | None = None, steps: Mapping[str, Step] = STEPS) 
         "dry_run": options.dry_run,
         "seconds": time.monotonic() - began,
         "failed": failed,
-        "rates": report.rows(done, machine["kind"], facts),
+        "rates": report.rates(done),
         "steps": done,
     }
     path = (options.out or checks.ROOT / "docs" / "benchmarks") / f"{report.slug(machine['kind'])}.json"

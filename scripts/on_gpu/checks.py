@@ -16,10 +16,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from bench.suite import Workload
 
 import tmsjax
 from on_gpu.steps import Step, attempt
-from tmsjax.bench import Workload
 from tmsjax.engine import Ensemble, available_memory, device_line, plan
 from tmsjax.errors import RunFailed
 from tmsjax.spec import Engine, Spec, load_spec
@@ -147,16 +147,16 @@ def _problems(facts: dict) -> list[str]:
     return problems
 
 
-def tmsjax_command(*arguments: object) -> list[str]:
-    """The command `tmsjax ARGUMENTS` with this Python."""
-    return [sys.executable, "-m", "tmsjax.cli", *map(str, arguments)]
+def command(*arguments: object, module: str = "tmsjax.cli") -> list[str]:
+    """The command `tmsjax ARGUMENTS`, or another module's, with this Python."""
+    return [sys.executable, "-m", module, *map(str, arguments)]
 
 
-def call(*arguments: object) -> None:
-    """Runs `tmsjax ARGUMENTS`. Raises RunFailed with what it says if it fails."""
-    done = subprocess.run(tmsjax_command(*arguments), capture_output=True, text=True, check=False)
+def call(words: Sequence[str]) -> None:
+    """Runs a command. Raises RunFailed with what it says if it fails."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RunFailed(f"tmsjax {arguments[0]}: exit code {done.returncode}: {done.stderr[-500:]}")
+        raise RunFailed(f"{' '.join(words[2:4])}: exit code {done.returncode}: {done.stderr[-500:]}")
 
 
 def sweep_file(sweep: str) -> Path:
@@ -165,7 +165,7 @@ def sweep_file(sweep: str) -> Path:
 
 
 def sweep_spec(name: str, changes: Sequence[str] = ()) -> Spec:
-    """The spec of a sweep as docs/devices.json names it: "SWEEP KEY=VALUE ...", with further changes."""
+    """The spec of a sweep that is named "SWEEP KEY=VALUE ...", with further changes."""
     sweep, *own = name.split()
     return load_spec(sweep_file(sweep), [*own, *changes])
 
@@ -177,7 +177,7 @@ def _resumed(sweep: str, sets: list[str], dry: bool) -> dict:
         run = tmsjax.open_run(out)
         assert run.directory is not None
         stopped = run.directory.info()["steps_done"]
-        call("resume", out)
+        call(command("resume", out))
         spec = sweep_spec(sweep, [*sets, f"train.steps={steps}"])
         whole, resumed = tmsjax.run_sweep(spec, progress=False).dataset, tmsjax.open_run(out).dataset
         unequal = [str(v) for v in whole.variables if whole[v].to_numpy().tobytes() != resumed[v].to_numpy().tobytes()]
@@ -193,7 +193,7 @@ def _stopped(file: Path, sets: list[str], folder: Path, steps: int) -> tuple[Pat
         out, steps = folder / str(number), steps * 4 ** min(number, 1)
         options = [part for change in [*sets, f"train.steps={steps}"] for part in ("--set", change)]
         process = subprocess.Popen(
-            tmsjax_command("run", file, "--out", out, *options),
+            command("run", file, "--out", out, *options),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -10,10 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.suite import Workload
+
 import tmsjax
-from on_gpu.checks import call, sweep_file, sweep_spec
+from on_gpu.checks import call, command, sweep_file, sweep_spec
 from on_gpu.steps import Step, attempt
-from tmsjax.bench import Workload, throughput
+from tmsjax.engine import Ensemble
+from tmsjax.runs.tuning import rate
 from tmsjax.spec import Engine, Spec
 
 FLAGSHIP = "one_neuron_relu"
@@ -40,16 +43,15 @@ def _specs(kernel: str, dry: bool) -> dict[str, Spec]:
 
 def _rate(spec: Spec, kernel: str, dry: bool) -> dict:
     spec = replace(spec, engine=Engine(kernel=kernel))
-    seconds, rounds = (0.02, 1) if dry else (SECONDS, throughput.ROUNDS)
-    measured = throughput.rate(spec, seconds=seconds, rounds=rounds)
+    measured = rate(Ensemble(spec), 0.02, 1) if dry else rate(Ensemble(spec), SECONDS)
     return {"models": spec.instances, "samples_per_second": measured}
 
 
 def bench(dry: bool) -> dict[str, dict]:
-    """What `tmsjax bench --json` writes; of a dry run, only whether the command takes these arguments."""
+    """What `bash scripts/bench.sh --json` writes; of a dry run, only whether the command takes these arguments."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "bench.json"
-        call("bench", "--json", file, *(["--help"] if dry else []))
+        call(command("--json", file, *(["--help"] if dry else []), module="bench"))
         return {"bench": {} if dry else json.loads(file.read_text())}
 
 
@@ -59,7 +61,7 @@ def flagship(kernel: str, dry: bool) -> dict[str, dict]:
         out = Path(folder) / "run"
         changes = [*(TINY if dry else []), f"engine.kernel={kernel}"]
         start = time.monotonic()
-        call("run", sweep_file(FLAGSHIP), "--out", out, *(part for c in changes for part in ("--set", c)))
+        call(command("run", sweep_file(FLAGSHIP), "--out", out, *(part for c in changes for part in ("--set", c))))
         wall = time.monotonic() - start
         run = tmsjax.open_run(out)
         assert run.directory is not None

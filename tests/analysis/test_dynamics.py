@@ -1,7 +1,6 @@
-"""Jumps on planted series, stages of planted weights, and one frame for all steps."""
+"""Jumps on planted series, and one frame for all steps."""
 
 import numpy as np
-import pytest
 
 from tmsjax.analysis import dynamics, in_one_frame
 
@@ -41,45 +40,10 @@ def test_smooth_and_noisy_series_have_no_jumps():
     assert dynamics.jumps(0.5 + RNG.uniform(-0.09, 0.09, (60, 50))) == []
 
 
-def test_the_share_of_the_decrease_in_jumps_is_one_where_all_of_it_is_there():
-    loss = step_at(20, 3.0, 2.0)
-    inside = dynamics.intervals_in(dynamics.jumps(step_at(21, 0.0, 0.5)[:, None]), 60)
-    (jump,) = dynamics.jumps(step_at(21, 0.0, 0.5)[:, None])
-    assert np.flatnonzero(inside).tolist() == list(range(jump.start, jump.stop)), "intervals between its records"
-    share, chance = dynamics.share_of_decrease(loss, inside)
-    assert share == pytest.approx(1)
-    assert chance == pytest.approx(4 / 59)
-    assert dynamics.share_of_decrease(loss, ~inside)[0] == pytest.approx(0)
-
-
 def test_the_initial_phase_ends_on_the_first_plateau_after_half_of_the_decrease():
     loss = np.concatenate([np.full(10, 9.0), np.linspace(9, 2, 11), np.full(20, 2.0), np.full(19, 1.0)])
     assert dynamics.settled(loss) == 20
     assert dynamics.settled(np.linspace(9, 2, 30)) == 29, "never"
-
-
-def octahedron(order: tuple[int, ...], turn: float = 0.0) -> np.ndarray:
-    """Two sets of three orthogonal directions; the second is the first, reversed, permuted, turned about (1, 1, 1)."""
-    axis = np.ones(3) / np.sqrt(3)
-    cross = np.cross(np.eye(3), axis).T
-    rotation = np.cos(turn) * np.eye(3) + np.sin(turn) * cross + (1 - np.cos(turn)) * np.outer(axis, axis)
-    return np.concatenate([np.eye(3), -rotation[:, list(order)]], axis=1)
-
-
-def test_stages_are_those_of_planted_weights_in_any_frame():
-    collapsed = np.repeat([[1.0, -1.0], [0.1, 0.0], [0.0, 0.0]], 3, axis=1)
-    splitting = collapsed + 0.6 * np.concatenate([np.eye(3), np.eye(3)], axis=1)
-    planted = {
-        "incomplete": 0.2 * octahedron((0, 1, 2)),
-        "collapsed": 0.5 * collapsed,
-        "splitting": splitting,
-        "orthogonal sets": octahedron((0, 1, 2), turn=0.8),
-        "octahedron": octahedron((2, 0, 1)),
-    }
-    W = np.stack([turned(one) for one in planted.values()])
-    assert [dynamics.STAGES[k] for k in dynamics.stages(W, 3)] == list(planted)
-    within = octahedron((0, 1, 2))[:, [0, 3, 1, 4, 2, 5]]  # antipodes in one set
-    assert dynamics.STAGES[dynamics.stages(within[None], 3)[0]] == "splitting"
 
 
 def test_all_steps_are_turned_alike_into_the_frame_of_the_last():

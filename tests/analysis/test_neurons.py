@@ -1,4 +1,4 @@
-"""Classes of neurons and the asymmetric motif, on planted weights."""
+"""Classes of neurons, on planted weights."""
 
 import numpy as np
 import pytest
@@ -14,19 +14,6 @@ from tmsjax.spec import load_spec, to_toml
 DEAD, MONO, POLY = 0, 1, 2
 
 
-def planted() -> tuple[np.ndarray, np.ndarray]:
-    """(W, V) of a model of 3 features with the paper's motif: neuron 0 stores features 0 and 1, neuron 1 inhibits
-    feature 1, and neurons 2 and 3 compute |x_2|."""
-    W = np.array([[2, -0.5, 0], [1, 0, 0], [0, 0, 1], [0, 0, -1]])
-    V = np.array([[0.5, 0.1, 0, 0], [2, -4.2, 0, 0], [0, 0, 1, 1]])
-    return W, V
-
-
-def only(W: np.ndarray, V: np.ndarray) -> neurons.Pair:
-    (pair,) = neurons.asymmetric_pairs(W[None], V[None])
-    return pair
-
-
 def test_neurons_are_counted_as_planted():
     W = np.array(
         [
@@ -40,10 +27,7 @@ def test_neurons_are_counted_as_planted():
     )
     assert neurons.classify(W).tolist() == [MONO, POLY, POLY, MONO, DEAD, DEAD]
     assert neurons.classify(W, signed=False).tolist() == [MONO, POLY, POLY, DEAD, DEAD, DEAD], "it never fires"
-    np.testing.assert_allclose(neurons.shares(neurons.classify(W)), [1 / 3] * 3)
-    assert np.isnan(neurons.shares(np.full((2, 3), -1))).all()
     assert neurons.classify(np.array([[0.5]])).tolist() == [MONO], "a single feature"
-    assert neurons.sides(W, neurons.classify(W)).tolist() == [[1, 0], [0, 0], [0, 0], [0, 1]]
     assert neurons.order(W, neurons.classify(W)).tolist() == [0, 1, 2, 3, 4, 5]
     assert neurons.order(W[::-1], neurons.classify(W[::-1])).tolist() == [4, 5, 3, 2, 0, 1]
 
@@ -53,101 +37,17 @@ def test_the_order_puts_the_positive_side_of_a_feature_first():
     assert neurons.order(W, neurons.classify(W)).tolist() == [4, 1, 3, 0, 2]
 
 
-def test_counts_and_motifs_do_not_depend_on_the_scale_of_neurons():
+def test_classes_do_not_depend_on_the_scale_of_neurons():
     rng = np.random.default_rng(0)
     W, V = rng.normal(size=(50, 8, 5)) ** 3, rng.normal(size=(50, 5, 8)) ** 3
-    W[0, :4, :3], V[0, :3, :4] = planted()
-    W[0, :, 3:] = V[0, 3:] = W[0, 4:] = V[0, :, 4:] = 0
     s = np.exp(rng.normal(size=(50, 8)))
     other_W, other_V = W * s[..., None], V / s[:, None, :]
     np.testing.assert_array_equal(neurons.classify(W, V), neurons.classify(other_W, other_V))
     for one, other in zip(neurons.scaled(W, V), neurons.scaled(other_W, other_V), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
     scaled_W, scaled_V = neurons.scaled(W, V)
-    np.testing.assert_allclose(np.abs(scaled_W[1:]).max(-1), 1)
+    np.testing.assert_allclose(np.abs(scaled_W).max(-1), 1)
     np.testing.assert_allclose(scaled_V @ scaled_W, V @ W)
-    found, others = neurons.asymmetric_pairs(W, V), neurons.asymmetric_pairs(other_W, other_V)
-    assert len(found) > 3
-    for one, other in zip(found, others, strict=True):
-        assert (one.model, one.neuron, one.strong, one.weak, one.inhibitor) == (
-            other.model,
-            other.neuron,
-            other.strong,
-            other.weak,
-            other.inhibitor,
-        )
-        assert one.reads + one.writes == pytest.approx(other.reads + other.writes)
-        assert one.inhibited == other.inhibited
-
-
-def test_the_papers_motif_is_found():
-    pair = only(*planted())
-    assert (pair.neuron, pair.inhibitor, pair.strong, pair.weak) == (0, 1, 0, 1)
-    assert pair.reads == pytest.approx((2, -0.5))
-    assert pair.writes == pytest.approx((0.5, 2))
-    assert pair.inhibition == pytest.approx(4.2 / 4)
-    assert pair.left == pytest.approx(-0.2 / 4)
-    assert pair.elsewhere == 0
-    assert pair.inhibited
-    assert pair.opposite
-    assert pair.near((2, -0.5), (0.5, 2), 1.01)
-    assert not pair.near((2, -0.5), (0.5, 2.5), 1.1)
-    assert not pair.near((2, 0.5), (0.5, 2), 1.5), "the sign counts"
-
-
-def test_the_mirrored_motif_is_found():
-    W, V = planted()
-    W[0], W[1] = [-2, -0.5, 0], [-1, 0, 0]
-    pair = only(W, V)
-    assert pair.inhibited
-    assert not pair.opposite
-    assert pair.reads == pytest.approx((2, 0.5))
-
-
-NEAR_MISSES = {
-    "symmetric reads": ((0, slice(None)), [1, -1, 0], None),
-    "symmetric writes": (None, [1, 1, 0, 0], [1, 1, 0]),
-    "too strong": ((0, slice(None)), [6, -1.5, 0], None),
-    "a negative write": (None, None, [0.5, -2, 0]),
-}
-
-
-@pytest.mark.parametrize("name", NEAR_MISSES)
-def test_near_misses_are_no_asymmetric_pairs(name):
-    W, V = planted()
-    where, row, column = NEAR_MISSES[name]
-    if where is not None:
-        W[where] = row
-    if column is not None:
-        V[:, 0] = column
-    assert neurons.asymmetric_pairs(W[None], V[None]) == []
-
-
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        ({"V": -1.9}, "removes less than half"),
-        ({"V": -3.5}, "leaves more than a tenth"),
-        ({"W": -1.0}, "fires on the other side"),
-        ({"V": 0.0}, "no inhibitor"),
-    ],
-)
-def test_a_pair_without_enough_inhibition_is_no_motif(change, why):
-    W, V = planted()
-    W[1, 0] = change.get("W", W[1, 0])
-    V[1, 1] = change.get("V", V[1, 1])
-    assert not only(W, V).inhibited, why
-
-
-def test_two_neurons_that_each_remove_too_little_do_not_inhibit():
-    W, V = planted()
-    W, V = np.vstack([W, W[1]]), np.hstack([V, V[:, 1:2]])
-    V[1, 1] = V[1, 4] = -4.2 / 2
-    assert only(W, V).inhibited, "half each"
-    V[1, 1] = V[1, 4] = -4.2 / 2.2
-    pair = only(W, V)
-    assert pair.left < 0.1
-    assert not pair.inhibited, "no single neuron removes half"
 
 
 def drawn(family: str, values: str = "uniform") -> xr.Dataset:

@@ -10,6 +10,7 @@ from conftest import small_spec
 import tmsjax
 from tmsjax import analysis, plots, theory
 from tmsjax.analysis import comparison, phases
+from tmsjax.analysis.agreement import compare
 from tmsjax.errors import RunError, SpecError
 from tmsjax.kinds import VALUES, measures
 from tmsjax.plots import style
@@ -116,7 +117,7 @@ def test_a_cell_without_a_usable_replica_is_masked(select):
     assert mapped["phase"][1, 2] == phases.MASKED
     assert np.isnan(mapped["norm"][1, 2]).all()
     assert (mapped["phase"] == NAMES.index("first only")).sum() == 5
-    result = analysis.compare(mapped, {"exact": np.ones((2, 3), np.int8)})
+    result = compare(mapped, {"exact": np.ones((2, 3), np.int8)})
     assert result["masked_cells"] == 1
     assert result["exact"]["agreement"] == 1.0
     assert result["diverged_models"] == 2
@@ -148,12 +149,12 @@ def test_comparison_counts_agreement_confusion_and_distance():
     dataset = theory_results(21)
     mapped = phases.phase_map(dataset)
     expected = phases.candidate_phases(dataset)
-    same = analysis.compare(mapped, {"candidate": expected})["candidate"]
+    same = compare(mapped, {"candidate": expected})["candidate"]
     assert same["agreement"] == 1.0
     assert same["boundary_distance"]["theory_to_trained"]["maximum"] < 1e-12
     shifted = np.roll(expected, 2, axis=0)
     shifted[:2] = expected[:2]
-    other = analysis.compare(mapped, {"candidate": shifted})["candidate"]
+    other = compare(mapped, {"candidate": shifted})["candidate"]
     assert other["agreement"] == pytest.approx(np.mean(shifted == expected))
     table = np.array(other["confusion"])
     assert table.sum() == 441
@@ -234,7 +235,7 @@ def test_the_map_shows_each_phase_where_it_belongs():
 
 
 def test_colours_span_norm_and_superposition():
-    ends = plots.colours(np.array([0.0, 1.0, 1.0, 5.0, np.nan]), np.array([0.5, 0.0, 1.0, 7.0, np.nan]))
+    ends = plots.style.colours(np.array([0.0, 1.0, 1.0, 5.0, np.nan]), np.array([0.5, 0.0, 1.0, 7.0, np.nan]))
     np.testing.assert_allclose(ends, [style.GREY, style.BLUE, style.RED, style.RED, style.HIDDEN])
 
 
@@ -254,7 +255,7 @@ def test_axes_in_the_other_order_are_transposed():
 def test_failures_and_agreement_show_shares():
     W, loss = everywhere([[1, 0], [1, -1]], [0.2, 0.1])
     mapped = phases.phase_map(results(W, loss))
-    mesh = plots.failures(mapped).axes[0].collections[0]
+    mesh = plots.maps.failures(mapped).axes[0].collections[0]
     np.testing.assert_allclose(mesh.get_array(), 0.5)
     expected = np.full((2, 3), 3, np.int8)
     expected[0, 0] = 1
@@ -296,7 +297,7 @@ def test_theories_that_apply():
     assert list(comparison.theory_phases(unbiased, comparison.exact_map(unbiased))) == ["exact"]
     constant = results(W, loss, raw=small_spec(data={"values": "constant"}))
     assert list(comparison.theory_phases(constant, None)) == ["candidate"]
-    facts = analysis.compare(phases.phase_map(constant), comparison.theory_phases(constant, None))
+    facts = compare(phases.phase_map(constant), comparison.theory_phases(constant, None))
     text = comparison.report(Run(phases.spec_of(constant), None, constant), facts)
     assert "## Candidate theory" in text
     assert "No exact theory is known for this model.\n" in text
@@ -309,7 +310,7 @@ def test_theories_that_apply():
 def test_a_map_without_usable_cells_is_reported_as_such(tmp_path):
     W, loss = everywhere([[1, 0]], [0.1])
     dataset = results(W, loss, np.ones((2, 3, 1)))
-    result = analysis.compare(phases.phase_map(dataset), {"exact": np.ones((2, 3), np.int8)})
+    result = compare(phases.phase_map(dataset), {"exact": np.ones((2, 3), np.int8)})
     assert result["exact"]["agreement"] is None
     assert "No usable cells." in comparison._theory_lines(result, result["exact"])
 
@@ -348,7 +349,7 @@ def test_axes_out_of_order_are_no_map():
     mapped = phases.phase_map(results(*everywhere([[1, 0]], [0.1]), raw=raw))
     assert not phases.is_map(mapped)
     assert phases.is_map(phases.phase_map(results(*everywhere([[1, 0]], [0.1]))))
-    assert analysis.compare(mapped, {"exact": mapped["phase"].to_numpy()})["exact"]["boundary_distance"] is None
+    assert compare(mapped, {"exact": mapped["phase"].to_numpy()})["exact"]["boundary_distance"] is None
 
 
 def test_no_axis_can_take_the_name_of_a_result():

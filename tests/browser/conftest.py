@@ -1,14 +1,35 @@
 """A browser for the session, a run with its page, and for each test functions that open pages."""
 
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
-from chromium import launched
 from conftest import small_spec
 
 import tmsjax
 from browser.pages import Explored
 from browser.visits import visits
-from tmsjax.plots.explorer import Page
+from tmsjax.explorer import Page
 from tmsjax.runs import Run
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@contextmanager
+def launched() -> Iterator[Any]:
+    """Playwright's handle of the headless browser that CHROMIUM names, or the first on PATH, or Playwright's own."""
+    from playwright.sync_api import sync_playwright
+
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ import tmsjax
 from browser.made_up import made_up
 from browser.pages import agrees, read
 from tmsjax.analysis import pixels
+from tmsjax.explorer import cells, content, models
 from tmsjax.kinds import ACTIVATIONS, FAMILIES, measures
 from tmsjax.plots import style
-from tmsjax.plots.explorer import cells, content, models
 from tmsjax.runs import Run
 
 pytestmark = pytest.mark.browser

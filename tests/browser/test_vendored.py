@@ -4,7 +4,7 @@ import pytest
 from conftest import ROOT
 
 pytestmark = pytest.mark.browser
-D3 = ROOT / "tmsjax" / "plots" / "explorer" / "vendor" / "d3.js"
+D3 = ROOT / "tmsjax" / "explorer" / "vendor" / "d3.js"
 NAMES = ["scaleLinear", "scaleLog", "select", "zoom", "zoomIdentity"]
 
 

@@ -58,6 +58,21 @@ def test_scalar_and_array_paths_agree(table):
         np.testing.assert_allclose(on_scalars[name], on_arrays[name], rtol=2e-3, atol=1e-5, err_msg=name)
 
 
+def test_a_key_forces_the_path_and_its_default_leaves_the_hash():
+    def specs(features, hidden):
+        raw = plain_spec(features, hidden)
+        return load_spec(raw), *(load_spec({**raw, "engine": {"path": p}}) for p in ("auto", "scalars", "arrays"))
+
+    assert [ensemble.plan(spec, "cpu").scalars for spec in specs(3, 2)] == [True, True, True, False]
+    assert [ensemble.plan(spec, "cpu").scalars for spec in specs(20, 10)] == [False, False, True, False]
+    plain, auto, scalars, arrays = (spec.hash for spec in specs(3, 2))
+    assert plain == auto
+    assert len({auto, scalars, arrays}) == 3
+    raw = plain_spec(40, 2, data={"activity": "exactly-k", "active": 2}, engine={"path": "scalars"})
+    with pytest.raises(SpecError, match=r'engine\.path: "scalars" trains .*"arrays" and "auto" train every model'):
+        Ensemble(load_spec(raw))
+
+
 def test_a_second_call_compiles_nothing():
     sweep = Ensemble(load_spec(small_spec()))
     states = sweep.advance(sweep.init(), 3)
@@ -102,30 +117,6 @@ def test_a_diverged_models_nan_survives_the_reordered_sums():
     result = trained(raw)
     assert not np.isfinite(result["loss"]).all()
     assert np.isnan(result["W"]).any()
-
-
-def noise(streams: str, batch: int) -> tuple[float, float]:
-    """The gradient's variance; of its bias part (of one sign in all models) the correlation with the next model."""
-    raw = small_spec(train={"streams": streams, "batch": batch}, engine={"block": 12})
-    raw["axes"]["feature_probability"] = {"values": [1.0, 0.5]}
-    sweep = Ensemble(load_spec(raw))
-    own, between = sweep.gradient_noise(sweep.init(), 2000)
-    variance = sum(v.sum() for v in own.values())
-    return float(variance), float(between["b"][:-1].sum() / own["b"][:-1].sum())
-
-
-@pytest.mark.slow
-def test_gradient_noise_of_the_streams():
-    few, apart = noise("independent", 16)
-    many, _ = noise("independent", 64)
-    assert few / many == pytest.approx(4, rel=0.1), "noise falls as 1 / batch"
-    assert abs(apart) < 0.03, "models do not share their noise"
-    same, together = noise("shared", 64)
-    assert same == pytest.approx(many, rel=0.1)
-    assert together > 0.06, "models share their noise"
-    smooth, apart = noise("sobol", 64)
-    assert smooth < many / 5
-    assert abs(apart) < 0.03
 
 
 def test_the_plan_is_a_function_of_spec_and_platform():

@@ -91,11 +91,11 @@ def test_the_kernel_trains_a_users_family_with_a_penalty():
     ],
 )
 def test_a_kernel_that_cannot_train_the_spec_is_refused(raw, platform, said):
-    from tmsjax.engine.plan import check_kernel
+    from tmsjax.engine.plan import check_engine
 
     spec = load_spec({**raw, "engine": {"kernel": "pallas"}})
     with pytest.raises(SpecError, match=r"engine\.kernel") as error:
-        check_kernel(spec, platform)
+        check_engine(spec, platform)
     assert said in str(error.value)
 
 

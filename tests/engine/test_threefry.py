@@ -8,7 +8,7 @@ from jax.extend.random import threefry_2x32
 from scipy import stats
 
 from tmsjax.engine import threefry, train
-from tmsjax.models import identities, instances
+from tmsjax.models.instances import identities, instances
 from tmsjax.models.scalars import objects
 from tmsjax.spec import load_spec
 

@@ -7,7 +7,6 @@ import pytest
 from conftest import plain_spec
 
 import tmsjax
-from tmsjax import analysis
 from tmsjax.engine import Plan, plan, train
 from tmsjax.errors import RegistryError, SpecError
 from tmsjax.kinds import misfit, suited
@@ -65,27 +64,6 @@ def test_loss_and_gradient_are_those_of_numpy_on_both_paths(family):
         grads = joined(train.gradient(*given, spec, cut))
         for key, expected in slopes.items():
             np.testing.assert_allclose(grads[key], expected / 64, rtol=2e-4, atol=2e-5, err_msg=f"{name} {key}")
-
-
-@pytest.mark.slow
-def test_absolute_values_take_two_neurons_a_feature():
-    """The best of a few seeds of (2, 4) at p = 1 has one neuron for either side of each feature, and no loss."""
-    raw = plain_spec(2, 4, probability=1.0, instances=24, model={"family": "absolute-value"})
-    raw |= {"data": {"values": "signed"}}
-    raw["train"] = {"steps": 1500, "batch": 128, "learning_rate": 1e-2, "schedule": "cosine"}
-    run = tmsjax.run_sweep(raw)
-    neurons = analysis.neurons
-    found = neurons.measured(run)
-    sides = neurons.sides(found["reads"].to_numpy(), found["neuron_class"].to_numpy())
-    best = int(np.argmin(found["loss"].to_numpy()))
-    assert sides[best].tolist() == [[1, 1], [1, 1]]
-    assert found["loss"].to_numpy()[best] < 1e-3
-    np.testing.assert_allclose(found["writes"].to_numpy()[best].sum(0), 1, atol=0.1)
-    missing = (sides == 0).any((-2, -1)) & (found["neuron_class"] == neurons.MONOSEMANTIC).all("hidden").to_numpy()
-    assert missing.any()
-    assert found["loss"].to_numpy()[missing].min() > 0.03, "a missing side costs"
-    assert set(run.dataset.data_vars) >= {"W", "V", "b"}
-    assert "exact" not in analysis.theory_phases(run.dataset, None)
 
 
 def test_there_is_no_exact_loss_and_no_phase_map_of_weights_without_a_scale():

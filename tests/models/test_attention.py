@@ -6,7 +6,6 @@ import pytest
 from conftest import run_command
 
 import tmsjax
-from tmsjax import analysis, theory
 from tmsjax.errors import RunError, SpecError
 from tmsjax.kinds import FAMILIES
 from tmsjax.models import Instance
@@ -81,30 +80,6 @@ def test_losses_use_the_importance_of_each_output_on_both_paths(family):
     assert losses.one(params, row, word, nothing, spec) == pytest.approx(expected, rel=1e-4)
     on_scalars = losses.one(scalars, row.replace(**fields), held(word), held(nothing), spec)
     assert float(on_scalars) == pytest.approx(expected, rel=1e-4)
-
-
-@pytest.mark.slow
-def test_the_engine_s_loss_is_the_exact_one_and_zero_relations_are_learnt_as_theory_says():
-    """Trained heads of rank 1 reach the exact optimum and its phase in cells far from a boundary."""
-    spec = raw(ratio="importance")
-    spec["axes"] = {
-        "feature_probability": {"values": [0.8, 0.15]},
-        "importance": {"values": [0.3, 3.0]},
-        "replica": {"count": 8},
-    }
-    spec["instance"] = {"feature_probability": "feature_probability", "init_scale": 0.8}
-    spec["train"] = {"steps": 3000, "batch": 512, "learning_rate": 1e-2, "schedule": "cosine"}
-    dataset = analysis.best(tmsjax.run_sweep(spec).dataset)
-    W = dataset["QK"].to_numpy().astype(float)[..., 0, :]
-    r = analysis.heads.relation_strengths(load_spec(spec))[:, :, 0] * np.ones((2, 1, 1))
-    p = np.repeat([[0.8], [0.15]], 2, axis=1)
-    loss = theory.rank_one_loss(W[..., :2], W[..., 2:], r, p)
-    np.testing.assert_allclose(dataset["loss"], loss, rtol=0.15)  # 65,536 samples, about 1,500 with a relation
-    exact = theory.rank_one_optimum(r.reshape(-1, 2), p.reshape(-1))
-    np.testing.assert_allclose(loss.reshape(-1), exact.loss, rtol=0.02)
-    phases = analysis.heads.head_phases(analysis.heads.head_matrix(dataset), r)
-    np.testing.assert_array_equal(phases.reshape(-1), analysis.heads.head_phases(exact.matrix, r.reshape(-1, 2)))
-    assert phases.tolist() == [[1, 2], [3, 3]]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 from conftest import plain_spec, slowly, small_spec
 
 from tmsjax.engine import Plan, train
-from tmsjax.models import as_arrays, instances, join, joined, loss, model, sampling, split
+from tmsjax.models import as_arrays, instances, joined, loss, model, sampling, split
+from tmsjax.models.scalars import join
 from tmsjax.spec import load_spec
 
 

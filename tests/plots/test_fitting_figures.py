@@ -13,7 +13,7 @@ from test_studies import untrained
 import tmsjax
 from tmsjax import analysis, plots
 from tmsjax.errors import RunError
-from tmsjax.kinds import STUDIES, Registry, planned, suited
+from tmsjax.kinds import STUDIES, suited
 from tmsjax.plots import series
 from tmsjax.runs import Run, run_sweep
 from tmsjax.spec import load_spec, stored_spec, to_toml
@@ -304,8 +304,7 @@ def test_studies_that_users_add_are_drawn_and_what_they_return_is_checked(added)
 
 
 def test_every_study_says_what_it_is_and_no_two_draw_figures_of_one_name():
-    assert isinstance(STUDIES, Registry)
-    assert all(study.sentence for study in STUDIES.values())
+    assert all(study.sentence and callable(study.draw) for study in STUDIES.values())
     run = recorded(
         swept({"p": LOG}, model={"family": "hidden-relu"}, record={"measures": ["loss", "W"]}),
         W=("hidden", "feature"),
@@ -324,7 +323,7 @@ def test_selections_other_than_the_best_need_a_map():
 def test_the_command_draws_what_suits_and_its_help_comes_from_the_registry(tmp_path):
     records = {"measures": ["loss", "norm"], "steps": [1, 30]}
     run = run_sweep(swept({"p": LOG}, model={"activation": "linear"}, record=records), tmp_path / "run")
-    assert planned(run.spec) == ["curves", "vectors", "gram", "learning"]
+    assert suited(run.spec) == ["curves", "vectors", "gram", "learning"]
     done = run_command("plot", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     written = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
@@ -345,12 +344,12 @@ def test_loaded_specs_say_what_suits_them():
     spec = load_spec(swept({"p": LOG}))
     assert suited(spec, {"directions"}) == ["curves", "vectors", "gram"]
     assert suited(spec, set()) == ["curves"]
-    assert planned(spec) == ["curves", "vectors", "gram"], "30 steps of 64 samples have one recorded step"
-    assert planned(load_spec(swept({"p": LOG}, record={"measures": ["W"], "steps": STEPS[:2]}))) == planned(spec)
+    assert suited(spec) == ["curves", "vectors", "gram"], "30 steps of 64 samples have one recorded step"
+    assert suited(load_spec(swept({"p": LOG}, record={"measures": ["W"], "steps": STEPS[:2]}))) == suited(spec)
     records = {"measures": ["loss", "W"], "steps": STEPS[:2]}
-    assert planned(load_spec(swept({"p": LOG}, record=records)))[-2:] == ["learning", "dynamics"]
-    assert "dynamics" not in planned(load_spec(swept({"p": LOG}, record=records | {"steps": [30]})))
-    assert planned(load_spec(swept({"p": LOG}, 300, 3))) == ["curves"]
+    assert suited(load_spec(swept({"p": LOG}, record=records)))[-2:] == ["learning", "dynamics"]
+    assert "dynamics" not in suited(load_spec(swept({"p": LOG}, record=records | {"steps": [30]})))
+    assert suited(load_spec(swept({"p": LOG}, 300, 3))) == ["curves"]
     assert isinstance(untrained(swept({"p": LOG})).dataset, xr.Dataset)
 
 

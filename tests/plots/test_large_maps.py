@@ -120,7 +120,7 @@ def test_a_region_is_drawn_alone_and_reads_only_its_units(dataset, part):
     assert list(drawn) == ["phase_map-region", "failures-region", "agreement-region", "panels-region"]
     mesh = drawn["phase_map-region"].axes[0].collections[0]
     cells = phases.phase_map(dataset.isel(feature_probability=slice(3, 10), extra_importance=slice(8, 13)))
-    colours = plots.colours(cells["norm"][..., 1].to_numpy(), cells["superposition"][..., 1].to_numpy())
+    colours = plots.style.colours(cells["norm"][..., 1].to_numpy(), cells["superposition"][..., 1].to_numpy())
     np.testing.assert_allclose(np.asarray(mesh.get_array()).reshape(7, 5, 3), colours, atol=1e-12)
     assert run.read == ([0] if len(run.units) == 1 else [1])
     assert "pixel" not in drawn["phase_map-region"].axes[0].get_title()

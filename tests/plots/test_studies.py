@@ -13,6 +13,7 @@ from tmsjax import plots
 from tmsjax.analysis import features
 from tmsjax.errors import RunError, SpecError
 from tmsjax.plots import features as feature_figures
+from tmsjax.plots import style
 from tmsjax.runs import Run, open_run, run_sweep
 from tmsjax.spec import load_spec, to_toml
 
@@ -123,7 +124,7 @@ def test_a_map_with_a_third_axis_has_a_panel_for_each_of_its_values():
     assert [a.get_title() for a in panels] == ["scale = 0.001", "scale = 1"]
     for k, axes in enumerate(panels):
         best = features.best(features.measures(run.dataset)).isel(scale=k, feature=1)
-        expected = plots.colours(best["norm"].to_numpy(), best["superposition"].to_numpy())
+        expected = plots.style.colours(best["norm"].to_numpy(), best["superposition"].to_numpy())
         np.testing.assert_allclose(axes.collections[0].get_array(), expected, atol=1e-6)
 
 
@@ -259,3 +260,10 @@ def test_runs_that_a_study_cannot_show_are_refused(runs):
         load_spec(raw)
     with pytest.raises(ValueError, match="kind = 'vektors' is not known; did you mean 'vectors'"):
         plots.figures(runs["relu"], kind="vektors")
+
+
+def test_vectors_of_equal_importance_are_coloured_by_set():
+    run = untrained(plain_spec(4, 2, data={"activity": "groups", "size": 2}))
+    figure = plots.figures(run, kind="vectors")["vectors"]
+    assert [line.get_color() for line in figure.axes[0].lines[::2]] == [t for t in style.TONES[:2] for _ in range(2)]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["set 1", "set 2"]

@@ -9,7 +9,6 @@ import pytest
 from conftest import plain_spec, small_spec
 
 import tmsjax
-from tmsjax import kinds
 from tmsjax.runs import Run, RunDirectory, html, open_run, run_sweep, write_json
 from tmsjax.runs.files import read_sealed, write_sealed
 from tmsjax.spec import load_spec, stored_spec, to_toml
@@ -180,5 +179,5 @@ def test_a_thumbnail_is_the_map_where_there_is_one(monkeypatch, in_memory):
     drawn = []
     original = tmsjax.plots.maps.phase_map
     monkeypatch.setattr(tmsjax.plots.maps, "phase_map", lambda *given: drawn.append(1) or original(*given))
-    assert kinds.thumbnail(in_memory).startswith(b"\x89PNG")
+    assert tmsjax.plots.thumbnail(in_memory).startswith(b"\x89PNG")
     assert drawn == [1]

@@ -1,7 +1,6 @@
-"""Runs that each earlier version made open in this one; unfinished ones resume. docs/compatibility.md promises it.
+"""Runs that earlier versions made since format 3 open in this one; unfinished ones resume (docs/compatibility.md).
 
-`tests/data/runs/VERSION.tar.xz` has the sweep, a complete run and one stopped after 6 of 12 steps; from 0.7.0 on the
-same in units (format 3); in 0.6.0 one of two shards, which units replaced, and the run merged from both.
+`tests/data/runs/VERSION.tar.xz` has the sweep, a complete run and one stopped after 6 of 12 steps, each also in units.
 """
 
 import gc
@@ -10,30 +9,17 @@ import tarfile
 
 import numpy as np
 import pytest
-from conftest import ROOT, digest
+from conftest import ROOT, digest, run_command
 
 import tmsjax
-from tmsjax.analysis import compare_run
+from tmsjax.analysis import compare
 from tmsjax.errors import RunError
 from tmsjax.runs import open_run, run_sweep
+from tmsjax.runs.files import read_sealed, write_json, write_sealed
 from tmsjax.spec import difference, load_spec
 
 ARCHIVES = ROOT / "tests" / "data" / "runs"
-FORMATS = {
-    "0.1.0": 1,
-    "0.2.0": 1,
-    "0.3.0": 2,
-    "0.4.0": 2,
-    "0.5.0": 2,
-    "0.6.0": 2,
-    "0.7.0": 3,
-    "0.8.0": 3,
-    "0.9.0": 3,
-    "0.10.0": 3,
-}
-IN_UNITS = [version for version, format_ in FORMATS.items() if format_ == 3]
-SAME_HASH = [version for version in FORMATS if version not in ("0.1.0", "0.2.0", "0.3.0")]  # 0.4 added keys
-ALWAYS = ("0.1.0", "0.3.0", "0.7.0")  # the first version of each format; the others are slow tests
+VERSIONS = ("0.7.0", "0.8.0", "0.9.0", "0.10.0")
 ROUNDING = 1e-5  # absolute, of weights after 12 steps
 
 
@@ -43,86 +29,71 @@ def _collect_what_orbax_leaves():
     gc.collect()
 
 
+@pytest.fixture(params=[VERSIONS[0], *(pytest.param(v, marks=pytest.mark.slow) for v in VERSIONS[1:])])
+def version(request):
+    """A version; all but the first of the format are slow tests."""
+    return request.param
+
+
 @pytest.fixture
-def unpacked(tmp_path, request):
+def unpacked(tmp_path, version):
     """The folder of a version's runs."""
-    with tarfile.open(ARCHIVES / f"{request.param}.tar.xz") as archive:
+    with tarfile.open(ARCHIVES / f"{version}.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
     return tmp_path
 
 
-def versions(names, always=tuple(FORMATS)):
-    marked = [pytest.param(name, marks=() if name in always else pytest.mark.slow, id=name) for name in names]
-    return pytest.mark.parametrize("unpacked", marked, indirect=True)
-
-
 def files(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name[0] != "."}
 
 
 def weights(run):
     return run.dataset["W"].to_numpy()
 
 
-def test_every_version_is_there_and_in_the_table():
-    assert {path.name.removesuffix(".tar.xz") for path in ARCHIVES.iterdir()} == FORMATS.keys()
-    text = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
-    written = dict(re.findall(r"^\| ([123]) \| (0\.\d+)", text, re.MULTILINE))
-    first = {str(format_): version for version, format_ in reversed(FORMATS.items())}
-    assert written == {format_: version.removesuffix(".0") for format_, version in first.items()}
+def test_every_version_since_format_3_is_there():
+    assert {path.name for path in ARCHIVES.iterdir()} == {f"{version}.tar.xz" for version in VERSIONS}
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    released = set(re.findall(r"^## (\d+\.\d+\.\d+) ", changes, re.MULTILINE))
-    assert released - FORMATS.keys() <= {tmsjax_version()}
+    released = re.findall(r"^## (0\.(?:[7-9]|\d\d+)\.\d+|[1-9]\d*\.\d+\.\d+)\b", changes, re.MULTILINE)
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert set(VERSIONS) <= set(released)
+    assert set(released) - set(VERSIONS) <= set(re.findall(r'^version = "(.*)"', project, re.MULTILINE))
 
 
-def tmsjax_version() -> str:
-    return re.findall(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)[0]
-
-
-@versions(FORMATS)
-def test_a_complete_run_opens_restores_maps_and_compares(unpacked, request):
+@pytest.mark.smoke
+def test_a_complete_run_opens_restores_maps_and_compares(unpacked, version):
     folder = unpacked / "complete"
-    before, version = files(folder), request.node.callspec.params["unpacked"]
+    before = files(folder)
     run = open_run(folder)
     info = run.directory.info()
-    assert (info["format"], info["versions"]["tmsjax"]) == (FORMATS[version], version)
+    assert (info["format"], info["versions"]["tmsjax"]) == (3, version)
     assert weights(run).shape == (2, 2, 2, 1, 2)
     np.testing.assert_array_equal(run.restore()["state.params.W"].reshape(weights(run).shape), weights(run))
     assert tmsjax.phase_map(run)["phase"].dims == ("feature_probability", "extra_importance")
     assert files(folder) == before
-    assert 0 < compare_run(run)["exact"]["agreement"] <= 1
+    assert 0 < compare(run)["exact"]["agreement"] <= 1
     assert (folder / "report.md").exists()
     again = run_sweep(run.spec, folder, progress=False)
     assert again.trained == 0
     assert digest(again.dataset) == digest(run.dataset)
-
-
-@versions(FORMATS)
-def test_the_spec_of_an_old_version_loads_and_since_0_4_with_the_same_hash(unpacked, request):
-    spec, run = load_spec(unpacked / "sweep.toml"), open_run(unpacked / "complete")
+    spec = load_spec(unpacked / "sweep.toml")
     assert not difference(run.spec, spec)
-    same = spec.hash == run.directory.info()["spec_hash"]
-    assert same == (request.node.callspec.params["unpacked"] in SAME_HASH)
+    assert spec.hash == info["spec_hash"]
 
 
-@versions(FORMATS, ALWAYS)
 @pytest.mark.filterwarnings("ignore:resumed with other versions")
-def test_an_unfinished_run_resumes(unpacked):
-    run = open_run(unpacked / "unfinished")
+def test_unfinished_runs_resume_whole_and_in_units(unpacked):
+    whole, run = open_run(unpacked / "complete"), open_run(unpacked / "unfinished")
     with pytest.raises(RunError, match="no results yet"):
         _ = run.dataset
     assert run.steps() == [6]
     again = run_sweep(run.spec, unpacked / "unfinished", progress=False)
-    np.testing.assert_allclose(weights(again), weights(open_run(unpacked / "complete")), rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(weights(again), weights(whole), rtol=0, atol=ROUNDING)
 
-
-@versions(IN_UNITS, ALWAYS)
-@pytest.mark.filterwarnings("ignore:resumed with other versions")
-def test_runs_in_units_open_and_resume(unpacked):
-    run, whole = open_run(unpacked / "units"), open_run(unpacked / "complete")
-    assert len(run.units) == 4
-    np.testing.assert_array_equal(weights(run), weights(whole))
-    assert tmsjax.phase_map(run)["phase"].equals(tmsjax.phase_map(whole)["phase"])
+    units = open_run(unpacked / "units")
+    assert len(units.units) == 4
+    np.testing.assert_array_equal(weights(units), weights(whole))
+    assert tmsjax.phase_map(units)["phase"].equals(tmsjax.phase_map(whole)["phase"])
     half = open_run(unpacked / "units-unfinished")
     assert half.units_done == 1
     again = run_sweep(half.spec, unpacked / "units-unfinished", progress=False)
@@ -130,14 +101,35 @@ def test_runs_in_units_open_and_resume(unpacked):
     np.testing.assert_allclose(weights(again), weights(whole), rtol=0, atol=ROUNDING)
 
 
-@versions(["0.6.0"])
-def test_a_merged_run_opens_and_a_single_shard_is_refused(unpacked):
-    merged, whole = open_run(unpacked / "merged"), open_run(unpacked / "complete")
-    np.testing.assert_allclose(weights(merged), weights(whole), rtol=0, atol=ROUNDING)
-    before = files(unpacked / "shard")
-    for use in (open_run, lambda path: run_sweep(unpacked / "sweep.toml", path, overrides=["engine.block=4"])):
-        with pytest.raises(
-            RunError, match=r"shard 1/2 of a run; units replaced shards .* `tmsjax merge` of tmsjax 0\.6"
-        ):
-            use(unpacked / "shard")
-    assert {path: data for path, data in files(unpacked / "shard").items() if not path.name.startswith(".")} == before
+@pytest.mark.parametrize("version", VERSIONS[:1])
+@pytest.mark.parametrize("format_", [1, 2])
+def test_formats_1_and_2_name_the_last_version_that_reads_them(unpacked, format_):
+    """Format 1 had no checksums and no spec in run.json; format 2 had both."""
+    run = unpacked / "complete"
+    info, _ = read_sealed(run / "run.json")
+    info["format"] = format_
+    if format_ == 1:
+        del info["spec"]
+    (write_json if format_ == 1 else write_sealed)(run / "run.json", info)
+    before = files(run)
+    why = rf"{run}: run format {format_}; tmsjax 0\.11\.0 is the last version that reads it: open it"
+    uses = {
+        "open_run": lambda: open_run(run),
+        "phase_map": lambda: tmsjax.phase_map(run),
+        "run_sweep": lambda: run_sweep(unpacked / "sweep.toml", run),
+    }
+    for name, use in uses.items():
+        with pytest.raises(RunError, match=why) as caught:
+            use()
+        assert len(str(caught.value).splitlines()) == 1, name
+    done = run_command("resume", run)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert re.search(why, done.stderr)
+    assert files(run) == before
+
+    (run / "run.json").unlink()  # a copy of a manifest is no way around it
+    manifest, _ = read_sealed(run / "checkpoints" / "12" / "manifest.json")
+    manifest["run"]["format"] = format_
+    write_sealed(run / "checkpoints" / "12" / "manifest.json", manifest)
+    with pytest.raises(RunError, match=why):
+        run_sweep(unpacked / "sweep.toml", run)

@@ -6,7 +6,8 @@ import pytest
 from conftest import run_command, small_spec, write_spec
 
 from tmsjax.errors import Diverged
-from tmsjax.runs import Progress, progress_bar, run_sweep
+from tmsjax.runs import progress_bar, run_sweep
+from tmsjax.runs.progress import Progress
 from tmsjax.spec import load_spec
 
 CALM = {"learning_rate": 1e-2, "steps": 1000, "schedule": "constant"}

@@ -17,17 +17,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, copied, digest, plain_spec, slowly, small_spec, write_spec
+from conftest import copied, digest, plain_spec, slowly, small_spec, write_spec
 
 import tmsjax
 from tmsjax.errors import CheckpointError, Interrupted, RunError, RunFailed
-from tmsjax.runs import Checkpoints, RunDirectory, files, open_run, run_sweep
+from tmsjax.runs import RunDirectory, files, open_run, run_sweep
+from tmsjax.runs.checkpoint import Checkpoints
 from tmsjax.runs.files import write_whole
 
 # A read of damaged data leaves tasks in orbax whose event loop is closed already; Python reports them when it collects
 # them, so they are collected within the test that caused them.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-FIXTURES = ROOT / "tests" / "fixtures"
 
 
 @pytest.fixture
@@ -434,26 +434,7 @@ def test_diverged_models_are_counted_in_the_report_and_masked_in_the_map(tmp_pat
     assert open_run(tmp_path / "run").directory.info()["diverged_models"] == 6
 
 
-# Old and new formats
-
-
-@pytest.mark.smoke
-@pytest.mark.parametrize("format_", [1, 2])
-def test_old_runs_stay_readable(tmp_path, format_):
-    source = FIXTURES / f"format-{format_}"
-    before = content(source)
-    run = open_run(source)
-    assert run.spec.name == "tiny"
-    assert run.directory.info()["format"] == format_
-    assert run.dataset["W"].shape == (2, 2, 1, 2)
-    assert run.steps()[-1] == 12
-    weights = run.restore()["state.params.W"]
-    np.testing.assert_array_equal(weights.reshape(run.dataset["W"].shape), run.dataset["W"])
-    assert tmsjax.phase_map(run)["phase"].shape == (2,)
-    assert content(source) == before
-    shutil.copytree(source, tmp_path / "run")
-    again = run_sweep(run.spec, tmp_path / "run")
-    assert digest(again.dataset) == digest(run.dataset)
+# Runs of other versions and other people
 
 
 def test_newer_and_damaged_runs_are_refused(tmp_path):
@@ -464,7 +445,7 @@ def test_newer_and_damaged_runs_are_refused(tmp_path):
         write(tmp_path / "run.json", info)
         with pytest.raises(RunError, match=r"written by a newer tmsjax \(format 99; this one reads up to 3\)"):
             open_run(tmp_path)
-    for text in ("{", "[]", "{}", '{"format": "x"}', '{"format": 1}', '{"format": 0}'):
+    for text in ("{", "[]", "{}", '{"format": "x"}', '{"format": 3}', '{"format": 0}'):
         (tmp_path / "run.json").write_text(text)
         with pytest.raises(RunError, match="damaged"):
             open_run(tmp_path)

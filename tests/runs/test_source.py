@@ -10,7 +10,8 @@ import tmsjax
 from tmsjax.engine import Ensemble
 from tmsjax.errors import RunError, SpecError
 from tmsjax.runs.source import with_source
-from tmsjax.spec import Box, load_spec, to_dict
+from tmsjax.spec import Box, load_spec
+from tmsjax.spec.tables import to_dict
 
 P = [0.5, 0.2]
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tmsjax.errors import RunError, SpecError
 from tmsjax.runs import open_run
 from tmsjax.runs.files import read_sealed, write_sealed
-from tmsjax.spec import load_spec, to_dict, to_toml
+from tmsjax.spec import load_spec, to_toml
+from tmsjax.spec.tables import to_dict
 
 SWEEPS = ROOT / "sweeps"
 EXAMPLE = """

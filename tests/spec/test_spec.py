@@ -8,7 +8,8 @@ import pytest
 from conftest import small_spec
 
 from tmsjax.errors import SpecError
-from tmsjax.spec import difference, load_spec, to_dict, to_toml
+from tmsjax.spec import difference, load_spec, to_toml
+from tmsjax.spec.tables import to_dict
 
 
 def problems(raw: dict, overrides=()) -> dict[str, str]:

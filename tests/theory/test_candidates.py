@@ -6,7 +6,8 @@ from scipy import optimize
 
 from tmsjax import theory
 from tmsjax.kinds import VALUES
-from tmsjax.models import expected, linear_loss
+from tmsjax.models import expected
+from tmsjax.models.loss import linear_loss
 
 RNG = np.random.default_rng(5)  # cases are drawn as tests run; every tolerance holds for any draw
 

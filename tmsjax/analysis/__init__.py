@@ -5,42 +5,34 @@ memory. They need only results, numpy, xarray and SciPy: no jax, any machine. Im
 a run it reads datasets, and it writes phase maps and comparisons into it.
 """
 
-from tmsjax.analysis import attacks, dynamics, heads, neurons, polytopes, sets
-from tmsjax.analysis.agreement import Agreement, Counts, compare
-from tmsjax.analysis.comparison import MOST_FEATURES, compare_run, exact_map, report, stored_exact_map, theory_phases
+from tmsjax.analysis import dynamics, neurons, polytopes
+from tmsjax.analysis.comparison import MOST_FEATURES, exact_map, stored_exact_map, theory_phases
+from tmsjax.analysis.comparison import compare_run as compare
 from tmsjax.analysis.features import COMPONENTS, best, component_kinds, in_one_frame, measures
 from tmsjax.analysis.outlines import boundaries
 from tmsjax.analysis.phases import (
     FEATURE_CLASSES,
     MASKED,
-    SIGNED_PHASES,
     TWO_FEATURE_PHASES,
     Layout,
-    candidate_phases,
     candidate_weights,
     cell_inputs,
-    cell_phases,
     classify,
     is_best_only,
     is_log,
     is_map,
     layout,
-    linear_phases,
     other_axes,
     outcomes,
     phases_of,
     same_inputs,
-    same_variances,
-    scaled_axes,
-    signed_phases,
     spec_of,
     with_replica,
 )
 from tmsjax.analysis.pixels import DIFFERENCES, differences, plotted
 from tmsjax.analysis.regions import Region, read_region, region_box
-from tmsjax.analysis.replicas import agreement_by_count, opposite_at_init, success
+from tmsjax.analysis.replicas import agreement_by_count, success
 from tmsjax.analysis.stream import phase_map, write_phase_map
-from tmsjax.kinds import SUCCESS
 
 __all__ = [
     "COMPONENTS",
@@ -48,38 +40,27 @@ __all__ = [
     "FEATURE_CLASSES",
     "MASKED",
     "MOST_FEATURES",
-    "SIGNED_PHASES",
-    "SUCCESS",
     "TWO_FEATURE_PHASES",
-    "Agreement",
-    "Counts",
     "Layout",
     "Region",
     "agreement_by_count",
-    "attacks",
     "best",
     "boundaries",
-    "candidate_phases",
     "candidate_weights",
     "cell_inputs",
-    "cell_phases",
     "classify",
     "compare",
-    "compare_run",
     "component_kinds",
     "differences",
     "dynamics",
     "exact_map",
-    "heads",
     "in_one_frame",
     "is_best_only",
     "is_log",
     "is_map",
     "layout",
-    "linear_phases",
     "measures",
     "neurons",
-    "opposite_at_init",
     "other_axes",
     "outcomes",
     "phase_map",
@@ -88,12 +69,7 @@ __all__ = [
     "polytopes",
     "read_region",
     "region_box",
-    "report",
     "same_inputs",
-    "same_variances",
-    "scaled_axes",
-    "sets",
-    "signed_phases",
     "spec_of",
     "stored_exact_map",
     "success",

@@ -169,9 +169,12 @@ class Agreement:
             self._theories["exact"].add_losses(trained, exact)
 
     def result(self) -> dict:
-        """For each theory that applies to all units: the share of unmasked cells with the same phase, the confusion
-        table (rows: theory, columns: trained), the distance between the phase boundaries, in decades along logarithmic
-        axes, and the trained loss over the exact minimum."""
+        """How each theory that applies to all units agrees with training.
+
+        By theory: the share of unmasked cells with the same phase, the confusion table (rows: theory, columns:
+        trained), the distance between the phase boundaries, in decades along logarithmic axes, and the trained loss
+        over the exact minimum.
+        """
         counts = self._counts
         out: dict = {
             "select": self._select,

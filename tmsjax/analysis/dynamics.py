@@ -1,4 +1,4 @@
-"""What happens during training: jumps of recorded values, losses beside them, stages of W, one frame for all steps.
+"""What happens during training: jumps of recorded values, losses beside them, one frame for all steps.
 
 Works on records of one model over steps (`history_*` of a run), as numpy arrays with steps as the first axis. Source:
 Elhage et al. 2022, section "Superposition and learning dynamics".
@@ -10,14 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tmsjax.analysis import polytopes, sets
 from tmsjax.kinds import REPRESENTED
 from tmsjax.kinds.measures import norms
 
 JUMP = 0.2  # least change of a dimensionality in a jump
 WINDOW = 4  # recorded steps that a jump takes at most
 SETTLED = 0.01  # share of its decrease by which the loss falls at most within WINDOW records after the initial phase
-STAGES = ("incomplete", "collapsed", "splitting", "orthogonal sets", "octahedron")
 
 
 @dataclass(frozen=True)
@@ -49,14 +47,6 @@ def jumps(values: np.ndarray, least: float = JUMP, window: int = WINDOW) -> list
     return sorted(found, key=lambda jump: (jump.start, jump.feature))
 
 
-def intervals_in(found: list[Jump], records: int) -> np.ndarray:
-    """Whether each interval between consecutive records lies in a jump, (records - 1,)."""
-    inside = np.zeros(records - 1, bool)
-    for jump in found:
-        inside[jump.start : jump.stop] = True
-    return inside
-
-
 def settled(loss: np.ndarray, share: float = SETTLED, window: int = WINDOW) -> int:
     """The record at which the initial phase of the loss (step,) ends, in which most features find a place.
 
@@ -67,42 +57,6 @@ def settled(loss: np.ndarray, share: float = SETTLED, window: int = WINDOW) -> i
     fall = loss[:-window] - loss[window:]
     still = (fall < share * whole) & (loss[0] - loss[:-window] >= whole / 2)
     return int(np.argmax(still)) if still.any() else len(loss) - 1
-
-
-def share_of_decrease(loss: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
-    """The share of the decrease of the loss (step,) that falls into the intervals `inside` (step - 1,), and their share
-    of all intervals, which is what it would be on average if they lay anywhere.
-
-    Intervals in which the loss rises count against the decrease.
-    """
-    drop = -np.diff(loss)
-    return float(drop[inside].sum() / drop.sum()), float(inside.mean())
-
-
-def stages(W: np.ndarray, size: int, near: float = sets.NEAR) -> np.ndarray:
-    """The stage of every step of W (step, m, n) with sets of `size`: indices into STAGES, (step,).
-
-    incomplete: a feature is not represented. collapsed: the features of each set share one direction (cosines within
-    `near` of 1). orthogonal sets: cosines within sets are within `near` of 0. octahedron: moreover, every feature is
-    antipodal to one other (cosine within `near` of -1), so that the feature graph is n / 2 digons; for n = 2 m these
-    are the corners of a cross-polytope, for m = 3 of an octahedron. splitting: anything else.
-    """
-    i, j = sets.pairs(W.shape[-1], size)[0]
-    cosine = polytopes.cosines(W)
-    within = cosine[..., i, j]
-    orthogonal = (np.abs(within) <= near).all(-1)
-    paired = ((cosine <= near - 1).sum(-1) == 1).all(-1)
-    conditions = [
-        (norms(W) < REPRESENTED).any(-1),
-        (within >= 1 - near).all(-1),
-        orthogonal & paired,
-        orthogonal,
-    ]
-    return np.select(
-        conditions,
-        [STAGES.index(s) for s in ("incomplete", "collapsed", "octahedron", "orthogonal sets")],
-        STAGES.index("splitting"),
-    )
 
 
 def in_frame_of_last(W: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ def measures(results: Any) -> xr.Dataset:
     `results`: a Run, the path of its directory, or its dataset. Adds every measure of W in kinds.MEASURES, including
     users' own, over its dimensions: norm, superposition, dimensionality (..., feature); represented, frobenius,
     dimensions_per_feature (...). Adds class (..., feature), the index into FEATURE_CLASSES, -1 where a model
-    diverged. Raises RunError for a shard and for models without W.
+    diverged. Raises RunError for models without W.
 
     Examples:
         >>> measured = tmsjax.measures(run.dataset)
@@ -30,7 +30,6 @@ def measures(results: Any) -> xr.Dataset:
         ((3, 3, 2, 2), (3, 3, 2))
     """
     dataset = results_of(results)
-    phases.spec_of(dataset)  # raises for a shard
     if not dataset.attrs["directions"]:
         raise RunError("these models have no directions W to measure")
     dims = [str(d) for d in dataset["loss"].dims]

@@ -25,7 +25,6 @@ MASKED = -1  # no replica of the cell is usable
 
 FEATURE_CLASSES = ("not represented", "dedicated", "superposition")
 TWO_FEATURE_PHASES = ("none", "first only", "second only", "superposition")
-SIGNED_PHASES = ("none", "first only", "second only", "antipodal", "same sign")
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,7 @@ class Layout:
 
 
 def spec_of(dataset: xr.Dataset) -> Spec:
-    """The spec stored in a dataset of results. Raises RunError for a shard, which has no axes yet."""
-    if "instance" in dataset.dims:
-        raise RunError("this is a shard, one part of a sweep; join all shards with `tmsjax merge`")
+    """The spec stored in a dataset of results."""
     return stored_spec(dataset.attrs["spec"], "dataset")
 
 
@@ -102,20 +99,13 @@ def phases_of(W: np.ndarray, shown: Layout) -> np.ndarray:
     return cell_phases(classify(measures.norms(W), measures.superposition(W), W.shape[-2]), shown)
 
 
-def signed_phases(W: np.ndarray) -> np.ndarray:
-    """Index into SIGNED_PHASES for models W (..., 1, 2); splits superposition by the sign of w1 w2."""
-    represented = np.abs(W[..., 0, :]) >= REPRESENTED
-    same = represented.all(-1) & (W[..., 0, 0] * W[..., 0, 1] > 0)
-    return (represented[..., 0] + 2 * represented[..., 1] + same).astype(np.int8)
-
-
 def phase_map(dataset: xr.Dataset, select: str = "best") -> xr.Dataset:
     """One phase per cell, from the dataset of a run, by the rule `select`.
 
     Variables over the axes other than replica: phase (int8 with flag_meanings; -1 where every replica diverged), norm
     and superposition (..., feature), loss of the best replica, success (share of inits within 1 % of it), failed
-    (number of diverged replicas). Raises ValueError for an unknown rule, RunError for a shard, models without W or
-    whose W has no scale, and rules other than "best" if only the best replica was kept.
+    (number of diverged replicas). Raises ValueError for an unknown rule, RunError for models without W or whose
+    W has no scale, and rules other than "best" if only the best replica was kept.
     """
     check_selection(select)
     if not dataset.attrs["directions"]:
@@ -162,8 +152,11 @@ def phase_map(dataset: xr.Dataset, select: str = "best") -> xr.Dataset:
 
 
 def outcomes(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """For each cell, in the order of the spec's axes: the share of replicas within 1 % of its best loss (NaN if all
-    diverged), and the number of replicas that diverged."""
+    """Success and divergence of the replicas of each cell, in the order of the spec's axes.
+
+    Returns:
+        The share of replicas within 1 % of the cell's best loss (NaN if all diverged), and the number that diverged.
+    """
     dims = [a.name for a in spec_of(dataset).axes if a.name != REPLICA]
     every = with_replica(dataset)
     loss, ok = every["loss"].transpose(*dims, REPLICA).to_numpy(), every["status"].transpose(*dims, REPLICA) == 0

@@ -62,7 +62,7 @@ def cosines(W: np.ndarray) -> np.ndarray:
 def components(W: np.ndarray, represented: np.ndarray, edge: float = EDGE) -> list[np.ndarray]:
     """The features of every component of the feature graph, largest component first.
 
-    `represented` (n,) bool: the features that are nodes. `edge`: least |cosine| of an edge.
+    `represented` (n,) bool: the features that are nodes. `edge`: least `|cosine|` of an edge.
     """
     nodes = np.flatnonzero(represented)
     near = np.abs(cosines(W)[np.ix_(nodes, nodes)]) >= edge

@@ -11,7 +11,7 @@ import numpy as np
 
 from tmsjax.errors import SpecError
 from tmsjax.kinds import REPLICA
-from tmsjax.spec import Axis, Box, Spec, is_number, shown, suggest
+from tmsjax.spec import Axis, Box, Spec, shown, suggest
 
 Region = Mapping[str, tuple[float, float]]
 
@@ -59,7 +59,7 @@ def _positions(axis: Axis, ends: Any) -> range | str:
     if any(isinstance(v, str) for v in axis.values):
         return "the axis holds names, not numbers"
     pair = isinstance(ends, (tuple, list)) and len(ends) == 2
-    if not pair or not all(is_number(end) and math.isfinite(end) for end in ends):
+    if not pair or not all(isinstance(end, (int, float)) and math.isfinite(end) for end in ends):
         return f"needs two finite numbers, the lowest and the highest value, not {shown(ends)}"
     low, high = ends
     values = np.asarray(axis.values, np.float64)

@@ -8,7 +8,6 @@ import numpy as np
 import xarray as xr
 
 from tmsjax.analysis import phases
-from tmsjax.errors import RunError
 from tmsjax.kinds import REPLICA, SUCCESS
 
 
@@ -28,17 +27,6 @@ def agreement_by_count(dataset: xr.Dataset, expected: np.ndarray, select: str, c
         usable = mapped != phases.MASKED
         out.append(float(np.mean(mapped[usable] == expected[usable])) if usable.any() else np.nan)
     return out
-
-
-def opposite_at_init(dataset: xr.Dataset) -> np.ndarray:
-    """Whether w1 w2 < 0 before step 0, in the shape of the instances, for n = 2, m = 1.
-
-    Raises RunError if W was not recorded at step 0.
-    """
-    if "history_W" not in dataset or 0 not in dataset["step"]:
-        raise RunError('the signs at init need [record] measures = ["W"] with step 0 among its steps')
-    W = dataset["history_W"].sel(step=0).transpose(*dataset["loss"].dims, "hidden", "feature").to_numpy()
-    return W[..., 0, 0] * W[..., 0, 1] < 0
 
 
 def success(dataset: xr.Dataset) -> np.ndarray:

@@ -30,8 +30,8 @@ def phase_map(results: Any, select: str = "best") -> xr.Dataset:
     Variables over the axes other than replica: phase (int8 with flag_meanings; -1 where every replica diverged), norm
     and superposition (..., feature), loss of the best replica, success (share of inits within 1 % of it), failed
     (number of diverged replicas). For a run of several units in a directory, computes what is missing in the stored
-    phase map and opens it: values are read when they are needed. Raises ValueError for an unknown rule, RunError for a
-    shard, models without W or whose W has no scale, and rules other than "best" if only the best replica was kept.
+    phase map and opens it: values are read when they are needed. Raises ValueError for an unknown rule, RunError for
+    models without W or whose W has no scale, and rules other than "best" if only the best replica was kept.
 
     Examples:
         >>> mapped = tmsjax.phase_map(run, "best")

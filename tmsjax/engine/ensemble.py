@@ -22,11 +22,11 @@ import numpy as np
 
 from tmsjax.engine import train
 from tmsjax.engine.machine import cores
-from tmsjax.engine.plan import Plan, check_kernel, plan
+from tmsjax.engine.plan import Plan, check_engine, plan
 from tmsjax.engine.segment import advance, axes, divide
 from tmsjax.engine.train import TrainState
 from tmsjax.kinds import FAMILIES
-from tmsjax.models import inputs, instances, joined, model, of_activity, of_zero_model
+from tmsjax.models import inputs, instances, model, of_activity, of_zero_model
 from tmsjax.spec import Box, Boxes, Spec
 
 WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}  # XLA's default is 256
@@ -54,7 +54,7 @@ class Ensemble:
         self.spec = spec
         self.devices = tuple(devices or jax.local_devices())
         self.platform = self.devices[0].platform
-        check_kernel(spec, self.platform)
+        check_engine(spec, self.platform)
         self.plan = cut or plan(spec, self.platform)
         self.box = Box.whole(spec.shape) if box is None else box
         self._compiled_already: set[Any] = set()
@@ -168,16 +168,16 @@ class Ensemble:
             return of_zero_model(given["importance"], given["feature_probability"], self.spec, own)
         return self.gather(self._on_blocks(self._zero, self.table))
 
-    def gradient_noise(self, states: list[TrainState], draws: int) -> tuple[Any, Any]:
-        """Variance of the gradient over the samples of `draws` steps at fixed parameters, and its covariance with the
-        gradient of the next instance in the block. Both are trees like the parameters."""
-        noise = self._compiled(partial(_noise_block, spec=self.spec, cut=self.plan, draws=draws))
-        return self.gather(self._on_blocks(noise, [state.params for state in states], self.table))
-
     def abstract_state(self, rows: int) -> TrainState:
         """Shapes and dtypes of the gathered state of `rows` instances."""
         state = jax.eval_shape(self._init, self._abstract_table())
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]) if x.ndim else (), x.dtype), state)
+
+    def _abstract_block(self) -> tuple[TrainState, Any]:
+        """Shapes and dtypes of the state and the table of a block, on the first device."""
+        table, where = self._abstract_table(), jax.sharding.SingleDeviceSharding(self.devices[0])
+        state = jax.eval_shape(self._init, table)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), state), table
 
     def _abstract_table(self) -> Any:
         row = instances(self.spec, Boxes(self.spec.shape, (1,) * len(self.spec.shape))[0])
@@ -186,9 +186,7 @@ class Ensemble:
 
     def lowered(self, platform: str) -> dict[str, Any]:
         """The programs "init", "step" (which advances a block) and "loss" for a block, lowered for `platform`."""
-        table, where = self._abstract_table(), jax.sharding.SingleDeviceSharding(self.devices[0])
-        state = jax.eval_shape(self._init, table)
-        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), state)
+        state, table = self._abstract_block()
         calls = {
             "init": (self._init, (table,)),
             "step": (self._advance, (state, table, np.int32(0))),
@@ -201,13 +199,8 @@ class Ensemble:
 
     def compile(self) -> Any:
         """The compiled program that advances a block, for its memory analysis and HLO. Compiles once."""
-        if self._program is not None:
-            return self._program
-        table = self._abstract_table()
-        where = jax.sharding.SingleDeviceSharding(self.devices[0])
-        state = jax.eval_shape(self._init, table)
-        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), state)
-        self._program = self._advance.lower(state, table, np.int32(0)).compile()
+        if self._program is None:
+            self._program = self._advance.lower(*self._abstract_block(), np.int32(0)).compile()
         return self._program
 
 
@@ -226,36 +219,6 @@ def _init_block(table: Any, *, spec: Spec) -> TrainState:
     shape = jax.eval_shape(one, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), table))
     shared = jax.tree.map(lambda x: None if jnp.issubdtype(x.dtype, jnp.integer) else 0, shape)  # step counts
     return jax.vmap(one, out_axes=shared)(table)
-
-
-def _noise_block(params: Any, table: Any, *, spec: Spec, cut: Plan, draws: int) -> tuple[Any, Any]:
-    params, table = divide(params, cut), divide(table, cut)
-
-    def one(params: Any, row: Any, k: Any, bits: Any) -> Any:
-        return train.gradient(params, row, bits, train.offset(k, row, spec), spec, cut)
-
-    def gradients(k: Any) -> Any:
-        every = jax.vmap(one, in_axes=(axes(params), axes(table), None, None))
-        return joined(every(params, table, k, train.stream(k, spec, cut.scalars)))
-
-    def add(k: Any, sums: tuple) -> tuple:
-        first, square, product = sums
-        g = jax.tree.map(
-            lambda a, b: a - b, gradients(k), start
-        )  # relative to one draw, to limit rounding in float32 sums
-        next_ = jax.tree.map(lambda leaf: jnp.roll(leaf, -1, axis=0), g)
-        return (
-            jax.tree.map(lambda s, a: s + a, first, g),
-            jax.tree.map(lambda s, a: s + a * a, square, g),
-            jax.tree.map(lambda s, a, b: s + a * b, product, g, next_),
-        )
-
-    start = gradients(0)
-    zeros = jax.tree.map(jnp.zeros_like, start)
-    first, square, product = jax.lax.fori_loop(1, draws + 1, add, (zeros, zeros, zeros))
-    mean = jax.tree.map(lambda s: s / draws, first)
-    variance = jax.tree.map(lambda s, a: s / draws - a * a, square, mean)
-    return variance, jax.tree.map(lambda s, a: s / draws - a * jnp.roll(a, -1, axis=0), product, mean)
 
 
 def _evaluation_chunk(cut: Plan) -> int:

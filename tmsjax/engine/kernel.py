@@ -32,13 +32,14 @@ def in_registers(
 ) -> list:
     """`arrays` after `count` steps.
 
-    step:    (its scalars, row, fixed, arrays) -> arrays; row(j): element j of each of its rows
-    arrays:  (elements,) each, updated by every step
-    fixed:   (elements,) each, read only
-    scalars: (steps,) each
-    rows:    (steps, length) each
-    count:   () int32, at most `steps`
-    interpret: whether to run as jax operations, on any platform and slowly
+    Args:
+        step: (its scalars, row, fixed, arrays) -> arrays; row(j): element j of each of its rows
+        arrays: (elements,) each, updated by every step
+        fixed: (elements,) each, read only
+        scalars: (steps,) each
+        rows: (steps, length) each
+        count: () int32, at most `steps`
+        interpret: whether to run as jax operations, on any platform and slowly
     """
     elements = arrays[0].shape[0]
     padded = -elements % LANES

@@ -52,12 +52,6 @@ def peak_memory() -> int:
         return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def forget_peak_memory() -> None:
-    """Resets the peak that `peak_memory` reports, if the system supports it (Linux)."""
-    with suppress(OSError), open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
-
-
 def available_memory() -> int | None:
     """Bytes of main memory that this process may still allocate; None if unknown.
 

@@ -28,15 +28,16 @@ CHUNK_WORDS = 2**24  # of random bits that a chunk holds at once
 class Plan:
     """How to split the work. Recorded with a run, because the bits of its results depend on it.
 
-    scalars:    whether parameters are separate [block] vectors (small models) or arrays (batched matmuls)
-    block:      instances per block
-    blocks:     number of blocks in a unit
-    microbatch: samples per kernel
-    unroll:     samples unrolled in the kernel's body, which runs microbatch / unroll times
-    chunk:      steps in a loop whose length the compiler knows; 1: each step in a loop that the host controls
-    kernel:     who compiles a step: "xla", or "pallas" for the kernel in engine/kernel.py
-    unit:       shape of the units, the boxes of the sweep's grid that are trained and stored one by one. Bits do not
-                depend on it. None: the whole sweep is one unit
+    Attributes:
+        scalars: whether parameters are separate [block] vectors (small models) or arrays (batched matmuls)
+        block: instances per block
+        blocks: number of blocks in a unit
+        microbatch: samples per kernel
+        unroll: samples unrolled in the kernel's body, which runs microbatch / unroll times
+        chunk: steps in a loop whose length the compiler knows; 1: each step in a loop that the host controls
+        kernel: who compiles a step: "xla", or "pallas" for the kernel in engine/kernel.py
+        unit: shape of the units, the boxes of the sweep's grid that are trained and stored one by one. Bits do not
+            depend on it. None: the whole sweep is one unit
     """
 
     scalars: bool
@@ -65,7 +66,7 @@ def stored_plan(facts: Mapping) -> Plan:
 
 
 def plan(spec: Spec, platform: str) -> Plan:
-    """The plan for `spec` on `platform`; block and microbatch sizes in `spec.engine` take precedence.
+    """The plan for `spec` on `platform`; path, block and microbatch sizes in `spec.engine` take precedence.
 
     CPU: blocks whose state stays in cache. Their number in a unit is a multiple of the largest power of two, up to 16,
     that leaves each block enough work to cover its fixed costs. GPU, TPU: as few blocks as memory allows. The block
@@ -81,7 +82,8 @@ def plan(spec: Spec, platform: str) -> Plan:
         weights = max(weights, spec.source.weights)
     most = UNIT_PARAMETERS.get(platform, UNIT_PARAMETERS_ELSEWHERE) // parameters
     models = math.prod(_unit(spec, most))
-    scalars = weights <= limit and elementwise_model(spec)
+    path = spec.engine.path
+    scalars = path != "arrays" and (weights <= limit or path == "scalars") and elementwise_model(spec)
     in_lanes = scalars and (kernel == "pallas" or (platform == "gpu" and parameters <= LANES_LIMIT))
     microbatch, unroll = batch, 1
     if in_lanes:  # lanes of SIMD hold instances instead of samples
@@ -112,8 +114,11 @@ def plan(spec: Spec, platform: str) -> Plan:
     return Plan(scalars, block, math.ceil(math.prod(unit) / block), microbatch, unroll, unit, chunk, kernel)
 
 
-def check_kernel(spec: Spec, platform: str) -> None:
-    """Raises SpecError if the kernel that the spec wants cannot train it."""
+def check_engine(spec: Spec, platform: str) -> None:
+    """Raises SpecError if the path or the kernel that the spec wants cannot train it."""
+    if spec.engine.path == "scalars" and not plan(spec, platform).scalars:
+        said = '"scalars" trains models made of elementwise operations; this one needs arrays'
+        raise SpecError(spec.name, [("engine.path", f'{said}; "arrays" and "auto" train every model')])
     problem = None
     if spec.engine.kernel == "pallas":
         if platform not in ("gpu", "cpu"):

@@ -44,7 +44,6 @@ def advance(state: TrainState, table: Any, stop: Any, *, spec: Spec, cut: Plan, 
 
 def _one_by_one(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan) -> TrainState:
     """One loop over steps. Computes offsets one step ahead, in a kernel over models (see docs/performance.md)."""
-
     constant = train.stream(0, spec, cut.scalars) if training_set.is_finite(spec) else None
 
     def step(k: Any, carry: Any) -> Any:

@@ -76,8 +76,11 @@ def own_bits(key: Pair, identity: Any, count: int) -> Any:
 
 
 def _looped(key: Pair, counter: Pair) -> Pair:
-    """`threefry` as jax lowers it on CPU, as a loop. XLA would fuse the unrolled rounds into every use of the bits
-    and repeat them for each instance and sample (measured: 80 times slower at n = 20, m = 5)."""
+    """`threefry` as jax lowers it on CPU, as a loop.
+
+    XLA would fuse the unrolled rounds into every use of the bits and repeat them for each instance and sample
+    (measured: 80 times slower at n = 20, m = 5).
+    """
     shape = jnp.broadcast_shapes(*(jnp.shape(word) for word in (*key, *counter)))
     return tuple(threefry2x32_p.bind(*(jnp.broadcast_to(word, shape) for word in (*key, *counter))))
 

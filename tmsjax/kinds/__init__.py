@@ -6,35 +6,29 @@ facts about them, the options that it adds to a spec, and a sentence for help an
 names, help and stored runs work without it. Imports no other room.
 """
 
-from tmsjax.kinds import heads, measures
-from tmsjax.kinds.activations import ACTIVATIONS, Activation, add_activation
+from tmsjax.errors import first_line
+from tmsjax.kinds import heads, measures, trial
+from tmsjax.kinds.activations import ACTIVATIONS, add_activation
 from tmsjax.kinds.activities import ACTIVITIES, ANY_NUMBER, Activity, add_activity
 from tmsjax.kinds.drawn import Drawn, drawn_by
-from tmsjax.kinds.elements import Elements, elementwise, is_elements, objects
-from tmsjax.kinds.families import FAMILIES, Family, Params, add_family
+from tmsjax.kinds.elements import elementwise, is_elements, objects
+from tmsjax.kinds.families import FAMILIES, add_family
 from tmsjax.kinds.imports import Imported, execute, located
-from tmsjax.kinds.measures import MEASURES, REPRESENTED, SUCCESS, Measure, add_measure
-from tmsjax.kinds.optimizers import OPTIMIZERS, Optimizer
+from tmsjax.kinds.measures import MEASURES, REPRESENTED, SUCCESS, add_measure
+from tmsjax.kinds.optimizers import OPTIMIZERS
 from tmsjax.kinds.registry import RESERVED, RESERVED_PREFIXES, Option, Registry, called
-from tmsjax.kinds.schedules import SCHEDULES, Schedule
+from tmsjax.kinds.schedules import SCHEDULES
 from tmsjax.kinds.studies import (
-    DIRECTIONS,
-    HISTORY,
     REPLICA,
     STUDIES,
-    TRAJECTORY,
-    Study,
     add_study,
-    explored,
+    draws,
     mappable,
     misfit,
-    planned,
     suited,
-    thumbnail,
     without_lengths,
 )
-from tmsjax.kinds.trial import first_line, floats, traced
-from tmsjax.kinds.values import VALUES, Values, add_values
+from tmsjax.kinds.values import VALUES, add_values
 
 REGISTRIES: dict[str, Registry] = {
     "model.family": FAMILIES,
@@ -51,9 +45,7 @@ __all__ = [
     "ACTIVATIONS",
     "ACTIVITIES",
     "ANY_NUMBER",
-    "DIRECTIONS",
     "FAMILIES",
-    "HISTORY",
     "MEASURES",
     "OPTIMIZERS",
     "REGISTRIES",
@@ -64,22 +56,12 @@ __all__ = [
     "SCHEDULES",
     "STUDIES",
     "SUCCESS",
-    "TRAJECTORY",
     "VALUES",
-    "Activation",
     "Activity",
     "Drawn",
-    "Elements",
-    "Family",
     "Imported",
-    "Measure",
-    "Optimizer",
     "Option",
-    "Params",
     "Registry",
-    "Schedule",
-    "Study",
-    "Values",
     "add_activation",
     "add_activity",
     "add_family",
@@ -88,11 +70,10 @@ __all__ = [
     "add_values",
     "called",
     "drawn_by",
+    "draws",
     "elementwise",
     "execute",
-    "explored",
     "first_line",
-    "floats",
     "heads",
     "is_elements",
     "located",
@@ -100,9 +81,7 @@ __all__ = [
     "measures",
     "misfit",
     "objects",
-    "planned",
     "suited",
-    "thumbnail",
-    "traced",
+    "trial",
     "without_lengths",
 ]

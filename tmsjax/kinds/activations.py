@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from tmsjax.kinds.registry import Registry, checked_callables
-from tmsjax.kinds.trial import trial_activation
+from tmsjax.kinds.trial import Refuse, attempt, check_traced
 
 
 @dataclass(frozen=True)
 class Activation:
     """A function applied to pre-activations.
 
-    function:    float32 array -> array of the same shape, traceable by jax
-    exact:       which exact loss tied models with this activation have: "relu", "linear" or None
-    elementwise: whether each output element depends only on the input element at the same position
+    Attributes:
+        function: float32 array -> array of the same shape, traceable by jax
+        exact: which exact loss tied models with this activation have: "relu", "linear" or None
+        elementwise: whether each output element depends only on the input element at the same position
     """
 
     function: Callable[[Any], Any]
@@ -62,5 +63,19 @@ def add_activation(name: str, function: Callable[[Any], Any], *, sentence: str =
         'softplus'
     """
     checked_callables(ACTIVATIONS, name, function=function)
-    elementwise = trial_activation(function, lambda why: ACTIVATIONS.refuse(name, why))
+    elementwise = _is_elementwise(function, lambda why: ACTIVATIONS.refuse(name, why))
     ACTIVATIONS.add(name, Activation(function, sentence, elementwise=elementwise))
+
+
+def _is_elementwise(function: Callable[[Any], Any], refuse: Refuse) -> bool:
+    """Whether each element gives what it gives alone. Raises `refuse(...)` if the function is no activation."""
+    import jax.numpy as jnp
+
+    check_traced("the function", refuse, function, (np.zeros(4, np.float32),), np.zeros(4, np.float32))
+    points = jnp.asarray([-3.0, -1.0, -0.25, 0.125, 0.5, 2.0])
+    together = np.asarray(attempt("the function", refuse, function, points))
+    try:
+        alone = np.asarray([function(point) for point in points])
+    except (Exception, SystemExit):  # such as softmax, which takes no scalar
+        return False
+    return alone.shape == together.shape and np.allclose(together, alone, rtol=1e-5, atol=1e-6, equal_nan=True)

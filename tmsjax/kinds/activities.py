@@ -27,19 +27,20 @@ class Activity:
     An option of type "quantity" is one number per instance, shape (...) where p is (..., n). Only `active`, `joint`,
     `marginal` and `exactly` receive it.
 
-    columns:     (n) -> k
-    active:      (u (k,) uniform on [0, 1), p (n,)) -> (n,) booleans
-    joint:       p (..., n) -> (..., n, n), the probability that i and j are both active; the diagonal: that i is
-    marginal:    p (..., n) -> (..., n), the probability that each is active; None: the diagonal of `joint`
-    own:         whether each feature is decided by one uniform of its own, which can then also give its value
-    exactly:     (p: list over features, subset) -> the probability that exactly these are active; None: no exact loss
-    possible:    (subset, n) -> whether the active set can be `subset`
-    most_active: (n) -> the largest number of features that can be active together
-    exact_up_to: () -> the largest n for which ReLU models train on the exact loss; above it, samples are cheaper
-    misfit:      (n) -> why it cannot draw n features, or None
-    needs_probability: whether a spec must give feature_probability; if not, it defaults to 1
-    equal_only:  whether feature_probability must be the same for all features of a model
-    scalars_up_to: the largest n for which `active` is cheap on arrays of scalars (see elements.py)
+    Attributes:
+        columns: (n) -> k
+        active: (u (k,) uniform on [0, 1), p (n,)) -> (n,) booleans
+        joint: p (..., n) -> (..., n, n), the probability that i and j are both active; the diagonal: that i is
+        marginal: p (..., n) -> (..., n), the probability that each is active; None: the diagonal of `joint`
+        own: whether each feature is decided by one uniform of its own, which can then also give its value
+        exactly: (p: list over features, subset) -> the probability that exactly these are active; None: no exact loss
+        possible: (subset, n) -> whether the active set can be `subset`
+        most_active: (n) -> the largest number of features that can be active together
+        exact_up_to: () -> the largest n for which ReLU models train on the exact loss; above it, samples are cheaper
+        misfit: (n) -> why it cannot draw n features, or None
+        needs_probability: whether a spec must give feature_probability; if not, it defaults to 1
+        equal_only: whether feature_probability must be the same for all features of a model
+        scalars_up_to: the largest n for which `active` is cheap on arrays of scalars (see elements.py)
     """
 
     columns: Callable[..., int]
@@ -354,6 +355,7 @@ def add_activity(
     """Adds a rule for which of the n features of a sample are active. Options are passed as keywords.
 
     Args:
+        name: under which specs find it
         columns: n -> k, the number of uniforms per sample
         active: (u (k,) uniform on [0, 1), p (n,) the feature probabilities) -> (n,) booleans. With comparisons,
             arithmetic and indexing alone, models can run on the engine's fast path; with other jax functions they run
@@ -361,13 +363,15 @@ def add_activity(
         joint: p (..., n) -> (..., n, n), the probability that features i and j are both active (diagonal: that i is
             active), by operators and functions of `p.__array_namespace__()`. Checked by simulation before a run
         exactly: (p: list over features, subset: features in ascending order) -> the probability that exactly these are
-            active, for the exact loss of ReLU models with up to `exact_up_to` features; None: no exact loss
+            active, for the exact loss of ReLU models; None: no exact loss
+        exact_up_to: the largest n of models with the exact loss, 1 to 5
         options: keys that it adds to [data]
         sentence: describes it in help and tables
 
     An option of type "quantity" is one number per instance, shape (...) where p is (..., n); `columns` does not get it.
 
-    Raises RegistryError if the name is taken or an argument does not fit.
+    Raises:
+        RegistryError: if the name is taken or an argument does not fit.
 
     Examples:
         >>> def both(p):  # one uniform decides for all features

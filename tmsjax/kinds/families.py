@@ -39,19 +39,20 @@ def _fits(n: int, m: int) -> str | None:
 class Family:
     """Pure functions of one instance. The spec's options are passed as keywords.
 
-    parameters: name -> names of its dimensions: "feature", "hidden" or an option of type "int"
-    init:       (standard normals by parameter name, instance) -> parameters
-    apply:      (parameters, x, f) -> output (o,); f is the activation, elementwise
-    target:     x -> the desired output (o,)
-    outputs:    n -> the number of outputs o, at most n. Output i has the importance of feature i
-    misfit:     (n, m) -> why a model cannot have these sizes, or None. Receives only options of type "int"
-    directions: parameters -> W (m, n), features as columns; None if features have no directions. A parameter named W
-                must equal this W
-    penalty:    (parameters, x, f) -> a scalar that training adds to the loss of each sample; None: no penalty
-    gram_only:  whether the output is f(W^T W x + b) or f(W^T W x); only these have exact losses
-    neurons:    whether hidden dimension k is a neuron, h_k = ReLU(W_k . x) with W_k row k of W. Otherwise the hidden
-                basis can be arbitrary, as that of tied models is
-    writes:     the parameter (feature, hidden) with which neurons write the output; None: W^T
+    Attributes:
+        parameters: name -> names of its dimensions: "feature", "hidden" or an option of type "int"
+        init: (standard normals by parameter name, instance) -> parameters
+        apply: (parameters, x, f) -> output (o,); f is the activation, elementwise
+        target: x -> the desired output (o,)
+        outputs: n -> the number of outputs o, at most n. Output i has the importance of feature i
+        misfit: (n, m) -> why a model cannot have these sizes, or None. Receives only options of type "int"
+        directions: parameters -> W (m, n), features as columns; None if features have no directions. A parameter named
+            W must equal this W
+        penalty: (parameters, x, f) -> a scalar that training adds to the loss of each sample; None: no penalty
+        gram_only: whether the output is f(W^T W x + b) or f(W^T W x); only these have exact losses
+        neurons: whether hidden dimension k is a neuron, h_k = ReLU(W_k . x) with W_k row k of W. Otherwise the hidden
+            basis can be arbitrary, as that of tied models is
+        writes: the parameter (feature, hidden) with which neurons write the output; None: W^T
     """
 
     parameters: Mapping[str, tuple[str, ...]]
@@ -123,8 +124,10 @@ VALUE_RANK = Option("int", default=1, sentence="rank of W_OV")
 
 
 def _of_head(apply: Callable, parameters: Mapping[str, tuple[str, ...]], sentence: str) -> Family:
-    """A head whose one output is its score, of pairs of vectors (see heads.py). Features have no directions: what a
-    head stores are relations."""
+    """A head whose one output is its score, of pairs of vectors (see heads.py).
+
+    Features have no directions: what a head stores are relations.
+    """
     return Family(
         parameters=parameters,
         init=scaled_normals,
@@ -254,6 +257,7 @@ def add_family(
     """Adds a model family with n features and m hidden dimensions. The spec's options are passed as keywords.
 
     Args:
+        name: under which specs find it
         parameters: name -> names of its dimensions: "feature" (n), "hidden" (m), or an option of type "int"
         apply: (parameters, x (n,), f) -> output (o,); f is the spec's activation
         init: (standard normals by parameter name, instance) -> parameters; by default `b` has standard deviation
@@ -272,7 +276,9 @@ def add_family(
 
     Small models run on the engine's fast path if these functions use only operators and `tmsjax.elementwise`; with
     other functions of jax.numpy they run on arrays. Shapes are checked before a run.
-    Raises RegistryError if the name is taken or an argument does not fit.
+
+    Raises:
+        RegistryError: if the name is taken or an argument does not fit.
 
     Examples:
         >>> tmsjax.add_family(

@@ -15,8 +15,10 @@ import numpy as np
 
 
 def strengths(relations: int, ratio: Any) -> Any:
-    """r_i = ratio^(i / 2), shape (relations,), i = 0, 1, ...: a relation's importance, r_i^2, is `ratio` times that of
-    the one before."""
+    """Strengths r_i = ratio^(i / 2), shape (relations,), i = 0, 1, ...
+
+    A relation's importance, r_i^2, is `ratio` times that of the one before.
+    """
     return ratio ** (np.arange(relations, dtype=np.float32) / np.float32(2))
 
 

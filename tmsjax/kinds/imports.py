@@ -1,13 +1,13 @@
 """Locates and executes the files and modules in a spec's `imports`, identified by SHA-256.
 
-`run` and `resume` execute them, other commands only on request. Opening a run never does. The executed bytes are the
-hashed ones: neither `__pycache__` nor a file that changes in between can put other code in their place.
+`run` and `resume` execute them, other commands only on request. Opening a run never does.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.machinery
+import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -33,49 +33,30 @@ class Imported:
 def located(names: Sequence[str], folder: str) -> list[Imported]:
     """Resolves `names` to files; paths are relative to `folder`. Executes nothing.
 
-    Raises SpecError, which lists every missing file and every file that is named twice.
+    Raises SpecError, which lists every file that is missing.
     """
-    found: list[Imported] = []
-    problems = []
+    found, problems = [], []
     for k, name in enumerate(names):
-        try:
-            path = _file_of(name, folder)
-            one = Imported(name, str(path), hashlib.sha256(path.read_bytes()).hexdigest()) if path else None
-        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
-            problems.append((f"imports[{k}]", f"{name} cannot be read: {getattr(error, 'strerror', error)}"))
-            continue
-        if one is None:
-            problems.append((f"imports[{k}]", f"no module is named {name!r}; a file's name ends in .py"))
-        elif one.path in [other.path for other in found]:
-            problems.append((f"imports[{k}]", f"{name} is {one.path}, which an entry before it names already"))
+        path = os.path.realpath(os.path.join(folder, name)) if name.endswith(".py") else _file_of_module(name)
+        if path is not None and os.path.isfile(path) and os.access(path, os.R_OK):
+            found.append(Imported(name, path, hashlib.sha256(Path(path).read_bytes()).hexdigest()))
         else:
-            found.append(one)
+            why = f"no module is named {name!r}; a file's name ends in .py"
+            problems.append((f"imports[{k}]", why if path is None else f"{path} is no readable file"))
     if problems:
         raise SpecError("imports", problems)
     return found
 
 
-def _file_of(name: str, folder: str) -> Path | None:
-    """The file of an entry; None if there is no such module. Raises OSError if it is no regular file."""
-    if not name.endswith(".py"):
-        return _file_of_module(name)
-    path = (Path(folder) / name).resolve()
-    if path.exists() and not path.is_file():
-        raise OSError(0, "it is not a regular file")
-    return path
-
-
-def _file_of_module(name: str) -> Path | None:
+def _file_of_module(name: str) -> str | None:
     """The file of a dotted module. Unlike importlib's find_spec, does not execute the packages that it lies in."""
-    if name.partition(".")[0] == "tmsjax":
-        return None
     places, spec = None, None
     for part in name.split("."):
         spec = importlib.machinery.PathFinder.find_spec(part, places)
         if spec is None:
             return None
         places = list(spec.submodule_search_locations or [])
-    return Path(spec.origin) if spec is not None and spec.origin and Path(spec.origin).is_file() else None
+    return spec.origin if spec is not None else None
 
 
 def execute(found: Sequence[Imported], registries: Mapping[str, Registry]) -> None:
@@ -84,34 +65,26 @@ def execute(found: Sequence[Imported], registries: Mapping[str, Registry]) -> No
     Raises SpecError if a file fails, with the line and the reason.
     """
     for k, one in enumerate(found):
-        if _executed.get(one.path) == one.sha256:
-            continue
-        for registry in registries.values():
-            registry.remove_source(one.path)
-        try:
-            with importing(one.path):
-                _run(one)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a user's file may raise anything, SystemExit included
+        if _executed.pop(one.path, None) != one.sha256:
             for registry in registries.values():
                 registry.remove_source(one.path)
-            message = _where(one, error)
-            raise SpecError("imports", [(f"imports[{k}]", message)]) from error
+            try:
+                with importing(one.path):
+                    _run(one)
+            except (Exception, SystemExit) as error:  # a user's file may raise anything
+                for registry in registries.values():
+                    registry.remove_source(one.path)
+                raise SpecError("imports", [(f"imports[{k}]", _where(one, error))]) from error
         _executed[one.path] = one.sha256
 
 
 def _run(one: Imported) -> None:
     """Executes the file in a module of its own, which is not the one that `import` would give."""
-    source = Path(one.path).read_bytes()
-    if hashlib.sha256(source).hexdigest() != one.sha256:
-        raise RegistryError("the file changed while it was being read")
-    name = f"tmsjax_imports_{hashlib.sha256(one.path.encode()).hexdigest()[:12]}"
+    module = ModuleType(f"tmsjax_imports_{hashlib.sha256(one.path.encode()).hexdigest()[:12]}")
     package = "" if one.name.endswith(".py") else one.name.rpartition(".")[0]  # for relative imports
-    module = ModuleType(name)
     module.__dict__.update(__file__=one.path, __package__=package)
-    sys.modules[name] = module
-    exec(compile(source, one.path, "exec"), module.__dict__)
+    sys.modules[module.__name__] = module
+    exec(compile(Path(one.path).read_bytes(), one.path, "exec"), module.__dict__)
 
 
 def _where(one: Imported, error: BaseException) -> str:

@@ -6,6 +6,7 @@ They broadcast over leading axes and work with numpy (float64) as well as with j
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tmsjax.kinds.registry import RESERVED, RESERVED_PREFIXES, Registry, checked_callables
-from tmsjax.kinds.trial import first_line
+from tmsjax.kinds.trial import Refuse, attempt
 
 TINY = 1e-30  # avoids 0/0; smaller than any norm after float32 training
 SUCCESS = 1.01  # an init succeeds if its loss is at most this times the best loss of its cell
@@ -21,13 +22,13 @@ REPRESENTED = 0.3  # a feature is represented if |W_i| is at least this
 
 
 def norms(W: Any) -> Any:
-    """|W_i|, shape (..., n)."""
+    """`|W_i|`, shape (..., n)."""
     xp = W.__array_namespace__()
     return xp.sqrt(xp.sum(W**2, axis=-2))
 
 
 def overlaps(W: Any) -> Any:
-    """(w_i . W_j)^2 with w_i = W_i / |W_i|, shape (..., n, n), rows i; a row of zeros where W_i = 0."""
+    """`(w_i . W_j)^2` with `w_i = W_i / |W_i|`, shape (..., n, n), rows i; a row of zeros where W_i = 0."""
     xp = W.__array_namespace__()
     unit = W / xp.maximum(norms(W), TINY)[..., None, :]
     return (xp.swapaxes(unit, -1, -2) @ W) ** 2
@@ -45,25 +46,25 @@ def superposition(W: Any) -> Any:
 
 
 def dimensionality(W: Any) -> Any:
-    """D_i = |W_i|^2 / sum_j (w_i . W_j)^2, shape (..., n), in [0, 1]; 0 where W_i = 0."""
+    """`D_i = |W_i|^2 / sum_j (w_i . W_j)^2`, shape (..., n), in [0, 1]; 0 where W_i = 0."""
     xp = W.__array_namespace__()
     return norms(W) ** 2 / xp.maximum(xp.sum(overlaps(W), axis=-1), TINY)
 
 
 def dimensions_per_feature(W: Any) -> Any:
-    """D* = m / |W|_F^2, shape (...); infinite for W = 0."""
+    """`D* = m / |W|_F^2`, shape (...); infinite for W = 0."""
     xp = W.__array_namespace__()
     return W.shape[-2] / xp.sum(W**2, axis=(-1, -2))
 
 
 def frobenius(W: Any) -> Any:
-    """|W|_F, shape (...)."""
+    """`|W|_F`, shape (...)."""
     xp = W.__array_namespace__()
     return xp.sqrt(xp.sum(W**2, axis=(-1, -2)))
 
 
 def represented(W: Any) -> Any:
-    """The number of features with |W_i| >= REPRESENTED, shape (...)."""
+    """The number of features with `|W_i| >= REPRESENTED`, shape (...)."""
     return (norms(W) >= REPRESENTED).sum(-1)
 
 
@@ -71,9 +72,10 @@ def represented(W: Any) -> Any:
 class Measure:
     """A quantity computed from W, for records and figures.
 
-    function: W (..., hidden, feature) -> (..., *dims); None for the noise-free loss, which the engine computes
-    dims:     dimensions of one model's value, from "hidden" and "feature"
-    label:    axis label in figures
+    Attributes:
+        function: `W (..., hidden, feature) -> (..., *dims)`; None for the noise-free loss, which the engine computes
+        dims: dimensions of one model's value, from "hidden" and "feature"
+        label: axis label in figures
     """
 
     function: Callable[[Any], Any] | None
@@ -128,17 +130,17 @@ def add_measure(
         raise MEASURES.refuse(name, "the name is reserved for results")
     if not isinstance(dims, tuple) or not all(d in ("hidden", "feature") for d in dims) or len(set(dims)) < len(dims):
         raise MEASURES.refuse(name, f"dims must be a tuple of 'hidden' and 'feature', each at most once; got {dims!r}")
-    size = {"hidden": 2, "feature": 3}
-    expected = (4, 5, *(size[d] for d in dims))
-    try:
-        with np.errstate(all="ignore"):
-            found = np.asarray(function(np.linspace(-1, 1, 120).reshape(4, 5, 2, 3)))
-    except (Exception, SystemExit) as error:  # a user's function may raise anything
-        raise MEASURES.refuse(name, f"the function fails on W of shape (4, 5, 2, 3) ({first_line(error)})") from error
-    if found.shape != expected:
-        raise MEASURES.refuse(
-            name, f"for W of shape (4, 5, 2, 3) the function must return shape {expected}, not {found.shape}"
-        )
-    if found.dtype.kind not in "fiub":
-        raise MEASURES.refuse(name, f"the function must return real numbers, not {found.dtype}")
-    MEASURES.add(name, Measure(function, dims, sentence, label or name.replace("_", " ")))
+    measure = Measure(function, dims, sentence, label or name.replace("_", " "))
+    check_measure(measure, (4, 5, 2, 3), lambda why: MEASURES.refuse(name, why))
+    MEASURES.add(name, measure)
+
+
+def check_measure(measure: Measure, shape: tuple[int, ...], refuse: Refuse) -> None:
+    """Raises `refuse(...)` if a measure does not give real numbers over its dimensions for W of `shape`."""
+    size = dict(zip(("hidden", "feature"), shape[-2:], strict=True))
+    expected = (*shape[:-2], *(size[d] for d in measure.dims))
+    W = np.linspace(-1, 1, math.prod(shape)).reshape(shape)
+    found = np.asarray(attempt(f"the function of W {shape}", refuse, measure.function, W))  # type: ignore[arg-type]
+    if found.shape != expected or found.dtype.kind not in "fiub":
+        kind = f"real numbers of shape {expected}, not {found.dtype} of shape {found.shape}"
+        raise refuse(f"the function of W {shape} must give {kind}")

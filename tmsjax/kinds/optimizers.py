@@ -16,11 +16,12 @@ TINY_NORM = 1e-8  # added to a norm before division, as in the source of `adamw-
 class Optimizer:
     """An optax optimizer.
 
-    make:     (learning rate as a function of the step, the [train] table, instance) -> optax.GradientTransformation
-    uses:     optimizer-specific keys of [train] that it uses
-    defaults: values of these keys if the spec gives none
-    signed:   whether weight_decay may be negative
-    tied:     whether it needs parameters W and b of a model f(W^T W x + b)
+    Attributes:
+        make: (learning rate as a function of the step, the [train] table, instance) -> optax.GradientTransformation
+        uses: optimizer-specific keys of [train] that it uses
+        defaults: values of these keys if the spec gives none
+        signed: whether weight_decay may be negative
+        tied: whether it needs parameters W and b of a model f(W^T W x + b)
     """
 
     make: Callable[[Callable, Any, Any], Any]

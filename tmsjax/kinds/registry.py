@@ -5,12 +5,10 @@ from __future__ import annotations
 import inspect
 import math
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from tmsjax.errors import RegistryError
@@ -31,6 +29,7 @@ OF_RESULTS = frozenset({*DIMENSIONS, "instance", "step", "replica", "W", "b", "l
 OF_MAPS = frozenset({"phase", "success", "failed", "gradient", "second_loss", "class"})
 RESERVED = OF_RESULTS | OF_MAPS
 RESERVED_PREFIXES = ("instance_", "history_")
+IN_PYTHON = "Python"  # source of entries that no file of `imports` added
 
 _importing: ContextVar[str | None] = ContextVar("_importing", default=None)  # the file of `imports` being executed
 
@@ -113,7 +112,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(self._entries)
 
     def source(self, name: str) -> str | None:
-        """The file or module that added the entry; None if it is built in."""
+        """The file of `imports` that added the entry, or IN_PYTHON; None if it is built in."""
         return self._sources[name]
 
     def refuse(self, name: Any, why: str) -> RegistryError:
@@ -128,21 +127,20 @@ class Registry(Mapping[str, T], Generic[T]):
     def add(self, name: str, entry: T) -> None:
         """Adds an entry. Raises RegistryError if the name is invalid or taken.
 
-        A module may add the same name again, which replaces its entry, so that a notebook cell can be run twice.
+        Python code may add the same name again, which replaces its entry, so that a notebook cell can be run twice.
         """
         self.check_name(name)
-        importing = _importing.get()
-        source = importing or _calling_module()
+        source = _importing.get() or IN_PYTHON
         if name in self._entries:
             holder = self._sources[name]
             if holder is None:
                 raise self.refuse(name, "this name is built in; choose another")
-            if holder != source or importing:
+            if holder != source or source != IN_PYTHON:
                 raise self.refuse(name, f"this name is taken: {holder} added it")
         self._entries[name], self._sources[name] = entry, source
 
     def remove_source(self, source: str) -> None:
-        """Removes all entries that a file or module added."""
+        """Removes all entries that a file added."""
         for name in [name for name, holder in self._sources.items() if holder == source]:
             del self._entries[name], self._sources[name]
 
@@ -155,17 +153,6 @@ def importing(source: str) -> Iterator[None]:
         yield
     finally:
         _importing.reset(token)
-
-
-def _calling_module() -> str:
-    """The file outside this package that called `add_...`, or its module name if it has no file (a notebook)."""
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("tmsjax."):
-        frame = frame.f_back  # type: ignore[assignment]
-    if frame is None:
-        return "?"
-    file = frame.f_globals.get("__file__")
-    return str(Path(file).resolve()) if file else frame.f_globals.get("__name__", "?")
 
 
 def called(function: Callable, *arguments: Any, options: Mapping[str, Any]) -> Any:

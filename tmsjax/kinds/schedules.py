@@ -13,8 +13,9 @@ from tmsjax.kinds.registry import Registry
 class Schedule:
     """A learning-rate schedule.
 
-    factor:  number of training steps -> optax.Schedule
-    endless: whether the factor is independent of the number of steps, so that a run can be extended
+    Attributes:
+        factor: number of training steps -> optax.Schedule
+        endless: whether the factor is independent of the number of steps, so that a run can be extended
     """
 
     factor: Callable[[int], Any]

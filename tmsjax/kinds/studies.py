@@ -1,7 +1,8 @@
 """Studies: kinds of figures, with the sweeps that each can show and those that it suits.
 
 A spec or `--kind` names a study; `misfit` and `unequal` give the reason if it cannot show a sweep. If no study is
-named, `suited` chooses by the shape of the sweep: its numbers of axes, cells, features and hidden dimensions.
+named, `suited` chooses by the shape of the sweep: its numbers of axes, cells, features and hidden dimensions. The
+functions that draw the built-in studies are registered by `draws` when tmsjax.plots is imported.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -19,12 +19,13 @@ from tmsjax.kinds.families import FAMILIES
 from tmsjax.kinds.registry import Registry, checked_callables
 
 REPLICA = "replica"  # the axis that repeats a cell; the only axis that no quantity has to name
-# what a study may need: W's columns as directions; recorded measures; recorded loss with W or dimensionality
-DIRECTIONS, HISTORY, TRAJECTORY = "directions", "history", "trajectory"
 MOST_PANELS = 30  # of a phase map with a third axis, if no study is named
 MOST_NEURONS, MOST_STACKED = 200, 200_000  # in a stack plot: neurons of a model; weights of all panels
-THUMBNAIL = "tmsjax.plots.studies:thumbnail"
-EXPLORER = "tmsjax.plots.explorer:explore"
+Draw = Callable[[Any], dict[str, Any]]  # run -> figures by file name
+View = Literal["map", "line"]
+# W's columns as directions; recorded measures; recorded loss with W or dimensionality
+Need = Literal["directions", "history", "trajectory"]
+F = TypeVar("F", bound=Draw)
 
 
 def _fits(spec: Any) -> None:
@@ -35,38 +36,30 @@ def _never(spec: Any) -> bool:
     return False
 
 
-@dataclass(frozen=True)
+@dataclass
 class Study:
     """A kind of figures.
 
-    draw:       run -> figures by file name; for built-in studies "module:function", imported on first use
+    sentence:   what it shows
+    draw:       run -> figures by file name; of a built-in study None until tmsjax.plots is imported
     most_axes:  the largest number of axes besides replica; None: any
     most_cells: the largest number of cells; None: any
+    view:       how the explorer shows runs whose spec names it: a map of cells, or a chart along a line of cells
     misfit:     (spec) -> why the figures cannot show a sweep of this shape, or None
     unequal:    (spec) -> why they cannot show these importances and probabilities, or None
     suits:      (spec) -> whether they suit a sweep of this shape; if no kind is named, suitable figures are drawn
-    needs:      what the results must contain: DIRECTIONS, HISTORY, TRAJECTORY
+    needs:      what the results must contain
     """
 
-    draw: str | Callable[[Any], dict[str, Any]]
     sentence: str
+    draw: Draw | None = None
     most_axes: int | None = None
     most_cells: int | None = None
+    view: View = "map"
     misfit: Callable[[Any], str | None] = _fits
     unequal: Callable[[Any], str | None] = _fits
     suits: Callable[[Any], bool] = _never
-    needs: tuple[str, ...] = ()
-
-    @property
-    def drawer(self) -> Callable[..., dict[str, Any]]:
-        """The function that draws."""
-        return _imported(self.draw) if isinstance(self.draw, str) else self.draw
-
-
-def _imported(place: str) -> Callable[..., Any]:
-    """The function at "module:function"."""
-    module, _, function = place.partition(":")
-    return getattr(import_module(module), function)
+    needs: tuple[Need, ...] = ()
 
 
 def _axes(spec: Any) -> list[Any]:
@@ -106,7 +99,7 @@ def _suits_curves(spec: Any) -> bool:
 
 
 def _suits_vectors(spec: Any) -> bool:
-    """Few cells. (`_plane` checks that there are two hidden dimensions.)"""
+    """Whether there are few cells; `_plane` checks that there are two hidden dimensions."""
     cells = _cells(spec)
     return cells <= 20 and cells * spec.model.features <= 1000
 
@@ -192,102 +185,103 @@ STUDIES: Registry[Study] = Registry(
     "study",
     {
         "phase-map": Study(
-            "tmsjax.plots.studies:phase_map",
             "norm and superposition of one feature over two axes, with one panel per value of a third axis",
             misfit=without_lengths,
             suits=_suits_map,
-            needs=(DIRECTIONS,),
+            needs=("directions",),
         ),
         "curves": Study(
-            "tmsjax.plots.studies:curves",
             "noise-free loss, features represented and D* along one axis, for every model and the best of each cell",
+            view="line",
             suits=_suits_curves,
         ),
         "vectors": Study(
-            "tmsjax.plots.studies:vectors",
             "the columns of W in the plane (m = 2)",
+            view="line",
             most_axes=2,
             most_cells=100,
             misfit=_plane,
             suits=_suits_vectors,
-            needs=(DIRECTIONS,),
+            needs=("directions",),
         ),
         "gram": Study(
-            "tmsjax.plots.studies:gram",
             "W^T W, biases and norms of the best models",
+            view="line",
             most_axes=1,
             most_cells=40,
             suits=_suits_gram,
-            needs=(DIRECTIONS,),
+            needs=("directions",),
         ),
         "geometry": Study(
-            "tmsjax.plots.studies:geometry",
             "D*, dimensionalities and feature graphs against 1/p",
+            view="line",
             most_axes=1,
             unequal=_one_probability_a_cell,
-            needs=(DIRECTIONS,),
+            needs=("directions",),
         ),
         "norms": Study(
-            "tmsjax.plots.studies:norms",
             "norms coloured by interference, number of features represented, Frobenius norms",
+            view="line",
             most_axes=2,
             most_cells=100,
             suits=_suits_norms,
-            needs=(DIRECTIONS,),
+            needs=("directions",),
         ),
         "neurons": Study(
-            "tmsjax.plots.studies:neurons",
             "weights of every neuron as a stack, coloured by feature (families with a ReLU hidden layer)",
+            view="line",
             most_axes=2,
             most_cells=40,
             misfit=_stackable,
             suits=_suits_neurons,
-            needs=(DIRECTIONS,),
+            needs=("directions",),
         ),
         "learning": Study(
-            "tmsjax.plots.studies:learning",
             "every recorded measure during training: median, and 10 to 90 % quantiles",
+            view="line",
             suits=lambda spec: True,
-            needs=(HISTORY,),
+            needs=("history",),
         ),
         "dynamics": Study(
-            "tmsjax.plots.studies:dynamics",
             "recorded W at several steps and as an animation (GIF), recorded dimensionalities, with the loss",
+            view="line",
             most_cells=6,
             misfit=_unrecorded,
             suits=_suits_dynamics,
-            needs=(TRAJECTORY,),
+            needs=("trajectory",),
         ),
     },
 )
 
 
-def suited(spec: Any, has: Collection[str]) -> list[str]:
-    """The kinds whose figures suit a sweep of this shape; "curves" if none does. `has`: what its results contain of
-    what studies need."""
+def suited(spec: Any, has: Collection[str] | None = None) -> list[str]:
+    """The kinds whose figures suit a sweep of this shape; "curves" if none does.
+
+    `has`: what its results contain of what studies need; None: what they will contain once it is trained.
+    """
+    has = _will_have(spec) if has is None else has
     able = {name: study for name, study in STUDIES.items() if set(study.needs) <= set(has)}
     return [name for name, study in able.items() if study.suits(spec) and misfit(spec, name) is None] or ["curves"]
 
 
-def planned(spec: Any) -> list[str]:
-    """The kinds whose figures will suit a sweep once it is trained, if it names no study."""
+def _will_have(spec: Any) -> list[str]:
     recorded = set(spec.record.measures) if len(spec.record_steps) > 1 else set()
     will_have = {
-        DIRECTIONS: FAMILIES[spec.model.family].directions is not None,
-        HISTORY: recorded - {"W"},
-        TRAJECTORY: "loss" in recorded and recorded & {"W", "dimensionality"},
+        "directions": FAMILIES[spec.model.family].directions is not None,
+        "history": recorded - {"W"},
+        "trajectory": "loss" in recorded and recorded & {"W", "dimensionality"},
     }
-    return suited(spec, {name for name, there in will_have.items() if there})
+    return [name for name, there in will_have.items() if there]
 
 
-def thumbnail(run: Any) -> bytes:
-    """The first figure of a finished run as a small PNG."""
-    return _imported(THUMBNAIL)(run)
+def draws(name: str) -> Callable[[F], F]:
+    """Decorates the function that draws the built-in study `name`."""
 
+    def register(function: F) -> F:
+        STUDIES[name].draw = function
+        return function
 
-def explored(run: Any, **options: Any) -> Any:
-    """The page on which one clicks a cell of a run (plots/explorer)."""
-    return _imported(EXPLORER)(run, **options)
+    return register
 
 
 def misfit(spec: Any, kind: str) -> str | None:
@@ -304,17 +298,26 @@ def misfit(spec: Any, kind: str) -> str | None:
 
 def add_study(
     name: str,
-    draw: Callable[[Any], dict[str, Any]],
+    draw: Draw,
     *,
     sentence: str = "",
     most_axes: int | None = None,
     most_cells: int | None = None,
+    view: View = "map",
 ) -> None:
     """Adds a kind of figures that `[study] kind` and `tmsjax plot --kind` can name.
 
-    `draw` maps a run (see `tmsjax.open_run`) to a dict of matplotlib figures by file name. `most_axes` (besides
-    replica) and `most_cells` limit the sweeps that it can show. `sentence` describes it in help and tables.
-    Raises RegistryError if the name is taken or an argument is invalid.
+    Args:
+        name: the name of the kind
+        draw: maps a run (see `tmsjax.open_run`) to a dict of matplotlib figures by file name
+        sentence: describes it in help and tables
+        most_axes: the largest number of axes, besides replica, of sweeps that it can show; None: any
+        most_cells: the largest number of cells of sweeps that it can show; None: any
+        view: how `tmsjax explore` shows runs whose spec names this kind: "map", cells coloured over two axes (if two
+            axes have several values), or "line", a chart of a measure over all cells
+
+    Raises:
+        RegistryError: if the name is taken or an argument is invalid
 
     Examples:
         >>> from matplotlib.figure import Figure
@@ -330,4 +333,6 @@ def add_study(
     for what, most in (("most_axes", most_axes), ("most_cells", most_cells)):
         if most is not None and (not isinstance(most, int) or most < 0):
             raise STUDIES.refuse(name, f"{what} must be a whole number or None, not {most!r}")
-    STUDIES.add(name, Study(draw, sentence, most_axes, most_cells))
+    if view not in get_args(View):
+        raise STUDIES.refuse(name, f"view must be 'map' or 'line', not {view!r}")
+    STUDIES.add(name, Study(sentence, draw, most_axes, most_cells, view))

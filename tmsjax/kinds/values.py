@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 
 from tmsjax.kinds.registry import Registry, checked_callables
-from tmsjax.kinds.trial import trial_values
+from tmsjax.kinds.trial import quadrature
 
 
 @dataclass(frozen=True)
 class Values:
     """The distribution of an active feature's value x.
 
-    quantile:     v in (0, 1] -> x, elementwise, traceable by jax
-    mean, square: E x and E x^2
-    least:        E min(x, y)^2 of two independent nonnegative values; None if values can be negative
-    zero_at_zero: whether quantile(0) is 0, so that inactive features (v = 0) need no mask
-    exact_relu:   whether models/expected.py has the exact loss of ReLU models for these values
+    Attributes:
+        quantile: v in (0, 1] -> x, elementwise, traceable by jax
+        mean, square: E x and E x^2
+        least: E min(x, y)^2 of two independent nonnegative values; None if values can be negative
+        zero_at_zero: whether quantile(0) is 0, so that inactive features (v = 0) need no mask
+        exact_relu: whether models/expected.py has the exact loss of ReLU models for these values
     """
 
     quantile: Callable[[Any], Any]
@@ -73,6 +74,9 @@ def add_values(name: str, quantile: Callable[[Any], Any], *, mean: float, square
         'triangular'
     """
     checked_callables(VALUES, name, quantile=quantile)
-    least = trial_values(quantile, mean, square, lambda why: VALUES.refuse(name, why))
+    x = quadrature(quantile, mean, square, lambda why: VALUES.refuse(name, why))
+    u = (np.arange(len(x)) + 0.5) / len(x)
+    ascends = x.min() >= 0 and bool((np.diff(x) >= -1e-6).all())
+    least = float((x**2 * 2 * (1 - u)).mean()) if ascends else None  # the smaller of two uniforms has density 2 (1 - u)
     # zero_at_zero=False: compiled code may round quantile(0) to a nonzero number
     VALUES.add(name, Values(quantile, float(mean), float(square), least, sentence, zero_at_zero=False))

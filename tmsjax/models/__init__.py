@@ -6,12 +6,13 @@ activation (model.py). Samples are computed from random bits (sampling.py), fres
 separate scalars (scalars.py). Imports kinds and spec.
 """
 
-from tmsjax.models import expected, loss, model, sampling, scalars, training_set
-from tmsjax.models.expected import relu_loss
-from tmsjax.models.instances import Instance, identities, inputs, instances, of_activity
-from tmsjax.models.loss import linear_loss, of_zero_model
-from tmsjax.models.scalars import Scalars, as_arrays, held_as_scalars, join, joined, split
-from tmsjax.models.trial import check_spec, elementwise_model
+from tmsjax.models import loss, model, sampling, training_set
+from tmsjax.models.expected import relu_loss as exact_loss
+from tmsjax.models.instances import Instance, inputs, instances, of_activity
+from tmsjax.models.loss import of_zero_model
+from tmsjax.models.scalars import Scalars, as_arrays, held_as_scalars, joined, split
+from tmsjax.models.tracing import elementwise_model
+from tmsjax.models.trial import check_spec
 
 __all__ = [
     "Instance",
@@ -19,21 +20,16 @@ __all__ = [
     "as_arrays",
     "check_spec",
     "elementwise_model",
-    "expected",
+    "exact_loss",
     "held_as_scalars",
-    "identities",
     "inputs",
     "instances",
-    "join",
     "joined",
-    "linear_loss",
     "loss",
     "model",
     "of_activity",
     "of_zero_model",
-    "relu_loss",
     "sampling",
-    "scalars",
     "split",
     "training_set",
 ]

@@ -3,7 +3,7 @@
 The loss is the sum over features and the mean over samples: E sum_i I_i (x_i - x'_i)^2, x' = ReLU(W^T W x + b), with
 active values uniform on [0, 1]. All functions are elementwise and work with numpy (float64, without jax) and with jax.
 
-Method: the pre-activation of output i is a x_i + z with a = |W_i|^2 and z = b_i + sum_j c_j x_j over the other active
+Method: the pre-activation of output i is a x_i + z with `a = |W_i|^2` and z = b_i + sum_j c_j x_j over the other active
 features, c_j = W_i . W_j. The integral over x_i has a closed form (`_own_integral`), a piecewise cubic in z. The
 integrals over the other features are nested. As a function of x_j, each integrand is a polynomial between known kinks,
 so that Gauss-Legendre quadrature on every piece is exact. Nothing is divided by an a or c that can be 0. Derived here;

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from tmsjax.kinds import ACTIVATIONS, FAMILIES, Params, called, elementwise
+from tmsjax.kinds import ACTIVATIONS, FAMILIES, called, elementwise
 from tmsjax.models.instances import Instance
 from tmsjax.spec import Model, static
 
@@ -21,12 +21,12 @@ def shapes(model: Model) -> dict[str, tuple[int, ...]]:
     return {name: tuple(length[d] for d in dims) for name, dims in FAMILIES[model.family].parameters.items()}
 
 
-def init(normals: Params, instance: Instance, model: Model) -> Params:
+def init(normals: Mapping[str, Any], instance: Instance, model: Model) -> Mapping[str, Any]:
     """The parameters before step 0, from standard normals by parameter name."""
     return called(FAMILIES[model.family].init, normals, instance, options=_options(instance, model))
 
 
-def apply(params: Params, x: Any, instance: Instance, model: Model) -> Any:
+def apply(params: Mapping[str, Any], x: Any, instance: Instance, model: Model) -> Any:
     """The model's output (o,) for one sample `x` (n,); o is n, unless its family says otherwise."""
     options = _options(instance, model)
     return called(FAMILIES[model.family].apply, params, x, activation(model), options=options)
@@ -37,7 +37,7 @@ def target(x: Any, instance: Instance, model: Model) -> Any:
     return called(FAMILIES[model.family].target, x, options=_options(instance, model))
 
 
-def penalty(params: Params, x: Any, instance: Instance, model: Model) -> Any:
+def penalty(params: Mapping[str, Any], x: Any, instance: Instance, model: Model) -> Any:
     """The penalty that training adds to the loss of one sample; None if the family has none."""
     family = FAMILIES[model.family]
     if family.penalty is None:
@@ -45,7 +45,7 @@ def penalty(params: Params, x: Any, instance: Instance, model: Model) -> Any:
     return called(family.penalty, params, x, activation(model), options=_options(instance, model))
 
 
-def directions(params: Params, model: Model) -> Any:
+def directions(params: Mapping[str, Any], model: Model) -> Any:
     """W (m, n), features as columns; None if features have no directions."""
     family = FAMILIES[model.family]
     if family.directions is None:

@@ -31,14 +31,14 @@ class Scalars:
 
 
 def split(array: jax.Array, batch_dims: int = 1) -> Scalars:
-    """`array` (*batch, *shape) as Scalars of `shape`, whose parts have shape batch."""
+    """`array` (`*batch, *shape`) as Scalars of `shape`, whose parts have shape batch."""
     shape = array.shape[batch_dims:]
     flat = array.reshape(*array.shape[:batch_dims], math.prod(shape))
     return Scalars(tuple(flat[..., i] for i in range(math.prod(shape))), shape)
 
 
 def join(scalars: Scalars) -> jax.Array:
-    """The inverse of `split`: (*batch, *shape)."""
+    """The inverse of `split`: `(*batch, *shape)`."""
     stacked = jax.numpy.stack(scalars.parts, axis=-1)
     return stacked.reshape(*stacked.shape[:-1], *scalars.shape)
 

@@ -20,8 +20,9 @@ COLOURS = 64
 class Animation:
     """A figure that changes over frames.
 
-    draw:       frame k = 0 ... frames - 1 -> None; changes the figure to show it
-    per_second: frames per second; the last frame stays for `rest` seconds, then the first follows
+    Attributes:
+        draw: frame k = 0 ... frames - 1 -> None; changes the figure to show it
+        per_second: frames per second; the last frame stays for `rest` seconds, then the first follows
     """
 
     figure: Figure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -29,6 +31,11 @@ def best_of(every: xr.Dataset) -> tuple[list[xr.Dataset], int]:
 def panels_per_row(cells: list, columns: int) -> int:
     """The number of panels per row. Wraps a single row of many cells."""
     return WRAP if len(cells) == columns > WRAP else columns
+
+
+def set_size(spec: Any) -> int | None:
+    """The number of features in a set, for a spec whose activity has sets; None for other activities."""
+    return dict(spec.data.options).get("size")
 
 
 def cell_name(cell: xr.Dataset, axis: str | None) -> str:

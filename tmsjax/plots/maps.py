@@ -65,7 +65,7 @@ def facets(trained: xr.Dataset, theories: dict[str, np.ndarray], axis: str) -> F
         >>> wide = spec | {"axes": spec["axes"] | {"width": {"values": [0.5, 1.0]}}}
         >>> wide["instance"] = spec["instance"] | {"init_scale": "width"}
         >>> mapped = tmsjax.phase_map(tmsjax.run_sweep(wide, overrides=["train.steps=5"], progress=False))
-        >>> [axes.get_title() for axes in tmsjax.plots.facets(mapped, {}, "width").subfigs[0].axes]
+        >>> [axes.get_title() for axes in tmsjax.plots.maps.facets(mapped, {}, "width").subfigs[0].axes]
         ['width = 0.5', 'width = 1']
     """
     values = trained[axis].to_numpy()
@@ -130,7 +130,7 @@ def failures(trained: xr.Dataset) -> Figure:
     `trained`: from analysis.phase_map.
 
     Examples:
-        >>> tmsjax.plots.failures(tmsjax.phase_map(run)).axes[0].get_xlabel()
+        >>> tmsjax.plots.maps.failures(tmsjax.phase_map(run)).axes[0].get_xlabel()
         'importance of the extra feature'
     """
     with rc_context(STYLE):

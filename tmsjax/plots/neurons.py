@@ -1,6 +1,7 @@
-"""Figures of neurons: the weights of each one as a stack of rectangles (the paper, section "Superposition in a
-privileged
-basis"). Arrays -> matplotlib Figure; computes nothing."""
+"""Figures of neurons: the weights of each one as a stack of rectangles. Arrays -> matplotlib Figure; computes nothing.
+
+As in the paper's section "Superposition in a privileged basis".
+"""
 
 from __future__ import annotations
 
@@ -28,9 +29,11 @@ REST = "#9a9a9a"
 def stacks(
     weights: np.ndarray, kinds: Sequence[np.ndarray], titles: Sequence[str], columns: int, wrap: bool, verb: str
 ) -> Figure:
-    """One panel per model (cell, m, n) and one stack per neuron: the |weights| that it reads or writes (`verb`),
-    positive ones upwards, negative ones downwards, coloured by feature. `kinds`: classes of its neurons
-    (analysis.neurons), shown as shades behind them and counted in the titles.
+    """One panel per model (cell, m, n) and one stack per neuron.
+
+    A stack is the |weights| that a neuron reads or writes (`verb`), positive ones upwards, negative ones downwards,
+    coloured by feature. `kinds`: classes of its neurons (analysis.neurons), shown as shades behind them and counted in
+    the titles.
 
     `columns` panels per row; `wrap`: as many as fit instead.
     """
@@ -61,8 +64,10 @@ def stacks(
 
 
 def _draw_stacks(axes: Axes, model: np.ndarray, tones: Sequence, least: float) -> bool:
-    """Draws one rectangle per weight of `model` (m, n), and one grey one for those of a neuron that are smaller than
-    `least`. Returns whether any are drawn in grey."""
+    """Draws one rectangle per weight of `model` (m, n), and a grey one for a neuron's weights smaller than `least`.
+
+    Returns whether any are drawn in grey.
+    """
     corners, colours = [], []
     merged = False
     for sign in (1, -1):

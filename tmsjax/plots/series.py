@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from tmsjax import analysis
-from tmsjax.kinds import MEASURES, REPLICA, Measure
+from tmsjax.kinds import MEASURES, REPLICA
 from tmsjax.kinds.measures import dimensions_per_feature, represented
 from tmsjax.plots.style import TONES, named, tick
 from tmsjax.runs import Run
@@ -31,12 +31,13 @@ RECORD = "history_"
 class Lines:
     """The lines of one panel over common positions.
 
-    label:   label of the measured quantity
-    series:  names of the series
-    middle, low, high: line and band (series, position), NaN if unknown
-    dots:    every model (series, position, model); None if there are too many to draw
-    ordered: whether the series follow a numeric axis
-    scale:   "log" if a logarithmic scale is allowed, "count" for integers from 0, otherwise "linear"
+    Attributes:
+        label: label of the measured quantity
+        series: names of the series
+        middle, low, high: line and band (series, position), NaN if unknown
+        dots: every model (series, position, model); None if there are too many to draw
+        ordered: whether the series follow a numeric axis
+        scale: "log" if a logarithmic scale is allowed, "count" for integers from 0, otherwise "linear"
     """
 
     label: str
@@ -53,11 +54,12 @@ class Lines:
 class Along:
     """Measures along an axis, one panel per measure.
 
-    axis:  name of the axis; None: the replicas of one cell in order of loss
-    at:    positions
-    names: names of the positions if they are not numbers
-    log:   whether positions are on a logarithmic scale
-    best:  whether lines show the best models; otherwise medians
+    Attributes:
+        axis: name of the axis; None: the replicas of one cell in order of loss
+        at: positions
+        names: names of the positions if they are not numbers
+        log: whether positions are on a logarithmic scale
+        best: whether lines show the best models; otherwise medians
     """
 
     axis: str | None
@@ -190,8 +192,8 @@ def _recorded(dataset: xr.Dataset) -> list[str]:
 
 def _label(name: str) -> str:
     """The label of a measure; for an unregistered one its name."""
-    known = MEASURES.get(name, Measure(None, (), ""))
-    return known.label or tick(name.replace("_", " "))
+    known = MEASURES[name].label if name in MEASURES else ""
+    return known or tick(name.replace("_", " "))
 
 
 def _scale(name: str) -> str:

@@ -15,12 +15,10 @@ import xarray as xr
 from tmsjax import analysis
 from tmsjax.errors import RunError
 from tmsjax.kinds import (
-    DIRECTIONS,
     FAMILIES,
-    HISTORY,
     REPLICA,
     STUDIES,
-    TRAJECTORY,
+    draws,
     first_line,
     mappable,
     misfit,
@@ -30,7 +28,7 @@ from tmsjax.plots import curves as curve_figures
 from tmsjax.plots import dynamics as dynamic_figures
 from tmsjax.plots import features, maps, series, style
 from tmsjax.plots import neurons as neuron_figures
-from tmsjax.plots.cells import COLUMN, ROW, best_of, cell_name, panels_per_row, placed, title
+from tmsjax.plots.cells import COLUMN, ROW, best_of, cell_name, panels_per_row, placed, set_size, title
 from tmsjax.plots.notebook import Pictures, shown_as_pictures
 from tmsjax.plots.style import label, tick
 from tmsjax.runs import Run, as_run
@@ -40,9 +38,9 @@ MAP = "phase-map"
 MOST_MODELS = 20_000_000  # in a run of several units, for figures that load all of them
 GRAPHS = 12  # largest number of feature graphs in a figure
 LACKS = {
-    DIRECTIONS: "these models have no directions W to show",
-    HISTORY: "no measure was recorded that can be shown over steps",
-    TRAJECTORY: "the loss was not recorded with W or dimensionality over steps; "
+    "directions": "these models have no directions W to show",
+    "history": "no measure was recorded that can be shown over steps",
+    "trajectory": "the loss was not recorded with W or dimensionality over steps; "
     '[record] measures = ["loss", "W"] does that',
 }
 Figures = dict[str, Any]
@@ -94,7 +92,7 @@ def figures(
     out: Figures = Pictures()
     for one in chosen:
         if one == MAP:
-            out |= phase_map(run, select, region)
+            out |= map_figures(run, select, region)
         elif beside is not None:
             out |= gram(run, as_run(beside))
         else:
@@ -103,8 +101,10 @@ def figures(
 
 
 def named_study(run: Run) -> str | None:
-    """The kind that the spec names, or None. Older versions stored "phase-map" if none was named, so it is ignored for
-    runs that are not maps."""
+    """The kind that the spec names, or None.
+
+    Older versions stored "phase-map" if none was named, so it is ignored for runs that are not maps.
+    """
     kind = run.spec.study.kind
     return None if kind == MAP and not (mappable(run.spec) and run.dataset.attrs["directions"]) else kind
 
@@ -139,10 +139,9 @@ def too_large(run: Run, kind: str) -> str | None:
 
 def results_have(run: Run) -> set[str]:
     """What the results contain of what studies need."""
-    analysis.spec_of(run.dataset)  # no shard
-    has = {DIRECTIONS: bool(run.dataset.attrs["directions"]), HISTORY: series.has_history(run.dataset)}
+    has = {"directions": bool(run.dataset.attrs["directions"]), "history": series.has_history(run.dataset)}
     several = run.dataset.sizes.get("step", 0) > 1 and "history_loss" in run.dataset
-    has[TRAJECTORY] = several and ("history_W" in run.dataset or "history_dimensionality" in run.dataset)
+    has["trajectory"] = several and ("history_W" in run.dataset or "history_dimensionality" in run.dataset)
     return {name for name, there in has.items() if there}
 
 
@@ -166,11 +165,12 @@ def checked_kind(run: Run, kind: str) -> str:
 
 def drawn(run: Run, kind: str) -> Figures:
     """The figures that a study of this kind draws. Raises RunError if it does not return figures by file name."""
-    study = STUDIES[kind]
-    if isinstance(study.draw, str):
-        return study.drawer(run)
+    draw = STUDIES[kind].draw
+    assert draw is not None  # this module has registered those of the built-in studies
+    if STUDIES.source(kind) is None:
+        return draw(run)
     try:
-        found = study.drawer(run)
+        found = draw(run)
     except (Exception, SystemExit) as error:  # a user's function may raise anything
         raise RunError(f"{run.spec.name}: the study {kind!r} failed: {first_line(error)}") from error
     if not isinstance(found, dict) or not found:
@@ -194,27 +194,31 @@ def thumbnail(run: Run) -> bytes:
     return style.small_png(next(iter(drawn(run, kind).values())))
 
 
-def phase_map(run: Run, select: str = "best", region: analysis.Region | None = None) -> Figures:
+@draws(MAP)
+def map_figures(run: Run, select: str = "best", region: analysis.Region | None = None) -> Figures:
     """The map of one feature, the share of failed inits, and the comparison with theory."""
     drawn = maps.run_figures(*analysis.plotted(run, select, region))
     return drawn if region is None else {f"{name}-region": figure for name, figure in drawn.items()}
 
 
+@draws("curves")
 def curves(run: Run) -> Figures:
     """Noise-free loss, features represented and D* along one axis."""
     shown = series.along_axis(run)
     return {"curves": curve_figures.along(shown, f"{run.spec.name}: {told(run)}")}
 
 
+@draws("learning")
 def learning(run: Run) -> Figures:
     """Every recorded measure over the steps of training."""
     step, panels = series.learning(run)
     return {"learning": curve_figures.learning(step, panels, f"{run.spec.name}: {told(run)}")}
 
 
+@draws("dynamics")
 def dynamics(run: Run) -> Figures:
     """The best model of every cell during training: W at several steps and as an animation, and dimensionalities."""
-    size = analysis.sets.set_size(run.spec)
+    size = set_size(run.spec)
     which = "the model of lowest loss" if len(run.spec.axis.get(REPLICA, ())) > 1 else "the model"
     cells = math.prod(len(a) for a in run.spec.axes if a.name != REPLICA)
     head = f"{run.spec.name}: {which}{' of each cell' if cells > 1 else ''}"
@@ -245,6 +249,7 @@ def paths_of(run: Run, measure: str) -> list[dynamic_figures.Path]:
     return paths
 
 
+@draws("vectors")
 def vectors(run: Run) -> Figures:
     """The columns of W as vectors, one panel per cell."""
     y, x = grid(run)
@@ -252,10 +257,11 @@ def vectors(run: Run) -> Figures:
     titles = [title(cell, "\n".join(cell_name(cell, axis) for axis in (y, x) if axis is not None)) for cell in cells]
     W = np.array([cell["W"].transpose("hidden", "feature").to_numpy().astype(float) for cell in cells])
     importance = np.array([cell["instance_importance"].to_numpy() for cell in cells])
-    frame, size = analysis.in_one_frame(W), analysis.sets.set_size(run.spec)
+    frame, size = analysis.in_one_frame(W), set_size(run.spec)
     return {"vectors": features.vectors(frame, importance, titles, panels_per_row(cells, columns), size)}
 
 
+@draws("gram")
 def gram(run: Run, beside: Run | None = None) -> Figures:
     """W^T W, bias, and norms coloured by superposition, for the best model of every cell."""
     panels = models_of(run)
@@ -271,6 +277,7 @@ def gram(run: Run, beside: Run | None = None) -> Figures:
     return {"gram": features.gram(panels)}
 
 
+@draws("geometry")
 def geometry(run: Run) -> Figures:
     """D* and dimensionalities against 1/p, and feature graphs of the best models."""
     every = placed(analysis.measures(run.dataset), {COLUMN: the_axis(run)})
@@ -293,6 +300,7 @@ def geometry(run: Run) -> Figures:
     }
 
 
+@draws("norms")
 def norms(run: Run) -> Figures:
     """Norms coloured by interference, for the best of every cell; features represented and Frobenius norms of all."""
     y, x = grid(run)
@@ -318,9 +326,12 @@ def norms(run: Run) -> Figures:
     }
 
 
+@draws("neurons")
 def neurons(run: Run) -> Figures:
-    """Weights of every neuron of the best model of each cell as a stack: those that it reads ("neurons"), and those
-    that it writes ("writes") unless they are the same."""
+    """Weights of every neuron of the best model of each cell as a stack.
+
+    "neurons": the weights that it reads; "writes": those that it writes, unless they are the same.
+    """
     y, x = grid(run)
     best = analysis.neurons.measured(analysis.best(run.dataset.drop_dims("step", errors="ignore")))
     cells, columns = best_of(placed(best, {ROW: y, COLUMN: x}))

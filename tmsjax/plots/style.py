@@ -39,7 +39,7 @@ def colours(norm: np.ndarray, superposition: np.ndarray) -> np.ndarray:
     """RGB (..., 3) for norm and superposition, both clipped to [0, 1]; black for NaN.
 
     Examples:
-        >>> tmsjax.plots.colours(np.array([1.0, np.nan]), np.array([0.0, 0.0])).round(2)
+        >>> tmsjax.plots.style.colours(np.array([1.0, np.nan]), np.array([0.0, 0.0])).round(2)
         array([[0.13, 0.4 , 0.67],
                [0.  , 0.  , 0.  ]])
     """
@@ -61,8 +61,10 @@ def ramp(name: str, count: int = 64) -> list[str]:
 
 
 def plain_log_ticks(axis: Axis, values: np.ndarray | None = None, *, wide: bool = False) -> None:
-    """Ticks at 1, 2 and 5 times powers of ten, in plain numbers; at other round numbers if the range of `values` has
-    fewer than two of them. `wide`: only at powers of ten."""
+    """Ticks at 1, 2 and 5 times powers of ten, in plain numbers.
+
+    At other round numbers if the range of `values` has fewer than two of them. `wide`: only at powers of ten.
+    """
     locator: LogLocator | MaxNLocator = LogLocator(subs=(1,) if wide else (1, 2, 5))
     if values is not None:
         low, high = values.min(), values.max()
@@ -92,8 +94,8 @@ def save(drawn: Figure | Animation, path: Path) -> list[Path]:
     `drawn`: the figure or animation. Returns the paths. Raises RunError if one cannot be written.
 
     Examples:
-        >>> [path.name for path in tmsjax.plots.save(tmsjax.plots.failures(tmsjax.phase_map(run)), folder / "failures")]
-        ['failures.png', 'failures.svg']
+        >>> [path.name for path in tmsjax.plots.save(tmsjax.plots.phase_map(tmsjax.phase_map(run)), folder / "map")]
+        ['map.png', 'map.svg']
     """
     writers: dict[str, Any]
     if isinstance(drawn, Animation):
@@ -132,7 +134,7 @@ def label(axis: str) -> str:
     """The label of an axis of the sweep.
 
     Examples:
-        >>> tmsjax.plots.label("extra_importance"), tmsjax.plots.label("init_scale")
+        >>> tmsjax.plots.style.label("extra_importance"), tmsjax.plots.style.label("init_scale")
         ('importance of the extra feature', 'init scale')
     """
     return LABELS.get(axis, axis.replace("_", " "))
@@ -142,7 +144,7 @@ def named(axis: str, value: Any) -> str:
     """The label of one value along an axis: "p = 0.1", or the value itself if it is a name.
 
     Examples:
-        >>> tmsjax.plots.named("feature_probability", 0.1)
+        >>> tmsjax.plots.style.named("feature_probability", 0.1)
         'p = 0.1'
     """
     return tick(value) if isinstance(value, str) else f"{SYMBOLS.get(axis, label(axis))} = {tick(value)}"

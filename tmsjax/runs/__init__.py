@@ -4,65 +4,39 @@ sweep.py runs a spec: opening.py finds or begins the directory, then trainers.py
 (here.py) or by workers (crew.py, remote.py) on this machine (workers.py) or a cluster (cluster.py). unit.py trains a
 unit: training.py loops over segments, history.py records, results.py builds the dataset, store.py writes it. Files
 appear whole and are verified when read (files.py, directory.py, checkpoint.py, which alone imports orbax). run.py is
-the user's handle; capacity.py, estimate.py and forecast.py predict what a run needs. Reading a run imports no jax.
+the user's handle; capacity.py and estimate.py predict what a run needs, tuning.py finds a fast plan. Reading a run
+imports no jax.
 """
 
 from typing import TYPE_CHECKING
 
 from tmsjax.lazy import attach
-from tmsjax.runs.directory import RunDirectory, provenance, set_aside
-from tmsjax.runs.files import as_path, read_dataset, write_dataset, write_json, write_text, write_whole
-from tmsjax.runs.progress import Progress, counted, progress_bar
-from tmsjax.runs.run import Run, as_run, open_run, results_of
-from tmsjax.runs.share import Share, check_crew
-from tmsjax.runs.store import Store
 
-if TYPE_CHECKING:
-    from tmsjax.runs.checkpoint import Checkpoints
-    from tmsjax.runs.estimate import estimate
-    from tmsjax.runs.forecast import forecast_lines
-    from tmsjax.runs.html import facts
-    from tmsjax.runs.imports import with_imports
-    from tmsjax.runs.sweep import run_sweep
-    from tmsjax.runs.trainers import connect
+if TYPE_CHECKING:  # imported when they are first used
+    from tmsjax.runs.directory import RunDirectory as RunDirectory
+    from tmsjax.runs.directory import provenance as provenance
+    from tmsjax.runs.directory import set_aside as set_aside
+    from tmsjax.runs.estimate import estimate as estimate
+    from tmsjax.runs.estimate import estimate_for as estimate_for
+    from tmsjax.runs.files import as_path as as_path
+    from tmsjax.runs.files import read_dataset as read_dataset
+    from tmsjax.runs.files import write_dataset as write_dataset
+    from tmsjax.runs.files import write_json as write_json
+    from tmsjax.runs.files import write_text as write_text
+    from tmsjax.runs.files import write_whole as write_whole
+    from tmsjax.runs.html import facts as facts
+    from tmsjax.runs.imports import with_imports as with_imports
+    from tmsjax.runs.progress import counted as counted
+    from tmsjax.runs.progress import progress_bar as progress_bar
+    from tmsjax.runs.run import Run as Run
+    from tmsjax.runs.run import as_run as as_run
+    from tmsjax.runs.run import open_run as open_run
+    from tmsjax.runs.run import results_of as results_of
+    from tmsjax.runs.share import Share as Share
+    from tmsjax.runs.share import check_crew as check_crew
+    from tmsjax.runs.store import Store as Store
+    from tmsjax.runs.sweep import run_sweep as run_sweep
+    from tmsjax.runs.trainers import connect as connect
+    from tmsjax.runs.tuning import tune as tune
 
-__getattr__ = attach(
-    __name__,
-    {
-        "Checkpoints": "checkpoint",
-        "connect": "trainers",
-        "estimate": "estimate",
-        "facts": "html",
-        "forecast_lines": "forecast",
-        "run_sweep": "sweep",
-        "with_imports": "imports",
-    },
-)
-__all__ = [
-    "Checkpoints",
-    "Progress",
-    "Run",
-    "RunDirectory",
-    "Share",
-    "Store",
-    "as_path",
-    "as_run",
-    "check_crew",
-    "connect",
-    "counted",
-    "estimate",
-    "facts",
-    "forecast_lines",
-    "open_run",
-    "progress_bar",
-    "provenance",
-    "read_dataset",
-    "results_of",
-    "run_sweep",
-    "set_aside",
-    "with_imports",
-    "write_dataset",
-    "write_json",
-    "write_text",
-    "write_whole",
-]
+__getattr__, __dir__, __all__ = attach(__name__)

@@ -8,12 +8,10 @@ every array, and a copy of run.json. A checkpoint is written under a temporary n
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
 import warnings
-import zlib
 from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
@@ -60,7 +58,8 @@ class Checkpoints:
     def save(self, step: int, arrays: Arrays, run: dict | None = None) -> None:
         """Writes `arrays` atomically, then removes all but the newest `keep` checkpoints. Raises RunFailed.
 
-        `run`: the content of run.json, so that it can be restored from the checkpoint."""
+        `run`: the content of run.json, so that it can be restored from the checkpoint.
+        """
         arrays = {name: np.asarray(array) for name, array in arrays.items()}
         new, place = self.directory / f".saving-{step}", self.directory / str(step)
         try:
@@ -98,7 +97,7 @@ class Checkpoints:
         step = steps[-1] if step is None else step
         where = self.directory / str(step)
         manifest = _manifest(where)
-        if manifest.get("step", step) != step:
+        if manifest["step"] != step:
             raise CheckpointError(f"{where}: its manifest is of step {manifest['step']}")
         listed = manifest["arrays"]
         try:
@@ -145,27 +144,14 @@ def _manifest(where: Path) -> dict:
     """The manifest of the checkpoint at `where`, with its files verified. Raises CheckpointError."""
     path = where / MANIFEST
     try:
-        if path.exists():
-            manifest, sealed = read_sealed(path)
-            if not sealed:
-                raise ValueError("it has no checksum")
-            trouble = _differences(where, manifest["files"])
-        else:
-            manifest, trouble = _manifest_of_format_1(where), []
+        manifest, sealed = read_sealed(path)
+        if not sealed:
+            raise ValueError("it has no checksum")
+        trouble = _differences(where, manifest["files"])
     except Exception as error:
         raise CheckpointError(f"{path}: missing or damaged ({_words(error)})") from error
     if trouble:
         raise CheckpointError(f"{where}: {'; '.join(trouble)}")
-    return manifest
-
-
-def _manifest_of_format_1(where: Path) -> dict:
-    """The manifest of format 1, which stored the list of arrays in orbax's metadata."""
-    manifest: Any = ocp.metadata(where).custom_metadata
-    if not manifest:
-        raise ValueError("no manifest")
-    if zlib.crc32(json.dumps(manifest["arrays"], sort_keys=True).encode()) != manifest["crc32"]:
-        raise ValueError("the list of arrays is damaged")
     return manifest
 
 

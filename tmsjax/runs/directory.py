@@ -36,9 +36,14 @@ from tmsjax.runs.files import as_path, is_local, read_dataset, read_sealed, rena
 from tmsjax.spec import Spec, stored_spec, to_toml
 
 FORMAT = 3  # of the run directory; increased when older versions cannot read it
+LAST_READER = "0.11.0"  # the last version that reads formats 1 and 2
 MANIFEST = "manifest.json"  # in a checkpoint
 FACTS = "facts"  # attribute of a unit's results: JSON about its training
-NEEDED = {"format": int, "state": str, "steps_done": int, "versions": dict}
+NEEDED = {"format": int, "state": str, "steps_done": int, "versions": dict, "spec": str}
+
+
+class OtherFormat(RunError):
+    """A run of a format that this version does not read."""
 
 
 class RunDirectory:
@@ -171,37 +176,39 @@ class RunDirectory:
         write_text(self.spec_file, to_toml(spec))
 
     def spec(self) -> Spec:
-        """The spec as run. Runs of format 1 have it only in spec.toml."""
+        """The spec as run."""
         info = self.info()
-        if info.get("spec") is None:
-            return stored_spec(self.spec_file.read_text(encoding="utf-8"), str(self.spec_file))
         return stored_spec(info["spec"], str(self.info_file), str(info.get("folder", "")))
 
     def info(self) -> dict:
-        """run.json: spec, versions, device, plan, timings, state. Raises RunError if missing, damaged, new, a shard."""
+        """run.json: spec, versions, device, plan, timings, state. Raises RunError: missing, damaged, another format."""
         if not self.exists():
             raise RunError(f"{self.path}: not a run directory (it has no run.json)")
         try:
             info, sealed = read_sealed(self.info_file)
-            format_ = info.get("format")
-            if isinstance(format_, int) and format_ > FORMAT:
-                raise RunError(
-                    f"{self.path}: written by a newer tmsjax (format {format_}; this one reads up to {FORMAT})"
-                )
+            self._check_format(info.get("format"))
             wrong = [k for k in NEEDED if not isinstance(info.get(k), NEEDED[k])]
-            if wrong or info["format"] < 1:
+            if wrong or info["format"] != FORMAT:
                 raise ValueError(f"no good {', '.join(wrong or ['format'])}")
-            if not sealed and info["format"] > 1:
+            if not sealed:
                 raise ValueError("it has no checksum")
-            if info.get("shard") is not None:  # of format 2
-                raise RunError(
-                    f"{self.path}: shard {info['shard']!s:.20} of a run; units replaced shards in tmsjax 0.7: combine "
-                    "them with `tmsjax merge` of tmsjax 0.6, or train the sweep again"
-                )
         except (OSError, ValueError, RecursionError) as error:
             again = f"; `tmsjax resume {self.path}` rebuilds it from a copy" if self._copies() else ""
             raise RunError(f"{self.info_file}: damaged: {error}{again}") from error
         return info
+
+    def _check_format(self, format_: Any) -> None:
+        """Raises OtherFormat for the formats of other versions."""
+        if not isinstance(format_, int) or format_ == FORMAT or format_ < 1:
+            return
+        if format_ > FORMAT:
+            why = f"written by a newer tmsjax (format {format_}; this one reads up to {FORMAT})"
+        else:
+            why = (
+                f"run format {format_:d}; tmsjax {LAST_READER} is the last version that reads it: open it with that "
+                "version, or train its spec.toml again (without engine.tile) into another directory"
+            )
+        raise OtherFormat(f"{self.path}: {why}")
 
     def repair(self) -> None:
         """Restores a missing or damaged run.json from the newest checkpoint or a unit's results. Requires the lock.
@@ -212,13 +219,16 @@ class RunDirectory:
             return
         try:
             self.info()
+        except OtherFormat:
+            raise
         except RunError as error:
-            if "newer tmsjax" in str(error) or "units replaced shards" in str(error):
-                raise
             for copy in self._copies():
                 try:
                     info = _copy_of_info(copy)
+                    self._check_format(info["format"])
                     spec = stored_spec(info["spec"], str(copy))
+                except OtherFormat:
+                    raise
                 except (OSError, ValueError, KeyError, TypeError, RecursionError, RunError):
                     continue
                 if self.info_file.exists():
@@ -268,8 +278,11 @@ def is_step(name: str) -> bool:
 
 
 def set_aside(directory: str | Path) -> Path | None:
-    """Renames the run in `directory`, if there is one, and returns its new path. Raises RunError if it is being
-    written."""
+    """Renames the run in `directory`, if there is one, and returns its new path.
+
+    Raises:
+        RunError: if it is being written.
+    """
     run = RunDirectory(directory)
     if not run.exists():
         return None

@@ -1,11 +1,13 @@
-"""Predicts memory and time of a sweep, from its compiled program and from a second of training on a few blocks."""
+"""Predicts memory and time of a sweep, from its compiled programs and from a second of training on a few blocks."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
-from tmsjax.engine import Ensemble, available_memory, device_line
+import jax
+
+from tmsjax.engine import Ensemble, available_memory, compile_for, device_line
 from tmsjax.runs.capacity import (
     device_bytes,
     disk_bytes,
@@ -32,20 +34,37 @@ def estimate(spec: Spec, seconds: float = 1.0) -> dict[str, str]:
     units = whole.plan.units(spec)
     spec = within_record_limit(spec, units[0])
     ensemble = Ensemble(spec, cut=whole.plan, box=units[0])
-    cut = ensemble.plan
     models, steps = _speed(ensemble, seconds)
     total = spec.instances * spec.train.steps / models
     samples = models * (spec.train.batch if spec.train.loss == "sampled" else 1)
     return {
         "device": device_line(ensemble.devices),
-        "program": cut.program,
-        "units": f"{len(units):,} of {units[0].size:,} models",
-        "blocks": f"{ensemble.blocks:,} of {cut.block:,} models in a unit, {cut.microbatch:,} samples at once",
+        **_plan(ensemble),
         "device memory": f"{megabytes(device_bytes(ensemble, units[0]))}{_of(free_device_memory(ensemble))}",
         "main memory": f"{megabytes(main_bytes(ensemble, units[0]))} at least{_of(available_memory())}",
         "disk": f"{megabytes(disk_bytes(ensemble))}{_of(free_space(Path('runs')))}",
         "recorded measures": megabytes(record_bytes(spec)),
         "training time": f"{total:.1f} s, from {steps} steps at {samples:.2e} {rate_unit(spec)}",
+    }
+
+
+def estimate_for(spec: Spec, chip: str) -> dict[str, str]:
+    """Facts about the memory of `spec` on a chip that is not here (see engine.compile_for), as text."""
+    compiled = compile_for(with_source(spec), chip)
+    verdict = "fits" if compiled.fits else "DOES NOT FIT: set engine.unit lower, which changes no bit, or engine.block"
+    return {
+        "device": f"{chip}, not here: compiled for it by jax {jax.__version__}",
+        **_plan(compiled.ensemble),
+        "device memory": f"{megabytes(compiled.unit_bytes)} of the chip's {megabytes(compiled.memory)}: {verdict}",
+    }
+
+
+def _plan(ensemble: Ensemble) -> dict[str, str]:
+    cut, units = ensemble.plan, ensemble.plan.units(ensemble.spec)
+    return {
+        "program": cut.program,
+        "units": f"{len(units):,} of {units[0].size:,} models",
+        "blocks": f"{cut.blocks:,} of {cut.block:,} models in a unit, {cut.microbatch:,} samples at once",
     }
 
 

@@ -173,16 +173,16 @@ def _without_dask() -> AbstractContextManager:
 
 
 def read_dataset(path: Path) -> xr.Dataset:
-    """Loads a dataset into memory. Raises RunError if it is damaged. Files of format 1 have no checksum."""
+    """Loads a dataset into memory. Raises RunError if it is damaged."""
     with _readable(path):
         source = path if is_local(path) else io.BytesIO(path.read_bytes())
         with xr.open_dataset(source, engine="h5netcdf") as opened:
             dataset = opened.load()
         expected = dataset.attrs.pop(CHECKSUM, None)
-        if expected is not None and expected != _crc_of_dataset(dataset):
-            raise ValueError("its checksum does not match")
-        if expected is None and dataset.attrs.get("format") != 1:
+        if expected is None:
             raise ValueError("it has no checksum")
+        if expected != _crc_of_dataset(dataset):
+            raise ValueError("its checksum does not match")
     return dataset
 
 

@@ -41,8 +41,7 @@ class History:
         for name in self.records:
             if f"history.{name}" in arrays:
                 self.records[name] = list(np.moveaxis(arrays[f"history.{name}"], 1, 0))
-                steps = arrays.get("recorded", np.asarray(self.spec.record_steps))  # format 1 did not store them
-                self.steps = [int(step) for step in steps[: len(self.records[name])]]
+                self.steps = arrays["recorded"].tolist()
 
 
 def measured(ensemble: Ensemble, states: list[TrainState]) -> dict[str, np.ndarray]:

@@ -59,8 +59,11 @@ def progress_bar(spec: Spec, plain: bool = False) -> Iterator[Listener | None]:
 
 
 def counted(units: Sequence[int], text: str) -> Iterator[int]:
-    """Yields the units of a run, and shows how many are done: a bar in terminals and notebooks, elsewhere a line every
-    ten seconds. Shows nothing for a single unit. `text`: what is done, such as "map"."""
+    """Yields the units of a run, and shows how many are done.
+
+    In terminals and notebooks as a bar, elsewhere as a line every ten seconds. Shows nothing for a single unit.
+    `text`: what is done, such as "map".
+    """
     if len(units) < 2:
         yield from units
     elif _place()[0]:

@@ -33,8 +33,7 @@ Positions = slice | np.ndarray  # along one dimension
 
 
 class Store:
-    """The units of one dataset, stored as FOLDER/00000.nc, 00001.nc, ... in the order of `boxes`; a single one as
-    FOLDER.nc.
+    """The units of one dataset: FOLDER/00000.nc, 00001.nc, ... in the order of `boxes`; a single one is FOLDER.nc.
 
     `coords`: the values along each dimension of the grid, in its order. Variables may have more dimensions, such as
     feature or step, and coordinates along them; these are the same in all units. `attrs`: attributes of the whole and

@@ -126,8 +126,6 @@ def _sum_up(job: Job, facts: list[dict]) -> int:
         if not job.single:
             keys = [key for key in facts[0] if key.startswith("seconds_of_")]
             job.info |= {key: sum(one.get(key, 0.0) for one in facts) for key in keys}
-        if "diverged_models" not in facts[0]:  # results of an older version, which is one unit
-            facts = [{"diverged_models": int((job.store.read(0)["status"] != 0).sum())}]
     diverged = sum(one["diverged_models"] for one in facts)
     if job.directory is not None:
         done = {"state": "complete", "steps_done": job.ensemble.spec.train.steps, "diverged_models": diverged}

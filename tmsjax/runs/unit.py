@@ -36,9 +36,10 @@ from tmsjax.spec import Boxes, to_toml
 class Job:
     """A run as those who train its units see it.
 
-    ensemble:  compiled programs of the whole sweep, with its spec and plan
-    directory: None keeps everything in memory
-    info:      run.json without the spec; a copy goes into every checkpoint
+    Attributes:
+        ensemble: compiled programs of the whole sweep, with its spec and plan
+        directory: None keeps everything in memory
+        info: run.json without the spec; a copy goes into every checkpoint
     """
 
     ensemble: Ensemble

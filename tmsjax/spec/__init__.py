@@ -5,57 +5,42 @@ A quantity is a number that may vary over axes and features (quantity.py). Table
 kinds, for the names that a spec may use, and no jax.
 """
 
-from tmsjax.errors import SpecError
 from tmsjax.spec.boxes import Box, Boxes, part_shape
 from tmsjax.spec.html import description
 from tmsjax.spec.html import table as html_table
 from tmsjax.spec.loader import json_copy, load_spec, stored_spec
 from tmsjax.spec.options import static
-from tmsjax.spec.quantity import Axis, Curve, Select, axes_used, hash64, is_number, shown, suggest
+from tmsjax.spec.quantity import Axis, axes_used, hash64, shown, suggest
 from tmsjax.spec.source import Source
 from tmsjax.spec.tables import (
     ATTACK,
-    KEEPS,
     SAMPLES,
     SELECTIONS,
     TABLES,
-    XAVIER,
-    Checkpoint,
     Data,
     Engine,
     Model,
     Record,
     Spec,
-    StoreTable,
-    Study,
     Train,
     option_quantities,
-    to_dict,
 )
 from tmsjax.spec.text import difference, grows, to_toml
 
 __all__ = [
     "ATTACK",
-    "KEEPS",
     "SAMPLES",
     "SELECTIONS",
     "TABLES",
-    "XAVIER",
     "Axis",
     "Box",
     "Boxes",
-    "Checkpoint",
-    "Curve",
     "Data",
     "Engine",
     "Model",
     "Record",
-    "Select",
     "Source",
     "Spec",
-    "SpecError",
-    "StoreTable",
-    "Study",
     "Train",
     "axes_used",
     "description",
@@ -63,7 +48,6 @@ __all__ = [
     "grows",
     "hash64",
     "html_table",
-    "is_number",
     "json_copy",
     "load_spec",
     "option_quantities",
@@ -72,6 +56,5 @@ __all__ = [
     "static",
     "stored_spec",
     "suggest",
-    "to_dict",
     "to_toml",
 ]

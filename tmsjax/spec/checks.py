@@ -58,6 +58,8 @@ def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
         _check_features(spec, report)
     _check_batches(spec, report)
     _check_record(spec, report)
+    if not stored:
+        _check_names(spec, report)
     if spec.store.keep == "best":
         _check_best(spec, report)
     _check_study(spec, report, sound, stored)
@@ -212,6 +214,18 @@ def _check_record(spec: Spec, report: Report) -> None:
         for name in spec.record.measures or ():
             if name in MEASURES and MEASURES[name].function is not None:
                 report("record.measures", f"{name!r} needs directions W; the family {spec.model.family!r} has none")
+
+
+def _check_names(spec: Spec, report: Report) -> None:
+    """Parameters and sizes of a family become variables and dimensions of results, as axes and measures do."""
+    if (family := FAMILIES.get(spec.model.family)) is None:
+        return
+    named = f"the family {spec.model.family!r} has"
+    sizes = {key for key, option in family.options.items() if option.type == "int"}
+    for name in sorted((family.parameters.keys() | sizes) & spec.axis.keys()):
+        report(f"axes.{name}", f"{named} a parameter or a size of this name; rename the axis")
+    for name in sorted((family.parameters.keys() - {"W"}) & MEASURES.keys()):
+        report("model.family", f"{named} a parameter {name!r}, which is also a measure")
 
 
 def _check_signs(spec: Spec, report: Report) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tmsjax.kinds import REPLICA, Registry
+from tmsjax.kinds import REPLICA
 from tmsjax.spec.quantity import Axis, Report, is_number, parse, shown, suggest
 
 
@@ -41,7 +41,7 @@ def read_value(value: Any, path: str, rule: Mapping, axes: Mapping[str, Axis], r
 
 
 def _known(value: Any, allowed: Any, open_: bool) -> bool:
-    return isinstance(value, str) and (value in allowed or (open_ and isinstance(allowed, Registry)))
+    return isinstance(value, str) and (value in allowed or (open_ and isinstance(allowed, Mapping)))  # a registry
 
 
 def _choice(value: Any, path: str, allowed: Any, report: Report, open_: bool) -> Any:

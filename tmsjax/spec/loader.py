@@ -70,8 +70,6 @@ def stored_spec(text: Any, source: str, folder: str = "") -> Spec:
         raw = tomllib.loads(text)
     except (TypeError, AttributeError, ValueError, RecursionError) as error:
         raise SpecError(source, [("spec", f"not valid TOML: {error}")]) from error
-    if isinstance(raw.get("engine"), dict):
-        raw["engine"].pop("tile", None)  # of format 2; it had no effect on results
     problems: Problems = []
     _import_names(raw, problems)
     spec = _Reader(problems, open_=True, stored=True).spec(raw)

@@ -20,13 +20,14 @@ from tmsjax.spec.boxes import Box
 class Source:
     """Stored models, by the cells of their run.
 
-    data:      how that run draws features, a `Data` of tables.py
-    arrays:    "W" (*cells, m, n), "feature_probability" (*cells, n), and "data.key" (*cells) for options of the
-               activity that are quantities; float32
-    positions: for each dimension of the cells, the position of the spec's axis that chooses along it (None if it has
-               length 1), and the index for every value of that axis
-    neurons:   whether the hidden layer is ReLU(W x)
-    facts:     what a run records of it: path, spec_hash, sha256
+    Attributes:
+        data: how that run draws features, a `Data` of tables.py
+        arrays: "W" `(*cells, m, n)`, "feature_probability" `(*cells, n)`, and "data.key" `(*cells)` for options of the
+            activity that are quantities; float32
+        positions: for each dimension of the cells, the position of the spec's axis that chooses along it (None if it
+            has length 1), and the index for every value of that axis
+        neurons: whether the hidden layer is ReLU(W x)
+        facts: what a run records of it: path, spec_hash, sha256
     """
 
     data: Any

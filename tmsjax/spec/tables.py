@@ -40,7 +40,7 @@ KEEPS = ("all", "results", "best")
 LONGEST_AXIS = 2**24
 MOST_INSTANCES = 10**15
 RECORD_POINTS = 16
-DEFAULT_STUDY = "phase-map"  # format 2 stored this if a spec named no study; keeps the hash of those
+DEFAULT_STUDY = "phase-map"  # hashed if a spec names no study, as early versions stored it
 
 
 def _key(default: Any = MISSING, **rule: Any) -> Any:
@@ -142,12 +142,13 @@ class Study:
 
 @dataclass(frozen=True)
 class Engine:
-    """How to split the work. 0: the rule in engine/plan.py decides. Bits depend on all keys but `unit`."""
+    """How to train. 0 and "auto": the rule in engine/plan.py decides. Bits depend on all keys but `unit`."""
 
     block: int = _key(0, type="int", low=0, high=2**24)
     microbatch: int = _key(0, type="int", low=0, high=2**20)
     unit: int = _key(0, type="int", low=0, high=2**40)  # largest number of models to train and store at once
     kernel: str = _key("xla", type="choice", of=("xla", "pallas"))  # who compiles a step on a GPU, see docs/devices.md
+    path: str = _key("auto", type="choice", of=("auto", "scalars", "arrays"))  # how to hold a model's parameters
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,8 @@ class Spec:
         content["engine"].pop("unit")
         if self.engine.kernel == Engine().kernel:  # older versions had no such key
             content["engine"].pop("kernel")
+        if self.engine.path == Engine.path:  # older versions had no such key
+            content["engine"].pop("path")
         if self.train.attack == Train.attack:  # older versions had no such key
             content["train"].pop("attack")
         if self.data.samples == Data.samples:  # older versions had no such key

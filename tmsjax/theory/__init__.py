@@ -1,9 +1,26 @@
-"""Theory: the solutions that training should find.
+"""Theory: exact losses, and the solutions that training should find.
 
-The paper's candidate solutions (candidates.py), their generalisation to any n and m (pairs.py), optima of attention
-heads (heads.py), of the quadratic model of capacity (quadratic.py) and of one-hot data (one_hot.py) need only numpy
-and SciPy. Exact optima of 2 or 3 features (optimum.py), the points where they jump (boundary.py), and all local minima
-of up to 8 features (landscape.py) need jax, in float64. Imports kinds, models and engine; does not know about runs.
+Which function to call for which models:
+
+==============================  =======================  ====================================  ======================
+models                          exact loss               optimum                               cost
+==============================  =======================  ====================================  ======================
+the paper's, weights 0 and ±1   `candidate_losses`       `candidate_weights`,                  numpy, any map
+                                                         `candidate_boundary`
+pairs and dedicated features,   `best_assignment`        `best_assignment`                     SciPy, a cell at a time
+any n and m
+ReLU, n = 2 or 3, many cells    `tmsjax.exact_loss`      `exact_optimum`: the global one       jax, seconds for a map
+ReLU, (2, 1), curves            `tmsjax.exact_loss`      `jump`; `onset`, by second order      jax; SciPy
+ReLU, n up to 8, one cell       `exact_losses`           `minima`: those that random starts    jax, grows as 2^n
+                                                         find; `follow`: one, cell by cell
+linear, any n and m             `models.linear_loss`     the m features of largest I v(p),     numpy
+                                                         v(p) their `variance`
+==============================  =======================  ====================================  ======================
+
+ReLU models are tied and have a bias, values are uniform, and features independent or active together in a way of
+`kinds.ACTIVITIES`. What needs jax computes in float64 and returns the gradient that is left. `tmsjax.exact_loss` (n up
+to 5) is vectorized over models and runs in numpy and in jax. Other models' theory stands beside the study that asks
+for it, in scripts/studies. Imports kinds, models and engine; does not know about runs.
 
 Examples:
     >>> W = tmsjax.theory.candidates(2)  # drop feature 2, drop feature 1, or an antipodal pair
@@ -14,110 +31,22 @@ Examples:
 from typing import TYPE_CHECKING
 
 from tmsjax.lazy import attach
-from tmsjax.theory.candidates import (
-    candidate_boundary,
-    candidate_losses,
-    candidate_weights,
-    candidates,
-    onset,
-    variance,
-)
-from tmsjax.theory.heads import (
-    HeadOptimum,
-    head_linear_loss,
-    head_linear_optimum,
-    rank_one_loss,
-    rank_one_optimum,
-    target_square,
-)
-from tmsjax.theory.one_hot import (
-    KGon,
-    OneHotMinima,
-    k_gon,
-    one_hot_curvature,
-    one_hot_gradient,
-    one_hot_loss,
-    one_hot_minima,
-)
-from tmsjax.theory.one_neuron import LocalMinima, Onset, one_neuron_loss, one_neuron_minima, one_neuron_onset
-from tmsjax.theory.pairs import INTERFERENCE, Assignment, best_assignment, pair_costs
-from tmsjax.theory.quadratic import (
-    Allocation,
-    Descents,
-    allocation,
-    marginal_benefit,
-    quadratic_descents,
-    quadratic_loss,
-)
+from tmsjax.theory.candidates import candidate_boundary as candidate_boundary
+from tmsjax.theory.candidates import candidate_losses as candidate_losses
+from tmsjax.theory.candidates import candidate_weights as candidate_weights
+from tmsjax.theory.candidates import candidates as candidates
+from tmsjax.theory.candidates import onset as onset
+from tmsjax.theory.candidates import variance as variance
 
-if TYPE_CHECKING:
-    from tmsjax.theory.boundary import Jump, jump
-    from tmsjax.theory.curvature import Stationary, stationary
-    from tmsjax.theory.landscape import Branch, Minima, branch_end, crossing, exact_losses, follow, minima
-    from tmsjax.theory.optimum import Optimum, exact_optimum
+if TYPE_CHECKING:  # imported when they are first used
+    from tmsjax.theory.boundary import jump as jump
+    from tmsjax.theory.landscape import Branch as Branch
+    from tmsjax.theory.landscape import crossing as crossing
+    from tmsjax.theory.landscape import exact_losses as exact_losses
+    from tmsjax.theory.landscape import follow as follow
+    from tmsjax.theory.landscape import minima as minima
+    from tmsjax.theory.optimum import exact_optimum as exact_optimum
+    from tmsjax.theory.pairs import INTERFERENCE as INTERFERENCE
+    from tmsjax.theory.pairs import best_assignment as best_assignment
 
-_PLACES = {
-    "Branch": "landscape",
-    "Jump": "boundary",
-    "Minima": "landscape",
-    "Optimum": "optimum",
-    "Stationary": "curvature",
-    "crossing": "landscape",
-    "branch_end": "landscape",
-    "exact_optimum": "optimum",
-    "follow": "landscape",
-    "jump": "boundary",
-    "exact_losses": "landscape",
-    "minima": "landscape",
-    "stationary": "curvature",
-}
-__getattr__ = attach(__name__, _PLACES)
-__all__ = [
-    "INTERFERENCE",
-    "Allocation",
-    "Assignment",
-    "Branch",
-    "Descents",
-    "HeadOptimum",
-    "Jump",
-    "KGon",
-    "LocalMinima",
-    "Minima",
-    "OneHotMinima",
-    "Onset",
-    "Optimum",
-    "Stationary",
-    "allocation",
-    "best_assignment",
-    "branch_end",
-    "candidate_boundary",
-    "candidate_losses",
-    "candidate_weights",
-    "candidates",
-    "crossing",
-    "exact_losses",
-    "exact_optimum",
-    "follow",
-    "head_linear_loss",
-    "head_linear_optimum",
-    "jump",
-    "k_gon",
-    "marginal_benefit",
-    "minima",
-    "one_hot_curvature",
-    "one_hot_gradient",
-    "one_hot_loss",
-    "one_hot_minima",
-    "one_neuron_loss",
-    "one_neuron_minima",
-    "one_neuron_onset",
-    "onset",
-    "pair_costs",
-    "quadratic_descents",
-    "quadratic_loss",
-    "rank_one_loss",
-    "rank_one_optimum",
-    "stationary",
-    "target_square",
-    "variance",
-]
+__getattr__, __dir__, __all__ = attach(__name__)

@@ -229,44 +229,6 @@ def crossing(
     return optimize.brentq(difference, low, high, xtol=precision * (high - low))
 
 
-def branch_end(
-    model: Model,
-    path: Path,
-    inside: float,
-    outside: float,
-    *,
-    jump: float = 0.2,
-    precision: float = 1e-3,
-    activity: str = "independent",
-    **options: float,
-) -> float:
-    """The last t at which a minimum exists, followed along `path` from `inside`, where it does, towards `outside`.
-
-    model: the minimum at `inside`, W (m, n) and b (n,). path: t -> importance (n,), feature_probability (n,).
-    `activity`: a name in kinds.ACTIVITIES, its options as keywords. The minimum has ended where an entry of W^T W
-    changes by more than `jump` in a step, however short: steps are halved down to a relative `precision`. Returns
-    `outside` if the minimum exists up to there.
-
-    Examples:
-        >>> def path(p):
-        ...     return np.array([1.0, 0.3]), np.array([p, p])
-        >>> pair = np.array([[1.0, -1.0]]), np.zeros(2)
-        >>> round(float(tmsjax.theory.branch_end(pair, path, 0.3, 0.5, precision=0.01)), 1)
-        0.4
-    """
-    step = outside - inside
-    while abs(step) > precision * abs(inside):
-        ahead = inside + step
-        importance, probability = (np.stack(rows) for rows in zip(path(inside), path(ahead), strict=True))
-        branch = follow(model[0], model[1], importance, probability, activity=activity, **options)
-        if branch.moved[1] > jump:
-            step /= 2
-        else:
-            inside, model = ahead, (branch.W[1], branch.b[1])
-            step = np.clip(outside - inside, -abs(step), abs(step))
-    return inside
-
-
 def packed(problem: Problem, W: np.ndarray, b: np.ndarray, *leading: int) -> np.ndarray:
     """theta (*leading, d). Raises ValueError for other shapes of W (*leading, m, n) and b (*leading, n)."""
     W, b = np.asarray(W, np.float64), np.asarray(b, np.float64)

@@ -48,7 +48,7 @@ def pair_costs(
     for values that may be negative.
 
     Examples:
-        >>> tmsjax.theory.pair_costs(np.ones(2), np.full(2, 0.5)).round(4)
+        >>> tmsjax.theory.pairs.pair_costs(np.ones(2), np.full(2, 0.5)).round(4)
         array([[0.1667, 0.0833],
                [0.0833, 0.1667]])
     """
