@@ -92,7 +92,7 @@ def with_bias(name: str) -> dict:
     return raw if "no bias" in name else raw | {"init": {"bias_scale": 0.2}}
 
 
-OTHERS = ("relu, tied", "relu, m = 3", "relu, n = 3", "relu, n = 3, tied", "linear", "linear, tied")  # test_activities.py
+OTHERS = ("relu, tied", "relu, m = 3", "relu, n = 3", "relu, n = 3, tied", "linear", "linear, tied")
 
 
 @pytest.mark.parametrize("name", [*(k for k in CASES if k not in OTHERS), *slowly(*OTHERS)])
