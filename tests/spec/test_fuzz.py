@@ -171,7 +171,7 @@ def test_commands_write_into_the_runs_directory_alone(tmp_path):
 @given(st.data())
 def test_no_mangled_run_json_ends_in_a_traceback(tmp_path_factory, small_run, data):
     """With a checksum that is right: someone wrote it so."""
-    folder = tmp_path_factory.getbasetemp() / "mangled" / "complete"
+    folder = tmp_path_factory.getbasetemp() / "mangled-run"
     if not folder.exists():
         copied(small_run, folder)
     info, _ = read_sealed(small_run / "run.json")
