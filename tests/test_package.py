@@ -95,7 +95,8 @@ def test_a_new_environment_trains_an_example_and_draws_it(installed, tmp_path):
     assert set(entries) == {path.stem for path in (ROOT / "sweeps").glob("*.toml")}
     for name, axes in (("one_neuron_linear", ("feature_probability", "extra_importance")), ("own_models", ("l1",))):
         tmsjax_of(installed, "examples", name, cwd=tmp_path)
-        changes = [word for axis in axes for word in ("--set", f"axes.{axis}.count=6")] + ["--set", "train.steps=20"]
+        sizes = [*(f"axes.{axis}.count=6" for axis in axes), "train.steps=20", "record.steps=[20]"]
+        changes = [word for size in sizes for word in ("--set", size)]
         tmsjax_of(installed, "run", f"sweeps/{name}.toml", "--out", name, *changes, cwd=tmp_path)
     assert "superposition" in tmsjax_of(installed, "map", "one_neuron_linear", cwd=tmp_path)
     tmsjax_of(installed, "compare", "one_neuron_linear", cwd=tmp_path)
