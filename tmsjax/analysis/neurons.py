@@ -23,6 +23,7 @@ DEAD = 0.01  # a neuron is dead if its gain, max |W_k| max |V_k|, is below this
 NEURON_CLASSES = ("dead", "monosemantic", "polysemantic")
 DEAD_CLASS, MONOSEMANTIC, POLYSEMANTIC = range(3)
 
+
 def measured(results: Any) -> xr.Dataset:
     """Classes and weights of the neurons of every model of a run.
 
