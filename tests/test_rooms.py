@@ -38,6 +38,14 @@ def test_a_room_is_imported_through_its_face_which_has_what_it_names():
                     assert not missing, f"{module} reaches past the face of {room}: {missing}"
 
 
+def test_no_module_hides_a_lazy_name_of_its_room():
+    """The import of a module binds its name in the package, where a lazy name is bound when it is first used."""
+    for face in (module for module in TREES if module.endswith("__init__")):
+        branches = [node for node in TREES[face].body if isinstance(node, ast.If)]
+        lazy = {alias.asname for branch in branches for node in branch.body for alias in node.names}
+        assert not {name for name in lazy if face.replace("__init__", name) in TREES}, face
+
+
 def test_nothing_is_imported_by_a_name_in_a_string():
     for module, tree in TREES.items():
         for node in ast.walk(tree):

@@ -159,9 +159,9 @@ def test_a_drawer_that_fails_and_a_picture_that_is_too_large_leave_the_rest(run,
         raise ZeroDivisionError
 
     for drawer in (fails, lambda run: b"x" * (html.LARGEST + 1)):
-        monkeypatch.setattr(html, "thumbnail", drawer)
+        monkeypatch.setattr(tmsjax.plots, "thumbnail", drawer)
         assert Read(run._repr_html_()).picture is None
-    monkeypatch.setattr(html, "thumbnail", lambda run: b"small")
+    monkeypatch.setattr(tmsjax.plots, "thumbnail", lambda run: b"small")
     assert Read(run._repr_html_()).picture == b"small"
     monkeypatch.setattr(html, "MOST_NUMBERS", 5)
     assert Read(run._repr_html_()).picture is None

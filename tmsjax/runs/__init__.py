@@ -4,7 +4,7 @@ sweep.py runs a spec: opening.py finds or begins the directory, then trainers.py
 (here.py) or by workers (crew.py, remote.py) on this machine (workers.py) or a cluster (cluster.py). unit.py trains a
 unit: training.py loops over segments, history.py records, results.py builds the dataset, store.py writes it. Files
 appear whole and are verified when read (files.py, directory.py, checkpoint.py, which alone imports orbax). run.py is
-the user's handle; capacity.py and estimate.py predict what a run needs, tuning.py finds a fast plan. Reading a run
+the user's handle; capacity.py and estimates.py predict what a run needs, tuning.py finds a fast plan. Reading a run
 imports no jax.
 """
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:  # imported when they are first used
     from tmsjax.runs.directory import RunDirectory as RunDirectory
     from tmsjax.runs.directory import provenance as provenance
     from tmsjax.runs.directory import set_aside as set_aside
-    from tmsjax.runs.estimate import estimate as estimate
-    from tmsjax.runs.estimate import estimate_for as estimate_for
+    from tmsjax.runs.estimates import estimate as estimate
+    from tmsjax.runs.estimates import estimate_for as estimate_for
     from tmsjax.runs.files import as_path as as_path
     from tmsjax.runs.files import read_dataset as read_dataset
     from tmsjax.runs.files import write_dataset as write_dataset
