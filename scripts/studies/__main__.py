@@ -6,6 +6,8 @@ Writes DIR/runs, and DIR/NAME with numbers.json, text.md and figures. A second c
 Without a NAME it makes all studies but those made only by request.
 """
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -84,6 +86,10 @@ def main(
     reports = [Report(study, folder, size) for study in chosen]
     for report in reports:
         _ = report.numbers  # damaged numbers end the call before any work
+    if smallest:  # most of it is compiling, which uses one core
+        with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+            list(pool.map(Report.make, reports))
+        return
     for report in reports:
         report.make()
         if publish:

@@ -17,7 +17,7 @@ import tmsjax
 from studies.drawn import drawn_run
 from tmsjax import plots
 from tmsjax.errors import RunError
-from tmsjax.runs import write_text
+from tmsjax.runs import with_imports, write_text
 from tmsjax.spec import json_copy, load_spec
 
 HERE = Path(__file__).parent
@@ -27,7 +27,7 @@ QUICK = (
     "number in them may belong to another point of a grid than the sentence says; n/a stands for a point that the "
     "coarse grid lacks. Tables and figures show what was computed.*"
 )
-SMALLEST = ("train.steps=20", "train.batch=16")  # of every run of --smallest
+SMALLEST = ("train.steps=20", "train.batch=16", "engine.path=arrays")  # of every run of --smallest; compiles fastest
 STAGES = ("seconds_of_compiling", "seconds_of_training", "seconds_of_results")
 DIGITS = (6, 9, 17)  # significant digits of published numbers: the least with which the text stays the same
 # a value, the path of its number ("-" before it changes the sign), and its format
@@ -128,7 +128,8 @@ class Report:
         sweep = self.study.runs[name]
         if self.size == "smallest" and self.study.drawn:
             self.infos[name] = dict.fromkeys((*STAGES, "diverged_models"), 0) | {"device": "none"}
-            return drawn_run(load_spec(self.study.sweep(sweep.path), self.changes(sweep)))
+            source, changes = self.study.sweep(sweep.path), self.changes(sweep)
+            return drawn_run(with_imports(load_spec(source, changes), source, changes))
         if name not in self.infos:
             start = time.monotonic()
             self.train(name, sweep)
@@ -139,9 +140,10 @@ class Report:
 
     def figure(self, name: str, figure: Any) -> None:
         if self.size == "smallest":  # one small file without a layout, which takes a fraction of the time
-            figure.set_layout_engine("none")
             (self.folder / "figures").mkdir(parents=True, exist_ok=True)
-            figure.figure.savefig(self.folder / "figures" / f"{name}.png", dpi=20)  # of an animation its first frame
+            first: Any = figure.figure  # of an animation its first frame
+            first.set_layout_engine("none")
+            first.savefig(self.folder / "figures" / f"{name}.png", dpi=20)
             return
         for path in plots.save(figure, self.folder / "figures" / name):
             print(f"  {path}")

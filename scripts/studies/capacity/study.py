@@ -312,4 +312,4 @@ def benefits(numbers: dict) -> str:
     return table(head, rows)
 
 
-STUDY = Study("capacity", make, RUNS, {"division": division, "benefits": benefits})
+STUDY = Study("capacity", make, RUNS, {"division": division, "benefits": benefits}, drawn=True)

@@ -443,4 +443,4 @@ def ends(numbers: dict) -> str:
     return table(["start", *shown], rows)
 
 
-STUDY = Study("kgons", make, RUNS, {"critical": critical, "transitions": transitions, "ends": ends})
+STUDY = Study("kgons", make, RUNS, {"critical": critical, "transitions": transitions, "ends": ends}, drawn=True)

@@ -190,4 +190,4 @@ def by_rate(numbers: dict) -> str:
     return table(["T", *[f"rate {rate}" for rate in found["by_rate"]]], rows)
 
 
-STUDY = Study("memorization", make, RUNS, {"sizes": by_size, "rates": by_rate})
+STUDY = Study("memorization", make, RUNS, {"sizes": by_size, "rates": by_rate}, drawn=True)

@@ -295,4 +295,4 @@ def published_table(numbers: dict) -> str:
     return table(["exponent", "law", "published figure", "ours"], rows)
 
 
-STUDY = Study("scaling", make, RUNS, {"exponents": exponents_table, "published": published_table})
+STUDY = Study("scaling", make, RUNS, {"exponents": exponents_table, "published": published_table}, drawn=True)

@@ -94,8 +94,8 @@ def make(report: Report) -> dict:
 def plan(size: Size) -> dict[str, list[Setting]]:
     """The settings by group: the map over rates and batches, steps, streams, noise, decay."""
     if size == "smallest":
-        few = {"map": [Setting("adam", s, 20) for s in SCHEDULES], "noise": [Setting("sgd", "constant", 20, 4)]}
-        return few | {"steps": [], "streams": [], "decay": [Setting("sgd", steps=20, axis="weight_decay", rate=0.1)]}
+        few = {"map": [Setting("adam", s, 128) for s in SCHEDULES], "noise": [Setting("sgd", "constant", 128, 4)]}
+        return few | {"steps": [], "streams": [], "decay": [Setting("sgd", steps=128, axis="weight_decay", rate=0.1)]}
     if size == "quick":
         return {
             "map": [Setting(o, s, 128) for o in ("adam", "sgd") for s in SCHEDULES],
