@@ -163,8 +163,7 @@ def test_info_for_an_unknown_chip_names_the_nearest(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("chip", "module", "extra"),
-    [("h100", "nvidia.cuda_nvcc", "aot-cuda"), ("v5e", "libtpu", "aot-tpu")],
+    ("chip", "module", "extra"), [("h100", "nvidia.cuda_nvcc", "aot-cuda"), ("v5e", "libtpu", "aot-tpu")]
 )
 def test_info_for_a_chip_without_its_compiler_says_what_to_install(tmp_path, monkeypatch, chip, module, extra):
     monkeypatch.setitem(sys.modules, module, None)  # in case that it is installed

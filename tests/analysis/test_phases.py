@@ -72,11 +72,7 @@ def test_classes_with_more_than_one_hidden_dimension():
     assert superposition[0] > phases.SUPERPOSED
     assert classes.tolist() == [2, 2, 0]
     alone = np.array([[1.0, 0.0, 0.3], [0.0, 1.0, 0.0]])
-    assert phases.classify(measures.norms(alone), measures.superposition(alone), 2).tolist() == [
-        1,
-        1,
-        2,
-    ]
+    assert phases.classify(measures.norms(alone), measures.superposition(alone), 2).tolist() == [1, 1, 2]
 
 
 def test_paper_drops_the_worst_and_averages_the_rest():

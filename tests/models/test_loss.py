@@ -33,10 +33,7 @@ def reference(params, table, x) -> tuple[float, dict]:
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize(
-    ("features", "hidden"),
-    [(2, 1), *slowly((3, 2), (5, 2), (20, 5))],
-)
+@pytest.mark.parametrize(("features", "hidden"), [(2, 1), *slowly((3, 2), (5, 2), (20, 5))])
 def test_loss_and_gradient_of_both_paths_equal_the_reference_on_the_same_draws(features, hidden):
     raw = plain_spec(features, hidden, train={"batch": 64}, init={"bias_scale": 0.2})
     raw["instance"]["importance"] = {"first": 1.0, "ratio": 0.8}

@@ -68,12 +68,7 @@ ANYTHING = st.recursive(
     | st.sampled_from(["decay", "probability", "case", "replica", "xavier", "adam", "uniform", "loss", "../x"])
     | st.dates(),
     lambda inner: (
-        st.lists(inner, max_size=6)
-        | st.dictionaries(
-            st.sampled_from(KEYS) | st.text(max_size=8),
-            inner,
-            max_size=4,
-        )
+        st.lists(inner, max_size=6) | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=8), inner, max_size=4)
     ),
     max_leaves=12,
 )
