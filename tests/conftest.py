@@ -40,17 +40,22 @@ POLYTOPES = {  # corners (k, m), and the dimensionality of each
 }
 
 
+def map_axes(rows: int, columns: int, replicas: int, least: float = 0.1) -> dict:
+    """The axes of a map: probabilities from 1 to `least`, importances of the extra feature, replicas."""
+    return {
+        "feature_probability": {"log": [1.0, least], "count": rows},
+        "extra_importance": {"log": [0.1, 10.0], "count": columns},
+        "replica": {"count": replicas},
+    }
+
+
 def small_spec(**changes) -> dict:
     """A 2 x 3 x 2 one-neuron sweep as a raw dict; `changes` override keys of its tables."""
     raw = {
         "name": "small",
         "seed": 7,
         "model": {"features": 2, "hidden": 1, "activation": "relu"},
-        "axes": {
-            "feature_probability": {"log": [1.0, 0.1], "count": 2},
-            "extra_importance": {"log": [0.1, 10.0], "count": 3},
-            "replica": {"count": 2},
-        },
+        "axes": map_axes(2, 3, 2),
         "instance": {
             "importance": [1.0, "extra_importance"],
             "feature_probability": "feature_probability",
@@ -214,6 +219,12 @@ def small() -> dict:
 def copied(run: Path, to: Path) -> Path:
     shutil.copytree(run, to)
     return to
+
+
+def flip(path: Path, bit: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << (bit % 8)
+    path.write_bytes(data)
 
 
 @pytest.fixture(scope="session")

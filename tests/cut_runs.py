@@ -2,10 +2,10 @@
 
 import numpy as np
 import xarray as xr
-from conftest import small_spec
+from conftest import map_axes, small_spec
 
 from tmsjax import analysis, theory
-from tmsjax.kinds import REPLICA, SUCCESS
+from tmsjax.kinds import FAMILIES, REPLICA, SUCCESS
 from tmsjax.runs import Run, RunDirectory
 from tmsjax.spec import Boxes, load_spec, to_toml
 
@@ -32,13 +32,7 @@ class CutRun(Run):
 
 
 def map_spec(**changes) -> dict:
-    raw = small_spec(**changes)
-    raw["axes"] = {
-        "feature_probability": {"log": [1.0, 0.03], "count": ROWS},
-        "extra_importance": {"log": [0.1, 10.0], "count": COLUMNS},
-        "replica": {"count": REPLICAS},
-    }
-    return raw
+    return small_spec(axes=map_axes(ROWS, COLUMNS, REPLICAS, 0.03), **changes)
 
 
 def trained_like(raw: dict, noise: float = 0.02, seed: int = 0) -> xr.Dataset:
@@ -67,6 +61,25 @@ def trained_like(raw: dict, noise: float = 0.02, seed: int = 0) -> xr.Dataset:
         {a.name: list(a.values) for a in spec.axes},
         {"spec": to_toml(spec), "directions": 1},
     )
+
+
+def untrained(raw: dict) -> Run:
+    """A run in memory whose weights and losses were drawn, not trained."""
+    spec, rng = load_spec(raw), np.random.default_rng(0)
+    dims, sizes = [a.name for a in spec.axes], spec.shape
+    length = {"hidden": spec.model.hidden, "feature": spec.model.features}
+    inputs = {
+        f"instance_{name}": ([*dims, "feature"], np.broadcast_to(spec.evaluate(name), (*sizes, length["feature"])))
+        for name in ("importance", "feature_probability")
+    }
+    drawn = {**FAMILIES[spec.model.family].parameters, "loss": ()}
+    params = {
+        name: ([*dims, *own], rng.uniform(-1, 1, (*sizes, *(length[d] for d in own)))) for name, own in drawn.items()
+    }
+    status = {"status": (dims, np.zeros(sizes, np.int8))}
+    coordinates = {a.name: list(a.values) for a in spec.axes}
+    attributes = {"spec": to_toml(spec), "directions": 1}
+    return Run(spec, None, xr.Dataset(params | status | inputs, coordinates, attributes))
 
 
 def best_only(dataset: xr.Dataset) -> xr.Dataset:

@@ -9,7 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, called, copied, run_command, run_process, small_spec, write_spec
+from conftest import ROOT, called, copied, map_axes, run_command, run_process, small_spec, write_spec
 
 import tmsjax
 from tmsjax import terminal
@@ -31,12 +31,7 @@ def run_script(name: str, *arguments):
 def finished(tmp_path_factory):
     """A trained, compared and drawn run of 6 x 6 cells."""
     folder = tmp_path_factory.mktemp("chain")
-    raw = small_spec(train={"steps": 1500, "batch": 64})
-    raw["axes"] = {
-        "feature_probability": {"log": [1.0, 0.05], "count": 6},
-        "extra_importance": {"log": [0.1, 10.0], "count": 6},
-        "replica": {"count": 8},
-    }
+    raw = small_spec(axes=map_axes(6, 6, 8, 0.05), train={"steps": 1500, "batch": 64})
     spec = write_spec(folder / "sweep.toml", raw)
     outputs = {}
     for verb in (("run", spec, "--out", folder / "run"), *((v, folder / "run") for v in ("map", "compare", "plot"))):
@@ -142,29 +137,19 @@ def test_absent_runs_exit_2(tmp_path):
 
 def test_bad_selections_changed_specs_and_unwritable_outputs_exit_2(finished, tmp_path):
     path, _ = finished
-    done = run_command("map", path, "--select", "bst")
-    assert done.returncode == 2
-    assert "did you mean 'best'?" in done.stderr
-    done = run_command("run", path / "spec.toml", "--out", path, "--set", "train.steps=7")
-    assert done.returncode == 2
-    assert "train.steps: 1500 -> 7" in done.stderr
     (tmp_path / "file").write_text("")
-    done = run_command("run", path / "spec.toml", "--out", tmp_path / "file" / "run")
-    assert done.returncode == 2
-    assert "cannot be written" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_info_for_an_unknown_chip_names_the_nearest(tmp_path):
-    done = run_command("info", write_spec(tmp_path / "s.toml", small_spec()), "--device", "h10")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "did you mean 'h100'? (allowed: 'h100', 'h200', 'a100', 'v5e', 'v6e')" in done.stderr
-    assert "Traceback" not in done.stderr
+    for given, why in (
+        (("map", path, "--select", "bst"), "did you mean 'best'?"),
+        (("run", path / "spec.toml", "--out", path, "--set", "train.steps=7"), "train.steps: 1500 -> 7"),
+        (("run", path / "spec.toml", "--out", tmp_path / "file" / "run"), "cannot be written"),
+    ):
+        done = run_command(*given)
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+        assert why in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("chip", "module", "extra"),
-    [("h100", "nvidia.cuda_nvcc", "aot-cuda"), ("v5e", "libtpu", "aot-tpu")],
+    ("chip", "module", "extra"), [("h100", "nvidia.cuda_nvcc", "aot-cuda"), ("v5e", "libtpu", "aot-tpu")]
 )
 def test_info_for_a_chip_without_its_compiler_says_what_to_install(tmp_path, monkeypatch, chip, module, extra):
     monkeypatch.setitem(sys.modules, module, None)  # in case that it is installed
@@ -173,10 +158,15 @@ def test_info_for_a_chip_without_its_compiler_says_what_to_install(tmp_path, mon
     assert done.stderr == f'error: --device {chip}: its compiler is not installed: pip install "tmsjax[{extra}]"\n'
 
 
-def test_info_for_a_chip_describes_no_run(tmp_path):
-    done = run_command("info", tmp_path, "--device", "h100")
-    assert done.returncode == 2
-    assert "--device: 1 problem\n  describes a SPEC, not a run" in done.stderr
+def test_info_refuses_unknown_chips_and_runs_on_chips(tmp_path):
+    spec = write_spec(tmp_path / "s.toml", small_spec())
+    for path, chip, why in (
+        (spec, "h10", "did you mean 'h100'? (allowed: 'h100', 'h200', 'a100', 'v5e', 'v6e')"),
+        (tmp_path, "h100", "--device: 1 problem\n  describes a SPEC, not a run"),
+    ):
+        done = run_command("info", path, "--device", chip)
+        assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (2, "", False)
+        assert why in done.stderr
 
 
 def test_lines_of_libraries_are_dropped_and_others_kept(capfd):

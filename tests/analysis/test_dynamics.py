@@ -23,9 +23,6 @@ def test_planted_jumps_are_found_where_they_are():
     assert [(jump.feature, jump.before, jump.after) for jump in found] == [(0, 0.0, 0.5), (2, 0.5, 0.0)]
     for jump, k in zip(found, (20, 30), strict=True):
         assert jump.start < k <= jump.stop == jump.start + 4
-
-
-def test_a_fast_rise_and_the_fall_after_it_are_two_jumps():
     up_and_down = step_at(20, 0.0, 0.7) - step_at(24, 0.0, 0.7)
     assert len(dynamics.jumps(up_and_down[:, None])) == 2
     twice = step_at(10, 0.0, 0.3) + step_at(40, 0.0, 0.3)

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import plain_spec
+from cut_runs import untrained
 
 from tmsjax import analysis
 from tmsjax.analysis import neurons
 from tmsjax.errors import RunError
-from tmsjax.kinds import FAMILIES
-from tmsjax.spec import load_spec, to_toml
 
 DEAD, MONO, POLY = 0, 1, 2
 
@@ -30,11 +29,8 @@ def test_neurons_are_counted_as_planted():
     assert neurons.classify(np.array([[0.5]])).tolist() == [MONO], "a single feature"
     assert neurons.order(W, neurons.classify(W)).tolist() == [0, 1, 2, 3, 4, 5]
     assert neurons.order(W[::-1], neurons.classify(W[::-1])).tolist() == [4, 5, 3, 2, 0, 1]
-
-
-def test_the_order_puts_the_positive_side_of_a_feature_first():
     W = np.array([[0, -1.0], [-2, 0], [0, 0], [0, 3], [1, 0]])
-    assert neurons.order(W, neurons.classify(W)).tolist() == [4, 1, 3, 0, 2]
+    assert neurons.order(W, neurons.classify(W)).tolist() == [4, 1, 3, 0, 2], "the positive side of a feature first"
 
 
 def test_classes_do_not_depend_on_the_scale_of_neurons():
@@ -52,16 +48,7 @@ def test_classes_do_not_depend_on_the_scale_of_neurons():
 
 def drawn(family: str, values: str = "uniform") -> xr.Dataset:
     """Results of three untrained models of (3, 2)."""
-    raw = plain_spec(3, 2, instances=3, model={"family": family}, data={"values": values})
-    spec, rng = load_spec(raw), np.random.default_rng(0)
-    length = {"hidden": 2, "feature": 3}
-    params = {
-        name: (["replica", *dims], rng.normal(size=(3, *(length[d] for d in dims))).astype("f4"))
-        for name, dims in FAMILIES[family].parameters.items()
-    }
-    inputs = {f"instance_{n}": (["replica", "feature"], np.ones((3, 3))) for n in ("importance", "feature_probability")}
-    results = {"loss": ("replica", np.ones(3)), "status": ("replica", np.zeros(3, np.int8))}
-    return xr.Dataset(params | inputs | results, {"replica": range(3)}, {"spec": to_toml(spec), "directions": 1})
+    return untrained(plain_spec(3, 2, instances=3, model={"family": family}, data={"values": values})).dataset
 
 
 def test_a_run_is_measured_in_the_right_scale_and_without_diverged_models():
@@ -87,12 +74,9 @@ def test_neurons_without_positive_weights_are_dead_unless_features_can_be_negati
     assert (neurons.measured(dataset)["neuron_class"] == kind).all()
 
 
-def test_models_without_neurons_are_refused():
+def test_models_without_neurons_or_without_a_scale_of_weights_are_refused():
     with pytest.raises(RunError, match="the family 'tied' has no hidden layer of neurons"):
         neurons.measured(drawn("tied"))
-
-
-def test_models_whose_weights_have_no_scale_have_no_phases():
     with pytest.raises(RunError, match=r"no phase map: phases compare lengths .* 'absolute-value'"):
         analysis.phase_map(drawn("absolute-value", "signed"))
     assert isinstance(analysis.phase_map(drawn("hidden-relu")), xr.Dataset)

@@ -1,11 +1,13 @@
 """Selection, phases, comparison and figures on handmade results."""
 
+import io
 import json
 
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import small_spec
+from conftest import map_axes, small_spec
+from matplotlib.image import imread
 
 import tmsjax
 from tmsjax import analysis, plots, theory
@@ -72,11 +74,7 @@ def test_classes_with_more_than_one_hidden_dimension():
     assert superposition[0] > phases.SUPERPOSED
     assert classes.tolist() == [2, 2, 0]
     alone = np.array([[1.0, 0.0, 0.3], [0.0, 1.0, 0.0]])
-    assert phases.classify(measures.norms(alone), measures.superposition(alone), 2).tolist() == [
-        1,
-        1,
-        2,
-    ]
+    assert phases.classify(measures.norms(alone), measures.superposition(alone), 2).tolist() == [1, 1, 2]
 
 
 def test_paper_drops_the_worst_and_averages_the_rest():
@@ -131,18 +129,11 @@ def test_unknown_selections_and_models_without_directions_are_refused():
         phases.phase_map(dataset.assign_attrs(directions=0))
 
 
-def grid_spec(count: int) -> dict:
-    raw = small_spec()
-    raw["axes"]["feature_probability"] = {"log": [1.0, 0.01], "count": count}
-    raw["axes"]["extra_importance"] = {"log": [0.1, 10.0], "count": count}
-    return raw
-
-
 def theory_results(count: int) -> xr.Dataset:
     """A run whose models are exactly the candidates."""
     r, p = np.meshgrid(np.geomspace(0.1, 10, count), np.geomspace(1, 0.01, count))
     W = theory.candidate_weights(np.stack([np.ones_like(r), r], -1), np.stack([p, p], -1))
-    return results(W[:, :, None], np.full((count, count, 1), 0.1), raw=grid_spec(count))
+    return results(W[:, :, None], np.full((count, count, 1), 0.1), raw=small_spec(axes=map_axes(count, count, 1, 0.01)))
 
 
 def test_comparison_counts_agreement_confusion_and_distance():
@@ -176,8 +167,7 @@ def test_candidate_map_turns_at_the_boundary_curve():
 
 
 def test_linear_phases_split_at_importance_one():
-    raw = grid_spec(6)
-    raw["model"]["activation"] = "linear"
+    raw = small_spec(axes=map_axes(6, 6, 1, 0.01), model={"activation": "linear"})
     dataset = results(np.ones((6, 6, 1, 1, 2)), np.ones((6, 6, 1)), raw=raw)
     phase = phases.linear_phases(dataset)
     assert np.all(phase[:, :3] == NAMES.index("first only"))
@@ -186,13 +176,7 @@ def test_linear_phases_split_at_importance_one():
 
 @pytest.mark.slow
 def test_in_memory_comparison_of_a_trained_sweep():
-    raw = small_spec(train={"steps": 1500, "batch": 64})
-    raw["axes"] = {
-        "feature_probability": {"log": [1.0, 0.05], "count": 6},
-        "extra_importance": {"log": [0.1, 10.0], "count": 6},
-        "replica": {"count": 10},
-    }
-    run = tmsjax.run_sweep(raw)
+    run = tmsjax.run_sweep(small_spec(axes=map_axes(6, 6, 10, 0.05), train={"steps": 1500, "batch": 64}))
     result = tmsjax.compare(run)
     assert result["exact"]["agreement"] >= 34 / 36
     assert result["exact"]["largest_gradient"] < 1e-6
@@ -202,20 +186,11 @@ def test_in_memory_comparison_of_a_trained_sweep():
     assert json.loads(json.dumps(result)) == result
 
 
-def pixels(figure) -> np.ndarray:
-    import io
-
-    from matplotlib.image import imread
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    buffer.seek(0)
-    return imread(buffer)[..., :3]
-
-
 def at(figure, axes, x: float, y: float) -> np.ndarray:
     """The colour drawn at data coordinates (x, y) of `axes`."""
-    image = pixels(figure)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    image = imread(io.BytesIO(file.getvalue()))[..., :3]
     column, row = axes.transData.transform((x, y)) * 100 / figure.dpi
     return image[len(image) - 1 - round(row), round(column)]
 
@@ -253,8 +228,7 @@ def test_axes_in_the_other_order_are_transposed():
 
 
 def test_failures_and_agreement_show_shares():
-    W, loss = everywhere([[1, 0], [1, -1]], [0.2, 0.1])
-    mapped = phases.phase_map(results(W, loss))
+    mapped = phases.phase_map(results(*everywhere([[1, 0], [1, -1]], [0.2, 0.1])))
     mesh = plots.maps.failures(mapped).axes[0].collections[0]
     np.testing.assert_allclose(mesh.get_array(), 0.5)
     expected = np.full((2, 3), 3, np.int8)
@@ -278,8 +252,8 @@ def test_figures_are_the_same_bytes_every_time(tmp_path):
 
 
 def test_models_of_a_cell_are_ordered_by_loss():
-    W, loss = everywhere([[1, 0], [1, -1]], [0.2, 0.1])
-    figure = plots.models(results(W, loss), {"feature_probability": 0.9, "extra_importance": 1.2})
+    dataset = results(*everywhere([[1, 0], [1, -1]], [0.2, 0.1]))
+    figure = plots.models(dataset, {"feature_probability": 0.9, "extra_importance": 1.2})
     assert [a.get_title() for a in figure.axes] == ["0.1", "0.2"]
     assert [bar.get_height() for bar in figure.axes[0].patches[:2]] == [1.0, -1.0]
 
@@ -289,10 +263,11 @@ def test_theories_that_apply():
     assert list(comparison.theory_phases(dataset, None)) == ["candidate"]
     exact = comparison.exact_map(dataset)
     assert list(comparison.theory_phases(dataset, exact)) == ["candidate", "exact"]
-    for other in ({"model": {"activation": "gelu"}}, {"data": {"activity": "tied"}}):
-        W, loss = everywhere([[1, 0]], [0.1])
-        assert list(comparison.theory_phases(results(W, loss, raw=small_spec(**other)), None)) == []
     W, loss = everywhere([[1, 0]], [0.1])
+    for other in ({"model": {"activation": "gelu"}}, {"data": {"activity": "tied"}}):
+        assert list(comparison.theory_phases(results(W, loss, raw=small_spec(**other)), None)) == []
+    tied = results(W, loss, raw=small_spec(data={"activity": "tied"}))
+    assert list(comparison.theory_phases(tied, comparison.exact_map(tied))) == ["exact"]
     unbiased = results(W, loss, raw=small_spec(model={"family": "tied-no-bias"}))
     assert list(comparison.theory_phases(unbiased, comparison.exact_map(unbiased))) == ["exact"]
     constant = results(W, loss, raw=small_spec(data={"values": "constant"}))
@@ -302,14 +277,12 @@ def test_theories_that_apply():
     assert "## Candidate theory" in text
     assert "No exact theory is known for this model.\n" in text
     linear = small_spec(model={"activation": "linear"})
-    W, loss = everywhere([[1, 0]], [0.1])
     assert list(comparison.theory_phases(results(W, loss, raw=linear), None)) == ["exact"]
-    assert comparison.exact_map(results(W, loss, raw=small_spec(data={"values": "constant"}))) is None
+    assert comparison.exact_map(constant) is None
 
 
-def test_a_map_without_usable_cells_is_reported_as_such(tmp_path):
-    W, loss = everywhere([[1, 0]], [0.1])
-    dataset = results(W, loss, np.ones((2, 3, 1)))
+def test_a_map_without_usable_cells_is_reported_as_such():
+    dataset = results(*everywhere([[1, 0]], [0.1]), np.ones((2, 3, 1)))
     result = compare(phases.phase_map(dataset), {"exact": np.ones((2, 3), np.int8)})
     assert result["exact"]["agreement"] is None
     assert "No usable cells." in comparison._theory_lines(result, result["exact"])
@@ -322,16 +295,11 @@ def test_borders_are_drawn_once():
     assert sorted(round(float(line[0, 0]), 6) for line in lines) == [1.5, 3.5]
 
 
-def test_candidates_need_independent_activity_and_linear_maps_one_probability():
-    W, loss = everywhere([[1, 0]], [0.1])
-    tied = results(W, loss, raw=small_spec(data={"activity": "tied"}))
-    exact = comparison.exact_map(tied)
-    assert list(comparison.theory_phases(tied, exact)) == ["exact"]
+def test_linear_maps_need_one_probability():
     raw = small_spec(model={"activation": "linear", "features": 3})
     raw["instance"]["importance"] = [1.0, "extra_importance", 0.5]
     raw["instance"]["feature_probability"] = ["feature_probability", 0.5, 0.5]
-    three = np.ones((2, 3, 1, 1, 3))
-    assert comparison.theory_phases(results(three, loss, raw=raw), None) == {}
+    assert comparison.theory_phases(results(np.ones((2, 3, 1, 1, 3)), np.full((2, 3, 1), 0.1), raw=raw), None) == {}
 
 
 def test_theory_is_silent_where_replicas_differ_in_their_inputs():
@@ -344,8 +312,7 @@ def test_theory_is_silent_where_replicas_differ_in_their_inputs():
 
 
 def test_axes_out_of_order_are_no_map():
-    raw = small_spec()
-    raw["axes"]["extra_importance"] = {"values": [1.0, 0.1, 10.0]}
+    raw = small_spec(axes={"extra_importance": {"values": [1.0, 0.1, 10.0]}})
     mapped = phases.phase_map(results(*everywhere([[1, 0]], [0.1]), raw=raw))
     assert not phases.is_map(mapped)
     assert phases.is_map(phases.phase_map(results(*everywhere([[1, 0]], [0.1]))))

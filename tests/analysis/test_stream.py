@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import run_command, small_spec
+from conftest import map_axes, run_command, small_spec
 from cut_runs import COLUMNS, REPLICAS, ROWS, CutRun, best_only, map_spec, trained_like
 
 import tmsjax
@@ -107,10 +107,8 @@ def test_too_many_vertices_are_thinned(monkeypatch, dataset, whole):
     assert distance["thinned"] in (2, 4, 8)
     text = comparison.report(cut(dataset), result)
     assert f"one in {distance['thinned']} points" in text
-    assert (
-        distance["trained_to_theory"]["maximum"]
-        < 2 * whole["exact"]["boundary_distance"]["trained_to_theory"]["maximum"]
-    )
+    thinned, full = (d["trained_to_theory"]["maximum"] for d in (distance, whole["exact"]["boundary_distance"]))
+    assert thinned < 2 * full
 
 
 def test_quantiles_of_several_arrays_are_within_their_stated_error():
@@ -218,9 +216,7 @@ def test_replicas_with_inputs_of_their_own_are_recognised_by_the_spec(dataset):
 @pytest.mark.slow
 @pytest.mark.parametrize("keep", [pytest.param("all", marks=pytest.mark.slow), "best"])
 def test_a_trained_run_of_several_units_has_the_map_and_comparison_of_one(keep, tmp_path):
-    raw = small_spec(train={"steps": 200})
-    for axis, count in {"feature_probability": 6, "extra_importance": 5}.items():
-        raw["axes"][axis]["count"] = count
+    raw = small_spec(axes=map_axes(6, 5, 2), train={"steps": 200})
     one = tmsjax.run_sweep(raw, tmp_path / "one")
     several = tmsjax.run_sweep(raw | {"store": {"keep": keep}, "engine": {"unit": 24}}, tmp_path / keep)
     assert len(several.units) == len(several.cells) == 3

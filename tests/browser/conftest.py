@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from conftest import small_spec
+from conftest import map_axes, small_spec
 
 import tmsjax
 from browser.pages import Explored
@@ -50,12 +50,7 @@ def opened(browser):
 @pytest.fixture(scope="session")
 def one_neuron(tmp_path_factory):
     """A map of 6 x 7 cells x 4 replicas with exact optima, whose selection rules differ in some cells."""
-    axes = {
-        "feature_probability": {"log": [1.0, 0.01], "count": 6},
-        "extra_importance": {"log": [0.1, 10.0], "count": 7},
-        "replica": {"count": 4},
-    }
-    raw = small_spec(axes=axes, train={"steps": 400, "batch": 64})
+    raw = small_spec(axes=map_axes(6, 7, 4, 0.01), train={"steps": 400, "batch": 64})
     run = tmsjax.run_sweep(raw, tmp_path_factory.mktemp("runs") / "one-neuron")
     tmsjax.compare(run)
     return run

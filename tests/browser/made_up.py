@@ -28,16 +28,6 @@ def made_up(raw: dict, *, diverged=None, history: tuple[str, ...] = (), steps=(0
     for array in (*params.values(), loss):
         array[bad] = np.nan
     recorded = {name: np.exp(drawn(*MEASURES[name].dims, more=(len(steps),))) for name in history}
-    results = results_dataset(
-        spec,
-        box,
-        dict(family.parameters),
-        params,
-        inputs(spec, box),
-        loss,
-        status.reshape(-1),
-        recorded,
-        list(steps),
-        family.directions is not None,
-    )
+    given = dict(family.parameters), params, inputs(spec, box), loss, status.reshape(-1), recorded, list(steps)
+    results = results_dataset(spec, box, *given, family.directions is not None)
     return Run(spec, None, best_of_cells(results) if spec.store.keep == "best" else results)

@@ -51,12 +51,14 @@ class Explored:
     def title(self, panel: str = "panel") -> str:
         return self.page.locator(f"#{panel} h2").inner_text()
 
+    def rows(self, selector: str) -> list[list[str]]:
+        """The texts of the children of each element."""
+        script = "(rows) => rows.map((row) => [...row.children].map((cell) => cell.textContent))"
+        return self.page.locator(selector).evaluate_all(script)
+
     def numbers(self, panel: str = "panel") -> dict[str, str]:
         """The numbers of a panel's cell by their names, as printed."""
-        pairs = self.page.locator(f"#{panel} .numbers > div").evaluate_all(
-            "(divs) => divs.map((div) => [...div.children].map((part) => part.textContent))"
-        )
-        return dict(pairs)
+        return dict(self.rows(f"#{panel} .numbers > div"))
 
     def cards(self, panel: str = "panel") -> list[dict[str, Any]]:
         """The pictures of models in order: key, name, lines, and whether it is active, chosen and enabled."""
@@ -70,9 +72,7 @@ class Explored:
 
     def table(self) -> list[dict[str, str]]:
         """The rows of the table of the active model by the heads of its columns."""
-        rows = self.page.locator("#panel details[data-keep] tr").evaluate_all(
-            "(rows) => rows.map((row) => [...row.children].map((cell) => cell.textContent))"
-        )
+        rows = self.rows("#panel details[data-keep] tr")
         return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
 
     def outputs(self) -> list[float]:

@@ -201,12 +201,9 @@ def test_two_cells_side_by_side(explored, one_neuron, one_neuron_page):
     assert page.title("panel-beside").startswith("Beside: p = 0.02512")
     loss = float(tmsjax.phase_map(one_neuron)["loss"][4, 4])
     assert agrees(page.numbers("panel-beside")["noise-free loss"], loss, 1e-4 * loss, digits=4)
-    titles = page.title(), page.title("panel-beside").removeprefix("Beside: ")
+    titles = [page.title(panel).partition(": ")[2] for panel in ("panel", "panel-beside")]
     beside.get_by_role("button", name="Swap").click()
-    assert (page.title("panel-beside").removeprefix("Beside: "), page.title().removeprefix("Cell: ")) == (
-        titles[0].removeprefix("Cell: "),
-        titles[1],
-    )
+    assert [page.title(panel).partition(": ")[2] for panel in ("panel-beside", "panel")] == titles
     assert page.hash == "#cell=4,4&beside=1,1"
     page.map.press("b")
     assert not beside.is_visible()
@@ -274,9 +271,8 @@ def test_sliders_of_further_axes_change_the_map(explored, three_axes):
             assert said["phase"] == TWO_FEATURE_PHASES[int(one["phase"][1, 1])]
             loss = float(one["loss"][1, 1])
             assert agrees(said["noise-free loss"], loss, 1e-4 * loss, digits=4)
-            assert page.title().startswith(
-                f"Cell: init scale = {(0.01, 2)[scale]}, learning rate = {('0.01', '0.00001')[rate]}, p = 0.1"
-            )
+            told = f"init scale = {(0.01, 2)[scale]}, learning rate = {('0.01', '0.00001')[rate]}, p = 0.1"
+            assert page.title().startswith(f"Cell: {told}")
     assert len(looks) == 4
 
 

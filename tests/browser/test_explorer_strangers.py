@@ -103,21 +103,14 @@ def test_a_run_of_a_family_that_is_not_known_here(explored, registries, tmp_path
         directions=lambda params: params["W"],
         sentence="as tied",
     )
-    raw = small_spec(name="own", model={"features": 2, "hidden": 1, "family": "doubled"})
-    run = made_up(raw)
+    run = made_up(small_spec(name="own", model={"family": "doubled"}))
     del FAMILIES._entries["doubled"]
     page = explored(run, "cell=1,2")
-    assert [card["key"] for card in page.cards()] == sorted(
-        "01", key=lambda k: float(run.dataset["loss"][1, 2, int(k)])
-    )
+    order = sorted("01", key=lambda k: float(run.dataset["loss"][1, 2, int(k)]))
+    assert [card["key"] for card in page.cards()] == order
     page.page.locator("#panel summary").click()
     assert len(page.table()) == 2
     assert "cannot compute the output of the family \u201cdoubled\u201d" in page.page.locator("#panel").inner_text()
-
-
-def test_the_title_is_the_name(explored):
-    page = explored(made_up(plain_spec(3, 2, name="a-1-b")))
-    assert page.page.title() == "a-1-b: explorer"
 
 
 def test_a_frame_of_a_notebook(opened, one_neuron, tmp_path):

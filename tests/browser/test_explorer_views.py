@@ -65,14 +65,8 @@ def drawn(page, selector: str) -> bool:
 @pytest.fixture(scope="session")
 def vectors():
     """Five features in two dimensions over probabilities, with two measures recorded."""
-    raw = line_spec(
-        5,
-        2,
-        name="vectors",
-        study={"kind": "vectors"},
-        record={"measures": ["loss", "norm"], "steps": [0, 10, 50, 100]},
-        train={"steps": 100, "learning_rate": 1e-2},
-    )
+    record, train = {"measures": ["loss", "norm"], "steps": [0, 10, 50, 100]}, {"steps": 100, "learning_rate": 1e-2}
+    raw = line_spec(5, 2, name="vectors", study={"kind": "vectors"}, record=record, train=train)
     return tmsjax.run_sweep(raw)
 
 
@@ -110,11 +104,7 @@ def test_a_chart_of_each_measure(explored, vectors):
         assert f"Chart of {label}" in (page.page.locator("#chart").get_attribute("aria-label") or "")
         looks.add(page.page.locator("#chart").evaluate("(c) => c.toDataURL()"))
     assert len(looks) == len(labels)
-    assert explored_again(page, explored, vectors) == page.controls()
-
-
-def explored_again(page, explored, run) -> dict:
-    return explored(run, page.hash).controls()
+    assert explored(vectors, page.hash).controls() == page.controls()
 
 
 def test_a_dot_of_the_chart_tells_its_value_and_chooses_its_cell(explored, vectors):
@@ -183,10 +173,8 @@ def test_a_head_without_directions(explored):
     walk(page, 6)
     page.page.locator("#pictures .thumb").nth(1).click()
     assert drawn(page, "#panel .cards.heat canvas")
-    assert (
-        "cannot compute the output of the family \u201cattention-output\u201d"
-        in page.page.locator("#panel").inner_text()
-    )
+    told = "cannot compute the output of the family \u201cattention-output\u201d"
+    assert told in page.page.locator("#panel").inner_text()
     assert "phase" not in page.numbers()
     cell = run.dataset.isel(feature_probability=1)["loss"].to_numpy()
     assert agrees(page.numbers()["noise-free loss"], cell.min(), 1e-4 * cell.min(), digits=4)

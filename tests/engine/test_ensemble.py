@@ -11,8 +11,7 @@ from conftest import plain_spec, slowly, small_spec
 from tmsjax import theory
 from tmsjax.analysis import phase_map
 from tmsjax.engine import Ensemble, Plan, ensemble
-from tmsjax.errors import RunError, SpecError
-from tmsjax.kinds import add_family
+from tmsjax.errors import SpecError
 from tmsjax.runs import run_sweep
 from tmsjax.spec import load_spec
 
@@ -28,28 +27,18 @@ def trained(raw: dict, stops: list[int] | None = None, **options) -> dict[str, n
 
 @pytest.mark.parametrize("scalars", [True, False])
 def test_an_instance_does_not_depend_on_the_others(scalars):
-    raw = small_spec()
-    grown = small_spec()
-    grown["axes"] = {**grown["axes"], "replica": {"count": 5}}
-    cut = Plan(scalars, block=4, blocks=3, microbatch=8)
-    ours = trained(raw, cut=cut)["W"].reshape(2, 3, 2, 1, 2)
+    grown = small_spec(axes={"replica": {"count": 5}})
+    ours = trained(small_spec(), cut=Plan(scalars, block=4, blocks=3, microbatch=8))["W"].reshape(2, 3, 2, 1, 2)
     theirs = trained(grown, cut=Plan(scalars, 4, 8, 8))["W"].reshape(2, 3, 5, 1, 2)
     np.testing.assert_allclose(ours, theirs[:, :, :2], rtol=1e-4, atol=1e-6)
 
 
+TIED = {"data": {"activity": "tied", "values": "half-normal"}}
+STREAMS = [{"train": {"streams": streams}} for streams in ("shared", "sobol")]
+
+
 @pytest.mark.smoke
-@pytest.mark.parametrize(
-    "table",
-    [
-        {},
-        *slowly(
-            {"data": {"activity": "tied", "values": "half-normal"}},
-            {"train": {"streams": "shared"}},
-            {"train": {"streams": "sobol"}},
-        ),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("table", [{}, *slowly(TIED, *STREAMS)], ids=str)
 def test_scalar_and_array_paths_agree(table):
     raw = plain_spec(2, 2, instances=6, **table)
     on_scalars = trained(raw, cut=Plan(True, 3, 2, 8))
@@ -113,8 +102,7 @@ def test_all_gradients_of_a_small_model_come_from_one_reduction():
 
 def test_a_diverged_models_nan_survives_the_reordered_sums():
     """REASSOCIATE must not let the compiler assume that there are no NaN or infinities."""
-    raw = small_spec(train={"optimizer": "sgd", "learning_rate": 1e6, "steps": 200})
-    result = trained(raw)
+    result = trained(small_spec(train={"optimizer": "sgd", "learning_rate": 1e6, "steps": 200}))
     assert not np.isfinite(result["loss"]).all()
     assert np.isnan(result["W"]).any()
 
@@ -135,13 +123,12 @@ def test_the_plan_is_a_function_of_spec_and_platform():
     assert ensemble.plan(chosen, "cpu") == Plan(scalars=True, block=5, blocks=3, microbatch=4, unit=(2, 3, 2))
 
 
+TRAIN = {"steps": 1000, "batch": 64, "learning_rate": 1e-2}
 LARGE = {
-    "5 x 2": plain_spec(5, 2, train={"steps": 1500, "batch": 64, "learning_rate": 1e-2}),
-    "20 x 5": plain_spec(20, 5, train={"steps": 1000, "batch": 64, "learning_rate": 1e-2}),
-    "200 x 20": plain_spec(200, 20, instances=2, train={"steps": 150, "batch": 128, "learning_rate": 1e-2}),
-    "curve": plain_spec(
-        20, 5, probability={"geometric": [0.5, 0.01]}, train={"steps": 1000, "batch": 64, "learning_rate": 1e-2}
-    ),
+    "5 x 2": plain_spec(5, 2, train=TRAIN | {"steps": 1500}),
+    "20 x 5": plain_spec(20, 5, train=TRAIN),
+    "200 x 20": plain_spec(200, 20, instances=2, train=TRAIN | {"steps": 150, "batch": 128}),
+    "curve": plain_spec(20, 5, probability={"geometric": [0.5, 0.01]}, train=TRAIN),
 }
 
 
@@ -158,11 +145,9 @@ def test_models_of_other_sizes_learn(name):
 
 @pytest.mark.slow
 def test_linear_models_reach_the_projector():
-    raw = plain_spec(
-        6, 2, model={"activation": "linear"}, train={"steps": 3000, "loss": "exact", "learning_rate": 1e-2}
-    )
+    train = {"steps": 3000, "loss": "exact", "learning_rate": 1e-2, "schedule": "cosine"}
+    raw = plain_spec(6, 2, model={"activation": "linear"}, train=train)
     raw["instance"]["importance"] = {"first": 1.0, "ratio": 0.7}
-    raw["train"]["schedule"] = "cosine"
     result = trained(raw)
     gram = np.swapaxes(result["W"], 1, 2) @ result["W"]
     np.testing.assert_allclose(gram, np.broadcast_to(np.diag([1, 1, 0, 0, 0, 0]), gram.shape), atol=1e-3)
@@ -189,26 +174,6 @@ def test_every_optimizer_and_schedule_reaches_the_antipodal_minimum(optimizer, s
     raw["instance"] = {"feature_probability": 0.2, "init_scale": 0.8}
     best = trained(raw)["loss"].min()
     assert best == pytest.approx(2 * 0.2**2 / 6, rel=0.05)
-
-
-@pytest.mark.slow
-def test_families_to_come_need_only_model_and_spec(registries):
-    """An untied decoder with a hidden activation and absolute value as target, added from outside."""
-    add_family(
-        "untied-abs",
-        parameters={"E": ("hidden", "feature"), "V": ("feature", "hidden"), "b": ("feature",)},
-        apply=lambda p, x, f: f(p["V"] @ f(p["E"] @ x) + p["b"]),
-        target=lambda x: abs(x),
-    )
-    raw = plain_spec(3, 3, model={"family": "untied-abs"}, train={"steps": 800, "batch": 64, "learning_rate": 1e-2})
-    with pytest.raises(SpecError, match="'norm' needs directions W"):
-        run_sweep(raw | {"record": {"measures": ["loss", "norm"]}})
-    run = run_sweep(raw | {"record": {"measures": ["loss"], "steps": [1, 800]}})
-    assert run.dataset["V"].dims == ("replica", "feature", "hidden")
-    losses = run.dataset["history_loss"].to_numpy()
-    assert losses[:, 1].min() < 0.5 * losses[:, 0].min()
-    with pytest.raises(RunError, match="no directions"):
-        phase_map(run.dataset)
 
 
 def test_trained_linear_models_split_at_importance_one():

@@ -16,111 +16,11 @@ from tmsjax.spec import load_spec
 pytestmark = pytest.mark.usefixtures("registries")
 
 
-def softplus() -> dict:
-    tmsjax.add_activation("softplus", lambda v: jnp.logaddexp(v, 0.0))
-    return {"model": {"activation": "softplus"}}
-
-
-def softmax() -> dict:
-    tmsjax.add_activation("softmax", jax.nn.softmax)
-    return {"model": {"activation": "softmax"}}
-
-
-def centred() -> dict:
-    tmsjax.add_activation("centred", lambda v: v - v.mean())
-    return {"model": {"activation": "centred"}}
-
-
-def triangular() -> dict:
-    tmsjax.add_values("triangular", quantile=lambda u: 1 - jnp.sqrt(1 - u), mean=1 / 3, square=1 / 6)
-    return {"data": {"values": "triangular"}}
+TIED = {"W": ("hidden", "feature"), "b": ("feature",)}
 
 
 def tied(p, x, f):
     return f(p["W"].T @ (p["W"] @ x) + p["b"])
-
-
-TIED = {"W": ("hidden", "feature"), "b": ("feature",)}
-
-
-def binary_or() -> dict:
-    tmsjax.add_family(
-        "or", parameters=TIED, apply=tied, target=lambda x: 1 - (1 - x) * (1 - x[np.arange(1, len(x) + 1) % len(x)])
-    )
-    return {"model": {"family": "or"}, "data": {"values": "constant"}}
-
-
-def boolean_target() -> dict:
-    tmsjax.add_family("seen", parameters=TIED, apply=tied, target=lambda x: x > 0.5)
-    return {"model": {"family": "seen"}}
-
-
-def low_rank() -> dict:
-    tmsjax.add_family(
-        "low-rank",
-        parameters={"U": ("hidden", "rank"), "V": ("rank", "feature")},
-        apply=lambda p, x, f: f(p["V"].T @ (p["U"].T @ (p["U"] @ (p["V"] @ x)))),
-        directions=lambda p: p["U"] @ p["V"],
-        options={"rank": tmsjax.Option("int", default=1)},
-    )
-    return {"model": {"family": "low-rank", "rank": 2}}
-
-
-def sparse_hidden() -> dict:
-    tmsjax.add_family(
-        "sparse-hidden",
-        parameters=TIED,
-        apply=tied,
-        penalty=lambda p, x, f, l1: l1 * abs(p["W"] @ x).sum(),
-        options={"l1": tmsjax.Option("quantity", default=0.0, low=0.0)},
-        directions=lambda p: p["W"],
-    )
-    return {"model": {"family": "sparse-hidden", "l1": 0.3}}
-
-
-def scaled() -> dict:
-    """An option on the left of an array of scalars, beside constants of jax."""
-    tmsjax.add_family(
-        "scaled",
-        parameters=TIED,
-        apply=lambda p, x, f, gain: gain * f(gain - jnp.arange(len(x)) * 0.1 + p["W"].T @ (p["W"] @ (gain * x))),
-        options={"gain": tmsjax.Option("quantity", default=0.5)},
-    )
-    return {"model": {"family": "scaled"}}
-
-
-def norm_of_hidden() -> dict:
-    tmsjax.add_family(
-        "unit", parameters=TIED, apply=lambda p, x, f: f(p["W"].T @ (p["W"] @ x) / jnp.linalg.norm(p["W"]) + p["b"])
-    )
-    return {"model": {"family": "unit"}}
-
-
-def concatenated() -> dict:
-    tmsjax.add_family(
-        "rolled", parameters=TIED, apply=tied, target=lambda x: jnp.concatenate([x[1:], x[:1]]), directions=None
-    )
-    return {"model": {"family": "rolled"}}
-
-
-def largest() -> dict:
-    """x.max() takes arrays of numbers, but on arrays of traced scalars it asks for a bool."""
-    tmsjax.add_family("largest", parameters=TIED, apply=tied, target=lambda x: x * (x >= x.max()))
-    return {"model": {"family": "largest"}}
-
-
-def chain() -> dict:
-    """Each feature is active alone, or with the next: a sample's one uniform chooses a place on a ring."""
-    tmsjax.add_activity(
-        "neighbours",
-        columns=lambda n: 1,
-        active=lambda u, p: (u[0] * len(p) >= np.arange(len(p)) - 1) & (u[0] * len(p) < np.arange(len(p)) + 1),
-        joint=lambda p: 0 * (p[..., :, None] * p[..., None, :]) + _neighbours(p.shape[-1]),
-        exactly=lambda p, subset: (
-            p[0] * 0 + (subset in [(k, k + 1) for k in range(len(p) - 1)] + [(len(p) - 1,)]) / len(p)
-        ),
-    )
-    return {"data": {"activity": "neighbours"}}
 
 
 def _neighbours(n: int) -> np.ndarray:
@@ -128,6 +28,61 @@ def _neighbours(n: int) -> np.ndarray:
     both = np.eye(n) * 2 + np.eye(n, k=1) + np.eye(n, k=-1)
     both[0, 0] = 1
     return (both / n).astype(np.float32)
+
+
+CHAIN = {  # each feature is active alone, or with the next: a sample's one uniform chooses a place on a ring
+    "columns": lambda n: 1,
+    "active": lambda u, p: (u[0] * len(p) >= np.arange(len(p)) - 1) & (u[0] * len(p) < np.arange(len(p)) + 1),
+    "joint": lambda p: 0 * (p[..., :, None] * p[..., None, :]) + _neighbours(p.shape[-1]),
+    "exactly": lambda p, subset: (
+        p[0] * 0 + (subset in [(k, k + 1) for k in range(len(p) - 1)] + [(len(p) - 1,)]) / len(p)
+    ),
+}
+TRIANGULAR = {"quantile": lambda u: 1 - jnp.sqrt(1 - u), "mean": 1 / 3, "square": 1 / 6}
+ACTIVATION = {
+    "softplus": lambda v: jnp.logaddexp(v, 0.0),
+    "softmax": jax.nn.softmax,
+    "centred": lambda v: v - v.mean(),
+}
+FAMILY = {  # by default with the parameters and the output of "tied"
+    "or": {"target": lambda x: 1 - (1 - x) * (1 - x[np.arange(1, len(x) + 1) % len(x)])},
+    "boolean-target": {"target": lambda x: x > 0.5},
+    "low-rank": {
+        "parameters": {"U": ("hidden", "rank"), "V": ("rank", "feature")},
+        "apply": lambda p, x, f: f(p["V"].T @ (p["U"].T @ (p["U"] @ (p["V"] @ x)))),
+        "directions": lambda p: p["U"] @ p["V"],
+        "options": {"rank": tmsjax.Option("int", default=1)},
+    },
+    "sparse-hidden": {
+        "penalty": lambda p, x, f, l1: l1 * abs(p["W"] @ x).sum(),
+        "options": {"l1": tmsjax.Option("quantity", default=0.0, low=0.0)},
+        "directions": lambda p: p["W"],
+    },
+    "scaled": {  # an option on the left of an array of scalars, beside constants of jax
+        "apply": lambda p, x, f, gain: gain * f(gain - jnp.arange(len(x)) * 0.1 + p["W"].T @ (p["W"] @ (gain * x))),
+        "options": {"gain": tmsjax.Option("quantity", default=0.5)},
+    },
+    "unit": {"apply": lambda p, x, f: f(p["W"].T @ (p["W"] @ x) / jnp.linalg.norm(p["W"]) + p["b"])},
+    "rolled": {"target": lambda x: jnp.concatenate([x[1:], x[:1]]), "directions": None},
+    "largest": {"target": lambda x: x * (x >= x.max())},  # on arrays of traced scalars, x.max() asks for a bool
+}
+OPTIONS = {"low-rank": {"rank": 2}, "sparse-hidden": {"l1": 0.3}}
+
+
+def extended(name: str) -> dict:
+    """Adds an extension, and returns the tables of a spec that uses it."""
+    if name == "triangular":
+        tmsjax.add_values(name, **TRIANGULAR)
+        return {"data": {"values": name}}
+    if name == "neighbours":
+        tmsjax.add_activity(name, **CHAIN)
+        return {"data": {"activity": name}}
+    if name in ACTIVATION:
+        tmsjax.add_activation(name, ACTIVATION[name])
+        return {"model": {"activation": name}}
+    tmsjax.add_family(name, **({"parameters": TIED, "apply": tied} | FAMILY[name]))
+    data = {"data": {"values": "constant"}} if name == "or" else {}
+    return {"model": {"family": name} | OPTIONS.get(name, {})} | data
 
 
 def raw_spec(tables: dict, **changes) -> dict:
@@ -143,30 +98,25 @@ def trained(spec, scalars: bool) -> dict:
     return sweep.gather(states).params | {"loss": sweep.noise_free_loss(states)}
 
 
-@pytest.mark.parametrize(
-    "extension",
-    [softplus, low_rank, *slowly(triangular, binary_or, boolean_target, sparse_hidden, scaled, chain)],
-    ids=lambda f: f.__name__,
-)
-def test_elementwise_extensions_run_on_scalars_with_the_numbers_of_arrays(extension):
-    spec = load_spec(raw_spec(extension()))
+SLOW = ("triangular", "or", "boolean-target", "sparse-hidden", "scaled", "neighbours")
+
+
+@pytest.mark.parametrize("name", ["softplus", "low-rank", *slowly(*SLOW)])
+def test_elementwise_extensions_run_on_scalars_with_the_numbers_of_arrays(name):
+    spec = load_spec(raw_spec(extended(name)))
     check_spec(spec)
     assert plan(spec, "cpu").scalars
     on_scalars, on_arrays = trained(spec, True), trained(spec, False)
-    for name, values in on_scalars.items():
+    for key, values in on_scalars.items():
         assert np.isfinite(values).all()
-        np.testing.assert_allclose(values, on_arrays[name], rtol=2e-3, atol=2e-5, err_msg=name)
+        np.testing.assert_allclose(values, on_arrays[key], rtol=2e-3, atol=2e-5, err_msg=key)
 
 
-@pytest.mark.parametrize(
-    "extension", [softmax, norm_of_hidden, *slowly(centred, concatenated, largest)], ids=lambda f: f.__name__
-)
-def test_other_extensions_run_on_arrays(extension):
-    raw = raw_spec(extension())
-    spec = load_spec(raw)
-    assert not plan(spec, "cpu").scalars
-    dataset = tmsjax.run_sweep(raw).dataset
-    assert np.isfinite(dataset["loss"]).all()
+@pytest.mark.parametrize("name", ["softmax", "unit", *slowly("centred", "rolled", "largest")])
+def test_other_extensions_run_on_arrays(name):
+    raw = raw_spec(extended(name))
+    assert not plan(load_spec(raw), "cpu").scalars
+    assert np.isfinite(tmsjax.run_sweep(raw).dataset["loss"]).all()
 
 
 def test_a_family_without_matrices_still_counts_as_large():
@@ -177,7 +127,7 @@ def test_a_family_without_matrices_still_counts_as_large():
 
 @pytest.mark.slow
 def test_softplus_and_triangular_values_give_a_phase_map():
-    dataset = tmsjax.run_sweep(raw_spec({**softplus(), **triangular()})).dataset
+    dataset = tmsjax.run_sweep(raw_spec({**extended("softplus"), **extended("triangular")})).dataset
     assert tmsjax.phase_map(dataset)["phase"].dims == ()
     assert ACTIVATIONS["softplus"].elementwise
     assert VALUES["triangular"].least == pytest.approx(1 / 15, rel=1e-3)  # E min^2 of density 2 (1 - x)
@@ -185,7 +135,7 @@ def test_softplus_and_triangular_values_give_a_phase_map():
 
 @pytest.mark.slow
 def test_a_low_rank_family_stores_its_parameters_and_its_directions():
-    run = tmsjax.run_sweep(raw_spec(low_rank(), record={"measures": ["norm", "loss"], "steps": [0, 12]}))
+    run = tmsjax.run_sweep(raw_spec(extended("low-rank"), record={"measures": ["norm", "loss"], "steps": [0, 12]}))
     data = run.dataset
     assert data["U"].dims == ("replica", "hidden", "rank")
     assert data["V"].dims == ("replica", "rank", "feature")
@@ -212,7 +162,7 @@ def test_directions_are_written_for_one_model():
 
 @pytest.mark.slow
 def test_a_penalty_swept_along_an_axis_shrinks_what_it_penalises():
-    raw = raw_spec(sparse_hidden(), model={"l1": "l1_axis"}, train={"steps": 600, "batch": 64})
+    raw = raw_spec(extended("sparse-hidden"), model={"l1": "l1_axis"}, train={"steps": 600, "batch": 64})
     raw["axes"] = {"l1_axis": {"values": [0.0, 0.1, 1.0]}, "replica": {"count": 2}}
     run = tmsjax.run_sweep(raw)
     size = abs(run.dataset["W"]).mean(["replica", "hidden", "feature"]).to_numpy()
@@ -228,7 +178,7 @@ def test_a_penalty_swept_along_an_axis_shrinks_what_it_penalises():
 
 @pytest.mark.slow
 def test_an_or_is_learnt():
-    raw = raw_spec(binary_or(), model={"hidden": 4}, train={"steps": 2000, "batch": 64})
+    raw = raw_spec(extended("or"), model={"hidden": 4}, train={"steps": 2000, "batch": 64})
     data = tmsjax.run_sweep(raw | {"record": {"measures": ["loss"], "steps": [1, 2000]}}).dataset
     assert data["history_loss"].isel(step=1).min() < 0.6 * data["history_loss"].isel(step=0).min()
 
@@ -250,7 +200,7 @@ def test_a_measure_is_recorded_and_computed():
 
 @pytest.mark.slow
 def test_an_activity_trains_with_its_exact_loss():
-    raw = raw_spec(chain(), model={"features": 3, "hidden": 1}, train={"steps": 300, "loss": "exact"})
+    raw = raw_spec(extended("neighbours"), model={"features": 3, "hidden": 1}, train={"steps": 300, "loss": "exact"})
     spec = load_spec(raw)
     assert spec.exact_loss == "relu"
     exact = tmsjax.run_sweep(raw).dataset

@@ -75,15 +75,11 @@ def test_identity_is_of_the_value_not_of_how_it_is_written():
     np.testing.assert_array_equal(ours, theirs[:, :, ::-1])
 
 
-def test_replicas_share_the_cell_identity_only():
+def test_rows_of_the_table_follow_c_order_and_replicas_share_the_cell_identity_only():
     table = instances(load_spec(small_spec()))
     assert len(np.unique(table.cell, axis=0)) == 6
     assert len(np.unique(table.identity, axis=0)) == 12
     np.testing.assert_array_equal(table.cell[0], table.cell[1])
-
-
-def test_rows_of_the_table_follow_c_order():
-    table = instances(load_spec(small_spec()))
     np.testing.assert_allclose(table.feature_probability[:, 0], [1.0] * 6 + [0.1] * 6, rtol=1e-6)
     np.testing.assert_allclose(table.importance[:6, 1], [0.1, 0.1, 1, 1, 10, 10], rtol=1e-6)
     np.testing.assert_array_equal(table.importance[:, 0], 1)

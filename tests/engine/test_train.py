@@ -21,9 +21,7 @@ def test_schedules(kind, expected):
     np.testing.assert_allclose([factor(k) for k in (0, 10, 40)], expected, atol=1e-6)
 
 
-def by_hand(
-    name: str, params: np.ndarray, grads: list[np.ndarray], rate: float, factors: list[float], decay: bool
-) -> np.ndarray:
+def by_hand(name: str, params, grads: list, rate: float, factors: list[float], decay: bool) -> np.ndarray:
     """The parameters after the steps, from the optimizers' papers; optax's default constants."""
     first = second = 0.0
     for k, (g, factor) in enumerate(zip(grads, factors, strict=True), 1):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import plain_spec, run_command, small_spec
+from conftest import map_axes, plain_spec, run_command, small_spec
 from page_reader import Parsed, read
 
 import tmsjax
@@ -33,12 +33,9 @@ FORBIDDEN = (
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A stored map of 4 x 5 cells x 3 replicas with exact optima. Its axes are in the order (x, y)."""
-    raw = small_spec(axes={"replica": {"count": 3}}, study={"kind": "phase-map", "y": "extra_importance"})
-    raw["axes"]["feature_probability"]["count"], raw["axes"]["extra_importance"]["count"] = 4, 5
-    raw["study"]["x"] = "feature_probability"
+    study = {"kind": "phase-map", "y": "extra_importance", "x": "feature_probability"}
     out = tmp_path_factory.mktemp("explored") / "run"
-    raw["train"]["steps"] = 400
-    run_sweep(raw, out)
+    run_sweep(small_spec(axes=map_axes(4, 5, 3), study=study, train={"steps": 400}), out)
     analysis.compare(out)
     return open_run(out)
 
@@ -112,11 +109,9 @@ def test_a_region_is_the_same_part_of_the_whole(run, shown):
     region = {"extra_importance": (0.2, 4.0)}
     about, arrays = read(explorer.explore(run, region=region))
     assert about["region"] == {"extra_importance": [0.2, 4.0]}
-    whole = shown[1]["phase_best"].reshape(5, 4)
+    whole, W = shown[1]["phase_best"].reshape(5, 4), shown[1]["model.W"].reshape(3, 1, 2, 5, 4)
     assert np.array_equal(arrays["phase_best"].reshape(-1, 4), whole[1:4])
-    assert np.allclose(
-        arrays["model.W"], shown[1]["model.W"].reshape(3, 1, 2, 5, 4)[..., 1:4, :].reshape(3, 1, 2, -1), atol=1e-4
-    )
+    assert np.allclose(arrays["model.W"], W[..., 1:4, :].reshape(3, 1, 2, -1), atol=1e-4)
     with pytest.raises(SpecError, match="no axis of the map has this name"):
         explorer.explore(run, region={"importance": (0, 1)})
 

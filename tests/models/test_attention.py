@@ -63,13 +63,8 @@ def test_losses_use_the_importance_of_each_output_on_both_paths(family):
     row = row.replace(options={"model.ratio": jnp.float32(0.5)})
     word, nothing = jnp.asarray(rng.integers(0, 2**32, 4, np.uint32)), jnp.zeros(4, jnp.uint32)
     x = 1 - np.asarray(word, float) / 2**32  # every feature is active
-    output, target = by_hand(
-        family,
-        {k: np.asarray(v, float) for k, v in params.items()},
-        x,
-        0.5 ** (np.arange(2) / 2),
-        lambda v: np.maximum(v, 0),
-    )
+    double = {k: np.asarray(v, float) for k, v in params.items()}
+    output, target = by_hand(family, double, x, 0.5 ** (np.arange(2) / 2), lambda v: np.maximum(v, 0))
     expected = (np.array([2.0, 3.0])[: len(output)] * (output - target) ** 2).sum()
 
     def held(v):

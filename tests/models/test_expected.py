@@ -161,16 +161,11 @@ def test_a_feature_that_is_never_seen_changes_nothing():
             assert loss == pytest.approx(alone + (n - 2) * 0.7 * 0.4 / 3, rel=1e-12)
 
 
-@pytest.mark.parametrize("shapes", [((1, 2), 4, 2, 2), ((1, 2), 2, 3, 2), ((1, 2), 2, 2, 1), ((2,), 2, 2, 2)])
-def test_shapes_that_do_not_fit_are_refused(shapes):
-    with pytest.raises(ValueError, match="must be"):
-        expected.relu_loss(*(np.ones(shape) for shape in shapes))
+def test_shapes_that_do_not_fit_and_more_features_than_five_are_refused():
+    for shapes in (((1, 2), 4, 2, 2), ((1, 2), 2, 3, 2), ((1, 2), 2, 2, 1), ((2,), 2, 2, 2), ((1, 6), 6, 6, 6)):
+        with pytest.raises(ValueError, match="at most 5" if 6 in shapes else "must be"):
+            expected.relu_loss(*(np.ones(shape) for shape in shapes))
 
 
 def test_lists_are_taken_as_arrays():
     assert expected.relu_loss([[1, -1]], [0, 0], [1, 1], [0.3, 0.3]) == pytest.approx(0.03)
-
-
-def test_more_features_than_five_are_refused():
-    with pytest.raises(ValueError, match="at most 5"):
-        expected.relu_loss(np.ones((1, 6)), np.zeros(6), np.ones(6), np.ones(6))

@@ -171,9 +171,8 @@ def test_names_of_results_are_told_apart():
         options={"rank": tmsjax.Option("int", default=1)},
     )
     for axis in ("scale", "rank"):
-        raw = plain_spec(
-            3, 2, model={"family": "mine"}, instance={"importance": axis}, axes={axis: {"values": [1.0, 2.0]}}
-        )
+        along = {"instance": {"importance": axis}, "axes": {axis: {"values": [1.0, 2.0]}}}
+        raw = plain_spec(3, 2, model={"family": "mine"}, **along)
         assert f"axes.{axis}: the family 'mine' has a parameter or a size of this name" in problems_of(raw)
     family(parameters=TIED | {"norm": ("feature",)})
     assert "has a parameter 'norm', which is also a measure" in problems_of(plain_spec(3, 2, model={"family": "mine"}))
@@ -184,10 +183,9 @@ def test_names_of_results_are_told_apart():
 def test_a_measure_is_tried_on_the_size_of_the_models():
     """The trial at its registration has W of (2, 3)."""
     tmsjax.add_measure("mixed", lambda W: W @ np.eye(3), dims=("hidden", "feature"))
-    check_spec(load_spec(plain_spec(3, 2, record={"measures": ["mixed"]})))
-    assert "record.measures: 'mixed': the function of W (2, 2, 5) fails" in problems_of(
-        plain_spec(5, 2, record={"measures": ["mixed"]})
-    )
+    fits, fits_not = (plain_spec(features, 2, record={"measures": ["mixed"]}) for features in (3, 5))
+    check_spec(load_spec(fits))
+    assert "record.measures: 'mixed': the function of W (2, 2, 5) fails" in problems_of(fits_not)
 
 
 def test_an_activity_may_have_a_quantity_that_is_swept_and_its_joint_is_checked():

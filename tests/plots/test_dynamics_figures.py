@@ -2,16 +2,15 @@
 
 import numpy as np
 import pytest
-import xarray as xr
 from conftest import plain_spec, run_command
 from matplotlib.figure import Figure
 from PIL import Image
+from test_fitting_figures import recorded as with_history
 
 from tmsjax import analysis, plots
 from tmsjax.errors import RunError
 from tmsjax.plots.animation import MOST_BYTES, Animation
 from tmsjax.runs import Run, run_sweep
-from tmsjax.spec import load_spec, to_toml
 
 RECORDED = [0, 1, 2, 5, 10, 20, 30]
 
@@ -23,20 +22,8 @@ def recorded(features: int, hidden: int, measures=("loss", "W"), **changes):
 
 def drawn_by_chance(raw: dict) -> Run:
     """A run of the spec, over replicas only, whose records were drawn and not trained."""
-    spec, rng = load_spec(raw), np.random.default_rng(0)
-    sizes = {"replica": spec.instances, "step": len(RECORDED), "hidden": spec.model.hidden}
-    sizes["feature"] = spec.model.features
-    dims = {"loss": (), "W": ("hidden", "feature"), "dimensionality": ("feature",)}
-    values = {f"history_{name}": (("replica", "step", *dims[name]),) for name in spec.record.measures} | {
-        "loss": (("replica",),)
-    }
-    drawn = {name: (d, rng.uniform(0.1, 1, [sizes[k] for k in d])) for name, (d,) in values.items()}
-    drawn["status"] = (("replica",), np.zeros(spec.instances, np.int8))
-    for name in ("importance", "feature_probability"):
-        shape = (sizes["replica"], sizes["feature"])
-        drawn[f"instance_{name}"] = (("replica", "feature"), np.broadcast_to(spec.evaluate(name), shape))
-    coordinates = {"replica": np.arange(spec.instances), "step": RECORDED}
-    return Run(spec, None, xr.Dataset(drawn, coordinates, {"spec": to_toml(spec), "directions": 1}))
+    dims = {"W": ("hidden", "feature"), "dimensionality": ("feature",)}
+    return with_history(raw, RECORDED, **{name: dims[name] for name in raw["record"]["measures"] if name != "loss"})
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,9 @@ import warnings
 
 import numpy as np
 import pytest
-import xarray as xr
-from conftest import plain_spec, run_command, small_spec
+from conftest import map_axes, plain_spec, run_command, small_spec
+from cut_runs import untrained
 from matplotlib.figure import Figure
-from test_studies import untrained
 
 import tmsjax
 from tmsjax import analysis, plots
@@ -111,10 +110,8 @@ def test_runs_without_directions_have_losses_and_learning_curves():
         assert names_of(drawn)[-1] == "learning"
         if len(axes) < 2:
             assert [a.get_ylabel() for a in drawn["curves"].axes] == ["noise-free loss"]
-    assert names_of(plots.figures(without_directions(swept({"p": LOG}, study={"kind": "phase-map"})))) == [
-        "curves",
-        "learning",
-    ]
+    mapped = without_directions(swept({"p": LOG}, study={"kind": "phase-map"}))
+    assert names_of(plots.figures(mapped)) == ["curves", "learning"]
     with pytest.raises(RunError, match="no directions W"):
         plots.figures(without_directions(swept({"p": LOG})), kind="gram")
     with pytest.raises(RunError, match="no measure was recorded"):
@@ -261,10 +258,7 @@ def test_runs_whose_models_all_diverged_are_shown():
 
 
 def test_ten_thousand_cells_are_drawn_in_seconds():
-    raw = small_spec()
-    for axis, count in (("feature_probability", 100), ("extra_importance", 100), ("replica", 5)):
-        raw["axes"][axis]["count"] = count
-    run = recorded(raw, norm=("feature",))
+    run = recorded(small_spec(axes=map_axes(100, 100, 5)), norm=("feature",))
     began = time.monotonic()
     assert names_of(plots.figures(run)) == [*MAPS, "agreement", "panels", "learning"]
     assert time.monotonic() - began < 30
@@ -305,11 +299,8 @@ def test_studies_that_users_add_are_drawn_and_what_they_return_is_checked(added)
 
 def test_every_study_says_what_it_is_and_no_two_draw_figures_of_one_name():
     assert all(study.sentence and callable(study.draw) for study in STUDIES.values())
-    run = recorded(
-        swept({"p": LOG}, model={"family": "hidden-relu"}, record={"measures": ["loss", "W"]}),
-        W=("hidden", "feature"),
-        dimensionality=("feature",),
-    )
+    raw = swept({"p": LOG}, model={"family": "hidden-relu"}, record={"measures": ["loss", "W"]})
+    run = recorded(raw, W=("hidden", "feature"), dimensionality=("feature",))
     names = [name for kind in STUDIES if kind != "phase-map" for name in plots.figures(run, kind=kind)]
     assert len(set(names)) == len(names)
 
@@ -350,7 +341,6 @@ def test_loaded_specs_say_what_suits_them():
     assert suited(load_spec(swept({"p": LOG}, record=records)))[-2:] == ["learning", "dynamics"]
     assert "dynamics" not in suited(load_spec(swept({"p": LOG}, record=records | {"steps": [30]})))
     assert suited(load_spec(swept({"p": LOG}, 300, 3))) == ["curves"]
-    assert isinstance(untrained(swept({"p": LOG})).dataset, xr.Dataset)
 
 
 def test_one_axis_without_replicas_and_without_history_has_curves():

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import xarray as xr
 from conftest import plain_spec
+from cut_runs import untrained
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgba
 
@@ -14,45 +14,31 @@ from tmsjax.kinds import FAMILIES
 from tmsjax.plots import neurons as figures
 from tmsjax.plots import style
 from tmsjax.runs import Run
-from tmsjax.spec import load_spec, to_toml
 
 
-def untrained(family: str, features: int = 4, hidden: int = 3) -> Run:
-    """A run over two probabilities and two replicas whose weights were drawn; the second replica is the better one."""
+def drawn(family: str, features: int = 4, hidden: int = 3) -> Run:
+    """A run over two probabilities and two replicas of which the second is better; none of its weights is small."""
     raw = plain_spec(features, hidden, probability="feature_probability", model={"family": family})
     raw["axes"] = {"feature_probability": {"values": [1.0, 0.1]}, "replica": {"count": 2}}
-    spec, rng = load_spec(raw), np.random.default_rng(0)
-    dims, length = ["feature_probability", "replica"], {"hidden": hidden, "feature": features}
-
-    def drawn(shape: tuple) -> np.ndarray:  # weights of which none is small
-        return rng.uniform(0.3, 1.3, shape) * rng.choice([-1, 1], shape)
-
-    parameters = {
-        name: ([*dims, *own], drawn((2, 2, *(length[d] for d in own))))
-        for name, own in FAMILIES[family].parameters.items()
-    }
-    inputs = {
-        f"instance_{n}": ([*dims, "feature"], np.ones((2, 2, features))) for n in ("importance", "feature_probability")
-    }
-    results = {"loss": (dims, [[2.0, 1.0]] * 2), "status": (dims, np.zeros((2, 2), np.int8))}
-    coordinates = {a.name: list(a.values) for a in spec.axes}
-    return Run(
-        spec, None, xr.Dataset(parameters | inputs | results, coordinates, {"spec": to_toml(spec), "directions": 1})
-    )
+    run = untrained(raw)
+    for name in FAMILIES[family].parameters:
+        run.dataset[name] += 0.3 * np.sign(run.dataset[name])
+    run.dataset["loss"][:] = [2.0, 1.0]
+    return run
 
 
 def rectangles(axes) -> list[tuple[int, float, float, tuple]]:
     """(neuron, bottom, top, colour) of every rectangle."""
-    (drawn,) = (c for c in axes.collections if isinstance(c, PolyCollection))
+    (stack,) = (c for c in axes.collections if isinstance(c, PolyCollection))
     found = []
-    for path, colour in zip(drawn.get_paths(), drawn.get_facecolors(), strict=True):
+    for path, colour in zip(stack.get_paths(), stack.get_facecolors(), strict=True):
         x, y = path.vertices[:-1].T
         found.append((round(x.mean()) - 1, y.min(), y.max(), tuple(colour)))
     return found
 
 
 def test_a_stack_has_one_rectangle_per_weight_in_the_colour_of_its_feature():
-    run = untrained("absolute-value")
+    run = drawn("absolute-value")
     made = plots.figures(run, kind="neurons")
     assert made.keys() == {"neurons", "writes"}
     best = neurons.measured(run.dataset).isel(replica=1)
@@ -73,8 +59,8 @@ def test_a_stack_has_one_rectangle_per_weight_in_the_colour_of_its_feature():
 
 
 def test_tied_models_have_one_figure():
-    assert plots.figures(untrained("hidden-relu")).keys() >= {"neurons"}
-    assert "writes" not in plots.figures(untrained("hidden-relu"), kind="neurons")
+    assert plots.figures(drawn("hidden-relu")).keys() >= {"neurons"}
+    assert "writes" not in plots.figures(drawn("hidden-relu"), kind="neurons")
 
 
 def test_small_weights_are_merged_and_classes_shaded():
@@ -94,7 +80,7 @@ def test_small_weights_are_merged_and_classes_shaded():
 
 
 def test_many_features_have_a_colour_bar():
-    run = untrained("hidden-relu", features=12)
+    run = drawn("hidden-relu", features=12)
     figure = plots.figures(run, kind="neurons")["neurons"]
     assert figure.axes[-1].get_ylabel() == "feature"
     assert figure.axes[-1].get_ylim() == (0.5, 12.5)
@@ -102,6 +88,6 @@ def test_many_features_have_a_colour_bar():
 
 def test_runs_without_neurons_are_refused():
     with pytest.raises(RunError, match=r"'neurons' needs a hidden layer h = ReLU\(W x\)"):
-        plots.figures(untrained("tied"), kind="neurons")
+        plots.figures(drawn("tied"), kind="neurons")
     with pytest.raises(RunError, match="no phase map: phases compare lengths"):
-        plots.figures(untrained("absolute-value"), kind="phase-map")
+        plots.figures(drawn("absolute-value"), kind="phase-map")

@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 import pytest
-import xarray as xr
 from conftest import plain_spec, run_command, small_spec
+from cut_runs import untrained
 from matplotlib.colors import to_rgb
 
 from tmsjax import plots
@@ -14,8 +14,8 @@ from tmsjax.analysis import features
 from tmsjax.errors import RunError, SpecError
 from tmsjax.plots import features as feature_figures
 from tmsjax.plots import style
-from tmsjax.runs import Run, open_run, run_sweep
-from tmsjax.spec import load_spec, to_toml
+from tmsjax.runs import open_run, run_sweep
+from tmsjax.spec import load_spec
 
 PROBABILITY = {"values": [0.05, 1.0, 0.3]}
 
@@ -24,27 +24,6 @@ def study(kind: str, features: int = 5, hidden: int = 2, **changes) -> dict:
     raw = plain_spec(features, hidden, probability="feature_probability", study={"kind": kind}, **changes)
     raw["axes"] = {"feature_probability": PROBABILITY, "replica": {"count": 2}}
     return raw
-
-
-def untrained(raw: dict) -> Run:
-    """A run of the spec whose weights were drawn, not trained."""
-    spec, rng = load_spec(raw), np.random.default_rng(0)
-    dims, sizes = [a.name for a in spec.axes], spec.shape
-    drawn = {"W": ("hidden", "feature"), "b": ("feature",), "loss": ()}
-    length = {"hidden": spec.model.hidden, "feature": spec.model.features}
-    inputs = {
-        f"instance_{name}": ([*dims, "feature"], np.broadcast_to(spec.evaluate(name), (*sizes, length["feature"])))
-        for name in ("importance", "feature_probability")
-    }
-    if spec.model.family == "tied-no-bias":
-        del drawn["b"]
-    params = {
-        name: ([*dims, *own], rng.uniform(-1, 1, (*sizes, *(length[d] for d in own)))) for name, own in drawn.items()
-    }
-    status = {"status": (dims, np.zeros(sizes, np.int8))}
-    coordinates = {a.name: list(a.values) for a in spec.axes}
-    attributes = {"spec": to_toml(spec), "directions": 1}
-    return Run(spec, None, xr.Dataset(params | status | inputs, coordinates, attributes))
 
 
 @pytest.fixture(scope="module")
@@ -91,16 +70,8 @@ def test_geometry_shows_probabilities_in_falling_order(runs):
     best = features.best(features.measures(runs["relu"].dataset)).isel(feature_probability=[1, 2, 0])
     np.testing.assert_allclose(line.get_ydata(), best["dimensions_per_feature"])
     assert len(middle.lines[0].get_ydata()) == 15
-    named = [text.get_text() for text in right.texts]
-    assert named == [
-        "1 dedicated",
-        "3/4 tetrahedron",
-        "2/3 triangle",
-        "1/2 digon",
-        "2/5 pentagon",
-        "3/8 square antiprism",
-        "0 not represented",
-    ]
+    levels = "1 dedicated, 3/4 tetrahedron, 2/3 triangle, 1/2 digon, 2/5 pentagon, 3/8 square antiprism"
+    assert ", ".join(text.get_text() for text in right.texts) == f"{levels}, 0 not represented"
     assert [a.get_title() for a in drawn["graphs"].axes if a.get_visible()] == ["1/p = 1", "1/p = 3.33", "1/p = 20"]
 
 
@@ -151,14 +122,9 @@ def test_two_axes_are_rows_and_columns_as_the_study_says(grid_run):
     assert [a.get_ylabel() for a in axes[:, 0]] == ["scale = 0.5", "scale = 1"]
     assert axes[1, 1].get_title() == f"{int(best['represented'][1, 1])} represented"
     vectors = plots.figures(grid_run, kind="vectors")["vectors"].axes[:6]
-    assert [a.get_title() for a in vectors] == [
-        "scale = 0.5\ndense",
-        "scale = 0.5\nmiddle diverged",
-        "scale = 0.5\nmixed",
-        "scale = 1\ndense",
-        "scale = 1\nmiddle",
-        "scale = 1\nmixed",
-    ]
+    cells = [f"scale = {scale}\n{case}" for scale in (0.5, 1) for case in ("dense", "middle", "mixed")]
+    cells[1] += " diverged"
+    assert [a.get_title() for a in vectors] == cells
     assert vectors[0].get_xlim()[1] < 10, "a diverged model sets no scale"
     ends = np.array([line.get_xydata()[-1] for line in vectors[5].lines[::2]])
     W = best["W"][1, 2].transpose("hidden", "feature").to_numpy()

@@ -43,13 +43,6 @@ def with_devices(count: int) -> dict[str, str]:
     return {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
 
 
-def sweep_of_blocks(**changes) -> dict:
-    """Twelve blocks of 32 instances."""
-    raw = small_spec(engine={"block": 32}, **changes)
-    raw["axes"]["replica"]["count"] = 64
-    return raw
-
-
 def test_bits_depend_on_neither_devices_nor_segments(tmp_path):
     raw = small_spec(train={"batch": 4}, model={"activation": "linear"})  # every device compiles its programs
     script = [sys.executable, "-c", ON_DEVICES, json.dumps(raw), str(tmp_path)]
@@ -62,8 +55,9 @@ def test_bits_depend_on_neither_devices_nor_segments(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_interrupted_on_eight_devices_resumes_on_one(tmp_path):
-    changes = {"train": {"steps": 10_000}, "checkpoint": {"every_seconds": 0.5, "segment_seconds": 0.02}}
-    spec, out = write_spec(tmp_path / "s.toml", sweep_of_blocks(**changes)), tmp_path / "run"
+    often, axes = {"every_seconds": 0.5, "segment_seconds": 0.02}, {"replica": {"count": 64}}  # in blocks of 32 models
+    raw = small_spec(axes=axes, engine={"block": 32}, train={"steps": 10_000}, checkpoint=often)
+    spec, out = write_spec(tmp_path / "s.toml", raw), tmp_path / "run"
     process = subprocess.Popen(
         command("run", spec, "--out", out), env=with_devices(8), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -5,13 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from conftest import run_command, small_spec, write_spec
+from conftest import map_axes, run_command, small_spec, write_spec
 
-BILLION = {
-    "feature_probability": {"log": [1.0, 0.01], "count": 10_000},
-    "extra_importance": {"log": [0.1, 10.0], "count": 10_000},
-    "replica": {"count": 10},
-}
+BILLION = map_axes(10_000, 10_000, 10, 0.01)
 ESTIMATE = """
 import sys, time, warnings
 from tmsjax.engine import peak_memory

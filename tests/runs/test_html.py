@@ -81,9 +81,8 @@ def test_long_axes_are_cut_short():
 
 
 def test_a_complete_run_says_what_came_out_and_shows_its_first_figure(run):
-    write_json(
-        run.directory.path / "comparison.json", {"exact": {"agreement": 0.99949}, "candidate": {"agreement": None}}
-    )
+    compared = {"exact": {"agreement": 0.99949}, "candidate": {"agreement": None}}
+    write_json(run.directory.path / "comparison.json", compared)
     read = Read(open_run(run.directory.path)._repr_html_())
     info = run.directory.info()
     assert read.facts["state"] == "complete"
@@ -126,10 +125,9 @@ def test_runs_that_are_unfinished_or_damaged_have_html(run, tmp_path):
     read = Read(opened._repr_html_())
     assert (read.facts["state"], read.facts["steps done"]) == ("running", "7 of 30")
     assert read.picture is None
-    unfinished.info_file.write_text("{")
-    assert Read(opened._repr_html_()).facts["state"].startswith("damaged: ")
-    unfinished.info_file.unlink()
-    assert Read(opened._repr_html_()).facts["state"].startswith("damaged: ")
+    for damage in (lambda: unfinished.info_file.write_text("{"), unfinished.info_file.unlink):
+        damage()
+        assert Read(opened._repr_html_()).facts["state"].startswith("damaged: ")
     write_sealed(unfinished.info_file, info)
     (unfinished.path / "results.nc").write_bytes(b"no dataset")
     huge = '{"exact": {"agreement": 1' + "0" * 400 + "}}"

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import command, digest, run_command, run_process, small_spec, write_spec
+from conftest import digest, run_command, run_process, small_spec, write_spec
+from test_workers import start
 
 from tmsjax.runs import open_run
 
 LONG = {"every_seconds": 1e9, "segment_seconds": 0.2}
-
-
-# Killed at random
 
 
 def die_at(process: subprocess.Popen, out: Path, moment: str, delay: float) -> bool:
@@ -36,14 +34,14 @@ def die_at(process: subprocess.Popen, out: Path, moment: str, delay: float) -> b
     return process.returncode == -signal.SIGKILL
 
 
-def survive(tmp_path: Path, moments: list[str], seed: int, unit: int = 0) -> int:
-    """Trains while being killed at the given moments, in as many runs as they last for; returns how many that were.
+def survive(tmp_path: Path, moments: list[str], seed: int, unit: int = 0) -> None:
+    """Trains while being killed at the given moments, in as many runs as they last for.
 
     Every run that comes to its end must have the bytes of a run of one unit that nobody interrupted. `unit`: the
     largest number of models in a unit; there are 6000 in all.
     """
-    raw = small_spec(train={"steps": 3000}, checkpoint={"every_seconds": 0.15, "segment_seconds": 0.05})
-    raw["axes"]["replica"]["count"] = 1000
+    often = {"every_seconds": 0.15, "segment_seconds": 0.05}
+    raw = small_spec(axes={"replica": {"count": 1000}}, train={"steps": 3000}, checkpoint=often)
     spec = write_spec(tmp_path / "sweep.toml", raw)
     began = time.monotonic()
     assert run_process("run", spec, "--out", tmp_path / "whole").returncode == 0
@@ -52,27 +50,21 @@ def survive(tmp_path: Path, moments: list[str], seed: int, unit: int = 0) -> int
     rng, runs, left = np.random.default_rng(seed), 0, list(moments)
     while left or runs == 0:
         out = tmp_path / f"run-{runs}"
-        done = False
-        while not done:
-            process = subprocess.Popen(
-                command("run", spec, "--out", out, "--set", f"engine.unit={unit}"),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+        while True:
+            process = start("run", spec, "--out", out, "--set", f"engine.unit={unit}")
             if left and die_at(process, out, left[0], rng.uniform(0, longest)):
                 left.pop(0)
                 continue
             _, errors = process.communicate()
             assert process.returncode == 0, errors
-            done = True
+            break
         assert digest(open_run(out).dataset) == reference
         assert not list(out.rglob("damaged-*")), "a kill leaves nothing that looks damaged"
         assert sorted(p.name for p in out.glob(".*")) == [".begin", ".lock"]
         assert not list(out.glob("results/.*"))
         assert all(p.name.isdigit() for folder in out.rglob("checkpoints") for p in folder.iterdir())
         runs += 1
-    return runs
+    print(f"{len(moments)} kills in {runs} runs")
 
 
 def moments(kills: int, seed: int) -> list[str]:
@@ -83,25 +75,19 @@ def moments(kills: int, seed: int) -> list[str]:
 
 
 def test_four_kills_change_no_byte(tmp_path):
-    runs = survive(tmp_path, ["saving", "any", "aggregating", "any"], seed=2)
-    print(f"4 kills in {runs} runs")
+    survive(tmp_path, ["saving", "any", "aggregating", "any"], seed=2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unit", [0, 1500], ids=["one unit", "six units"])
 def test_ten_kills_change_no_byte(tmp_path, unit):
-    runs = survive(tmp_path, moments(10, seed=1), seed=2, unit=unit)
-    print(f"10 kills in {runs} runs")
+    survive(tmp_path, moments(10, seed=1), seed=2, unit=unit)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unit", [0, 1500], ids=["one unit", "six units"])
 def test_two_hundred_kills_change_no_byte(tmp_path, unit):
-    runs = survive(tmp_path, moments(200, seed=3), seed=4, unit=unit)
-    print(f"200 kills in {runs} runs")
-
-
-# Signals and two writers
+    survive(tmp_path, moments(200, seed=3), seed=4, unit=unit)
 
 
 @contextmanager
@@ -110,9 +96,7 @@ def training(tmp_path: Path, out: Path, **changes):
     raw = small_spec(train={"steps": 200_000_000}, checkpoint=LONG, **changes)
     spec = write_spec(tmp_path / "sweep.toml", raw)
     before = starts(out)
-    process = subprocess.Popen(
-        command("run", spec, "--out", out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = start("run", spec, "--out", out)
     try:
         while process.poll() is None and starts(out) == before:
             time.sleep(0.02)
@@ -153,9 +137,7 @@ def test_a_first_interrupt_saves_and_a_second_stops_at_once(tmp_path):
     saved = open_run(out).steps()
     endless = {"every_seconds": 1e9, "segment_seconds": 3600.0}  # segments that quadruple without end
     spec = write_spec(tmp_path / "sweep.toml", small_spec(train={"steps": 200_000_000}, checkpoint=endless))
-    process = subprocess.Popen(
-        command("run", spec, "--out", out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    process = start("run", spec, "--out", out)
     assert process.stderr is not None
     while starts(out) < 2:
         time.sleep(0.02)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import copied, digest, plain_spec, slowly, small_spec, write_spec
+from conftest import copied, digest, flip, plain_spec, slowly, small_spec, write_spec
 
 import tmsjax
 from tmsjax.errors import CheckpointError, Interrupted, RunError, RunFailed
@@ -40,15 +40,6 @@ def content(folder: Path, *, but: tuple[str, ...] = ()) -> dict[str, str]:
     """A hash of every file below a folder."""
     paths = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name not in but]
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
-
-
-def flip(path: Path, bit: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[bit // 8] ^= 1 << (bit % 8)
-    path.write_bytes(data)
-
-
-# Damaged data
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +138,7 @@ def test_a_changed_spec_toml_changes_nothing_and_folders_of_the_user_stay(tmp_pa
 @pytest.mark.usefixtures("collected")
 def test_without_a_good_checkpoint_nothing_is_overwritten(tmp_path, stopped):
     source, raw, _ = stopped
-    out = tmp_path / "run"
-    shutil.copytree(source, out)
+    out = copied(source, tmp_path / "run")
     for step in (11, 12):
         flip(out / "checkpoints" / str(step) / "state" / "_METADATA", 77)
     before = content(out, but=(".lock", "log.jsonl"))
@@ -175,15 +165,11 @@ def test_a_damaged_run_json_is_made_again_from_a_checkpoint(tmp_path, stopped):
     size = (source / "run.json").stat().st_size
     bits = np.random.default_rng(5).integers(0, 8 * size, 3)
     for case in (*map(int, bits), "truncate", "delete"):
-        out = tmp_path / f"run-{case}"
-        shutil.copytree(source, out)
-        path = out / "run.json"
-        if case == "truncate":
-            path.write_bytes(path.read_bytes()[: size // 2])
-        elif case == "delete":
-            path.unlink()
+        out = copied(source, tmp_path / f"run-{case}")
+        if isinstance(case, str):
+            damage_file(out / "run.json", case)
         else:
-            flip(path, case)
+            flip(out / "run.json", case)
         with pytest.raises(RunError, match=r"run.json: damaged.*tmsjax resume"):
             open_run(out)
         with pytest.warns(UserWarning, match=r"run.json: damaged.*made again from .*checkpoints/12/manifest.json"):
@@ -201,22 +187,18 @@ def test_a_damaged_run_json_is_made_again_from_a_checkpoint(tmp_path, stopped):
 def test_damaged_results_are_detected_and_rebuilt_from_the_checkpoint(tmp_path, small_run, damage):
     reference = digest(open_run(small_run).dataset)
     file = copied(small_run, tmp_path / "run") / "results.nc"
-    whole = file.read_bytes()
-    file.unlink()
-    if damage == "truncate":
-        file.write_bytes(whole[: len(whole) // 2])
-    if damage == "of another run":
-        run_sweep(small_spec(instance={"init_scale": 0.7}), tmp_path / "other")
-        file.write_bytes((tmp_path / "other" / "results.nc").read_bytes())
     if damage == "flip":
         weights = open_run(tmp_path / "run").restore()["state.params.W"].tobytes()
-        file.write_bytes(whole)
-        flip(file, 8 * whole.index(weights) + 100)
+        flip(file, 8 * file.read_bytes().index(weights) + 100)
+    elif damage == "of another run":
+        run_sweep(small_spec(instance={"init_scale": 0.7}), tmp_path / "other")
+        shutil.copy(tmp_path / "other" / "results.nc", file)
+    else:
+        damage_file(file, damage)
     with pytest.raises(RunError):
         _ = open_run(tmp_path / "run").dataset
-    with (
-        nullcontext() if damage == "delete" else pytest.warns(UserWarning, match="results.nc.*set aside as .*damaged-")
-    ):
+    told = pytest.warns(UserWarning, match="results.nc.*set aside as .*damaged-")
+    with nullcontext() if damage == "delete" else told:
         assert digest(run_sweep(small_spec(), tmp_path / "run").dataset) == reference
     assert len(list((tmp_path / "run").glob("damaged-results.nc-0"))) == (damage != "delete")
 
@@ -259,9 +241,6 @@ def test_half_a_line_in_the_log_spoils_no_other(tmp_path):
     _, first, half, second = (tmp_path / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in (first, second)] == ["first", "second"]
     assert half == '{"time": "20'
-
-
-# Disks
 
 
 @pytest.fixture
@@ -318,10 +297,8 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(small_disk, small_run):
 
 def test_a_run_that_does_not_fit_the_disk_is_refused_before_it_begins(small_disk):
     folder, _, _ = small_disk
-    raw = small_spec()
-    raw["axes"]["replica"]["count"] = 10_000
     with pytest.raises(RunError, match=r"not enough space: needs \d+\.\d MB, [34]\.\d MB are free"):
-        run_sweep(raw, folder / "run")
+        run_sweep(small_spec(axes={"replica": {"count": 10_000}}), folder / "run")
     assert not (folder / "run").exists()
 
 
@@ -364,9 +341,6 @@ def test_a_read_only_directory_is_told_before_any_work(tmp_path, stopped):
     assert content(tmp_path) == before
 
 
-# Changed specs
-
-
 def test_only_what_changes_no_result_may_change(tmp_path, stopped):
     source, raw, reference = stopped
     shutil.copytree(source, tmp_path / "run")
@@ -379,8 +353,7 @@ def test_only_what_changes_no_result_may_change(tmp_path, stopped):
 
 
 def test_steps_may_grow_under_a_constant_schedule(tmp_path):
-    raw = small_spec(train={"schedule": "constant", "steps": 20})
-    longer = small_spec(train={"schedule": "constant", "steps": 50})
+    raw, longer = (small_spec(train={"schedule": "constant", "steps": steps}) for steps in (20, 50))
     run_sweep(raw, tmp_path / "run")
     grown = run_sweep(longer, tmp_path / "run").dataset
     at_once = run_sweep(longer).dataset
@@ -394,9 +367,6 @@ def test_steps_may_grow_under_a_constant_schedule(tmp_path):
     assert open_run(tmp_path / "run").spec.train.steps == 50
     with pytest.raises(RunError, match=r"train\.steps: 50 -> 20"):
         run_sweep(raw, tmp_path / "run")
-
-
-# Diverging models
 
 
 @pytest.mark.parametrize(("optimizer", "path"), [("sgd", "scalars"), *slowly(("adam", "scalars"), ("adam", "arrays"))])
@@ -432,9 +402,6 @@ def test_diverged_models_are_counted_in_the_report_and_masked_in_the_map(tmp_pat
     assert "masked: 3." in report
     assert "Diverged models: 6." in report
     assert open_run(tmp_path / "run").directory.info()["diverged_models"] == 6
-
-
-# Runs of other versions and other people
 
 
 def test_newer_and_damaged_runs_are_refused(tmp_path):

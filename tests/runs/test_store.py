@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import copied
+from conftest import copied, flip
 
 from tmsjax.errors import RunError
 from tmsjax.runs import files
@@ -77,19 +77,12 @@ def assert_same(found: xr.Dataset, expected: xr.Dataset) -> None:
     assert dtypes(found) == dtypes(expected)
 
 
-# The same dataset
-
-
-def test_the_whole_is_the_dataset_that_was_divided(stored):
+def test_the_whole_is_the_dataset_that_was_divided_and_a_unit_its_part(stored):
     store, expected = stored
     assert store.done() == set(range(6))
     assert store.bytes == sum(p.stat().st_size for p in store.folder.iterdir())
     assert_same(store.open(), expected)
     assert list(store.open().dims) == list(expected.dims)
-
-
-def test_a_unit_is_a_part_of_the_dataset(stored):
-    store, expected = stored
     for unit, box in enumerate(store.boxes):
         assert_same(store.read(unit), expected.isel(dict(zip(COORDS, box.slices, strict=True))))
 
@@ -162,10 +155,8 @@ def test_selections_of_selections_and_by_label(stored):
 def test_the_lazy_dataset_computes_like_one_in_memory(stored):
     store, expected = stored
     lazy = store.open()
-    found = lazy["loss"].where(lazy["status"] == 0).min("replica") + lazy["inits"]
-    xr.testing.assert_identical(
-        found, expected["loss"].where(expected["status"] == 0).min("replica") + expected["inits"]
-    )
+    found, known = (d["loss"].where(d["status"] == 0).min("replica") + d["inits"] for d in (lazy, expected))
+    xr.testing.assert_identical(found, known)
     lazy["loss"][0, 0, 0] = 7.0  # in memory, not in the file
     assert float(lazy["loss"][0, 0, 0]) == 7.0
     assert_same(store.open(), expected)
@@ -177,9 +168,6 @@ def test_dask_where_it_is_installed(stored):
     chunked = store.open().chunk(dict(zip(store.dims, store.boxes.part, strict=True)))
     assert chunked["loss"].data.npartitions == 6
     assert_same(chunked, expected)
-
-
-# Laziness
 
 
 def test_only_the_files_that_a_selection_touches_are_read(tmp_path):
@@ -218,15 +206,6 @@ def test_memory_is_that_of_a_few_units(tmp_path):
     whole, used = map(int, done.stdout.split())
     assert whole == 100_000_000
     assert used < 50_000_000
-
-
-# Damage
-
-
-def flip(path, bit: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[bit // 8] ^= 1 << (bit % 8)
-    path.write_bytes(data)
 
 
 def test_flipped_bits_in_any_region_of_a_file_are_noticed_or_in_no_value(own):
@@ -306,10 +285,9 @@ def test_files_of_another_unit_or_sweep_are_refused(tmp_path):
     other, _ = make(tmp_path / "other", sweep="abd")
     shutil.copy(other.path(1), store.path(1))
     shutil.copy(store.path(2), store.path(3))
-    with pytest.raises(RunError, match=r"00001\.nc: not the unit 1 of 6 of sweep abc; `tmsjax"):
-        store.read(1)
-    with pytest.raises(RunError, match=r"00003\.nc: not the unit 3 of 6 of sweep abc; `tmsjax"):
-        store.read(3)
+    for unit in (1, 3):
+        with pytest.raises(RunError, match=rf"0000{unit}\.nc: not the unit {unit} of 6 of sweep abc; `tmsjax"):
+            store.read(unit)
     shifted = Store(tmp_path / "results", store.boxes, COORDS | {"replica": range(1, 8)}, sweep="abc")
     with pytest.raises(RunError, match=r"00000\.nc: not the unit 0"):
         shifted.open()
@@ -334,8 +312,6 @@ def test_a_damaged_unit_is_set_aside_and_written_again(own):
         assert len(list(store.folder.iterdir())) == 6 + count
         assert_same(store.open(), expected)
 
-
-# Kills and disks
 
 ENDLESS = """
 import sys

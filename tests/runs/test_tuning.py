@@ -1,29 +1,19 @@
 """The search for a plan: which plans are tried, how rates are measured, and the table that is printed."""
 
-import sys
 import tomllib
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from conftest import plain_spec, small_spec, write_spec
+from conftest import plain_spec, run_command, small_spec, write_spec
 
-from tmsjax import cli
 from tmsjax.engine import plan
 from tmsjax.errors import RunError
 from tmsjax.runs import tuning
 from tmsjax.spec import Engine, load_spec
 
 SPEC = load_spec(plain_spec(2, 1, instances=10_000, train={"batch": 64}, engine={"block": 5, "unit": 5000}))
-
-
-def said_by_command(monkeypatch, capsys, *arguments) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error) of `tmsjax info ARGUMENTS`."""
-    monkeypatch.setattr(sys, "argv", ["tmsjax", "info", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    return stopped.value.code or 0, *capsys.readouterr()
 
 
 def test_tables_around_the_default_plan_are_tried():
@@ -73,33 +63,32 @@ def test_the_rate_is_samples_over_seconds(monkeypatch):
         now[0] += 0.002 * (stop - states[0].step) + (5 if states[0].step == 0 else 0)
         return [SimpleNamespace(step=stop)]
 
-    slow = SimpleNamespace(
-        spec=SPEC, box=SimpleNamespace(size=100), init=lambda: [SimpleNamespace(step=0)], advance=advance
-    )
+    box, start = SimpleNamespace(size=100), [SimpleNamespace(step=0)]
+    slow = SimpleNamespace(spec=SPEC, box=box, init=lambda: start, advance=advance)
     monkeypatch.setattr(tuning.time, "perf_counter", lambda: now[0])
     assert tuning.rate(slow) == pytest.approx(100 * 64 / 0.002)
     assert now[0] < 10
 
 
-def test_the_command_prints_a_table_that_the_spec_can_have(monkeypatch, capsys, tmp_path):
+def test_the_command_prints_a_table_that_the_spec_can_have(monkeypatch, tmp_path):
     monkeypatch.setattr(tuning, "rate", partial(tuning.rate, seconds=0.01, rounds=1))
     path = write_spec(tmp_path / "s.toml", small_spec())
-    code, out, err = said_by_command(monkeypatch, capsys, path, "--tune")
-    assert code == 0
-    table = tomllib.loads(out)
+    done = run_command("info", path, "--tune")
+    assert done.returncode == 0
+    table = tomllib.loads(done.stdout)
     assert table.keys() == {"engine"}
     assert load_spec(small_spec(**table)).engine.block == table["engine"]["block"]
-    assert "1 of 3: block 64, microbatch 16: " in err
-    assert "samples/s" in err
+    assert "1 of 3: block 64, microbatch 16: " in done.stderr
+    assert "samples/s" in done.stderr
 
 
-def test_bad_input_of_the_command_is_refused_before_any_work(monkeypatch, capsys, tmp_path):
+def test_bad_input_of_the_command_is_refused_before_any_work(tmp_path):
     path = write_spec(tmp_path / "s.toml", small_spec())
     for given, reason in (
         ([tmp_path, "--tune"], "describes a SPEC, not a run"),
         ([path, "--tune", "--device", "h100"], "choose one of them"),
         ([path, "--tune", "--set", "train.stps=3"], "did you mean 'steps'?"),
     ):
-        code, out, err = said_by_command(monkeypatch, capsys, *given)
-        assert (code, out) == (2, "")
-        assert reason in err
+        done = run_command("info", *given)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert reason in done.stderr

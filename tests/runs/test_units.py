@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import ROOT, command, copied, digest, plain_spec, run_command, slowly, small_spec, write_spec
+from conftest import ROOT, command, copied, digest, flip, plain_spec, run_command, slowly, small_spec, write_spec
 
 import tmsjax
 from tmsjax.engine import Ensemble, plan
@@ -91,9 +91,6 @@ def test_boxes_find_those_that_overlap():
         assert list(boxes.overlapping(box)) == shared
 
 
-# What is kept
-
-
 def test_the_best_of_each_cell_with_its_counts(tmp_path):
     raw = divided()
     raw["axes"]["replica"]["count"] = 5
@@ -144,15 +141,10 @@ def test_the_best_needs_replicas_of_equal_inputs():
 
 
 def test_what_is_kept_belongs_to_the_sweep_and_units_do_not(tmp_path, unit_run):
-    assert load_spec(small_spec()).hash == load_spec(small_spec(store={"keep": "all"}, engine={"unit": 4})).hash
-    assert load_spec(small_spec()).hash != load_spec(small_spec(store={"keep": "best"})).hash
     copied(unit_run, tmp_path / "run")
     with pytest.raises(RunError, match=r"store\.keep: all -> results"):
         run_sweep(divided(store={"keep": "results"}), tmp_path / "run")
     assert len(run_sweep(small_spec(), tmp_path / "run").units) == 6, "a run keeps its units"
-
-
-# Resuming
 
 
 def stopping_after(calls: int):
@@ -196,9 +188,7 @@ def test_more_steps_continue_every_unit(tmp_path):
 def test_a_damaged_unit_is_set_aside_and_trained_again(tmp_path, unit_run):
     copied(unit_run, tmp_path / "run")
     reference, place = digest(open_run(unit_run).dataset), tmp_path / "run" / "results" / "00002.nc"
-    data = bytearray(place.read_bytes())
-    data[len(data) // 2] ^= 4
-    place.write_bytes(data)
+    flip(place, 4 * place.stat().st_size + 2)
     with pytest.raises(RunError, match=r"00002.nc: damaged .*; `tmsjax resume .*run`"):
         open_run(tmp_path / "run").part(2)
     with pytest.raises(RunError, match=r"00002\.nc: damaged"):
@@ -233,9 +223,6 @@ def test_a_lost_run_json_is_made_again_from_a_unit(tmp_path, unit_run, best_unit
     assert len(again.units) == 6
 
 
-# Shares
-
-
 @pytest.mark.slow
 def test_shares_of_processes_make_one_run(tmp_path):
     spec = write_spec(tmp_path / "s.toml", divided())
@@ -264,9 +251,6 @@ def test_a_share_waits_for_no_one_but_leaves_a_unit_to_who_holds_it(tmp_path):
         assert locked
         assert run_sweep(divided(), tmp_path / "run", units="2/2").units_done == 5
     assert run_sweep(divided(), tmp_path / "run").trained == 1
-
-
-# Memory
 
 
 def test_a_unit_beyond_memory_is_refused_before_anything_is_written(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from conftest import ROOT, reproduce
-from on_gpu import checks, report
+from on_gpu import checks
 from on_gpu.__main__ import STEPS, main
 from on_gpu.steps import isolated
 
@@ -134,7 +134,3 @@ def test_differences_and_segments_that_matter_are_told(monkeypatch):
     error = checks.training("pallas", True)["(2,1)"]["error"]
     for words in ("99 % of models", "some parameter", "median losses", "nothing was trained", "into segments"):
         assert words in error
-
-
-def test_files_have_the_devices_name():
-    assert report.slug(H100) == "nvidia-h100-80gb-hbm3"

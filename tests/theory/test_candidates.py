@@ -23,14 +23,6 @@ def test_candidates_are_exact_losses_of_their_models():
             np.testing.assert_allclose(losses, [r * theory.variance(p), theory.variance(p), (1 + r) * p**2 / 6])
 
 
-def test_candidate_boundary_is_where_losses_cross():
-    for r in (0.1, 0.5, 1.0, 4.0):
-        p = theory.candidate_boundary(r)
-        losses = theory.candidate_losses(np.array([1.0, r]), np.array([p, p]))
-        assert losses[2] == pytest.approx(min(losses[:2]))
-    assert theory.candidate_boundary(1.0) == pytest.approx(4 / 7)
-
-
 def test_linear_loss_is_the_mean_over_samples():
     n, m, count = 5, 2, 400_000
     W, b = RNG.normal(size=(m, n)) * 0.5, RNG.normal(size=n) * 0.1
@@ -68,11 +60,12 @@ def test_three_features_have_the_candidates_of_the_paper():
 
 
 @pytest.mark.parametrize("values", [name for name, v in VALUES.items() if v.least is not None])
-def test_candidate_boundary_of_other_values_is_where_their_losses_cross(values):
+def test_candidate_boundary_is_where_losses_cross(values):
     for r in (0.1, 0.5, 1.0, 4.0):
         p = theory.candidate_boundary(r, values)
         losses = theory.candidate_losses(np.array([1.0, r]), np.array([p, p]), values)
         assert losses[2] == pytest.approx(min(losses[:2]))
+    assert theory.candidate_boundary(1.0) == pytest.approx(4 / 7), "of uniform values"
 
 
 def test_candidates_of_constant_values_are_sums_over_four_cases():
@@ -105,11 +98,8 @@ def test_onset_is_where_the_dedicated_solution_turns_unstable(probability):
         assert np.sign(best - dedicated) == -np.sign(shift)
 
 
-@pytest.mark.parametrize("probability", [0.0, 1.1])
-def test_onset_refuses_what_is_no_probability(probability):
-    with pytest.raises(ValueError, match="in \\(0, 1\\]"):
-        theory.onset(probability)
-
-
-def test_onset_reaches_importance_one_with_dense_features():
+def test_onset_reaches_importance_one_with_dense_features_and_needs_a_probability():
     assert theory.onset(1.0) == pytest.approx(1, abs=1e-6)
+    for probability in (0.0, 1.1):
+        with pytest.raises(ValueError, match="in \\(0, 1\\]"):
+            theory.onset(probability)

@@ -85,10 +85,7 @@ def scipys(problem: Problem, importance, probability, starts: int = 20) -> float
         return min(optimize.minimize(loss, s, method="BFGS", jac=True, options={"gtol": 1e-9}).fun for s in begin)
 
 
-@pytest.mark.parametrize(
-    ("importance", "probability"),
-    [([1, 1, 0.2], 0.3), *slowly(([1, 1, 1], 0.6))],
-)
+@pytest.mark.parametrize(("importance", "probability"), [([1, 1, 0.2], 0.3), *slowly(([1, 1, 1], 0.6))])
 def test_exact_optimum_of_three_features_is_scipys(importance, probability):
     ours = optimum.exact_optimum([importance], [[probability] * 3])
     assert ours.gradient[0] < 1e-7
@@ -142,10 +139,7 @@ def dense_cells(features: int, count: int, ratios: tuple, probabilities: tuple):
     return importance, np.repeat(p[:, None], features, axis=1)
 
 
-@pytest.mark.parametrize(
-    ("features", "count", "options"),
-    [(2, 30, {}), (2, 30, {"bias": False}), (3, 12, {})],
-)
+@pytest.mark.parametrize(("features", "count", "options"), [(2, 30, {}), (2, 30, {"bias": False}), (3, 12, {})])
 def test_cells_continued_from_a_lattice_are_as_good_as_many_starts_each(features, count, options):
     cells = dense_cells(features, count, (0.6, 1.25), (0.8, 0.45))
     assert branches.lattice_of(*(np.ascontiguousarray(v.T) for v in cells)) is not None
