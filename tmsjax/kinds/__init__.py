@@ -18,16 +18,7 @@ from tmsjax.kinds.measures import MEASURES, REPRESENTED, SUCCESS, add_measure
 from tmsjax.kinds.optimizers import OPTIMIZERS
 from tmsjax.kinds.registry import RESERVED, RESERVED_PREFIXES, Option, Registry, called
 from tmsjax.kinds.schedules import SCHEDULES
-from tmsjax.kinds.studies import (
-    REPLICA,
-    STUDIES,
-    add_study,
-    draws,
-    mappable,
-    misfit,
-    suited,
-    without_lengths,
-)
+from tmsjax.kinds.studies import REPLICA, STUDIES, add_study, draws, mappable, misfit, suited, without_lengths
 from tmsjax.kinds.values import VALUES, add_values
 
 REGISTRIES: dict[str, Registry] = {

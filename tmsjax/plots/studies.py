@@ -184,7 +184,12 @@ def drawn(run: Run, kind: str) -> Figures:
 
 
 def thumbnail(run: Run) -> bytes:
-    """The run's map, or else its first figure, as a small PNG. Raises RunError if it has none."""
+    """The run's map, or else its first figure, as a small PNG. Raises RunError if it has none.
+
+    Examples:
+        >>> tmsjax.plots.thumbnail(run)[1:4]
+        b'PNG'
+    """
     asked = named_study(run)
     kind = fitting(run)[0] if asked is None else checked_kind(run, asked)
     if kind == MAP:

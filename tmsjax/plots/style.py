@@ -2,6 +2,10 @@
 
 Maps use the paper's colours: light grey if the mapped feature is not represented, blue if it has its own dimension, red
 if it shares one. Colours interpolate from grey by norm, and from blue to red by superposition.
+
+Examples:
+    >>> tmsjax.plots.style.label("init_scale")
+    'init scale'
 """
 
 from __future__ import annotations

@@ -234,14 +234,9 @@ class Spec:
         """SHA-256 of the study and of every key that affects results."""
         content = {k: v for k, v in to_dict(self).items() if k != "checkpoint"}
         content["engine"].pop("unit")
-        if self.engine.kernel == Engine().kernel:  # older versions had no such key
-            content["engine"].pop("kernel")
-        if self.engine.path == Engine.path:  # older versions had no such key
-            content["engine"].pop("path")
-        if self.train.attack == Train.attack:  # older versions had no such key
-            content["train"].pop("attack")
-        if self.data.samples == Data.samples:  # older versions had no such key
-            content["data"].pop("samples")
+        for table, key in (("engine", "kernel"), ("engine", "path"), ("train", "attack"), ("data", "samples")):
+            if content[table][key] == getattr(TABLES[table], key):  # older versions had no such key
+                content[table].pop(key)
         if self.init.polygon == Init.polygon:  # older versions had no such keys
             for key in POLYGON:
                 content["init"].pop(key)
