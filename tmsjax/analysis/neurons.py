@@ -18,7 +18,7 @@ from tmsjax.errors import RunError
 from tmsjax.kinds import FAMILIES, VALUES
 from tmsjax.runs import results_of
 
-SECOND = 0.2  # a neuron is monosemantic if its second largest |weight| is at most this share of the largest
+SECOND = 0.2  # a neuron is monosemantic if its second largest `|weight|` is at most this share of the largest
 DEAD = 0.01  # a neuron is dead if its gain, max |W_k| max |V_k|, is below this
 NEURON_CLASSES = ("dead", "monosemantic", "polysemantic")
 DEAD_CLASS, MONOSEMANTIC, POLYSEMANTIC = range(3)
@@ -29,7 +29,7 @@ def measured(results: Any) -> xr.Dataset:
 
     Variables over the run's dimensions: neuron_class (..., hidden), index into NEURON_CLASSES, -1 where a model
     diverged; reads (..., hidden, feature) and writes (..., feature, hidden), which are W and V in the scale in which
-    the largest |weight| that a neuron reads is 1 unless the model is tied. Raises RunError for models without neurons.
+    the largest `|weight|` that a neuron reads is 1 unless the model is tied. Raises RunError for models without neurons.
     """
     dataset = results_of(results)
     spec = phases.spec_of(dataset)
@@ -55,7 +55,7 @@ def _weights(array: xr.DataArray, ok: np.ndarray) -> np.ndarray:
 
 
 def scaled(W: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(W, V) in the scale in which the largest |weight| that each neuron reads is 1.
+    """(W, V) in the scale in which the largest `|weight|` that each neuron reads is 1.
 
     The paper's footnote on rescaling. A neuron that reads nothing keeps its scale.
     """
@@ -68,7 +68,7 @@ def classify(W: np.ndarray, V: np.ndarray | None = None, signed: bool = True) ->
     """Index into NEURON_CLASSES of every neuron, (..., m). V None: W^T.
 
     A neuron is dead if its gain is below DEAD or it never fires. `signed`: whether features can be negative;
-    otherwise a neuron without a positive weight never fires. Of the others, those whose second largest |weight| of W
+    otherwise a neuron without a positive weight never fires. Of the others, those whose second largest `|weight|` of W
     is at most SECOND of the largest are monosemantic.
     """
     size = np.sort(np.abs(W), axis=-1)
