@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import slowly
 from scipy import integrate, optimize
 
 from tmsjax.models import expected
@@ -112,7 +113,7 @@ def test_exact_loss_and_gradient_at_the_edges(name):
         np.testing.assert_allclose(slope, reference, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("features", "activity"), [(2, "independent"), (2, "tied"), (3, "independent")])
+@pytest.mark.parametrize(("features", "activity"), [(2, "independent"), (2, "tied"), *slowly((3, "independent"))])
 def test_gradients_are_finite_differences(features, activity):
     for W, b, importance, probability in random_cases(6, 2, features):
         theta = np.concatenate([W.reshape(-1), b])

@@ -115,7 +115,7 @@ def test_the_best_of_each_cell_with_its_counts(tmp_path):
     assert best.attrs["replicas"] == 5
 
 
-@pytest.mark.parametrize(("keep", "unit"), [("results", 0), ("best", 3), *slowly(("results", 3), ("best", 0))])
+@pytest.mark.parametrize(("keep", "unit"), [("results", 0), *slowly(("best", 3), ("results", 3), ("best", 0))])
 def test_no_state_of_the_optimizer_is_kept(tmp_path, keep, unit):
     raw = small_spec(store={"keep": keep}, engine={"unit": unit}, checkpoint={"every_seconds": 0.0})
     run = run_sweep(raw, tmp_path / "run")

@@ -6,17 +6,15 @@ import numpy as np
 import pytest
 from bench import __main__, bound, competitors, suite, throughput
 from bench.suite import ENGINE, Workload
-from conftest import slowly
 
 from tmsjax.errors import RunFailed
 
 SMALL = Workload(2, 1, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [w for w in suite.WAYS if w != ENGINE])
-@pytest.mark.parametrize(
-    "workload", [SMALL, *slowly(Workload(5, 2, 64), Workload(2, 1, 64, activation="linear"))], ids=str
-)
+@pytest.mark.parametrize("workload", [SMALL, Workload(5, 2, 64), Workload(2, 1, 64, activation="linear")], ids=str)
 def test_competitors_reach_the_engines_loss(way, workload):
     if way.startswith("PyTorch"):
         pytest.importorskip("torch")
@@ -99,6 +97,7 @@ def test_startup_facts_are_measured_and_the_second_start_compiles_from_the_cache
     assert all(facts[name] > 0 for name in ("help", "import_jax"))
 
 
+@pytest.mark.slow
 def test_the_curve_covers_models_and_batches_and_is_drawn(monkeypatch, tmp_path):
     monkeypatch.setattr(throughput, "rate", lambda ensemble: float(ensemble.spec.instances * ensemble.spec.train.batch))
     measured = throughput.curve(lambda line: None)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import slowly
 
 from tmsjax.kinds import drawn_by
 from tmsjax.models import expected
@@ -33,7 +34,12 @@ def models(n, m, bias, count=COUNT):
 
 @pytest.mark.parametrize(
     ("n", "m", "bias", "activity"),
-    [(2, 1, True, "independent"), (2, 2, False, "tied"), (2, 1, True, "exclusive"), (3, 2, True, "independent")],
+    [
+        (2, 1, True, "independent"),
+        (2, 2, False, "tied"),
+        (2, 1, True, "exclusive"),
+        *slowly((3, 2, True, "independent")),
+    ],
 )
 def test_derivatives_are_those_of_the_exact_loss(n, m, bias, activity):
     theta, importance, probability = models(n, m, bias)

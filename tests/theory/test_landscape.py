@@ -50,6 +50,7 @@ def test_vertices_give_the_mean_over_samples_of_six_features():
     assert error < 0.003 * found
 
 
+@pytest.mark.slow
 def test_minima_contain_the_exact_optimum():
     importance, p = [1.0, 0.7, 0.9], [0.2, 0.3, 0.1]
     found = theory.minima(importance, p, 2, starts=8)

@@ -18,7 +18,7 @@ from tmsjax.errors import RunError
 from tmsjax.kinds import FAMILIES, VALUES
 from tmsjax.runs import results_of
 
-SECOND = 0.2  # a neuron is monosemantic if its second largest `|weight|` is at most this share of the largest
+SECOND = 0.2  # a neuron is monosemantic if its second largest |weight| is at most this share of the largest
 DEAD = 0.01  # a neuron is dead if its gain, max |W_k| max |V_k|, is below this
 NEURON_CLASSES = ("dead", "monosemantic", "polysemantic")
 DEAD_CLASS, MONOSEMANTIC, POLYSEMANTIC = range(3)
@@ -29,7 +29,8 @@ def measured(results: Any) -> xr.Dataset:
 
     Variables over the run's dimensions: neuron_class (..., hidden), index into NEURON_CLASSES, -1 where a model
     diverged; reads (..., hidden, feature) and writes (..., feature, hidden), which are W and V in the scale in which
-    the largest `|weight|` that a neuron reads is 1 unless the model is tied. Raises RunError for models without neurons.
+    the largest `|weight|` that a neuron reads is 1 unless the model is tied. Raises RunError for models without
+    neurons.
     """
     dataset = results_of(results)
     spec = phases.spec_of(dataset)
