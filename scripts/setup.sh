@@ -1,4 +1,4 @@
-# Sourced by the other scripts. Creates .venv in the repository's root, installs tmsjax into it once, and runs reports.
+# Sourced by the other scripts. Creates .venv in the repository's root and installs tmsjax into it once.
 # TMSJAX_EXTRAS (for example "dev") adds extras; adds a CUDA extra if nvidia-smi works.
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
@@ -69,12 +69,4 @@ read_options() { # splits "$@" into quick ("-quick" or empty), out (DIR of --out
         esac
         shift
     done
-}
-
-reproduce() { # PACKAGE [option ...]: makes the report of scripts/PACKAGE in runs/PACKAGE or in --out DIR
-    local package="$1" quick out options
-    shift
-    read_options "$@"
-    [ -z "$quick" ] || options+=(--quick)
-    PYTHONPATH="$root/scripts" python -m "$package" "${out:-runs/${package//_/-}$quick}" ${options[@]+"${options[@]}"}
 }
