@@ -10,9 +10,10 @@ Imports kinds, spec and models.
 
 from tmsjax.engine import train
 from tmsjax.engine.cache import keep_programs
-from tmsjax.engine.ensemble import WIDE_VECTORS, Ensemble, directions
+from tmsjax.engine.ensemble import Ensemble, directions
 from tmsjax.engine.machine import available_memory, cores, device_line, peak_memory, processor_features
-from tmsjax.engine.plan import Plan, plan, stored_plan
+from tmsjax.engine.plan import Plan, plan, stored_plan, why_arrays
+from tmsjax.engine.programs import WIDE_VECTORS
 from tmsjax.engine.topology import compile_for
 from tmsjax.engine.train import TrainState
 from tmsjax.engine.training_set import training_set
@@ -34,4 +35,5 @@ __all__ = [
     "stored_plan",
     "train",
     "training_set",
+    "why_arrays",
 ]

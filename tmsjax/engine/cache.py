@@ -4,27 +4,59 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 from tmsjax.engine.machine import processor_features, processor_name
 
+_one_at_a_time = threading.RLock()
+
+
+@contextmanager
+def on_disk() -> Iterator[None]:
+    """Programs that are compiled inside are kept in the user's cache directory, and read from it.
+
+    Changes nothing that the process has set in jax: if jax is configured with a directory, that one is used.
+    """
+    if jax.config.jax_compilation_cache_dir is not None or (folder := _folder()) is None:
+        yield
+        return
+    ours = {"jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0}
+    with _one_at_a_time:
+        before = {name: getattr(jax.config, name) for name in ours}
+        try:
+            for name, value in ours.items():
+                jax.config.update(name, value)
+            compilation_cache.reset_cache()  # jax reads its settings once
+            yield
+        finally:
+            for name, value in before.items():
+                jax.config.update(name, value)
+            compilation_cache.reset_cache()
+
 
 def keep_programs() -> None:
-    """Stores compiled programs in the user's cache directory, unless jax is configured with another one.
+    """As `on_disk`, for all programs that this process compiles from now on."""
+    if jax.config.jax_compilation_cache_dir is None and (folder := _folder()) is not None:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
-    Each kind of device and processor has its own folder, since programs for one may not run on another.
-    """
-    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
-        return
+
+@cache
+def _folder() -> Path | None:
+    """A folder for each kind of device and processor, since programs for one may not run on another."""
     kind = hashlib.sha256(f"{_kind()} {processor_features()}".encode()).hexdigest()[:12]
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:  # no home directory
-        return
-    jax.config.update("jax_compilation_cache_dir", str(home / "tmsjax" / kind))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        return None
+    return home / "tmsjax" / kind
 
 
 def _kind() -> str:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
+import jax
+import numpy as np
+
+from tmsjax.engine.scalars import reason_for_arrays
 from tmsjax.errors import SpecError
-from tmsjax.models import elementwise_model, model, sampling, training_set
+from tmsjax.models import Problem, bind
 from tmsjax.spec import Boxes, Spec, part_shape
 
 # Largest number of weights (n m for tied models) to hold as separate scalars. Beyond it, compile time grows (10 s at
@@ -22,6 +27,15 @@ UNIT_PARAMETERS_ELSEWHERE = 2**26
 LANES_LIMIT = 4
 CHUNK = {"xla": 16, "pallas": 256}  # steps; enough to make what is done once a chunk negligible
 CHUNK_WORDS = 2**24  # of random bits that a chunk holds at once
+EVALUATION_CHUNK = 2**10  # samples
+
+
+# CPU: samples of a whole sweep up to which compiling for speed takes longer than it saves (see docs/performance.md).
+SMALL = 10**8  # of any model; per weight:
+SMALL_PER_WEIGHT = 10**7
+TINY = 2 * 10**7  # samples times features
+SMALL_BLOCK = 64
+QUICK, QUICKEST, FULL = 1, 0, 3  # XLA's optimization levels
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,7 @@ class Plan:
         unroll: samples unrolled in the kernel's body, which runs microbatch / unroll times
         chunk: steps in a loop whose length the compiler knows; 1: each step in a loop that the host controls
         kernel: who compiles a step: "xla", or "pallas" for the kernel in engine/kernel.py
+        effort: XLA's optimization level on CPU: 3, or less for work so small that compiling would take longer
         unit: shape of the units, the boxes of the sweep's grid that are trained and stored one by one. Bits do not
             depend on it. None: the whole sweep is one unit
     """
@@ -48,6 +63,13 @@ class Plan:
     unit: tuple[int, ...] | None = None
     chunk: int = 1
     kernel: str = "xla"
+    effort: int = FULL
+
+    @property
+    def evaluation_chunk(self) -> int:
+        """Samples of an evaluation held at once; on arrays at most the microbatch, for which the block was chosen."""
+        most = EVALUATION_CHUNK if self.scalars else min(self.microbatch, EVALUATION_CHUNK)
+        return 2 ** int(math.log2(most))
 
     @property
     def program(self) -> str:
@@ -70,20 +92,20 @@ def plan(spec: Spec, platform: str) -> Plan:
 
     CPU: blocks whose state stays in cache. Their number in a unit is a multiple of the largest power of two, up to 16,
     that leaves each block enough work to cover its fixed costs. GPU, TPU: as few blocks as memory allows. The block
-    size does not depend on `spec.engine.unit`, which therefore changes no bit.
+    size does not depend on `spec.engine.unit`, which therefore changes no bit. Small sweeps on CPU: arrays, and little
+    effort of the compiler, unless `spec.engine.path` names a path.
     """
-    n, m, batch = spec.model.features, spec.model.hidden, spec.train.batch
+    problem = bind(spec)
+    n, batch, parameters, weights = problem.features, problem.batch, problem.parameters, problem.weights
     cpu, kernel = platform == "cpu", spec.engine.kernel
     limit = SCALAR_LIMIT.get(platform, SCALAR_LIMIT_ELSEWHERE)
-    sizes = [(len(shape), math.prod(shape)) for shape in model.shapes(spec.model).values()]
-    parameters = sum(size for _, size in sizes)
-    weights = max(n * m, sum(size for dims, size in sizes if dims > 1))
-    if spec.source is not None:
-        weights = max(weights, spec.source.weights)
     most = UNIT_PARAMETERS.get(platform, UNIT_PARAMETERS_ELSEWHERE) // parameters
     models = math.prod(_unit(spec, most))
     path = spec.engine.path
-    scalars = path != "arrays" and (weights <= limit or path == "scalars") and elementwise_model(spec)
+    effort = _effort(spec, problem) if cpu and path == "auto" and kernel == "xla" else FULL
+    scalars = (
+        path != "arrays" and effort == FULL and (weights <= limit or path == "scalars") and why_arrays(problem) is None
+    )
     in_lanes = scalars and (kernel == "pallas" or (platform == "gpu" and parameters <= LANES_LIMIT))
     microbatch, unroll = batch, 1
     if in_lanes:  # lanes of SIMD hold instances instead of samples
@@ -102,6 +124,8 @@ def plan(spec: Spec, platform: str) -> Plan:
         fewest *= 2
     blocks = fewest * math.ceil(models / (fewest * largest))
     block = math.ceil(models / blocks)
+    if effort != FULL:
+        block = min(largest, SMALL_BLOCK, 2 ** math.ceil(math.log2(models)))  # few sizes, so that programs are shared
     if scalars:
         block = max(64, 16 * math.ceil(block / 16))  # whole SIMD vectors
     block = spec.engine.block or block
@@ -109,9 +133,34 @@ def plan(spec: Spec, platform: str) -> Plan:
         microbatch = spec.engine.microbatch
         unroll = math.gcd(microbatch, unroll)
     unit = _unit(spec, spec.engine.unit or most)
-    words = batch * sampling.columns_of(spec)
+    words = batch * problem.columns
     chunk = 1 if cpu and kernel == "xla" else max(2, min(CHUNK[kernel], CHUNK_WORDS // words))
-    return Plan(scalars, block, math.ceil(math.prod(unit) / block), microbatch, unroll, unit, chunk, kernel)
+    return Plan(scalars, block, math.ceil(math.prod(unit) / block), microbatch, unroll, unit, chunk, kernel, effort)
+
+
+def _effort(spec: Spec, problem: Problem) -> int:
+    """The effort of the compiler that suits the samples of the whole sweep; a model-step counts as a batch."""
+    samples = spec.instances * spec.train.steps * problem.batch
+    if samples > min(SMALL, SMALL_PER_WEIGHT * problem.weights):
+        return FULL
+    return QUICKEST if samples * problem.features <= TINY else QUICK
+
+
+@lru_cache(maxsize=64)
+def why_arrays(problem: Problem) -> str | None:
+    """Why models cannot be held as scalars: an operation, and where it is written; None if they can."""
+    activity = problem.sampler.drawn.activity
+    if problem.sampler.features > activity.scalars_up_to:
+        return f"an activity of more than {activity.scalars_up_to} features"
+    params = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in problem.shapes.items()}
+    row, steps = problem.instance, jax.ShapeDtypeStruct((), np.int32)
+    word = jax.ShapeDtypeStruct((problem.columns + problem.finite,), np.uint32)
+    state = jax.eval_shape(lambda p: problem.optimized(row, steps).init(p), params)
+    calls = [(problem.training_loss, params, row, word, word), (problem.update, params, state, params, row, steps)]
+    if problem.exact is not None and not problem.exact_on_arrays:
+        calls.append((problem.exact_loss, params, row))
+    with jax.numpy_rank_promotion("raise"):
+        return next(filter(None, (reason_for_arrays(*call) for call in calls)), None)
 
 
 def check_engine(spec: Spec, platform: str) -> None:
@@ -127,7 +176,7 @@ def check_engine(spec: Spec, platform: str) -> None:
             problem = "trains models whose parameters are held as scalars (see docs/performance.md); this one is not"
         elif spec.train.loss == "exact":
             problem = 'needs train.loss = "sampled"'
-        elif training_set.is_finite(spec):
+        elif bind(spec).finite:
             problem = "draws fresh samples at every step; it has no finite training sets (data.samples)"
     if problem:
         raise SpecError(spec.name, [("engine.kernel", f'"pallas" {problem}; "xla" trains every model')])

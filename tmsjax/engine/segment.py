@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tmsjax.engine import train
+from tmsjax.engine import gradient, streams, train
 from tmsjax.engine.hoisting import hoist
 from tmsjax.engine.kernel import LANES, in_registers
 from tmsjax.engine.plan import Plan
+from tmsjax.engine.scalars import Scalars, joined, split
+from tmsjax.engine.streams import Shared
 from tmsjax.engine.train import TrainState
-from tmsjax.models import Scalars, joined, loss, sampling, split, training_set
-from tmsjax.spec import Spec
+from tmsjax.models import Problem
 
 
 def axes(tree: Any) -> Any:
@@ -33,40 +34,46 @@ def divide(tree: Any, cut: Plan) -> Any:
     return jax.tree.map(lambda x: split(x) if x.ndim > 1 else x, tree) if cut.scalars else tree
 
 
-def advance(state: TrainState, table: Any, stop: Any, *, spec: Spec, cut: Plan, interpret: bool = False) -> TrainState:
+def advance(
+    state: TrainState, table: Any, shared: Shared, stop: Any, *, problem: Problem, cut: Plan, interpret: bool = False
+) -> TrainState:
     """The state of a block after step `stop`. All arrays have a leading instance axis; step counts have none."""
     state, table = divide(state, cut), divide(table, cut)
     run = _one_by_one if cut.chunk == 1 else _in_chunks
     if cut.kernel == "pallas":
         run = partial(_in_kernel, interpret=interpret)
-    return joined(run(state, table, stop, spec, cut))
+    return joined(run(state, table, shared, stop, problem, cut))
 
 
-def _one_by_one(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan) -> TrainState:
+def _one_by_one(state: TrainState, table: Any, shared: Shared, stop: Any, problem: Problem, cut: Plan) -> TrainState:
     """One loop over steps. Computes offsets one step ahead, in a kernel over models (see docs/performance.md)."""
-    constant = train.stream(0, spec, cut.scalars) if training_set.is_finite(spec) else None
+    constant = streams.words(0, shared, problem, cut.scalars) if problem.finite else None
 
     def step(k: Any, carry: Any) -> Any:
         state, offsets = carry
-        words = train.stream(k, spec, cut.scalars) if constant is None else constant
-        return _step(state, table, words, offsets, spec, cut), _offsets(k + 1, table, spec)
+        words = streams.words(k, shared, problem, cut.scalars) if constant is None else constant
+        after = _step(state, table, words, offsets, shared, problem, cut)
+        return after, _offsets(k + 1, table, shared, problem)
 
-    return jax.lax.fori_loop(state.step, stop, step, (state, _offsets(state.step, table, spec)))[0]
+    start = state, _offsets(state.step, table, shared, problem)
+    return jax.lax.fori_loop(state.step, stop, step, start)[0]
 
 
-def _in_chunks(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan) -> TrainState:
+def _in_chunks(state: TrainState, table: Any, shared: Shared, stop: Any, problem: Problem, cut: Plan) -> TrainState:
     """Chunks of `cut.chunk` steps. The last chunk discards the steps from `stop` on.
 
     So one program runs every step, and its bits do not depend on how steps are cut into segments.
     """
 
-    def step(k: Any, table: Any, arrays: list) -> list:
-        before, offsets = _filled(state, k, arrays), _offsets(k, table, spec)
-        return _arrays(_step(before, table, train.stream(k, spec, cut.scalars), offsets, spec, cut))
+    def step(now: tuple, table: Any, arrays: list) -> list:
+        k, shared = now
+        before, offsets = _filled(state, k, arrays), _offsets(k, table, shared, problem)
+        words = streams.words(k, shared, problem, cut.scalars)
+        return _arrays(_step(before, table, words, offsets, shared, problem, cut))
 
     arrays = _arrays(state)
-    of_step, step = hoist(step, state.step, table, arrays, stays=_rearranges)
-    drawn = jax.eval_shape(of_step, state.step)
+    of_step, step = hoist(step, (state.step, shared), table, arrays, stays=_rearranges)
+    drawn = jax.eval_shape(of_step, (state.step, shared))
     of_table, step = hoist(_swapped(step), table, drawn, arrays, stays=lambda e: e.primitive.name != "div")
     quotients = of_table(table)
 
@@ -78,27 +85,33 @@ def _in_chunks(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan) 
     def chunk(carry: tuple) -> tuple:
         first, arrays = carry
         steps = first + jnp.arange(cut.chunk, dtype=jnp.int32)
-        arrays, _ = jax.lax.scan(one, arrays, (jax.vmap(of_step)(steps), steps < stop))
+        every = jax.vmap(lambda k: of_step((k, shared)))(steps)
+        arrays, _ = jax.lax.scan(one, arrays, (every, steps < stop))
         return first + cut.chunk, arrays
 
     _, arrays = jax.lax.while_loop(lambda carry: carry[0] < stop, chunk, (state.step, arrays))
     return _filled(state, jnp.maximum(state.step, stop), arrays)
 
 
-def _in_kernel(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan, interpret: bool) -> TrainState:
+def _in_kernel(
+    state: TrainState, table: Any, shared: Shared, stop: Any, problem: Problem, cut: Plan, interpret: bool
+) -> TrainState:
     """Chunks of `cut.chunk` steps, each in one launch of a kernel that keeps the state in registers."""
     rows, tree = jax.tree.flatten(table)
-    columns = sampling.columns_of(spec)
     few = jax.tree.map(lambda x: jax.ShapeDtypeStruct((LANES,), x.dtype), (table, _arrays(state), state.params))
 
-    def update(k: Any, table: Any, arrays: list, grads: Any) -> list:
+    def update(now: tuple, table: Any, arrays: list, grads: Any) -> list:
+        k, shared = now
         before = _filled(state, k, arrays)
-        every = jax.vmap(partial(train.update, spec=spec), in_axes=(0, axes(before), 0), out_axes=axes(before))
-        return _arrays(every(grads, before, table))
+        one = partial(train.update, shared=shared, problem=problem)
+        return _arrays(jax.vmap(one, in_axes=(0, axes(before), 0), out_axes=axes(before))(grads, before, table))
 
-    of_offsets, offsets = hoist(partial(_offsets, spec=spec), state.step, few[0], stays=_rearranges)
-    of_update, update = hoist(update, state.step, *few, stays=_rearranges)
-    count_of_offsets = len(jax.eval_shape(of_offsets, state.step))
+    def shifted(now: tuple, table: Any) -> Any:
+        return _offsets(now[0], table, now[1], problem)
+
+    of_offsets, offsets = hoist(shifted, (state.step, shared), few[0], stays=_rearranges)
+    of_update, update = hoist(update, (state.step, shared), *few, stays=_rearranges)
+    count_of_offsets = len(jax.eval_shape(of_offsets, (state.step, shared)))
 
     def step(drawn: list, row: Any, fixed: list, arrays: list) -> list:
         table = jax.tree.unflatten(tree, fixed)
@@ -106,19 +119,19 @@ def _in_kernel(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan, 
         params = _filled(state, 0, arrays).params
 
         def add(group: Any, sums: Any) -> Any:
-            words = [Scalars(tuple(row(group * cut.unroll + j)), (columns,)) for j in range(cut.unroll)]
-            every = jax.vmap(lambda params, own, shift: loss.of_samples(params, own, words, shift, spec))
+            words = [Scalars(tuple(row(group * cut.unroll + j)), (problem.columns,)) for j in range(cut.unroll)]
+            every = jax.vmap(lambda params, own, shift: gradient.of_samples(params, own, words, shift, problem))
             return jax.tree.map(jnp.add, sums, every(params, table, shift))
 
-        sums = jax.lax.fori_loop(0, spec.train.batch // cut.unroll, add, jax.tree.map(jnp.zeros_like, params))
-        grads = jax.tree.map(lambda g: g * np.float32(1 / spec.train.batch), sums)
+        sums = jax.lax.fori_loop(0, problem.batch // cut.unroll, add, jax.tree.map(jnp.zeros_like, params))
+        grads = jax.tree.map(lambda g: g * np.float32(1 / problem.batch), sums)
         return update(drawn[count_of_offsets:], table, arrays, grads)
 
     def chunk(carry: tuple) -> tuple:
         first, arrays = carry
         steps = first + jnp.arange(cut.chunk, dtype=jnp.int32)
-        drawn = [*jax.vmap(of_offsets)(steps), *jax.vmap(of_update)(steps)]
-        words = jax.vmap(lambda k: train.stream(k, spec, scalars=True))(steps).parts
+        drawn = [each for part in (of_offsets, of_update) for each in jax.vmap(lambda k: part((k, shared)))(steps)]
+        words = jax.vmap(lambda k: streams.words(k, shared, problem, scalars=True))(steps).parts
         count = jnp.minimum(stop - first, cut.chunk)
         return first + count, in_registers(step, arrays, rows, drawn, words, count, interpret)
 
@@ -126,15 +139,17 @@ def _in_kernel(state: TrainState, table: Any, stop: Any, spec: Spec, cut: Plan, 
     return _filled(state, last, arrays)
 
 
-def _step(state: TrainState, table: Any, words: Any, offsets: Any, spec: Spec, cut: Plan) -> TrainState:
+def _step(
+    state: TrainState, table: Any, words: Any, offsets: Any, shared: Shared, problem: Problem, cut: Plan
+) -> TrainState:
     """One step of all instances, on the shared `words` and the `offsets` of each."""
-    one = partial(train.step, spec=spec, cut=cut)
+    one = partial(train.step, shared=shared, problem=problem, cut=cut)
     every = jax.vmap(one, in_axes=(axes(state), axes(table), None, 0), out_axes=axes(state))
     return every(state, table, words, offsets)
 
 
-def _offsets(k: Any, table: Any, spec: Spec) -> Any:
-    return jax.vmap(lambda row: train.offset(k, row, spec), in_axes=(axes(table),))(table)
+def _offsets(k: Any, table: Any, shared: Shared, problem: Problem) -> Any:
+    return jax.vmap(lambda row: streams.offset(k, row, shared, problem), in_axes=(axes(table),))(table)
 
 
 def _arrays(state: TrainState) -> list:

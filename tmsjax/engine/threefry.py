@@ -35,10 +35,17 @@ def threefry(key: Pair, counter: Pair) -> Pair:
     return x, y
 
 
-def purpose_key(seed: int, purpose: int, step: Any) -> Pair:
-    """The key for all draws of one purpose at one step. `step` may be traced (int32)."""
-    root = jnp.uint32(seed & 0xFFFFFFFF), jnp.uint32(seed >> 32)
-    return threefry(root, (jnp.uint32(purpose), jnp.asarray(step).astype(jnp.uint32)))
+def purpose_key(seed: Pair, purpose: int, step: Any, unrolled: bool = False) -> Pair:
+    """The key for all draws of one purpose at one step.
+
+    Args:
+        seed: Its low and its high word.
+        purpose: One of the purposes above.
+        step: () int32, may be traced.
+        unrolled: Whether XLA may fuse the rounds into what follows, which costs time of the compiler.
+    """
+    counter = jnp.uint32(purpose), jnp.asarray(step).astype(jnp.uint32)
+    return threefry(seed, counter) if unrolled else _looped(seed, counter)
 
 
 def shared_bits(key: Pair, samples: int, columns: int) -> jax.Array:
@@ -58,18 +65,16 @@ def _pairs_of_columns(key: Pair, samples: int, columns: int, axis: int) -> Pair:
     return _looped(key, (jnp.expand_dims(pair, 1 - axis), jnp.expand_dims(sample, axis)))
 
 
-def own_bits(key: Pair, identity: Any, count: int) -> Any:
-    """`count` uint32 words that belong to one `identity` (two uint32 words).
+def own_words(key: Pair, identity: Pair, count: int) -> tuple:
+    """The words of `own_bits` one by one, for an instance that is held as scalars."""
+    keys = [threefry(key, (jnp.uint32(j), jnp.uint32(0))) for j in range((count + 1) // 2)]
+    pairs = [threefry(of_pair, identity) for of_pair in keys]
+    return (*(first for first, _ in pairs), *(second for _, second in pairs))[:count]
 
-    If the identity is held as scalars (an object array, see models/scalars.py), so are the words.
-    """
+
+def own_bits(key: Pair, identity: Any, count: int) -> jax.Array:
+    """uint32 bits (count,) that belong to one `identity` (two uint32 words)."""
     pairs = (count + 1) // 2
-    if isinstance(identity, np.ndarray) and identity.dtype == object:
-        words = np.empty(2 * pairs, object)
-        for j in range(pairs):
-            pair_key = threefry(key, (jnp.uint32(j), jnp.uint32(0)))
-            words[j], words[j + pairs] = threefry(pair_key, (identity[0], identity[1]))
-        return words[:count]
     index = jnp.arange(pairs, dtype=jnp.uint32)
     pair_keys = threefry(key, (index, jnp.zeros_like(index)))
     return jnp.concatenate(_looped(pair_keys, (identity[0], identity[1])))[:count]

@@ -25,6 +25,7 @@ from tmsjax.spec import Spec, suggest
 GPUS = ("h100", "h200", "a100")  # described in chips/, from openxla/xla, xla/backends/gpu/target_config/specs
 TPUS = {"v5e": 16 * 10**9, "v6e": 32 * 10**9}  # bytes of memory, from docs.cloud.google.com/tpu/docs
 CHIPS = (*GPUS, *TPUS)
+PROGRAMS = ("init", "advance", "loss")
 # What libtpu asks the machine for, where there is no TPU.
 NO_TPU = {
     "TPU_SKIP_MDS_QUERY": "1",
@@ -41,7 +42,7 @@ class Compiled:
     Attributes:
         memory: Bytes of the chip's memory.
         ensemble: The instances on that chip, with their plan.
-        programs: What XLA compiled: "init", "step" (which advances a block) and "loss".
+        programs: What XLA compiled: "init", "advance" and "loss" of a block.
     """
 
     memory: int
@@ -51,7 +52,7 @@ class Compiled:
     @property
     def unit_bytes(self) -> int:
         """Bytes to train a unit: all its blocks between segments, and the work of one program."""
-        step, *others = (self.programs[name].memory_analysis() for name in ("step", "init", "loss"))
+        step, *others = (self.programs[name].memory_analysis() for name in ("advance", "init", "loss"))
         held = step.argument_size_in_bytes + step.output_size_in_bytes - step.alias_size_in_bytes
         return self.ensemble.plan.blocks * held + max(each.temp_size_in_bytes for each in (step, *others))
 
@@ -86,7 +87,8 @@ def compile_for(spec: Spec, chip: str) -> Compiled:
         tpu: dict[str, Any] = {"chips_per_host_bounds": (1, 1, 1)}
         topology = topologies.get_topology_desc(platform="tpu", topology_name=f"{chip}:1x1", **tpu)
     ensemble = Ensemble(spec, devices=topology.devices[:1])
-    lowered = ensemble.lowered("cuda" if chip in GPUS else "tpu")
+    platform = "cuda" if chip in GPUS else "tpu"
+    lowered = {name: ensemble.programs.lowered(name, ensemble.devices[0], platform) for name in PROGRAMS}
     try:
         with _no_cache():
             programs = {name: each.compile(compiler_options=options) for name, each in lowered.items()}

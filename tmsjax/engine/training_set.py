@@ -5,8 +5,9 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from tmsjax.engine import train
-from tmsjax.models import instances, sampling
+from tmsjax.engine import streams
+from tmsjax.engine.streams import Shared
+from tmsjax.models import bind, instances
 from tmsjax.models import training_set as of_instance
 from tmsjax.spec import SAMPLES, Box, Spec, option_quantities
 
@@ -33,12 +34,12 @@ def training_set(spec: Spec, **position: int) -> np.ndarray:
     if not samples:
         raise ValueError("this instance trains on fresh samples at every step (data.samples is 0)")
     row = jax.tree.map(lambda leaf: jax.numpy.asarray(leaf[0]), table)
-    batch = spec.train.batch
-    words = train.stream(0, spec)
+    batch, problem, shared = spec.train.batch, bind(spec), Shared.of(spec.seed, spec.train.steps)
+    words = streams.words(0, shared, problem)
 
     def of_step(step: int) -> jax.Array:
-        offset = train.offset(step, row, spec)
-        return jax.vmap(lambda word: sampling.sample(of_instance.member(word, offset, batch)[0], row, spec.data))(words)
+        offset = streams.offset(step, row, shared, problem)
+        return jax.vmap(lambda word: problem.sample(of_instance.member(word, offset, batch)[0], row))(words)
 
     parts = -(-samples // batch)
     out = np.empty((samples, spec.model.features), np.float32)

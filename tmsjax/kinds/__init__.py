@@ -8,18 +8,17 @@ names, help and stored runs work without it. Imports no other room.
 
 from tmsjax.errors import first_line
 from tmsjax.kinds import heads, measures, trial
-from tmsjax.kinds.activations import ACTIVATIONS, add_activation
+from tmsjax.kinds.activations import ACTIVATIONS, Activation, add_activation, elementwise
 from tmsjax.kinds.activities import ACTIVITIES, ANY_NUMBER, Activity, add_activity
 from tmsjax.kinds.drawn import Drawn, drawn_by
-from tmsjax.kinds.elements import elementwise, is_elements, objects
-from tmsjax.kinds.families import FAMILIES, add_family
+from tmsjax.kinds.families import FAMILIES, Family, add_family
 from tmsjax.kinds.imports import Imported, execute, located
 from tmsjax.kinds.measures import MEASURES, REPRESENTED, SUCCESS, add_measure
-from tmsjax.kinds.optimizers import OPTIMIZERS
+from tmsjax.kinds.optimizers import OPTIMIZERS, Optimizer
 from tmsjax.kinds.registry import RESERVED, RESERVED_PREFIXES, Option, Registry, called
-from tmsjax.kinds.schedules import SCHEDULES
+from tmsjax.kinds.schedules import SCHEDULES, Schedule
 from tmsjax.kinds.studies import REPLICA, STUDIES, add_study, draws, mappable, misfit, suited, without_lengths
-from tmsjax.kinds.values import VALUES, add_values
+from tmsjax.kinds.values import VALUES, Values, add_values
 
 REGISTRIES: dict[str, Registry] = {
     "model.family": FAMILIES,
@@ -48,11 +47,16 @@ __all__ = [
     "STUDIES",
     "SUCCESS",
     "VALUES",
+    "Activation",
     "Activity",
     "Drawn",
+    "Family",
     "Imported",
+    "Optimizer",
     "Option",
     "Registry",
+    "Schedule",
+    "Values",
     "add_activation",
     "add_activity",
     "add_family",
@@ -66,12 +70,10 @@ __all__ = [
     "execute",
     "first_line",
     "heads",
-    "is_elements",
     "located",
     "mappable",
     "measures",
     "misfit",
-    "objects",
     "suited",
     "trial",
     "without_lengths",

@@ -1,31 +1,30 @@
-"""Activations: functions applied to pre-activations, elementwise unless registered otherwise."""
+"""Activations: functions applied to pre-activations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tmsjax.kinds.registry import Registry, checked_callables
-from tmsjax.kinds.trial import Refuse, attempt, check_traced
+from tmsjax.kinds.trial import check_traced
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Activation:
     """A function applied to pre-activations.
 
     Attributes:
         function: float32 array -> array of the same shape, traceable by jax
         exact: which exact loss tied models with this activation have: "relu", "linear" or None
-        elementwise: whether each output element depends only on the input element at the same position
     """
 
     function: Callable[[Any], Any]
     sentence: str
     exact: str | None = None
-    elementwise: bool = True
 
 
 def _relu(v: Any) -> Any:
@@ -52,30 +51,27 @@ ACTIVATIONS: Registry[Activation] = Registry(
 def add_activation(name: str, function: Callable[[Any], Any], *, sentence: str = "") -> None:
     """Adds an activation that specs can name.
 
-    `function` maps a float32 array to an array of the same shape, with operations that jax can trace. Models with an
-    elementwise function can run on the engine's fast path; other functions, such as softmax, run on arrays.
-    `sentence` describes it in help and tables. Raises RegistryError if the name is taken or the function does not fit.
+    `function` maps a float32 array to an array of the same shape, in plain JAX, such as `jax.nn.softplus`. `sentence`
+    describes it in help and tables. Raises RegistryError if the name is taken or the function does not fit.
 
     Examples:
-        >>> import jax.numpy as jnp
-        >>> tmsjax.add_activation("softplus", lambda v: jnp.logaddexp(v, 0.0), sentence="log(1 + exp(v))")
+        >>> import jax
+        >>> tmsjax.add_activation("softplus", jax.nn.softplus, sentence="log(1 + exp(v))")
         >>> tmsjax.load_spec(spec, ["model.activation=softplus"]).model.activation
         'softplus'
     """
     checked_callables(ACTIVATIONS, name, function=function)
-    elementwise = _is_elementwise(function, lambda why: ACTIVATIONS.refuse(name, why))
-    ACTIVATIONS.add(name, Activation(function, sentence, elementwise=elementwise))
+    pre_activations = np.zeros(4, np.float32)
+    refuse = partial(ACTIVATIONS.refuse, name)
+    check_traced("the function", refuse, function, (pre_activations,), pre_activations)
+    ACTIVATIONS.add(name, Activation(function, sentence))
 
 
-def _is_elementwise(function: Callable[[Any], Any], refuse: Refuse) -> bool:
-    """Whether each element gives what it gives alone. Raises `refuse(...)` if the function is no activation."""
-    import jax.numpy as jnp
+def elementwise(function: Callable[..., Any], *arrays: Any) -> Any:
+    """`function(*arrays)`. Deprecated: functions of models are plain JAX and need no wrapper.
 
-    check_traced("the function", refuse, function, (np.zeros(4, np.float32),), np.zeros(4, np.float32))
-    points = jnp.asarray([-3.0, -1.0, -0.25, 0.125, 0.5, 2.0])
-    together = np.asarray(attempt("the function", refuse, function, points))
-    try:
-        alone = np.asarray([function(point) for point in points])
-    except (Exception, SystemExit):  # such as softmax, which takes no scalar
-        return False
-    return alone.shape == together.shape and np.allclose(together, alone, rtol=1e-5, atol=1e-6, equal_nan=True)
+    Examples:
+        >>> tmsjax.elementwise(np.maximum, np.array([-1.0, 2.0]), 0.0)
+        array([0., 2.])
+    """
+    return function(*arrays)

@@ -20,7 +20,7 @@ Subset = tuple[int, ...]
 ANY_NUMBER = 2**16  # of features
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Activity:
     """How active features are drawn: n features, k uniforms per sample. The spec's options are passed as keywords.
 
@@ -40,7 +40,7 @@ class Activity:
         misfit: (n) -> why it cannot draw n features, or None
         needs_probability: whether a spec must give feature_probability; if not, it defaults to 1
         equal_only: whether feature_probability must be the same for all features of a model
-        scalars_up_to: the largest n for which `active` is cheap on arrays of scalars (see elements.py)
+        scalars_up_to: the largest n for which `active` is cheap on separate scalars (see engine/scalars.py)
     """
 
     columns: Callable[..., int]
@@ -357,9 +357,7 @@ def add_activity(
     Args:
         name: under which specs find it
         columns: n -> k, the number of uniforms per sample
-        active: (u (k,) uniform on [0, 1), p (n,) the feature probabilities) -> (n,) booleans. With comparisons,
-            arithmetic and indexing alone, models can run on the engine's fast path; with other jax functions they run
-            on arrays
+        active: (u (k,) uniform on [0, 1), p (n,) the feature probabilities) -> (n,) booleans, in plain JAX
         joint: p (..., n) -> (..., n, n), the probability that features i and j are both active (diagonal: that i is
             active), by operators and functions of `p.__array_namespace__()`. Checked by simulation before a run
         exactly: (p: list over features, subset: features in ascending order) -> the probability that exactly these are

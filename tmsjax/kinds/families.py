@@ -1,8 +1,7 @@
 """Families: model architectures, each a set of pure functions of one instance and one sample.
 
 W has shape (m, n) = (hidden, feature); column W_i in R^m is the direction of feature i. Functions take one sample x of
-shape (n,) and use operators and `elementwise`, so that they run on arrays and, on the engine's fast path, on arrays of
-scalars (see elements.py).
+shape (n,) and are plain JAX on small arrays.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import Any
 
 from tmsjax.kinds import autoencoders, heads
 from tmsjax.kinds.activations import ACTIVATIONS
-from tmsjax.kinds.elements import elementwise
 from tmsjax.kinds.registry import (
     DIMENSIONS,
     RESERVED,
@@ -35,14 +33,14 @@ def _fits(n: int, m: int) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Family:
     """Pure functions of one instance. The spec's options are passed as keywords.
 
     Attributes:
         parameters: name -> names of its dimensions: "feature", "hidden" or an option of type "int"
         init: (standard normals by parameter name, instance) -> parameters
-        apply: (parameters, x, f) -> output (o,); f is the activation, elementwise
+        apply: (parameters, x, f) -> output (o,); f is the activation
         target: x -> the desired output (o,)
         outputs: n -> the number of outputs o, at most n. Output i has the importance of feature i
         misfit: (n, m) -> why a model cannot have these sizes, or None. Receives only options of type "int"
@@ -112,7 +110,7 @@ def _absolute_value(params: Params, x: Any, f: Callable) -> Any:
 
 
 def _relu(h: Any) -> Any:
-    return elementwise(ACTIVATIONS["relu"].function, h)
+    return ACTIVATIONS["relu"].function(h)
 
 
 def _columns_of_W(params: Params) -> Any:
@@ -274,8 +272,7 @@ def add_family(
         options: keys that it adds to [model]
         sentence: describes it in help and tables
 
-    Small models run on the engine's fast path if these functions use only operators and `tmsjax.elementwise`; with
-    other functions of jax.numpy they run on arrays. Shapes are checked before a run.
+    The functions are plain JAX, such as `jax.nn.relu(p["W"] @ x)`. Shapes are checked before a run.
 
     Raises:
         RegistryError: if the name is taken or an argument does not fit.

@@ -6,25 +6,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tmsjax.kinds.elements import elementwise, objects
 from tmsjax.kinds.registry import Registry
 
+Rate = Callable[[Any], Any]  # number of steps done -> learning rate of the next
 TINY_NORM = 1e-8  # added to a norm before division, as in the source of `adamw-norm`
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Optimizer:
     """An optax optimizer.
 
     Attributes:
-        make: (learning rate as a function of the step, the [train] table, instance) -> optax.GradientTransformation
+        make: (learning rate as a function of the step, instance, momentum, whether weights decay) ->
+            optax.GradientTransformation
         uses: optimizer-specific keys of [train] that it uses
         defaults: values of these keys if the spec gives none
         signed: whether weight_decay may be negative
         tied: whether it needs parameters W and b of a model f(W^T W x + b)
     """
 
-    make: Callable[[Callable, Any, Any], Any]
+    make: Callable[[Rate, Any, float, bool], Any]
     sentence: str
     uses: tuple[str, ...] = ()
     defaults: Mapping[str, float] = field(default_factory=dict)
@@ -32,19 +33,19 @@ class Optimizer:
     tied: bool = False
 
 
-def _adam(rate: Callable, train: Any, instance: Any) -> Any:
+def _adam(rate: Rate, instance: Any, momentum: float, decays: bool) -> Any:
     import optax
 
     return optax.adam(rate)
 
 
-def _adamw(rate: Callable, train: Any, instance: Any) -> Any:
+def _adamw(rate: Rate, instance: Any, momentum: float, decays: bool) -> Any:
     import optax
 
     return optax.adamw(rate, weight_decay=instance.weight_decay)
 
 
-def _adamw_norm(rate: Callable, train: Any, instance: Any) -> Any:
+def _adamw_norm(rate: Rate, instance: Any, momentum: float, decays: bool) -> Any:
     import optax
 
     return optax.chain(optax.scale_by_adam(), _norm_decay(instance.weight_decay), optax.scale_by_learning_rate(rate))
@@ -53,40 +54,32 @@ def _adamw_norm(rate: Callable, train: Any, instance: Any) -> Any:
 def _norm_decay(decay: Any) -> Any:
     """Adds `decay` W_i to the update of W_i if decay >= 0, else -`decay` (1 - 1/|W_i|) W_i, which draws |W_i| to 1.
 
-    No other parameter decays. W (m, n) is an array, or scalars held in a pytree with a `shape`. Source: Liu, Liu and
-    Gore 2025, arXiv 2505.10465, and the optimizer in their repository.
+    No other parameter decays. Source: Liu, Liu and Gore 2025, arXiv 2505.10465, and the optimizer in their repository.
     """
-    import jax
     import jax.numpy as jnp
     import optax
 
     def add(updates: Any, state: Any, params: Any = None) -> Any:
-        parts, tree = jax.tree.flatten(params["W"])
-        scalars = parts[0] is not params["W"]
-        W = objects(parts, params["W"].shape) if scalars else parts[0]
-        norm = elementwise(jnp.sqrt, (W * W).sum(0))
-        excess = elementwise(lambda v: jnp.where(decay < 0, 1 - 1 / (v + TINY_NORM), jnp.ones_like(v)), norm)
-        change = W * (excess * abs(decay))[None]
-        change = jax.tree.unflatten(tree, list(change.reshape(-1)) if scalars else [change])
-        return {**updates, "W": jax.tree.map(jnp.add, updates["W"], change)}, state
+        W = params["W"]
+        norm = jnp.sqrt((W * W).sum(0))
+        excess = jnp.where(decay < 0, 1 - 1 / (norm + TINY_NORM), jnp.ones_like(norm))
+        return {**updates, "W": updates["W"] + W * (excess * abs(decay))[None]}, state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), add)
 
 
-def _sgd(rate: Callable, train: Any, instance: Any) -> Any:
+def _sgd(rate: Rate, instance: Any, momentum: float, decays: bool) -> Any:
     """Weight decay d adds d times each parameter to the gradient: the minimum is that of loss + d/2 |parameters|^2."""
     import optax
 
-    descent = optax.sgd(rate, momentum=train.momentum or None)
-    if train.weight_decay == 0.0:  # a number, not an axis
-        return descent
-    return optax.chain(optax.add_decayed_weights(instance.weight_decay), descent)
+    descent = optax.sgd(rate, momentum=momentum or None)
+    return optax.chain(optax.add_decayed_weights(instance.weight_decay), descent) if decays else descent
 
 
-def _rmsprop(rate: Callable, train: Any, instance: Any) -> Any:
+def _rmsprop(rate: Rate, instance: Any, momentum: float, decays: bool) -> Any:
     import optax
 
-    return optax.rmsprop(rate, momentum=train.momentum or None)
+    return optax.rmsprop(rate, momentum=momentum or None)
 
 
 OPTIMIZERS: Registry[Optimizer] = Registry(

@@ -6,39 +6,44 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tmsjax.kinds.registry import Registry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Schedule:
     """A learning-rate schedule.
 
     Attributes:
-        factor: number of training steps -> optax.Schedule
+        factor: (step, number of training steps) -> the factor. Both may be traced
         endless: whether the factor is independent of the number of steps, so that a run can be extended
     """
 
-    factor: Callable[[int], Any]
+    factor: Callable[[Any, Any], Any]
     sentence: str
     endless: bool = False
 
 
-def _constant(steps: int) -> Any:
-    import optax
-
-    return optax.constant_schedule(1.0)
+def _constant(step: Any, steps: Any) -> Any:
+    return np.float32(1)
 
 
-def _linear(steps: int) -> Any:
-    import optax
-
-    return optax.linear_schedule(1.0, 0.0, steps)
+def _linear(step: Any, steps: Any) -> Any:
+    return 1 - _share(step, steps)
 
 
-def _cosine(steps: int) -> Any:
-    import optax
+def _cosine(step: Any, steps: Any) -> Any:
+    import jax.numpy as jnp
 
-    return optax.cosine_decay_schedule(1.0, steps)
+    return np.float32(0.5) * (1 + jnp.cos(np.float32(np.pi) * _share(step, steps)))
+
+
+def _share(step: Any, steps: Any) -> Any:
+    """The share of the steps that is done, from 0 to 1."""
+    import jax.numpy as jnp
+
+    return jnp.minimum(step, steps).astype(jnp.float32) * (np.float32(1) / steps.astype(jnp.float32))
 
 
 SCHEDULES: Registry[Schedule] = Registry(

@@ -13,7 +13,7 @@ from tmsjax.kinds.registry import Registry, checked_callables
 from tmsjax.kinds.trial import quadrature
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Values:
     """The distribution of an active feature's value x.
 

@@ -7,40 +7,25 @@ adversarial examples": analytic attacks, since gradients vanish where every outp
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tmsjax.kinds import elementwise, is_elements
-from tmsjax.models import model
-from tmsjax.models.instances import Instance
-from tmsjax.spec import Model
+Params = Mapping[str, Any]
 
 
-def attacked(params: Any, x: Any, target: Any, instance: Instance, of: Model, radius: Any) -> Any:
+def attacked(params: Params, x: Any, target: Any, importance: Any, f: Callable, radius: Any) -> Any:
     """`x` (n,) with the worst of the n perturbations of length `radius`, a constant to differentiation.
 
     `params` of a model f(W^T W x + b) or f(W^T W x).
     """
-    fixed = {name: elementwise(jax.lax.stop_gradient, value) for name, value in params.items()}
+    fixed = {name: jax.lax.stop_gradient(value) for name, value in params.items()}
     rows = fixed["W"].T @ fixed["W"]
     before = rows @ x + (fixed["b"] if "b" in fixed else np.float32(0))
-    length = elementwise(jnp.sqrt, (rows * rows).sum(1) + np.float32(1e-20))
+    length = jnp.sqrt((rows * rows).sum(1) + np.float32(1e-20))
     steps = radius * rows / length[:, None]  # one perturbation per row
-    errors = model.activation(of)(before[None] + steps @ rows) - target[None]  # rows is symmetric
-    return x + _of_largest((instance.importance[None] * errors * errors).sum(1), steps)
-
-
-def _of_largest(values: Any, rows: Any) -> Any:
-    """The row at the largest of `values` (n,)."""
-    if not is_elements(values):
-        return rows[jnp.argmax(values)]
-    largest, row = values[0], rows[0]
-    for value, new in zip(values[1:], rows[1:], strict=True):
-        better = value > largest
-        largest = jnp.where(better, value, largest)
-        row = elementwise(partial(jnp.where, better), new, row)
-    return row
+    errors = f(before[None] + steps @ rows) - target[None]  # rows is symmetric
+    return x + steps[jnp.argmax((importance[None] * errors * errors).sum(1))]

@@ -3,52 +3,93 @@
 An active feature follows the distribution of values; an inactive feature is exactly 0. If features are independent,
 one uniform u gives both: v = (1 - u/p)+ is 0 with probability 1 - p and otherwise uniform on (0, 1], and the value is
 the quantile function of v. For other activities, separate uniforms decide which features are active, and v is a
-uniform for each active feature and 0 for the others. Works on arrays and on `Elements` (kinds/elements.py).
+uniform for each active feature and 0 for the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from tmsjax.kinds import ACTIVITIES, VALUES, elementwise
-from tmsjax.models.instances import Instance
-from tmsjax.models.scalars import Scalars
-from tmsjax.spec import Data, Spec
+from tmsjax.kinds import ACTIVITIES, VALUES, Drawn, Values
+from tmsjax.spec import Data, static
 
 
-def columns(data: Data, features: int) -> int:
-    """The number of uniforms per sample: one per feature, plus those that only decide activity."""
-    return features + activity_columns(data, features)
+@dataclass(frozen=True)
+class Sampler:
+    """How the features of a sample are drawn.
+
+    Attributes:
+        drawn: The activity, without its options that are quantities.
+        values: The distribution of an active feature's value.
+        masks: The number of different active sets in a batch; 0: each sample has its own.
+    """
+
+    drawn: Drawn
+    values: Values
+    masks: int = 0
+
+    @classmethod
+    def of(cls, data: Data, features: int) -> Sampler:
+        """The sampler of a [data] table."""
+        drawn = Drawn(ACTIVITIES[data.activity], features, static(data.options))
+        return cls(drawn, VALUES[data.values], data.masks_per_batch)
+
+    @property
+    def features(self) -> int:
+        """n."""
+        return self.drawn.n
+
+    @property
+    def activity_columns(self) -> int:
+        """The number of uniforms that only decide activity: 0 if each feature's own uniform decides it. Come last."""
+        return 0 if self.drawn.activity.own and not self.masks else self.drawn.columns()
+
+    @property
+    def columns(self) -> int:
+        """The number of uniforms per sample: one per feature, plus those that only decide activity."""
+        return self.features + self.activity_columns
+
+    def sample(self, bits: Any, probability: Any, own: Mapping[str, Any]) -> Any:
+        """The features x (n,) of one sample.
+
+        Args:
+            bits: (columns,) uint32, random.
+            probability: (n,) float32, of each feature.
+            own: Values of the activity's options that are quantities, () float32 each.
+        """
+        n, values = self.features, self.values
+        if not self.activity_columns:
+            v = active_uniform(bits, probability)
+        else:
+            active = with_own(self.drawn, own).active(_uniform(bits[n:]), probability)
+            v = jnp.where(active, active_uniform(bits[:n], np.float32(1)), np.float32(0))
+        x = values.quantile(v)
+        return x if values.zero_at_zero else jnp.where(v > 0, x, np.float32(0))
+
+    def masked(self, words: Any) -> Any:
+        """Words (samples, columns) of a batch where consecutive samples share those that decide activity."""
+        if not self.masks:
+            return words
+        n = self.features
+        return jnp.concatenate([words[:, :n], self._repeated(words[:, n:])], axis=1)
+
+    def masked_columns(self, columns: tuple) -> tuple:
+        """The same for separate columns (samples,)."""
+        n = self.features
+        return (*columns[:n], *map(self._repeated, columns[n:])) if self.masks else columns
+
+    def _repeated(self, words: Any) -> Any:
+        return jnp.repeat(words[: self.masks], len(words) // self.masks, axis=0)
 
 
-def activity_columns(data: Data, features: int) -> int:
-    """The number of uniforms that only decide activity: 0 if each feature's own uniform decides it. They come last."""
-    if ACTIVITIES[data.activity].own and not data.masks_per_batch:
-        return 0
-    return data.drawn(features).columns()
-
-
-def columns_of(spec: Spec) -> int:
-    """The number of uniforms per sample of a spec. Raises SpecError if the run that it names is not read yet."""
-    return columns(*spec.samples)
-
-
-def masked(words: Any, data: Data, features: int) -> Any:
-    """Words of a batch (samples, columns) with `masks_per_batch` masks: consecutive samples share activity words."""
-    if not data.masks_per_batch:
-        return words
-
-    def repeat(column: Any) -> Any:
-        return jnp.repeat(column[: data.masks_per_batch], len(column) // data.masks_per_batch, axis=0)
-
-    if isinstance(words, Scalars):
-        return Scalars((*words.parts[:features], *map(repeat, words.parts[features:])), words.shape)
-    return jnp.concatenate([words[:, :features], repeat(words[:, features:])], axis=1)
+def with_own(drawn: Drawn, own: Mapping[str, Any]) -> Drawn:
+    """The activity with the values of its options that are quantities."""
+    return replace(drawn, options=(*drawn.options, *own.items())) if own else drawn
 
 
 def sobol(samples: int, columns: int) -> np.ndarray:
@@ -69,7 +110,8 @@ def rotate(word: Any, offset: Any, streams: str) -> Any:
     return word ^ offset if streams == "sobol" else word + offset
 
 
-def _positive(v: Any) -> Any:
+def positive(v: Any) -> Any:
+    """max(v, 0)."""
     # `where` instead of `maximum`: value and gradient share one mask, and XLA:CPU's NaN-propagating maximum is slow.
     return jnp.where(v > 0, v, np.float32(0))
 
@@ -79,32 +121,7 @@ def active_uniform(bits: Any, probability: Any) -> Any:
 
     Bits near 0 are active, since float32 has the finest resolution there: v has steps of 2^-32 / p.
     """
-    return _positive(1 - bits.astype(jnp.float32) * (np.float32(2.0**-32) / probability))
-
-
-def sample(bits: Any, instance: Instance, data: Data) -> Any:
-    """The features x (n,) of one sample, from `columns` uint32 words. Both are arrays or both are `Elements`."""
-    p = instance.feature_probability
-    n = p.shape[0]
-    values = VALUES[data.values]
-    if not activity_columns(data, n):
-        v = elementwise(active_uniform, bits, p)
-    else:
-        active = data.drawn(n, instance.own("data")).active(elementwise(_uniform, bits[n:]), p)
-        own = elementwise(lambda b: active_uniform(b, np.float32(1)), bits[:n])
-        v = elementwise(lambda a, u: jnp.where(a, u, np.float32(0)), active, own)
-    x = elementwise(values.quantile, v)
-    return x if values.zero_at_zero else elementwise(lambda v, x: jnp.where(v > 0, x, np.float32(0)), v, x)
-
-
-def inputs(bits: Any, instance: Instance, spec: Spec) -> Any:
-    """What a model is trained on: the features of a sample, or the hidden layer of a stored model on its features."""
-    if spec.source is None:
-        return sample(bits, instance, spec.data)
-    own = {k: v for k, v in instance.source.items() if k.startswith("data.")}
-    stored = replace(instance, feature_probability=instance.source["feature_probability"], options=own)
-    h = instance.source["W"] @ sample(bits, stored, spec.source.data)
-    return elementwise(_positive, h) if spec.source.neurons else h
+    return positive(1 - bits.astype(jnp.float32) * (np.float32(2.0**-32) / probability))
 
 
 def _uniform(bits: Any) -> Any:
@@ -113,19 +130,18 @@ def _uniform(bits: Any) -> Any:
     return jnp.where(u < 1, u, np.float32(1 - 2.0**-24))
 
 
-def mean(probability: Any, data: Data, own: Mapping[str, Any] | None = None) -> Any:
-    """E x, shape of `probability` (..., n). `own`: (...,) values of the activity's options that are quantities."""
-    return VALUES[data.values].mean * data.drawn(probability.shape[-1], own).marginal(probability)
+def mean(probability: Any, drawn: Drawn, values: Values) -> Any:
+    """E x, shape of `probability` (..., n)."""
+    return values.mean * drawn.marginal(probability)
 
 
-def covariance(probability: Any, data: Data, own: Mapping[str, Any] | None = None) -> Any:
-    """Cov x, shape (..., n, n), for `probability` (..., n); `own` as in `mean`.
+def covariance(probability: Any, drawn: Drawn, values: Values) -> Any:
+    """Cov x, shape (..., n, n), for `probability` (..., n).
 
     P_ij is the probability that features i and j are both active, v the value of an active feature. The diagonal is
     P_ii E[v^2] - P_ii^2 E[v]^2, which is p/3 - p^2/4 for uniform values of independent features. The other entries are
     E[v]^2 (P_ij - P_ii P_jj), since values are independent.
     """
-    values, drawn = VALUES[data.values], data.drawn(probability.shape[-1], own)
     xp = probability.__array_namespace__()
     marginal = drawn.marginal(probability)
     p, q = marginal[..., :, None], marginal[..., None, :]

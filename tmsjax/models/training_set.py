@@ -16,16 +16,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from tmsjax.kinds import elementwise
 from tmsjax.models.instances import Instance
-from tmsjax.spec import SAMPLES, Spec
+from tmsjax.spec import SAMPLES
 
 FRESH = np.uint32(2**31)  # parts of an infinite set: more than steps
-
-
-def is_finite(spec: Spec) -> bool:
-    """Whether the spec gives a number of samples, at least for some instances."""
-    return spec.data.samples != type(spec.data).samples
 
 
 def part(step: Any, instance: Instance, batch: int) -> tuple[Any, Any]:
@@ -41,9 +35,9 @@ def part(step: Any, instance: Instance, batch: int) -> tuple[Any, Any]:
 def member(word: Any, offset: Any, batch: int) -> tuple[Any, Any]:
     """The random bits (columns,) of one sample and its weight in the sum over a batch: batch / samples, or 0.
 
-    word, offset: (columns + 1,) uint32, both arrays or both object arrays of scalars.
+    word, offset: (columns + 1,) uint32.
     """
-    bits = elementwise(_mixed, word[:-1] + offset[:-1])
+    bits = _mixed(word[:-1] + offset[:-1])
     share = np.float32(batch) / (np.uint32(0) - offset[-1]).astype(jnp.float32)
     return bits, jnp.where((word[-1] + offset[-1]).astype(jnp.int32) < 0, share, np.float32(0))
 

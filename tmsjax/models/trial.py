@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import jax
 import numpy as np
 
 from tmsjax.errors import SpecError
-from tmsjax.kinds import FAMILIES, MEASURES, Drawn
+from tmsjax.kinds import MEASURES, REGISTRIES, Drawn
 from tmsjax.kinds.measures import check_measure
 from tmsjax.kinds.trial import Refuse, attempt, check_traced
-from tmsjax.models import model, tracing
-from tmsjax.models.instances import Instance
-from tmsjax.spec import Spec
+from tmsjax.models.instances import Instance, instances
+from tmsjax.models.problem import Problem, bind
+from tmsjax.models.sampling import Sampler, with_own
+from tmsjax.spec import Boxes, Spec
+
+ADDED = ("model.family", "model.activation", "data.activity", "data.values")  # keys of entries that a loss calls
 
 CHANCE = 6  # standard errors by which a stated probability may differ from a simulation
 
@@ -27,44 +31,68 @@ def check_spec(spec: Spec) -> None:
     for name in spec.record.measures:
         if MEASURES.source(name) is not None:
             check_measure(MEASURES[name], (2, spec.model.hidden, spec.model.features), refuse("record.measures", name))
-    if not (added := tracing.added(spec)):
+    if not (added := _added(spec)):
         return
-    first = tracing.first_instance(spec)
-    for row in (first, tracing.first_instance(spec, last=True)) if "data.activity" in added else ():
-        _check_activity(spec, row, refuse("data.activity", spec.data.activity))
+    for last in (False, True) if "data.activity" in added else ():
+        _check_activity(spec, _instance(spec, last), refuse("data.activity", spec.data.activity))
+    problem = bind(spec)
     if "model.family" in added:
-        _check_family(spec, first, refuse("model.family", spec.model.family))
-    attempt("the loss", refuse(*next(iter(added.items()))), tracing.trace, spec, first)
+        _check_family(problem, _instance(spec), refuse("model.family", spec.model.family))
+    attempt("the loss", refuse(*next(iter(added.items()))), _trace, problem)
 
 
-def _check_family(spec: Spec, row: Instance, refuse: Refuse) -> None:
-    n, m, family = spec.model.features, spec.model.hidden, FAMILIES[spec.model.family]
+def _added(spec: Spec) -> dict[str, str]:
+    """The entries that users added and the loss calls: name by key."""
+    names = {key: getattr(getattr(spec, key.partition(".")[0]), key.partition(".")[2]) for key in ADDED}
+    return {key: name for key, name in names.items() if REGISTRIES[key].source(name) is not None}
+
+
+def _instance(spec: Spec, last: bool = False) -> Instance:
+    """The first instance of the grid, or the last."""
+    single = Boxes(spec.shape, (1,) * len(spec.shape))
+    return jax.tree.map(lambda leaf: leaf[0], instances(spec, single[len(single) - 1 if last else 0]))
+
+
+@lru_cache(maxsize=64)
+def _trace(problem: Problem) -> None:
+    """Traces the gradients of the losses, sampled and exact. Raises what the user's functions raise."""
+    params = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in problem.shapes.items()}
+    word = jax.ShapeDtypeStruct((problem.columns + problem.finite,), np.uint32)
+    with jax.numpy_rank_promotion("raise"):
+        jax.eval_shape(jax.grad(problem.training_loss), params, problem.instance, word, word)
+        if problem.exact is not None:
+            jax.eval_shape(jax.grad(problem.exact_loss), params, problem.instance)
+
+
+def _check_family(problem: Problem, row: Instance, refuse: Refuse) -> None:
+    n, m, family = problem.features, problem.hidden, problem.family
     outputs = attempt("outputs", refuse, family.outputs, n)
     if type(outputs) is not int or not 1 <= outputs <= n:
         raise refuse(f"outputs gives {outputs!r}, not a whole number from 1 to {n}, the number of features")
     zero, x, y = np.float32(0), np.zeros(n, np.float32), np.zeros(outputs, np.float32)
     rng = np.random.default_rng(0)
-    params = {k: jax.numpy.asarray(rng.standard_normal(s, np.float32)) for k, s in model.shapes(spec.model).items()}
-    check_traced("init", refuse, lambda p: model.init(p, row, spec.model), (params,), params)
-    check_traced("apply", refuse, lambda p, x: model.apply(p, x, row, spec.model), (params, x), y)
-    check_traced("target", refuse, lambda x: zero + model.target(x, row, spec.model), (x,), y)  # or booleans
+    params = {k: jax.numpy.asarray(rng.standard_normal(s, np.float32)) for k, s in problem.shapes.items()}
+    check_traced("init", refuse, lambda p: problem.init(p, row), (params,), params)
+    check_traced("apply", refuse, lambda p, x: problem.output(p, x, row), (params, x), y)
+    check_traced("target", refuse, lambda x: zero + problem.target(x, row), (x,), y)  # or booleans
     if family.penalty is not None:
-        check_traced("penalty", refuse, lambda p, x: model.penalty(p, x, row, spec.model), (params, x), zero)
+        check_traced("penalty", refuse, lambda p, x: problem.penalty(p, x, row), (params, x), zero)
     if family.directions is not None:
-        check_traced("directions", refuse, lambda p: model.directions(p, spec.model), (params,), np.tile(x, (m, 1)))
-        if "W" in params and not np.array_equal(model.directions(params, spec.model), params["W"]):
+        check_traced("directions", refuse, problem.directions, (params,), np.tile(x, (m, 1)))
+        if "W" in params and not np.array_equal(problem.directions(params), params["W"]):
             raise refuse("a parameter W must be the directions W (hidden, feature); give it another name")
 
 
 def _check_activity(spec: Spec, row: Instance, refuse: Refuse) -> None:
     n, p, own = spec.model.features, np.asarray(row.feature_probability), row.own("data")
-    drawn = spec.data.drawn(n, own)
+    free = Sampler.of(spec.data, n).drawn
+    drawn = with_own(free, own)
     k = attempt("columns", refuse, drawn.columns)
     if type(k) is not int or not 1 <= k <= 2**16:
         raise refuse(f"columns gives {k!r}, not a whole number from 1 to {2**16}")
     check_traced("active", refuse, drawn.active, (np.zeros(k, np.float32), p), np.zeros(n, bool))
     several = {key: np.full(n + 1, value) for key, value in own.items()}  # n + 1 models, as n would hide a wrong axis
-    joint = np.asarray(attempt("joint", refuse, spec.data.drawn(n, several).joint, np.tile(p, (n + 1, 1))))
+    joint = np.asarray(attempt("joint", refuse, with_own(free, several).joint, np.tile(p, (n + 1, 1))))
     if joint.shape != (n + 1, n, n):
         raise refuse(f"joint of p {[n + 1, n]} gives shape {list(joint.shape)}, not {[n + 1, n, n]}")
     simulated, _, sets = estimated_joint(drawn, p)

@@ -27,6 +27,10 @@ class History:
         for name, value in values.items():
             self.records[name].append(value)
 
+    def last(self, name: str, step: int) -> np.ndarray | None:
+        """The record of a measure after `step`; None if the last record is of another step."""
+        return self.records[name][-1] if self.steps[-1:] == [step] and self.records.get(name) else None
+
     def variables(self) -> dict[str, np.ndarray]:
         """Arrays (instances, step, ...) by measure; omits measures without records."""
         return {name: np.stack(records, axis=1) for name, records in self.records.items() if records}
@@ -50,7 +54,7 @@ def measured(ensemble: Ensemble, states: list[TrainState]) -> dict[str, np.ndarr
     if not spec.record.measures:
         return {}
     params = ensemble.gather([state.params for state in states])
-    W = directions(params, spec)
+    W = directions(params, ensemble.problem)
     values = {}
     for name in spec.record.measures:
         function = MEASURES[name].function

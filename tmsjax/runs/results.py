@@ -19,12 +19,13 @@ def results(training: Training) -> tuple[xr.Dataset, int]:
     """The labelled dataset of a trained unit, as much as the spec keeps, and the number of its diverged models."""
     ensemble, spec, history = training.ensemble, training.spec, training.history
     params = ensemble.gather([state.params for state in training.states])
-    losses = ensemble.noise_free_loss(training.states)
+    losses = history.last("loss", training.step)
+    losses = ensemble.noise_free_loss(training.states) if losses is None else losses
     given = inputs(spec, ensemble.box)
     stored = {} if spec.source is None else spec.source.of(ensemble.box)
     status = _status(params, losses, np.asarray(ensemble.zero_model_loss(), np.float32))
     dims = dict(FAMILIES[spec.model.family].parameters)
-    W = directions(params, spec)
+    W = directions(params, ensemble.problem)
     if W is not None and "W" not in params:
         params, dims = params | {"W": W}, dims | {"W": ("hidden", "feature")}
     dataset = results_dataset(

@@ -7,6 +7,7 @@ run and the spec share choose the model. This room only describes such models; r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,9 +43,14 @@ class Source:
         return self.arrays["W"].shape[-1]
 
     @property
+    def sizes(self) -> tuple[int, int]:
+        """(m, n) of the stored models."""
+        return self.arrays["W"].shape[-2:]
+
+    @property
     def weights(self) -> int:
         """n m, the number of weights of a stored model."""
-        return self.arrays["W"].shape[-1] * self.arrays["W"].shape[-2]
+        return math.prod(self.sizes)
 
     def of(self, box: Box) -> dict[str, np.ndarray]:
         """The arrays of every instance in a box of the spec's grid, (instances, ...) float32."""

@@ -1,0 +1,142 @@
+"""Compiled programs, kept: in this process by what they depend on, on disk by jax's cache of compiled programs.
+
+A program depends on the problem, the plan's block and the devices' kind. Everything else (seed, number of steps, values
+of the axes) is an argument, so that a second sweep that differs only in these traces and compiles nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property, lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tmsjax.engine import cache, train
+from tmsjax.engine.plan import FULL, QUICK, QUICKEST, Plan
+from tmsjax.engine.segment import advance, axes, divide
+from tmsjax.engine.streams import Shared
+from tmsjax.engine.train import TrainState
+from tmsjax.models import Instance, Problem
+
+KEPT = 64  # sets of programs, those used last
+WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}  # XLA's default is 256
+# Sums over samples in SIMD lanes need permission to reorder additions; NaN, infinity and division stay IEEE.
+REASSOCIATE = {"xla_cpu_enable_fast_math": True} | {
+    f"xla_cpu_fast_math_honor_{what}": True for what in ("nans", "infs", "division", "functions")
+}
+NUMBER = jax.ShapeDtypeStruct((), np.int32)
+
+
+def programs(problem: Problem, cut: Plan, platform: str) -> Programs:
+    """The programs of a problem, as the plan splits it. The number and size of units do not matter."""
+    return _kept(problem, replace(cut, blocks=1, unit=None), platform)
+
+
+@lru_cache(maxsize=KEPT)
+def _kept(problem: Problem, cut: Plan, platform: str) -> Programs:
+    return Programs(problem, cut, platform)
+
+
+class Programs:
+    """The programs that init, advance and evaluate a block of instances: "init", "advance", "loss" and "zero".
+
+    All take a block's table of instances (a models.Instance with a leading instance axis) and the numbers that
+    instances share (Shared).
+    """
+
+    def __init__(self, problem: Problem, cut: Plan, platform: str):
+        self.problem, self.cut, self.platform = problem, cut, platform
+        self._compiled: dict[tuple[str, jax.Device], Any] = {}
+        self._lock = threading.Lock()
+        given: dict[str, Any] = {"problem": problem, "cut": cut}
+        self._functions = {
+            "init": self._jitted("init", partial(_init, problem=problem)),
+            "advance": self._jitted(
+                "advance", partial(advance, **given, interpret=platform == "cpu"), donate_argnums=0
+            ),
+            "loss": self._jitted("loss", partial(_loss, **given)),
+            "zero": self._jitted("zero", partial(_zero, **given)),
+        }
+
+    def _jitted(self, name: str, function: Callable, **options: Any) -> Any:
+        # By default GPUs and TPUs round the inputs of matrix products to 10 or 7 bits. "high" adds 3 products of 7 bits
+        # on TPUs and rounds nothing on GPUs.
+        precision = None if self.platform == "cpu" else "high" if name == "advance" else "highest"
+
+        def strict(*args: Any) -> Any:
+            with jax.numpy_rank_promotion("raise"), jax.default_matmul_precision(precision):
+                return function(*args)
+
+        if self.platform == "cpu":
+            options["compiler_options"] = _compiler_options(self.cut.effort, name)
+        return jax.jit(strict, **options)
+
+    def compiled(self, name: str, device: jax.Device) -> Any:
+        """The compiled program on one device. Compiles once."""
+        with self._lock:
+            if (name, device) not in self._compiled:
+                with cache.on_disk():
+                    self._compiled[name, device] = self.lowered(name, device).compile()
+            return self._compiled[name, device]
+
+    def ready(self, name: str, device: jax.Device) -> bool:
+        """Whether the program is compiled already."""
+        return (name, device) in self._compiled
+
+    def lowered(self, name: str, device: jax.Device, platform: str | None = None) -> Any:
+        """The lowered program for a device, which need not be on this machine if its `platform` is given."""
+        where = jax.sharding.SingleDeviceSharding(device)
+        arguments = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), self._arguments(name)
+        )
+        traced = self._functions[name].trace(*arguments)
+        return traced.lower() if platform is None else traced.lower(lowering_platforms=(platform,))
+
+    def _arguments(self, name: str) -> tuple:
+        """Shapes and types of a program's arguments."""
+        common = self.table, Shared.of(0, 0)
+        first = {"advance": (self.state,), "loss": (self.state.params,)}.get(name, ())
+        return (*first, *common, NUMBER) if name == "advance" else (*first, *common)
+
+    @cached_property
+    def table(self) -> Instance:
+        """Shapes and types of a block's table."""
+        size = self.cut.block
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape), x.dtype), self.problem.instance)
+
+    @cached_property
+    def state(self) -> TrainState:
+        """Shapes and types of a block's state."""
+        return jax.eval_shape(self._functions["init"], self.table, Shared.of(0, 0))
+
+
+def _compiler_options(effort: int, name: str) -> dict[str, Any]:
+    """XLA's options on CPU for a program."""
+    if effort == FULL:
+        return WIDE_VECTORS | (REASSOCIATE if name == "advance" else {})
+    levels = {"init": QUICKEST, "advance": effort}  # evaluation has more samples than a short training
+    return {"xla_backend_optimization_level": levels.get(name, QUICK)}
+
+
+def _init(table: Instance, shared: Shared, *, problem: Problem) -> TrainState:
+    one = partial(train.init, shared=shared, problem=problem)
+    shape = jax.eval_shape(one, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), table))
+    counts = jax.tree.map(lambda x: None if jnp.issubdtype(x.dtype, jnp.integer) else 0, shape)  # of steps
+    return jax.vmap(one, out_axes=counts)(table)
+
+
+def _zero(table: Instance, shared: Shared, *, problem: Problem, cut: Plan) -> jax.Array:
+    table = divide(table, cut)
+    one = partial(train.zero_model_loss, shared=shared, problem=problem, chunk=cut.evaluation_chunk)
+    return jax.vmap(one, in_axes=(axes(table),))(table)
+
+
+def _loss(params: Any, table: Instance, shared: Shared, *, problem: Problem, cut: Plan) -> jax.Array:
+    params, table = divide(params, cut), divide(table, cut)
+    one = partial(train.noise_free_loss, shared=shared, problem=problem, chunk=cut.evaluation_chunk)
+    return jax.vmap(one, in_axes=(axes(params), axes(table)))(params, table)

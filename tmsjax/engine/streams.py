@@ -1,0 +1,113 @@
+"""The random bits of training and evaluation: words that instances share, and the offset of each instance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from tmsjax.engine import threefry
+from tmsjax.engine.scalars import Scalars, held_as_scalars, split
+from tmsjax.models import Instance, Problem, sampling, training_set
+
+
+@struct.dataclass
+class Shared:
+    """Numbers that all instances of a sweep share."""
+
+    seed: Any  # two () uint32, the low and the high word
+    steps: Any  # () int32, of the whole training
+
+    @classmethod
+    def of(cls, seed: int, steps: int) -> Shared:
+        """From a spec's `seed` and `train.steps`."""
+        return cls((np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)), np.int32(steps))
+
+
+def normals(instance: Instance, shared: Shared, count: int) -> jax.Array:
+    """Standard normals (count,) of the instance's init."""
+    key = _key(shared, threefry.INIT, 0)
+    return threefry.normal(threefry.own_bits(key, instance.identity, count))
+
+
+def words(step: Any, shared: Shared, problem: Problem, scalars: bool = False) -> Any:
+    """The bits that all instances share at `step`: (batch, columns) uint32, or Scalars of (batch,) columns.
+
+    New bits at every step; with streams = "sobol", the same net at every step. For finite training sets the same bits
+    at every step, and a column more with the position in the batch.
+    """
+    if problem.finite:
+        key = _key(shared, threefry.TRAINING_SET, 0, scalars)
+        position = jnp.arange(problem.batch, dtype=jnp.uint32)
+        drawn = _shared_words(key, problem.batch, problem, scalars)
+        return _appended(drawn, position)
+    if problem.streams == "sobol":
+        points = jnp.asarray(sampling.sobol(problem.batch, problem.columns))
+        drawn = Scalars(tuple(points.T), points.shape[1:]) if scalars else points
+    else:
+        key = _key(shared, threefry.STREAM, step, scalars)
+        drawn = _shared_words(key, problem.batch, problem, scalars)
+    if scalars:
+        return Scalars(problem.sampler.masked_columns(drawn.parts), drawn.shape)
+    return problem.sampler.masked(drawn)
+
+
+def offset(step: Any, instance: Instance, shared: Shared, problem: Problem) -> Any:
+    """Random offset that decorrelates this instance's samples from the shared words: (columns,) uint32.
+
+    Held as scalars if the instance is. Added modulo 2^32 (Cranley-Patterson rotation): samples of one instance stay
+    independent and uniform, and samples of any two instances are independent of each other. Shared streams add 0.
+    Sobol' streams XOR their points with it instead: each sample is uniform, but samples of one batch are dependent.
+    For finite training sets it belongs to the part that the step trains on, and has a column more with minus the number
+    of its samples.
+    """
+    identity, same = instance.identity, problem.streams == "shared"
+    if problem.finite:
+        number, count = training_set.part(step, instance, problem.batch)
+        key = _key(shared, threefry.TRAINING_SET_OFFSET, number, held_as_scalars(instance))
+        if same:
+            identity = jax.tree.map(jnp.zeros_like, identity)
+        return _appended(_own(key, identity, problem), np.uint32(0) - count)
+    if same:
+        nothing = jnp.zeros(problem.columns, jnp.uint32)
+        return split(nothing, batch_dims=0) if held_as_scalars(instance) else nothing
+    return _own(_key(shared, threefry.OFFSET, step, held_as_scalars(instance)), identity, problem)
+
+
+def evaluation_words(chunk: Any, samples: int, instance: Instance, shared: Shared, problem: Problem) -> Any:
+    """The shared bits of a chunk of the evaluation batch, as those of `words`."""
+    scalars = held_as_scalars(instance)
+    return _shared_words(_key(shared, threefry.EVALUATION, chunk, scalars), samples, problem, scalars)
+
+
+def evaluation_offset(instance: Instance, shared: Shared, problem: Problem) -> Any:
+    """The offset of an instance in the evaluation batch, which it shares with all replicas of its cell."""
+    key = _key(shared, threefry.EVALUATION_OFFSET, 0, held_as_scalars(instance))
+    return _own(key, instance.cell, problem)
+
+
+def _key(shared: Shared, purpose: int, step: Any, scalars: bool = False) -> threefry.Pair:
+    return threefry.purpose_key(shared.seed, purpose, step, unrolled=scalars)
+
+
+def _shared_words(key: threefry.Pair, samples: int, problem: Problem, scalars: bool) -> Any:
+    if scalars:
+        return Scalars(threefry.shared_columns(key, samples, problem.columns), (problem.columns,))
+    return threefry.shared_bits(key, samples, problem.columns)
+
+
+def _own(key: threefry.Pair, identity: Any, problem: Problem) -> Any:
+    columns = problem.columns
+    if isinstance(identity, Scalars):
+        return Scalars(threefry.own_words(key, identity.parts, columns), (columns,))
+    return threefry.own_bits(key, identity, columns)
+
+
+def _appended(words: Any, last: Any) -> Any:
+    """Words (..., columns) and one column more, `last` (...)."""
+    if isinstance(words, Scalars):
+        return Scalars((*words.parts, last), (len(words.parts) + 1,))
+    return jnp.concatenate([words, last[..., None]], axis=-1)
