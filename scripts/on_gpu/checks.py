@@ -8,9 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 from bench.suite import Workload
 
 import tmsjax
-from on_gpu.steps import Step, attempt
+from on_gpu.steps import attempt, some
 from tmsjax.engine import Ensemble, available_memory, device_line, plan
 from tmsjax.errors import RunFailed
 from tmsjax.spec import Engine, Spec, load_spec
@@ -41,10 +40,16 @@ SCALARS: dict[str, tuple[Workload, dict]] = {  # models that both kernels train
     "(3,2)": (Workload(3, 2, 1024), {}),
     "(5,2)": (Workload(5, 2, 1024), {}),
 }
-OTHERS = {
+OTHERS: dict[str, tuple[Workload, dict]] = {
     "(2,1) exact": (EXACT, {}),
     "(20,5)": (Workload(20, 5, 1024), {}),
     "(20,5) sobol": (Workload(20, 5, 1024, 128), SOBOL),
+}
+CELLS = ["axes.feature_probability.count=20", "axes.extra_importance.count=20"]
+RESUMED = {"one_neuron_relu, xla": CELLS}  # changes of a sweep
+ALSO_RESUMED = {
+    "one_neuron_relu, pallas": [*CELLS, "engine.kernel=pallas"],
+    "basic_relu_20_5, xla": ["train.batch=64"],
 }
 
 
@@ -71,27 +76,18 @@ def machine(_: bool) -> dict[str, dict]:
     return {"machine": facts}
 
 
-def training(kernel: str, dry: bool) -> dict[str, dict]:
+def training(kernel: str, cases: Mapping[str, tuple[Workload, dict]], dry: bool) -> dict[str, dict]:
     """Trains small sweeps on the device and on the CPU, and on the device again in segments of odd lengths.
 
     Parameters and noise-free losses of the two must agree; the segments must change no bit.
     """
-    cases = SCALARS if kernel == "pallas" else SCALARS | OTHERS
-    cases = {"(2,1)": cases["(2,1)"]} if dry else cases
-    return {name: attempt(_trained, *case, kernel, dry) for name, case in cases.items()}
+    return {name: attempt(_trained, *case, kernel, dry) for name, case in some(cases, dry).items()}
 
 
-def resume(dry: bool) -> dict[str, dict]:
+def resume(cases: Mapping[str, list[str]], dry: bool) -> dict[str, dict]:
     """Stops `tmsjax run` by SIGTERM and resumes it; the results must have the bytes of an uninterrupted run."""
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # this process and its commands share the GPU
-    cells = ["axes.feature_probability.count=20", "axes.extra_importance.count=20"]
-    cases = {"one_neuron_relu, xla": cells}
-    if not dry:
-        cases |= {
-            "one_neuron_relu, pallas": [*cells, "engine.kernel=pallas"],
-            "basic_relu_20_5, xla": ["train.batch=64"],
-        }
-    return {case: attempt(_resumed, case.partition(", ")[0], sets, dry) for case, sets in cases.items()}
+    return {case: attempt(_resumed, case.partition(", ")[0], sets, dry) for case, sets in some(cases, dry).items()}
 
 
 def _trained(workload: Workload, changes: dict, kernel: str, dry: bool) -> dict:
@@ -207,10 +203,3 @@ def _stopped(file: Path, sets: list[str], folder: Path, steps: int) -> tuple[Pat
         if process.returncode:
             raise RunFailed(f"tmsjax run: exit code {process.returncode}: {errors[-500:]}")
     raise RunFailed(f"a run of {steps} steps ended before SIGTERM")
-
-
-STEPS: dict[str, Step] = {
-    "training, xla": partial(training, "xla"),
-    "training, pallas": partial(training, "pallas"),
-    "resume": resume,
-}

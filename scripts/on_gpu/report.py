@@ -35,13 +35,14 @@ def text(result: dict) -> str:
         for row in result["rates"]
     ]
     steps = [[s["name"], "; ".join(s["failures"]) or "ok", f"{s['seconds']:.1f}"] for s in result["steps"]]
-    command = "bash scripts/on_gpu.sh" + (" --dry-run" if result["dry_run"] else "")
+    steps += [[name, reason, ""] for name, reason in result["not_run"].items()]
     commit = result["git_commit"] or "unknown"
     return "\n".join(
         [
             f"# {result['device']}",
             "",
-            f"Made by `{command}` on {result['date']}, commit {commit}. All facts: {slug(result['kind'])}.json.",
+            f"Made by `{result['command']}` on {result['date']}, commit {commit}.",
+            f"All facts: {slug(result['kind'])}.json.",
             "",
             _table(["sweep", "kernel", "models", "samples/s"], rows),
             "",

@@ -6,7 +6,6 @@ import json
 import tempfile
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from bench.suite import Workload
 
 import tmsjax
 from on_gpu.checks import call, command, sweep_file, sweep_spec
-from on_gpu.steps import Step, attempt
+from on_gpu.steps import attempt
 from tmsjax.engine import Ensemble
 from tmsjax.runs.tuning import rate
 from tmsjax.spec import Engine, Spec
@@ -23,22 +22,18 @@ FLAGSHIP = "one_neuron_relu"
 TINY = ["axes.feature_probability.count=4", "axes.extra_importance.count=4", "axes.replica.count=4", "train.steps=600"]
 SECONDS = 2.0  # of one timing: many chunks of steps, as the last one may be partly unused
 LEAST_AGREEMENT = 0.998  # of the flagship's cells with exact theory; two CPU cores reach 0.9994
-SWEEPS = (FLAGSHIP, "three_features", "intro", "intro axes.replica.count=12800")  # that both kernels train
+SWEEPS = ("three_features", "intro", "intro axes.replica.count=12800")  # that both kernels train, as the flagship
 LARGE_SWEEPS = ("basic_relu_20_5",)
 LARGE = (Workload(20, 5, 10_000, 1024), Workload(200, 20, 1000, 1024))  # as many models as fill a device
 
 
-def rates(kernel: str, dry: bool) -> dict[str, dict]:
-    """The engine's rate in samples/s, by sweep or workload."""
-    return {name: attempt(_rate, spec, kernel, dry) for name, spec in _specs(kernel, dry).items()}
-
-
-def _specs(kernel: str, dry: bool) -> dict[str, Spec]:
+def rates(kernel: str, sweeps: tuple[str, ...], works: tuple[Workload, ...], dry: bool) -> dict[str, dict]:
+    """The engine's rate in samples/s, by sweep or workload; of a dry run of the first sweep, made tiny."""
     if dry:
-        return {FLAGSHIP: sweep_spec(FLAGSHIP, TINY)}
-    if kernel == "pallas":
-        return {name: sweep_spec(name) for name in SWEEPS}
-    return {name: sweep_spec(name) for name in SWEEPS + LARGE_SWEEPS} | {work.name: work.spec() for work in LARGE}
+        specs = {sweeps[0]: sweep_spec(sweeps[0], TINY)}
+    else:
+        specs = {name: sweep_spec(name) for name in sweeps} | {work.name: work.spec() for work in works}
+    return {name: attempt(_rate, spec, kernel, dry) for name, spec in specs.items()}
 
 
 def _rate(spec: Spec, kernel: str, dry: bool) -> dict:
@@ -47,11 +42,11 @@ def _rate(spec: Spec, kernel: str, dry: bool) -> dict:
     return {"models": spec.instances, "samples_per_second": measured}
 
 
-def bench(dry: bool) -> dict[str, dict]:
+def bench(options: tuple[str, ...], dry: bool) -> dict[str, dict]:
     """What `bash scripts/bench.sh --json` writes; of a dry run, only whether the command takes these arguments."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "bench.json"
-        call(command("--json", file, *(["--help"] if dry else []), module="bench"))
+        call(command("--json", file, *options, *(["--help"] if dry else []), module="bench"))
         return {"bench": {} if dry else json.loads(file.read_text())}
 
 
@@ -74,12 +69,3 @@ def flagship(kernel: str, dry: bool) -> dict[str, dict]:
     if not dry and not facts["exact"] >= LEAST_AGREEMENT:
         facts["error"] = f"{facts['exact']:.2%} of cells agree with exact theory, fewer than {LEAST_AGREEMENT:.1%}"
     return {f"{FLAGSHIP}, whole run": facts}
-
-
-STEPS: dict[str, Step] = {
-    "rates, xla": partial(rates, "xla"),
-    "rates, pallas": partial(rates, "pallas"),
-    "bench": bench,
-    "flagship, xla": partial(flagship, "xla"),
-    "flagship, pallas": partial(flagship, "pallas"),
-}

@@ -1,6 +1,6 @@
 """Runs steps, each in a process of its own, so that one that crashes or hangs leaves the GPU to the others.
 
-A step is a function of `dry` (tiny sizes, on CPU). It returns facts by case; a case that failed has an "error".
+Imports nothing that has to be installed, so that it can tell which packages are missing.
 """
 
 from __future__ import annotations
@@ -8,19 +8,57 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 from tmsjax.errors import RunFailed
 
-Step = Callable[[bool], dict[str, dict]]
+Function = Callable[[bool], dict[str, dict]]
+Case = TypeVar("Case")
 LIMIT = 3600.0  # seconds of a step
+NEEDED = ("jax", "jaxlib", "numpy", "scipy", "flax", "optax", "xarray", "h5py")  # packages of every step
 
 
-def isolated(step: Step, dry: bool, limit: float = LIMIT) -> dict[str, dict]:
+def missing(packages: Iterable[str]) -> list[str]:
+    """Those that this Python does not find. Imports none."""
+    return [name for name in packages if find_spec(name) is None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A check or measurement.
+
+    Attributes:
+        function: Maps `dry` (tiny sizes, on CPU) to facts by case; a case that failed has an "error".
+        seconds: About how long it takes.
+        packages: Those that it needs besides NEEDED.
+    """
+
+    function: Function
+    seconds: float = 0.0
+    packages: tuple[str, ...] = ()
+
+    def obstacle(self, left: float) -> str:
+        """Why the step cannot run in the `left` seconds, or ""."""
+        absent = missing(self.packages)
+        if absent:
+            return f"skipped: cannot import {', '.join(absent)}"
+        if self.seconds >= left:
+            return f"not run: {max(0.0, left):.0f} s left, needs about {self.seconds:.0f} s"
+        return ""
+
+
+def some(cases: Mapping[str, Case], dry: bool) -> dict[str, Case]:
+    """All cases; of a dry run the first."""
+    return dict(list(cases.items())[: 1 if dry else None])
+
+
+def isolated(step: Function, dry: bool, limit: float = LIMIT) -> dict[str, dict]:
     """`step(dry)` in a new process. Raises RunFailed if it raises, dies, or takes more than `limit` seconds."""
     context = get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
@@ -45,7 +83,7 @@ def isolated(step: Step, dry: bool, limit: float = LIMIT) -> dict[str, dict]:
     return result
 
 
-def _answer(pipe: Connection, step: Step, dry: bool) -> None:
+def _answer(pipe: Connection, step: Function, dry: bool) -> None:
     """Sends the step's facts, or what it raised as text."""
     os.setpgid(0, 0)
     try:
@@ -67,11 +105,11 @@ def attempt(function: Callable[..., dict], *arguments: Any) -> dict:
         return {"error": described(error)}
 
 
-def outcome(name: str, step: Step, dry: bool) -> dict:
-    """Runs a step. Returns its name, seconds, facts by case and failures."""
+def outcome(name: str, step: Function, dry: bool, left: float = LIMIT) -> dict:
+    """Runs a step, in at most `left` seconds. Returns its name, seconds, facts by case and failures."""
     start = time.monotonic()
     try:
-        cases = isolated(step, dry)
+        cases = isolated(step, dry, min(left, LIMIT))
         failures = [f"{case}: {facts['error']}" for case, facts in cases.items() if "error" in facts]
     except RunFailed as error:
         cases, failures = {}, [str(error)]
