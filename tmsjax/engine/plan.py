@@ -103,9 +103,8 @@ def plan(spec: Spec, platform: str) -> Plan:
     models = math.prod(_unit(spec, most))
     path = spec.engine.path
     effort = _effort(spec, problem) if cpu and path == "auto" and kernel == "xla" else FULL
-    scalars = (
-        path != "arrays" and effort == FULL and (weights <= limit or path == "scalars") and why_arrays(problem) is None
-    )
+    small = path == "scalars" or (path == "auto" and weights <= limit and effort == FULL)
+    scalars = small and why_arrays(problem) is None
     in_lanes = scalars and (kernel == "pallas" or (platform == "gpu" and parameters <= LANES_LIMIT))
     microbatch, unroll = batch, 1
     if in_lanes:  # lanes of SIMD hold instances instead of samples

@@ -22,78 +22,12 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
-ELEMENTWISE = frozenset(
-    [
-        "abs",
-        "acos",
-        "acosh",
-        "add",
-        "add_any",
-        "and",
-        "asin",
-        "asinh",
-        "atan",
-        "atan2",
-        "atanh",
-        "bitcast_convert_type",
-        "cbrt",
-        "ceil",
-        "clamp",
-        "clz",
-        "convert_element_type",
-        "copy",
-        "cos",
-        "cosh",
-        "digamma",
-        "div",
-        "eq",
-        "erf",
-        "erf_inv",
-        "erfc",
-        "exp",
-        "exp2",
-        "expm1",
-        "floor",
-        "ge",
-        "gt",
-        "integer_pow",
-        "is_finite",
-        "le",
-        "lgamma",
-        "log",
-        "log1p",
-        "logistic",
-        "lt",
-        "max",
-        "min",
-        "mul",
-        "ne",
-        "neg",
-        "nextafter",
-        "not",
-        "or",
-        "population_count",
-        "pow",
-        "reduce_precision",
-        "rem",
-        "round",
-        "rsqrt",
-        "select_n",
-        "shift_left",
-        "shift_right_arithmetic",
-        "shift_right_logical",
-        "sign",
-        "sin",
-        "sinh",
-        "sqrt",
-        "square",
-        "stop_gradient",
-        "sub",
-        "tan",
-        "tanh",
-        "xor",
-    ]
-)
+_NAMES = """abs acos acosh add add_any and asin asinh atan atan2 atanh bitcast_convert_type cbrt ceil clamp clz
+    convert_element_type copy cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite
+    le lgamma log log1p logistic lt max min mul ne neg nextafter not or population_count pow reduce_precision rem round
+    rsqrt select_n shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient sub
+    tan tanh xor"""
+ELEMENTWISE = frozenset(_NAMES.split())
 REARRANGING = {  # which operands are positions
     "dynamic_slice": slice(1, None),
     "dynamic_update_slice": slice(2, None),
@@ -425,14 +359,13 @@ class _Evaluation:
 
         @function.defjvp
         def _(parts: Any, tangents: Any) -> tuple[list, list]:
-            both = [objects(of_one, shape) for each in (parts, tangents) for of_one, shape in zip(each, shapes)]
-            results = [tuple(_elements(x).flat) for x in self._run(derivative, consts, both)]
-            count = len(zeros)
-            given = iter(results[count:])
-            slopes = [
-                tuple(map(jnp.zeros_like, of_one)) if zero else next(given) for of_one, zero in zip(results, zeros)
+            both = [
+                objects(of_one, shape) for each in (parts, tangents) for of_one, shape in zip(each, shapes, strict=True)
             ]
-            return results[:count], slopes
+            results = [tuple(_elements(x).flat) for x in self._run(derivative, consts, both)]
+            values, slopes = results[: len(zeros)], iter(results[len(zeros) :])
+            zero_slopes = [tuple(map(jnp.zeros_like, of_one)) for of_one in values]
+            return values, [flat if zero else next(slopes) for flat, zero in zip(zero_slopes, zeros, strict=True)]
 
         out = function(*(tuple(_elements(x).flat) for x in values))
         return [objects(parts, v.aval.shape) for parts, v in zip(out, equation.outvars, strict=True)]
@@ -464,7 +397,7 @@ class _Evaluation:
             return [_filled(v.aval.shape, _UNKNOWN) for v, _ in zip(equation.outvars, out, strict=True)]
 
         def step(state: Any, row: Any) -> tuple[list, list]:
-            given = [objects(parts, v.aval.shape) for parts, v in zip(row, closed.jaxpr.invars[carried:])]
+            given = [objects(parts, v.aval.shape) for parts, v in zip(row, closed.jaxpr.invars[carried:], strict=True)]
             state = list(map(objects, state, shapes))
             out = [tuple(_elements(x).flat) for x in self._run(closed.jaxpr, closed.consts, [*consts, *state, *given])]
             return out[: len(carry)], out[len(carry) :]

@@ -130,7 +130,7 @@ def _in_kernel(
     def chunk(carry: tuple) -> tuple:
         first, arrays = carry
         steps = first + jnp.arange(cut.chunk, dtype=jnp.int32)
-        drawn = [each for part in (of_offsets, of_update) for each in jax.vmap(lambda k: part((k, shared)))(steps)]
+        drawn = jax.vmap(lambda k: [*of_offsets((k, shared)), *of_update((k, shared))])(steps)
         words = jax.vmap(lambda k: streams.words(k, shared, problem, scalars=True))(steps).parts
         count = jnp.minimum(stop - first, cut.chunk)
         return first + count, in_registers(step, arrays, rows, drawn, words, count, interpret)

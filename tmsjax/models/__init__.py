@@ -1,8 +1,8 @@
 """Models: pure functions of one instance.
 
-An instance holds the swept quantities (instances.py). `bind` resolves the names of a spec to a Problem (problem.py): the
-model's functions, its samples, computed from random bits (sampling.py), fresh at every step or those of a finite set
-(training_set.py), its loss, sampled or exact (loss.py, expected.py), and its optimizer. Imports kinds and spec.
+An instance holds the swept quantities (instances.py). `bind` resolves the names of a spec to a Problem (problem.py):
+the model's functions, its samples, computed from random bits (sampling.py), fresh at every step or those of a finite
+set (training_set.py), its loss, sampled or exact (loss.py, expected.py), and its optimizer. Imports kinds and spec.
 """
 
 from tmsjax.models import sampling, training_set
