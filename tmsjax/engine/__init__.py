@@ -12,7 +12,7 @@ from tmsjax.engine import train
 from tmsjax.engine.cache import keep_programs
 from tmsjax.engine.ensemble import Ensemble, directions
 from tmsjax.engine.machine import available_memory, cores, device_line, peak_memory, processor_features
-from tmsjax.engine.plan import Plan, plan, stored_plan, why_arrays
+from tmsjax.engine.plan import Plan, plan, slow_path, stored_plan, why_arrays
 from tmsjax.engine.programs import WIDE_VECTORS
 from tmsjax.engine.topology import compile_for
 from tmsjax.engine.train import TrainState
@@ -32,6 +32,7 @@ __all__ = [
     "peak_memory",
     "plan",
     "processor_features",
+    "slow_path",
     "stored_plan",
     "train",
     "training_set",

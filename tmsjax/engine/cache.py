@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from tmsjax.engine.machine import processor_features, processor_name
 
+DIRECTORY, LEAST_SECONDS = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
 _one_at_a_time = threading.RLock()
 
 
@@ -24,12 +26,12 @@ def on_disk() -> Iterator[None]:
 
     Changes nothing that the process has set in jax: if jax is configured with a directory, that one is used.
     """
-    if jax.config.jax_compilation_cache_dir is not None or (folder := _folder()) is None:
+    if _setting(DIRECTORY) is not None or (folder := _folder()) is None:
         yield
         return
-    ours = {"jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0}
+    ours = {DIRECTORY: str(folder), LEAST_SECONDS: 0}
     with _one_at_a_time:
-        before = {name: getattr(jax.config, name) for name in ours}
+        before = {name: _setting(name) for name in ours}
         try:
             for name, value in ours.items():
                 jax.config.update(name, value)
@@ -43,9 +45,13 @@ def on_disk() -> Iterator[None]:
 
 def keep_programs() -> None:
     """As `on_disk`, for all programs that this process compiles from now on."""
-    if jax.config.jax_compilation_cache_dir is None and (folder := _folder()) is not None:
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    if _setting(DIRECTORY) is None and (folder := _folder()) is not None:
+        jax.config.update(DIRECTORY, str(folder))
+        jax.config.update(LEAST_SECONDS, 0)
+
+
+def _setting(name: str) -> Any:
+    return getattr(jax.config, name)
 
 
 @cache

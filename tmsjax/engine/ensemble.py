@@ -10,7 +10,7 @@ multiply and add differently for other shapes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from functools import cached_property, partial
@@ -52,6 +52,7 @@ class Ensemble:
         self.box = Box.whole(spec.shape) if box is None else box
         self.programs = programs(self.problem, self.plan, self.platform)
         self.shared = Shared.of(spec.seed, spec.train.steps)
+        self.on_compiling: Callable[[], None] = lambda: None  # called before a program is compiled
 
     def on(self, box: Box) -> Ensemble:
         """The instances in another part of the grid, with the same compiled programs."""
@@ -83,7 +84,7 @@ class Ensemble:
 
         def call(k: int) -> Any:
             device = self.devices[k % len(self.devices)]
-            program = self.programs.compiled(name, device)
+            program = self.programs.compiled(name, device, self.on_compiling)
             done = jax.block_until_ready(program(*(b[k] for b in blocks), self.shared, *extra))
             if consume:
                 blocks[0][k] = None
@@ -146,7 +147,7 @@ class Ensemble:
 
     def compile(self) -> Any:
         """The compiled program that advances a block, for its memory analysis and HLO. Compiles once."""
-        return self.programs.compiled("advance", self.devices[0])
+        return self.programs.compiled("advance", self.devices[0], self.on_compiling)
 
 
 def directions(params: dict, problem: Problem) -> np.ndarray | None:

@@ -74,7 +74,9 @@ class Plan:
     @property
     def program(self) -> str:
         """How models are computed, in words."""
-        return "scalars: a vector over models for every weight" if self.scalars else "arrays: batched matrix products"
+        if self.scalars:
+            return "scalars: a vector over models for every weight"
+        return "arrays: batched matrix products" + ("" if self.effort == FULL else ", compiled quickly")
 
     def units(self, spec: Spec) -> Boxes:
         """The units of a sweep."""
@@ -155,18 +157,30 @@ def why_arrays(problem: Problem) -> str | None:
     row, steps = problem.instance, jax.ShapeDtypeStruct((), np.int32)
     word = jax.ShapeDtypeStruct((problem.columns + problem.finite,), np.uint32)
     state = jax.eval_shape(lambda p: problem.optimized(row, steps).init(p), params)
-    calls = [(problem.training_loss, params, row, word, word), (problem.update, params, state, params, row, steps)]
+    calls: list[tuple] = [
+        (problem.training_loss, params, row, word, word),
+        (problem.update, params, state, params, row, steps),
+    ]
     if problem.exact is not None and not problem.exact_on_arrays:
         calls.append((problem.exact_loss, params, row))
     with jax.numpy_rank_promotion("raise"):
         return next(filter(None, (reason_for_arrays(*call) for call in calls)), None)
 
 
+def slow_path(spec: Spec, cut: Plan, platform: str) -> str | None:
+    """Why models that are small enough for scalars train on arrays; None if they do not, or a small sweep does."""
+    limit = SCALAR_LIMIT.get(platform, SCALAR_LIMIT_ELSEWHERE)
+    problem = bind(spec)
+    free = spec.engine.path == "auto" and cut.effort == FULL and not cut.scalars and problem.weights <= limit
+    reason = why_arrays(problem) if free else None
+    return reason and f"trains on arrays, about 10 times slower than on scalars, because of {reason}"
+
+
 def check_engine(spec: Spec, platform: str) -> None:
     """Raises SpecError if the path or the kernel that the spec wants cannot train it."""
-    if spec.engine.path == "scalars" and not plan(spec, platform).scalars:
-        said = '"scalars" trains models made of elementwise operations; this one needs arrays'
-        raise SpecError(spec.name, [("engine.path", f'{said}; "arrays" and "auto" train every model')])
+    if spec.engine.path == "scalars" and (reason := why_arrays(bind(spec))):
+        said = f'"scalars" cannot train these models because of {reason}; "arrays" and "auto" train every model'
+        raise SpecError(spec.name, [("engine.path", said)])
     problem = None
     if spec.engine.kernel == "pallas":
         if platform not in ("gpu", "cpu"):

@@ -76,17 +76,14 @@ class Programs:
             options["compiler_options"] = _compiler_options(self.cut.effort, name)
         return jax.jit(strict, **options)
 
-    def compiled(self, name: str, device: jax.Device) -> Any:
-        """The compiled program on one device. Compiles once."""
+    def compiled(self, name: str, device: jax.Device, tell: Callable[[], None] = lambda: None) -> Any:
+        """The compiled program on one device. Compiles once, after calling `tell`."""
         with self._lock:
             if (name, device) not in self._compiled:
+                tell()
                 with cache.on_disk():
                     self._compiled[name, device] = self.lowered(name, device).compile()
             return self._compiled[name, device]
-
-    def ready(self, name: str, device: jax.Device) -> bool:
-        """Whether the program is compiled already."""
-        return (name, device) in self._compiled
 
     def lowered(self, name: str, device: jax.Device, platform: str | None = None) -> Any:
         """The lowered program for a device, which need not be on this machine if its `platform` is given."""

@@ -230,7 +230,7 @@ class _Evaluation:
 
     def _apply(self, equation: Any, values: list) -> Sequence[np.ndarray]:
         name, params = equation.primitive.name, equation.params
-        outputs = [v.aval for v in equation.outvars]
+        outputs: list[Any] = [v.aval for v in equation.outvars]
         if any(math.prod(aval.shape) > MOST_ELEMENTS for aval in outputs):
             raise NeedsArrays(f"{name}, of more than {MOST_ELEMENTS:,} elements", *_where(equation))
         if name in CALLS:
@@ -285,7 +285,8 @@ class _Evaluation:
     def _rearranged(self, equation: Any, values: list) -> list[np.ndarray]:
         """Applies the operation to the elements' numbers, which shows where each element of a result comes from."""
         where = range(len(values))[REARRANGING[equation.primitive.name]]
-        elements, numbers = [], list(values)
+        elements: list = []
+        numbers = list(values)
         for k, x in enumerate(values):
             if k not in where:
                 numbers[k] = np.arange(x.size, dtype=np.int32).reshape(x.shape) + len(elements)
@@ -325,7 +326,7 @@ class _Evaluation:
             slices = [np.take(x, range(k, k + size), axis) for k in range(x.shape[axis] - size + 1)]
             x, number = slices[0], _elements(start)[()]
             for k, other in enumerate(slices[1:], 1):
-                reached = _UNKNOWN if self.dry else lax.ge(number, number.dtype.type(k))
+                reached: Any = _UNKNOWN if self.dry else lax.ge(number, number.dtype.type(k))
                 x = self._elementwise(partial(lax.select, reached), other, x)
         return [x]
 

@@ -6,7 +6,7 @@ On CPU the steps run one by one. Other devices run them in chunks of known lengt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -65,14 +65,14 @@ def _in_chunks(state: TrainState, table: Any, shared: Shared, stop: Any, problem
     So one program runs every step, and its bits do not depend on how steps are cut into segments.
     """
 
-    def step(now: tuple, table: Any, arrays: list) -> list:
+    def numbered(now: Sequence, table: Any, arrays: list) -> list:
         k, shared = now
         before, offsets = _filled(state, k, arrays), _offsets(k, table, shared, problem)
         words = streams.words(k, shared, problem, cut.scalars)
         return _arrays(_step(before, table, words, offsets, shared, problem, cut))
 
     arrays = _arrays(state)
-    of_step, step = hoist(step, (state.step, shared), table, arrays, stays=_rearranges)
+    of_step, step = hoist(numbered, (state.step, shared), table, arrays, stays=_rearranges)
     drawn = jax.eval_shape(of_step, (state.step, shared))
     of_table, step = hoist(_swapped(step), table, drawn, arrays, stays=lambda e: e.primitive.name != "div")
     quotients = of_table(table)
@@ -100,17 +100,17 @@ def _in_kernel(
     rows, tree = jax.tree.flatten(table)
     few = jax.tree.map(lambda x: jax.ShapeDtypeStruct((LANES,), x.dtype), (table, _arrays(state), state.params))
 
-    def update(now: tuple, table: Any, arrays: list, grads: Any) -> list:
+    def updated(now: Sequence, table: Any, arrays: list, grads: Any) -> list:
         k, shared = now
         before = _filled(state, k, arrays)
         one = partial(train.update, shared=shared, problem=problem)
         return _arrays(jax.vmap(one, in_axes=(0, axes(before), 0), out_axes=axes(before))(grads, before, table))
 
-    def shifted(now: tuple, table: Any) -> Any:
+    def shifted(now: Sequence, table: Any) -> Any:
         return _offsets(now[0], table, now[1], problem)
 
     of_offsets, offsets = hoist(shifted, (state.step, shared), few[0], stays=_rearranges)
-    of_update, update = hoist(update, (state.step, shared), *few, stays=_rearranges)
+    of_update, update = hoist(updated, (state.step, shared), *few, stays=_rearranges)
     count_of_offsets = len(jax.eval_shape(of_offsets, (state.step, shared)))
 
     def step(drawn: list, row: Any, fixed: list, arrays: list) -> list:

@@ -211,8 +211,8 @@ class Problem:
         features = range(self.features)
         gram = [[(W[:, i] * W[:, j]).sum() for j in features] for i in features]
         b = params.get("b", [jnp.zeros_like(gram[0][0])] * self.features)
-        lists = ([v[i] for i in features] for v in (b, importance, p))
-        return expected.relu_loss_elementwise(gram, *lists, drawn)
+        b, importance, p = ([v[i] for i in features] for v in (b, importance, p))
+        return expected.relu_loss_elementwise(gram, b, importance, p, drawn)
 
     def update(self, grads: Params, opt_state: Any, params: Params, instance: Instance, steps: Any) -> tuple:
         """(parameters, optimizer state) after a step along `grads`. `steps`: of the whole training, () int32."""

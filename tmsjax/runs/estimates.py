@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from tmsjax.engine import Ensemble, available_memory, compile_for, device_line
+from tmsjax.engine import Ensemble, available_memory, compile_for, device_line, slow_path
 from tmsjax.runs.capacity import (
     device_bytes,
     disk_bytes,
@@ -61,8 +61,9 @@ def estimate_for(spec: Spec, chip: str) -> dict[str, str]:
 
 def _plan(ensemble: Ensemble) -> dict[str, str]:
     cut, units = ensemble.plan, ensemble.plan.units(ensemble.spec)
+    reason = slow_path(ensemble.spec, cut, ensemble.platform)
     return {
-        "program": cut.program,
+        "program": f"{cut.program}; {reason}" if reason else cut.program,
         "units": f"{len(units):,} of {units[0].size:,} models",
         "blocks": f"{cut.blocks:,} of {cut.block:,} models in a unit, {cut.microbatch:,} samples at once",
     }

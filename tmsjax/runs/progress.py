@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from tmsjax.spec import Spec
 
 PLAIN_SECONDS = 10.0  # between plain lines
+COMPILING = "compiling ..."
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,12 @@ class Progress:
     units_done: int = 0
     units: int = 1  # to train in this call
     workers: int = 0  # whose steps and speeds are added up; 0: this process trains
+    compiling: bool = False  # whether a program is being compiled; then speeds are NaN
+
+    @classmethod
+    def of_compiling(cls, spec: Spec) -> Progress:
+        """A report that a program is being compiled."""
+        return cls(0, spec.train.steps, 0.0, math.nan, math.nan, math.nan, spec.instances, compiling=True)
 
     @property
     def share(self) -> float:
@@ -96,18 +103,27 @@ def _bar(spec: Spec) -> Iterator[Listener]:
     # fits in 80 columns
     columns = (BarColumn(10), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
     with Bar(*columns) as bar:
-        task = bar.add_task("", total=spec.train.steps, text="compiling")
-        yield lambda p: bar.update(
-            task, completed=p.units_done * p.steps + p.step, total=p.units * p.steps, text=_words(p, spec)
-        )
+        task = bar.add_task("", total=spec.train.steps, text="")
+
+        def listen(p: Progress) -> None:
+            if p.compiling:
+                bar.update(task, text=COMPILING)
+            else:
+                done, total = p.units_done * p.steps + p.step, p.units * p.steps
+                bar.update(task, completed=done, total=total, text=_words(p, spec))
+
+        yield listen
 
 
 def _plain_lines(spec: Spec) -> Listener:
-    told = 0.0
+    told, compiling = 0.0, False
 
     def listen(p: Progress) -> None:
-        nonlocal told
-        if p.share == 1 or p.seconds - told >= PLAIN_SECONDS:
+        nonlocal told, compiling
+        if p.compiling and not compiling:
+            print(COMPILING, flush=True)
+        compiling = p.compiling
+        if not compiling and (p.share == 1 or p.seconds - told >= PLAIN_SECONDS):
             told = p.seconds
             unit = f"unit {p.units_done + 1}/{p.units}  " if p.units > 1 else ""
             place = f"{unit}step {p.step}/{p.steps}"

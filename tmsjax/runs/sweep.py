@@ -5,16 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from os import PathLike
 from typing import Any
 
-from tmsjax.engine import Ensemble, peak_memory, plan, stored_plan
+from tmsjax.engine import Ensemble, peak_memory, plan, slow_path, stored_plan
 from tmsjax.errors import Diverged
 from tmsjax.models import check_spec
 from tmsjax.runs import capacity, imports, opening
 from tmsjax.runs.dataset import assembled
 from tmsjax.runs.directory import RunDirectory
-from tmsjax.runs.progress import Listener, progress_bar
+from tmsjax.runs.progress import Listener, Progress, progress_bar
 from tmsjax.runs.results import WHAT_DIVERGED
 from tmsjax.runs.run import Run
 from tmsjax.runs.share import Share
@@ -95,11 +96,15 @@ def run_sweep(
         todo = [unit for unit in wanted if unit not in done]
         if not todo and info and info["state"] == "complete":
             return Run(spec, directory)
-        facts = trainer.prepare(job, len(todo)) if todo else {}
-        if directory is not None:
-            job.info = opening.begin(job, info, held, facts=facts, shared=share is not None)
+        if todo and (reason := slow_path(spec, job.ensemble.plan, job.ensemble.platform)):
+            warnings.warn(reason, stacklevel=2)
         shown = progress and listen is None
         with progress_bar(spec) if shown else nullcontext(listen) as listener:
+            if listener is not None:
+                job.ensemble.on_compiling = partial(listener, Progress.of_compiling(spec))
+            facts = trainer.prepare(job, len(todo)) if todo else {}
+            if directory is not None:
+                job.info = opening.begin(job, info, held, facts=facts, shared=share is not None)
             trained, parts = trainer.train(job, todo, listener, should_stop) if todo else (0, [])
         diverged = _sum_up(job, [facts for _, facts in parts])
         in_memory = assembled([dataset for dataset, _ in parts], job.kept) if directory is None else None
