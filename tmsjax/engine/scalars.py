@@ -221,7 +221,7 @@ class _Evaluation:
         known |= {v: np.asarray(c) for v, c in zip(jaxpr.constvars, consts, strict=True)}
 
         def read(atom: Any) -> np.ndarray:
-            return np.asarray(atom.val, atom.aval.dtype) if isinstance(atom, core.Literal) else known[atom]
+            return known[atom] if isinstance(atom, core.Var) else np.asarray(atom.val, atom.aval.dtype)
 
         for equation in jaxpr.eqns:
             out = self._apply(equation, [read(atom) for atom in equation.invars])
@@ -239,7 +239,7 @@ class _Evaluation:
                 return self._run(inner.jaxpr, inner.consts, values)
             except NeedsArrays as reason:
                 raise reason if reason.args[1:] else NeedsArrays(*reason.args, *_where(equation)) from None
-        if all(x.dtype != object for x in values) and all(np.dtype(a.dtype).kind in "iub" for a in outputs):
+        if all(x.dtype != object for x in values) and all(a.dtype.kind in "iub" for a in outputs):
             return _known(equation, values)  # positions, such as those that indexing computes
         if name in ELEMENTWISE:
             return [self._elementwise(partial(equation.primitive.bind, **params), *values)]

@@ -67,7 +67,7 @@ def offset(step: Any, instance: Instance, shared: Shared, problem: Problem) -> A
     identity, same = instance.identity, problem.streams == "shared"
     if problem.finite:
         number, count = training_set.part(step, instance, problem.batch)
-        key = _key(shared, threefry.TRAINING_SET_OFFSET, number, held_as_scalars(instance))
+        key = _key(shared, threefry.TRAINING_SET_OFFSET, number, unrolled=True)
         if same:
             identity = jax.tree.map(jnp.zeros_like, identity)
         return _appended(_own(key, identity, problem), np.uint32(0) - count)
@@ -89,8 +89,8 @@ def evaluation_offset(instance: Instance, shared: Shared, problem: Problem) -> A
     return _own(key, instance.cell, problem)
 
 
-def _key(shared: Shared, purpose: int, step: Any, scalars: bool = False) -> threefry.Pair:
-    return threefry.purpose_key(shared.seed, purpose, step, unrolled=scalars)
+def _key(shared: Shared, purpose: int, step: Any, unrolled: bool = False) -> threefry.Pair:
+    return threefry.purpose_key(shared.seed, purpose, step, unrolled)
 
 
 def _shared_words(key: threefry.Pair, samples: int, problem: Problem, scalars: bool) -> Any:
