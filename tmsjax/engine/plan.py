@@ -173,7 +173,7 @@ def slow_path(spec: Spec, cut: Plan, platform: str) -> str | None:
     problem = bind(spec)
     free = spec.engine.path == "auto" and cut.effort == FULL and not cut.scalars and problem.weights <= limit
     reason = why_arrays(problem) if free else None
-    return reason and f"trains on arrays, about 10 times slower than on scalars, because of {reason}"
+    return reason and f"arrays, about 10 times slower than scalars, because of {reason}"
 
 
 def check_engine(spec: Spec, platform: str) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tmsjax.models.instances import of_activity
+from tmsjax.models.instances import Instance
 from tmsjax.models.sampling import Sampler, with_own
-from tmsjax.spec import Box, Spec
 
 
 def weighted_square(error: Any, importance: Any) -> Any:
@@ -33,11 +32,10 @@ def linear_loss(W: Any, b: Any, importance: Any, mean: Any, covariance: Any) -> 
     return xp.sum(importance * (spread + offset**2), axis=-1)
 
 
-def of_zero_model(importance: np.ndarray, probability: np.ndarray, spec: Spec, box: Box) -> np.ndarray:
-    """The loss of a model whose output is 0 and whose target is x: sum_i I_i P(i active) E v^2, (instances,).
+def of_zero_model(instance: Instance, sampler: Sampler) -> np.ndarray:
+    """The loss of models whose output is 0 and whose target is x: sum_i I_i P(i active) E v^2, (instances,).
 
-    importance, probability: (instances, n), of the instances in `box`.
+    `instance`: stacked, as numpy arrays.
     """
-    sampler = Sampler.of(spec.data, spec.model.features)
-    active = with_own(sampler.drawn, of_activity(spec, box)).marginal(probability)
-    return np.sum(importance * active, axis=-1) * sampler.values.square
+    active = with_own(sampler.drawn, instance.own("data")).marginal(instance.feature_probability)
+    return np.sum(instance.importance * active, axis=-1) * sampler.values.square
