@@ -34,6 +34,7 @@ EVALUATION_CHUNK = 2**10  # samples
 SMALL = 10**8  # of any model; per weight:
 SMALL_PER_WEIGHT = 10**7
 TINY = 2 * 10**7  # samples times features
+OF_EXACT = 64  # samples that take about as long as a step on the exact loss
 SMALL_BLOCK = 64
 QUICK, QUICKEST, FULL = 1, 0, 3  # XLA's optimization levels
 
@@ -140,8 +141,8 @@ def plan(spec: Spec, platform: str) -> Plan:
 
 
 def _effort(spec: Spec, problem: Problem) -> int:
-    """The effort of the compiler that suits the samples of the whole sweep; a model-step counts as a batch."""
-    samples = spec.instances * spec.train.steps * problem.batch
+    """The effort of the compiler that suits the samples of the whole sweep."""
+    samples = spec.instances * spec.train.steps * (OF_EXACT if problem.trains_exactly else problem.batch)
     if samples > min(SMALL, SMALL_PER_WEIGHT * problem.weights):
         return FULL
     return QUICKEST if samples * problem.features <= TINY else QUICK
