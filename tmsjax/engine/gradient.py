@@ -52,9 +52,9 @@ def exact(params: Any, instance: Instance, problem: Problem) -> Any:
 
 def exact_loss(params: Any, instance: Instance, problem: Problem) -> Any:
     """The exact loss."""
-    if problem.exact_on_arrays:
-        params, instance = joined((params, instance))
-    return on_scalars(problem.exact_loss, params, instance)
+    if problem.exact_on_arrays or not held_as_scalars(params):
+        return problem.exact_loss(*joined((params, instance)))
+    return problem.exact_of_overlaps(*on_scalars(problem.overlaps, params, instance))
 
 
 def _total(params: Any, instance: Instance, words: Any, offset: Any, problem: Problem) -> Any:

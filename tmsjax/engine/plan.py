@@ -162,8 +162,6 @@ def why_arrays(problem: Problem) -> str | None:
         (problem.training_loss, params, row, word, word),
         (problem.update, params, state, params, row, steps),
     ]
-    if problem.exact is not None and not problem.exact_on_arrays:
-        calls.append((problem.exact_loss, params, row))
     with jax.numpy_rank_promotion("raise"):
         return next(filter(None, (reason_for_arrays(*call) for call in calls)), None)
 

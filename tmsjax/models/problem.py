@@ -200,19 +200,27 @@ class Problem:
         """The exact expected loss. Raises ValueError if none is known."""
         if self.exact is None:
             raise ValueError("no exact loss is known for this model")
+        if not self.exact_on_arrays:
+            return self.exact_of_overlaps(*self.overlaps(params, instance))
         W, p, importance = params["W"], instance.feature_probability, instance.importance
         drawn = sampling.with_own(self.sampler.drawn, instance.own("data"))
         if self.exact == "linear":
             mean, covariance = (f(p, drawn, self.sampler.values) for f in (sampling.mean, sampling.covariance))
             return linear_loss(W, params.get("b", np.float32(0)), importance, mean, covariance)
-        if drawn.most_active() == 1:
-            b = params.get("b", jnp.zeros_like(importance))
-            return expected.relu_loss_of_single_features(W.T @ W, b, importance, drawn.marginal(p))
-        features = range(self.features)
+        b = params.get("b", jnp.zeros_like(importance))
+        return expected.relu_loss_of_single_features(W.T @ W, b, importance, drawn.marginal(p))
+
+    def overlaps(self, params: Params, instance: Instance) -> tuple:
+        """What the exact loss of a ReLU model depends on, as lists of numbers: W_i . W_j, b, I, p, and own options."""
+        W, features = params["W"], range(self.features)
         gram = [[(W[:, i] * W[:, j]).sum() for j in features] for i in features]
         b = params.get("b", [jnp.zeros_like(gram[0][0])] * self.features)
-        b, importance, p = ([v[i] for i in features] for v in (b, importance, p))
-        return expected.relu_loss_elementwise(gram, b, importance, p, drawn)
+        lists = ([v[i] for i in features] for v in (b, instance.importance, instance.feature_probability))
+        return (gram, *lists, instance.own("data"))
+
+    def exact_of_overlaps(self, gram: list, b: list, importance: list, p: list, own: Mapping[str, Any]) -> Any:
+        """The exact loss of a ReLU model from its `overlaps`."""
+        return expected.relu_loss_elementwise(gram, b, importance, p, sampling.with_own(self.sampler.drawn, own))
 
     def update(self, grads: Params, opt_state: Any, params: Params, instance: Instance, steps: Any) -> tuple:
         """(parameters, optimizer state) after a step along `grads`. `steps`: of the whole training, () int32."""
