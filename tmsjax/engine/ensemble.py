@@ -22,7 +22,6 @@ import numpy as np
 from tmsjax.engine.machine import cores
 from tmsjax.engine.plan import Plan, check_engine, plan
 from tmsjax.engine.programs import programs
-from tmsjax.engine.streams import Shared
 from tmsjax.engine.train import TrainState
 from tmsjax.models import Problem, bind, instances, of_zero_model
 from tmsjax.spec import Box, Spec
@@ -51,7 +50,7 @@ class Ensemble:
         self.plan = cut or plan(spec, self.platform)
         self.box = Box.whole(spec.shape) if box is None else box
         self.programs = programs(self.problem, self.plan, self.platform)
-        self.shared = Shared.of(spec.seed, spec.train.steps)
+        self.shared = self.programs.shared(spec.seed, spec.train.steps)
         self.on_compiling: Callable[[], None] = lambda: None  # called before a program is compiled
 
     def on(self, box: Box) -> Ensemble:

@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tmsjax.engine import cache, train
+from tmsjax.engine import cache, stages, train
+from tmsjax.engine.blocks import axes, divide
 from tmsjax.engine.plan import FULL, QUICK, QUICKEST, Plan
-from tmsjax.engine.segment import advance, axes, divide
+from tmsjax.engine.segment import advance
 from tmsjax.engine.streams import Shared
 from tmsjax.engine.train import TrainState
 from tmsjax.models import Instance, Problem
@@ -73,7 +74,7 @@ class Programs:
                 return function(*args)
 
         if self.platform == "cpu":
-            options["compiler_options"] = _compiler_options(self.cut.effort, name)
+            options["compiler_options"] = _compiler_options(self.cut, name)
         return jax.jit(strict, **options)
 
     def compiled(self, name: str, device: jax.Device, tell: Callable[[], None] = lambda: None) -> Any:
@@ -94,9 +95,13 @@ class Programs:
         traced = self._functions[name].trace(*arguments)
         return traced.lower() if platform is None else traced.lower(lowering_platforms=(platform,))
 
+    def shared(self, seed: int, steps: int) -> Shared:
+        """The numbers that instances share, for these programs."""
+        return Shared.of(seed, steps, apart=self.platform == "cpu" and self.cut.effort == FULL)
+
     def _arguments(self, name: str) -> tuple:
         """Shapes and types of a program's arguments."""
-        common = self.table, Shared.of(0, 0)
+        common = self.table, self.shared(0, 0)
         first = {"advance": (self.state,), "loss": (self.state.params,)}.get(name, ())
         return (*first, *common, NUMBER) if name == "advance" else (*first, *common)
 
@@ -109,14 +114,15 @@ class Programs:
     @cached_property
     def state(self) -> TrainState:
         """Shapes and types of a block's state."""
-        return jax.eval_shape(self._functions["init"], self.table, Shared.of(0, 0))
+        return jax.eval_shape(self._functions["init"], self.table, self.shared(0, 0))
 
 
-def _compiler_options(effort: int, name: str) -> dict[str, Any]:
+def _compiler_options(cut: Plan, name: str) -> dict[str, Any]:
     """XLA's options on CPU for a program."""
-    if effort == FULL:
-        return WIDE_VECTORS | (REASSOCIATE if name == "advance" else {})
-    levels = {"init": QUICKEST, "advance": effort}  # evaluation has more samples than a short training
+    if cut.effort == FULL:
+        staged = stages.WHOLE_STAGES if cut.staged else {}
+        return WIDE_VECTORS | (REASSOCIATE | staged if name == "advance" else {})
+    levels = {"init": QUICKEST, "advance": cut.effort}  # evaluation has more samples than a short training
     return {"xla_backend_optimization_level": levels.get(name, QUICK)}
 
 

@@ -11,6 +11,7 @@ from flax import struct
 
 from tmsjax.engine import threefry
 from tmsjax.engine.scalars import Scalars, held_as_scalars, split
+from tmsjax.engine.stages import kept
 from tmsjax.models import Instance, Problem, sampling, training_set
 
 
@@ -20,17 +21,24 @@ class Shared:
 
     seed: Any  # two () uint32, the low and the high word
     steps: Any  # () int32, of the whole training
+    apart: bool = struct.field(pytree_node=False, default=False)  # whether random bits are computed apart (stages.kept)
 
     @classmethod
-    def of(cls, seed: int, steps: int) -> Shared:
+    def of(cls, seed: int, steps: int, apart: bool = False) -> Shared:
         """From a spec's `seed` and `train.steps`."""
-        return cls((np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)), np.int32(steps))
+        return cls((np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)), np.int32(steps), apart)
+
+    def rounds(self, key: threefry.Pair, counter: threefry.Pair) -> threefry.Pair:
+        """`threefry.threefry`, not fused into what uses its bits."""
+        if not self.apart:
+            return threefry.looped(key, counter)
+        return tuple(kept(self.steps >= 0, threefry.threefry, key, counter))
 
 
 def normals(instance: Instance, shared: Shared, count: int) -> jax.Array:
     """Standard normals (count,) of the instance's init."""
     key = _key(shared, threefry.INIT, 0)
-    return threefry.normal(threefry.own_bits(key, instance.identity, count))
+    return threefry.normal(threefry.own_bits(key, instance.identity, count, shared.rounds))
 
 
 def words(step: Any, shared: Shared, problem: Problem, scalars: bool = False) -> Any:
@@ -42,14 +50,14 @@ def words(step: Any, shared: Shared, problem: Problem, scalars: bool = False) ->
     if problem.finite:
         key = _key(shared, threefry.TRAINING_SET, 0, scalars)
         position = jnp.arange(problem.batch, dtype=jnp.uint32)
-        drawn = _shared_words(key, problem.batch, problem, scalars)
+        drawn = _shared_words(key, problem.batch, shared, problem, scalars)
         return _appended(drawn, position)
     if problem.streams == "sobol":
         points = jnp.asarray(sampling.sobol(problem.batch, problem.columns))
         drawn = Scalars(tuple(points.T), points.shape[1:]) if scalars else points
     else:
         key = _key(shared, threefry.STREAM, step, scalars)
-        drawn = _shared_words(key, problem.batch, problem, scalars)
+        drawn = _shared_words(key, problem.batch, shared, problem, scalars)
     if scalars:
         return Scalars(problem.sampler.masked_columns(drawn.parts), drawn.shape)
     return problem.sampler.masked(drawn)
@@ -70,40 +78,40 @@ def offset(step: Any, instance: Instance, shared: Shared, problem: Problem) -> A
         key = _key(shared, threefry.TRAINING_SET_OFFSET, number, unrolled=True)
         if same:
             identity = jax.tree.map(jnp.zeros_like, identity)
-        return _appended(_own(key, identity, problem), np.uint32(0) - count)
+        return _appended(_own(key, identity, shared, problem), np.uint32(0) - count)
     if same:
         nothing = jnp.zeros(problem.columns, jnp.uint32)
         return split(nothing, batch_dims=0) if held_as_scalars(instance) else nothing
-    return _own(_key(shared, threefry.OFFSET, step, held_as_scalars(instance)), identity, problem)
+    return _own(_key(shared, threefry.OFFSET, step, held_as_scalars(instance)), identity, shared, problem)
 
 
 def evaluation_words(chunk: Any, samples: int, instance: Instance, shared: Shared, problem: Problem) -> Any:
     """The shared bits of a chunk of the evaluation batch, as those of `words`."""
     scalars = held_as_scalars(instance)
-    return _shared_words(_key(shared, threefry.EVALUATION, chunk, scalars), samples, problem, scalars)
+    return _shared_words(_key(shared, threefry.EVALUATION, chunk, scalars), samples, shared, problem, scalars)
 
 
 def evaluation_offset(instance: Instance, shared: Shared, problem: Problem) -> Any:
     """The offset of an instance in the evaluation batch, which it shares with all replicas of its cell."""
     key = _key(shared, threefry.EVALUATION_OFFSET, 0, held_as_scalars(instance))
-    return _own(key, instance.cell, problem)
+    return _own(key, instance.cell, shared, problem)
 
 
 def _key(shared: Shared, purpose: int, step: Any, unrolled: bool = False) -> threefry.Pair:
-    return threefry.purpose_key(shared.seed, purpose, step, unrolled)
+    return threefry.purpose_key(shared.seed, purpose, step, threefry.threefry if unrolled else shared.rounds)
 
 
-def _shared_words(key: threefry.Pair, samples: int, problem: Problem, scalars: bool) -> Any:
+def _shared_words(key: threefry.Pair, samples: int, shared: Shared, problem: Problem, scalars: bool) -> Any:
     if scalars:
         return Scalars(threefry.shared_columns(key, samples, problem.columns), (problem.columns,))
-    return threefry.shared_bits(key, samples, problem.columns)
+    return threefry.shared_bits(key, samples, problem.columns, shared.rounds)
 
 
-def _own(key: threefry.Pair, identity: Any, problem: Problem) -> Any:
+def _own(key: threefry.Pair, identity: Any, shared: Shared, problem: Problem) -> Any:
     columns = problem.columns
     if isinstance(identity, Scalars):
         return Scalars(threefry.own_words(key, identity.parts, columns), (columns,))
-    return threefry.own_bits(key, identity, columns)
+    return threefry.own_bits(key, identity, columns, shared.rounds)
 
 
 def _appended(words: Any, last: Any) -> Any:
