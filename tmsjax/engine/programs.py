@@ -17,9 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tmsjax.engine import cache, stages, train
-from tmsjax.engine.blocks import axes, divide
 from tmsjax.engine.plan import FULL, QUICK, QUICKEST, Plan
-from tmsjax.engine.segment import advance
+from tmsjax.engine.segment import advance, axes, divide
 from tmsjax.engine.streams import Shared
 from tmsjax.engine.train import TrainState
 from tmsjax.models import Instance, Problem
