@@ -10,6 +10,7 @@ from functools import lru_cache
 import jax
 import numpy as np
 
+from tmsjax.engine import stages
 from tmsjax.engine.scalars import reason_for_arrays
 from tmsjax.errors import SpecError
 from tmsjax.models import Problem, bind
@@ -19,7 +20,7 @@ from tmsjax.spec import Boxes, Spec, part_shape
 # 200 weights on CPU) and matrix products are faster.
 SCALAR_LIMIT = {"cpu": 128}
 SCALAR_LIMIT_ELSEWHERE = 16
-STAGES_FROM, STAGES_UP_TO = 10, 400  # weights of models that train in stages on CPU
+STAGES_FROM, STAGES_UP_TO = 30, 1000  # weights of models that train in stages on CPU
 STAGED_SAMPLES = 128  # at once
 # Parameters of the models in a unit: 2,097,152 one-neuron models on CPU, which makes the fixed costs of a unit small.
 UNIT_PARAMETERS = {"cpu": 2**23}
@@ -113,9 +114,8 @@ def plan(spec: Spec, platform: str) -> Plan:
     path = spec.engine.path
     effort = _effort(spec, problem) if cpu and path == "auto" and kernel == "xla" else FULL
     large = path == "auto" and effort == FULL
-    staged = (
-        cpu and not problem.trains_exactly and (path == "stages" or (large and STAGES_FROM <= weights <= STAGES_UP_TO))
-    )
+    middle = large and STAGES_FROM <= weights <= STAGES_UP_TO and stages.suits(problem)
+    staged = cpu and not problem.trains_exactly and (path == "stages" or middle)
     small = path == "scalars" or (large and weights <= limit and not staged)
     scalars = small and why_arrays(problem) is None
     in_lanes = scalars and (kernel == "pallas" or (platform == "gpu" and parameters <= LANES_LIMIT))
