@@ -6,28 +6,38 @@ XLA computes the random bits, the learning rate and Adam's bias correction of ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import jax
 from jax.extend import core
 
+from tmsjax.kinds.arrays import Array
+
+T = TypeVar("T")
+F = TypeVar("F")
+Atom = core.Var | core.Literal
+
 
 def hoist(
-    function: Callable, first: Any, *rest: Any, stays: Callable[[Any], bool]
-) -> tuple[Callable[[Any], list], Callable[..., Any]]:
-    """Splits `function(first, *rest)` into `early(first)`, a list, and `late(early(first), *rest)`.
+    function: Callable[..., T], first: F, *rest: object, stays: Callable[[core.JaxprEqn], bool]
+) -> tuple[Callable[[F], list[Array]], Callable[..., T]]:
+    """Splits `function(first, *rest)` into `early(first)` and `late(early(first), *rest)`.
 
-    `early` has the equations of the jaxpr that depend on `first`, but not on `rest`. `stays`: whether such an equation
-    is repeated in `late` instead of passing its result, because the result is larger or no more expensive than its
-    inputs. The arguments may be shapes.
+    Args:
+        function: Plain JAX.
+        first: Its first argument; like the others, it may be made of shapes.
+        rest: The others. `early` has the equations that do not depend on them.
+        stays: Whether such an equation is repeated in `late` instead of passing its result, because the result is
+            larger or no more expensive than its inputs.
     """
     closed, shape = jax.make_jaxpr(function, return_shape=True)(first, *rest)
     jaxpr = _without_copies(closed.jaxpr)
     leaves = len(jax.tree.leaves(first))
     constant = set(jaxpr.constvars)
     early_or_given = constant | set(jaxpr.invars[:leaves])
-    early, late = [], []
+    early: list[core.JaxprEqn] = []
+    late: list[core.JaxprEqn] = []
     for e in jaxpr.eqns:
         if constant.issuperset(_inputs(e)):
             constant |= set(e.outvars)
@@ -53,11 +63,11 @@ def hoist(
     )
 
 
-def _without_copies(jaxpr: Any) -> Any:
+def _without_copies(jaxpr: core.Jaxpr) -> core.Jaxpr:
     """`jaxpr` without `copy`, which has no effect here and which Pallas does not support on GPUs."""
-    copied: dict = {}
+    copied: dict[core.Var, Atom] = {}
 
-    def source(x: Any) -> Any:
+    def source(x: Atom) -> Atom:
         return copied.get(x, x) if isinstance(x, core.Var) else x
 
     equations = []
@@ -69,20 +79,28 @@ def _without_copies(jaxpr: Any) -> Any:
     return _jaxpr(jaxpr, equations, jaxpr.invars, list(map(source, jaxpr.outvars)))
 
 
-def _part(jaxpr: Any, constants: list, equations: list, inputs: list, outputs: list) -> Callable:
+def _part(
+    jaxpr: core.Jaxpr,
+    constants: Sequence[Array],
+    equations: list[core.JaxprEqn],
+    inputs: list[core.Var],
+    outputs: Sequence[Atom],
+) -> Callable[..., list[Array]]:
     """The function of some of a jaxpr's equations."""
     return core.jaxpr_as_fun(core.ClosedJaxpr(_jaxpr(jaxpr, equations, inputs, outputs), constants))
 
 
-def _jaxpr(jaxpr: Any, equations: list, inputs: list, outputs: list) -> Any:
+def _jaxpr(
+    jaxpr: core.Jaxpr, equations: list[core.JaxprEqn], inputs: list[core.Var], outputs: Sequence[Atom]
+) -> core.Jaxpr:
     """A jaxpr with the constants of another one."""
     names = jaxpr.debug_info._replace(arg_names=("",) * len(inputs), result_paths=("",) * len(outputs))
     return core.Jaxpr(jaxpr.constvars, inputs, outputs, equations, jaxpr.effects, names)
 
 
-def _inputs(equation: Any) -> set:
+def _inputs(equation: core.JaxprEqn) -> set[core.Var]:
     return _variables(equation.invars)
 
 
-def _variables(atoms: Iterable) -> set:
+def _variables(atoms: Iterable[Atom]) -> set[core.Var]:
     return {x for x in atoms if not isinstance(x, core.Literal)}

@@ -33,7 +33,7 @@ else:
 Floats = Float[Array, "..."]
 Number = float | int | np.number | Float[Array, ""]
 Numbers = Number | Floats
-Count = Int32[Array, ""]  # of steps
+Count = np.int32 | Int32[Array, ""]  # of steps
 Params = Mapping[str, Floats]  # by the name of the parameter
 Elementwise = Callable[[Floats], Floats]
 

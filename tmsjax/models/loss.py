@@ -5,27 +5,30 @@ The paper's notebook also takes the mean over features, so its loss is smaller b
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from jaxtyping import Float
 
+from tmsjax.kinds.arrays import Array, Number
 from tmsjax.models.instances import of_activity
 from tmsjax.models.sampling import Sampler, with_own
 from tmsjax.spec import Box, Spec
 
 
-def weighted_square(error: Any, importance: Any) -> Any:
+def weighted_square(error: Float[Array, "output"], importance: Float[Array, "feature"]) -> Float[Array, ""]:
     """sum_i I_i error_i^2 of one sample. There may be fewer outputs than features; output i has importance I_i."""
     outputs = error.shape[0]
     importance = importance if outputs == importance.shape[0] else importance[:outputs]
     return (importance * (error * error)).sum()
 
 
-def linear_loss(W: Any, b: Any, importance: Any, mean: Any, covariance: Any) -> Any:
-    """Exact loss of x' = W^T W x + b for any n, shape (...): squared mean plus variance of A x - b, A = 1 - W^T W.
-
-    W (..., m, n), b, importance, mean (..., n), covariance (..., n, n). The optimal b is A mean.
-    """
+def linear_loss(
+    W: Float[Array, "*instance hidden feature"],
+    b: Number | Float[Array, "*instance feature"],
+    importance: Float[Array, "*instance feature"],
+    mean: Float[Array, "*instance feature"],
+    covariance: Float[Array, "*instance feature feature"],
+) -> Float[Array, "*instance"]:
+    """Exact loss of x' = W^T W x + b: squared mean plus variance of A x - b, A = 1 - W^T W. The optimal b is A mean."""
     xp = W.__array_namespace__()
     A = xp.eye(W.shape[-1], dtype=W.dtype) - xp.swapaxes(W, -1, -2) @ W
     spread = xp.sum((A @ covariance) * A, axis=-1)
@@ -33,11 +36,13 @@ def linear_loss(W: Any, b: Any, importance: Any, mean: Any, covariance: Any) -> 
     return xp.sum(importance * (spread + offset**2), axis=-1)
 
 
-def of_zero_model(importance: np.ndarray, probability: np.ndarray, spec: Spec, box: Box) -> np.ndarray:
-    """The loss of a model whose output is 0 and whose target is x: sum_i I_i P(i active) E v^2, (instances,).
-
-    importance, probability: (instances, n), of the instances in `box`.
-    """
+def of_zero_model(
+    importance: Float[np.ndarray, "instance feature"],
+    probability: Float[np.ndarray, "instance feature"],
+    spec: Spec,
+    box: Box,
+) -> Float[np.ndarray, "instance"]:
+    """The loss of models in `box` whose output is 0 and whose target is x: sum_i I_i P(i active) E v^2."""
     sampler = Sampler.of(spec.data, spec.model.features)
     active = with_own(sampler.drawn, of_activity(spec, box)).marginal(probability)
     return np.sum(importance * active, axis=-1) * sampler.values.square
