@@ -131,8 +131,10 @@ class Ensemble:
         return self._on_blocks("init", self.table)
 
     def advance(self, states: list[TrainState], stop: int) -> list[TrainState]:
-        """The states after step `stop`. Donates `states`."""
-        return self._on_blocks("advance", states, self.table, extra=(np.int32(stop),), consume=True)
+        """The states after step `stop`. Donates `states` and empties the list."""
+        after = self._on_blocks("advance", states, self.table, extra=(np.int32(stop),), consume=True)
+        states.clear()
+        return after
 
     def noise_free_loss(self, states: list[TrainState]) -> Float[np.ndarray, "instance"]:
         """The noise-free loss of every instance (see train.noise_free_loss), float32."""

@@ -31,7 +31,7 @@ else:
 
 
 Floats = Float[Array, "..."]
-Number = float | int | np.number | Float[Array, ""]
+Number = float | np.number | Float[Array, ""]
 Numbers = Number | Floats
 Count = np.int32 | Int32[Array, ""]  # of steps
 Params = Mapping[str, Floats]  # by the name of the parameter

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 
+@runtime_checkable
 class Axis(Protocol):
     """An axis of the grid."""
 
@@ -21,6 +22,7 @@ class Axis(Protocol):
     def __len__(self) -> int: ...
 
 
+@runtime_checkable
 class Model(Protocol):
     """[model]. A size that could not be read is None, which is reported elsewhere."""
 
@@ -34,6 +36,7 @@ class Model(Protocol):
     def family(self) -> str: ...
 
 
+@runtime_checkable
 class Record(Protocol):
     """[record]. Measures that could not be read are None."""
 
