@@ -295,7 +295,7 @@ def main(chosen: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = str(Path(folder) / "source")
         if not chosen or set(chosen) & set(HIDDEN_LAYERS):
-            tmsjax.run_sweep(spec_of(None, SMALL, {}), out=source)
+            tmsjax.run_sweep(spec_of("scalars" if forced else None, SMALL, {}), out=source)
         for name, (path, changes) in HIDDEN_LAYERS.items():
             base = {table: keys for table, keys in SMALL.items() if table != "instance"}  # `data.run` decides
             show(name, path, base, {**changes, "data": {"run": source}})

@@ -27,7 +27,7 @@ from tmsjax.engine.programs import programs
 from tmsjax.engine.streams import Shared
 from tmsjax.engine.train import TrainState
 from tmsjax.kinds.arrays import Array, Params
-from tmsjax.models import Instance, Problem, bind, inputs, instances, of_zero_model
+from tmsjax.models import Instance, Problem, bind, instances, of_zero_model
 from tmsjax.spec import Box, Spec
 
 T = TypeVar("T")
@@ -143,8 +143,7 @@ class Ensemble:
     def zero_model_loss(self) -> Float[np.ndarray, "instance"]:
         """The loss of a model whose output is 0, for every instance. Exact if the target is x."""
         if self.problem.family.reproduces and self.problem.stored is None:
-            given = inputs(self.spec, self.box)
-            return of_zero_model(given["importance"], given["feature_probability"], self.spec, self.box)
+            return of_zero_model(instances(self.spec, self.box), self.problem.sampler)
         return self.gather(self._on_blocks("zero", self.table))
 
     def abstract_state(self, rows: int) -> TrainState:

@@ -8,6 +8,7 @@ samples, those of a GPU instances.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 from operator import itemgetter
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from tmsjax.engine.scalars import Held, HeldParams, held_as_scalars, joined, on_scalars
+from tmsjax.engine.scalars import Held, HeldParams, Scalars, held_as_scalars, joined, on_scalars
 from tmsjax.kinds.arrays import Array
 from tmsjax.models import Instance, Problem
 
@@ -39,11 +40,14 @@ def of_batch(
     return jax.tree.unflatten(tree, _sums(leaves))
 
 
-def of_samples(params: HeldParams, instance: Instance, words: list[Held], offset: Held, problem: Problem) -> HeldParams:
+def of_samples(
+    params: HeldParams, instance: Instance, words: Sequence[Held], offset: Held, problem: Problem
+) -> HeldParams:
     """The gradient summed over a few samples, of an instance held as scalars. words: of each sample, Scalars."""
 
     def loss(params: HeldParams) -> Float[Array, ""]:
-        return sum(on_scalars(problem.training_loss, params, instance, word, offset) for word in words)
+        losses = (on_scalars(problem.training_loss, params, instance, word, offset) for word in words)
+        return sum(losses)  # type: ignore[return-value]  # there are words
 
     return jax.grad(loss)(params)
 
@@ -55,16 +59,16 @@ def exact(params: HeldParams, instance: Instance, problem: Problem) -> HeldParam
 
 def exact_loss(params: HeldParams, instance: Instance, problem: Problem) -> Float[Array, ""]:
     """The exact loss."""
-    if problem.exact_on_arrays:
-        params, instance = joined((params, instance))
-    return on_scalars(problem.exact_loss, params, instance)
+    if problem.exact_on_arrays or not held_as_scalars(params):
+        return on_scalars(problem.exact_loss, *joined((params, instance)))
+    return problem.exact_of_overlaps(*on_scalars(problem.overlaps, params, instance))
 
 
 def _total(params: HeldParams, instance: Instance, words: Held, offset: Held, problem: Problem) -> Float[Array, ""]:
-    return jnp.sum(jax.vmap(lambda word: problem.training_loss(params, instance, word, offset))(words))
+    return jnp.sum(jax.vmap(lambda word: on_scalars(problem.training_loss, params, instance, word, offset))(words))
 
 
-def _sums(leaves: list[Array]) -> list[Array]:
+def _sums(leaves: Sequence[Array]) -> list[Array]:
     """The sums of arrays over their first axis, in one reduction."""
     zeros = [np.zeros((), leaf.dtype) for leaf in leaves]
     return jax.lax.reduce(leaves, zeros, lambda a, b: [x + y for x, y in zip(a, b, strict=True)], (0,))
@@ -92,7 +96,7 @@ def _in_lanes(
     @summed.def_vmap
     def of_instances(
         size: int, batched: list, params: HeldParams, instance: Instance, groups: Held, offset: Held
-    ) -> tuple[HeldParams, HeldParams]:
+    ) -> tuple[HeldParams, Mapping[str, Scalars | bool]]:
         axes = jax.tree.map(lambda b: 0 if b else None, batched)
         every = jax.vmap(of_group, in_axes=(axes[0], axes[1], None, axes[3]))
         leaves, tree = jax.tree.flatten(jax.vmap(lambda group: every(params, instance, group, offset))(groups))

@@ -34,6 +34,7 @@ EVALUATION_CHUNK = 2**10  # samples
 SMALL = 10**8  # of any model; per weight:
 SMALL_PER_WEIGHT = 10**7
 TINY = 2 * 10**7  # samples times features
+OF_EXACT = 64  # samples that take about as long as a step on the exact loss
 SMALL_BLOCK = 64
 QUICK, QUICKEST, FULL = 1, 0, 3  # XLA's optimization levels
 
@@ -140,8 +141,8 @@ def plan(spec: Spec, platform: str) -> Plan:
 
 
 def _effort(spec: Spec, problem: Problem) -> int:
-    """The effort of the compiler that suits the samples of the whole sweep; a model-step counts as a batch."""
-    samples = spec.instances * spec.train.steps * problem.batch
+    """The effort of the compiler that suits the samples of the whole sweep."""
+    samples = spec.instances * spec.train.steps * (OF_EXACT if problem.trains_exactly else problem.batch)
     if samples > min(SMALL, SMALL_PER_WEIGHT * problem.weights):
         return FULL
     return QUICKEST if samples * problem.features <= TINY else QUICK
@@ -161,8 +162,6 @@ def why_arrays(problem: Problem) -> str | None:
         (problem.training_loss, params, row, word, word),
         (problem.update, params, state, params, row, steps),
     ]
-    if problem.exact is not None and not problem.exact_on_arrays:
-        calls.append((problem.exact_loss, params, row))
     with jax.numpy_rank_promotion("raise"):
         return next(filter(None, (reason_for_arrays(*call) for call in calls)), None)
 
@@ -173,7 +172,7 @@ def slow_path(spec: Spec, cut: Plan, platform: str) -> str | None:
     problem = bind(spec)
     free = spec.engine.path == "auto" and cut.effort == FULL and not cut.scalars and problem.weights <= limit
     reason = why_arrays(problem) if free else None
-    return reason and f"trains on arrays, about 10 times slower than on scalars, because of {reason}"
+    return reason and f"arrays, about 10 times slower than scalars, because of {reason}"
 
 
 def check_engine(spec: Spec, platform: str) -> None:

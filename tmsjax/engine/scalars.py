@@ -147,7 +147,7 @@ def on_scalars(function: Callable[..., T], *args: object) -> T:
     closed, out = traced(function, tree, shapes)
     values = [objects(leaf.parts, leaf.shape) if _is_scalars(leaf) else _element(leaf) for leaf in leaves]
     results = evaluate(closed, values)
-    return jax.tree.unflatten(out, [Scalars(tuple(x.flat), x.shape) if x.ndim else x[()] for x in results])
+    return jax.tree.unflatten(out, [Scalars(tuple(x.flat), x.shape) if x.ndim else jnp.asarray(x[()]) for x in results])
 
 
 @lru_cache(maxsize=256)
@@ -315,13 +315,6 @@ class _Evaluation:
         flat = objects(elements, (len(elements),))
         return [flat[number] for number in _known(equation.replace(params=params), numbers)]
 
-    def _cond(self, equation: core.JaxprEqn, index: np.ndarray, *values: np.ndarray) -> list[np.ndarray]:
-        """Evaluates every branch, as vmap does, and selects."""
-        branches = [self._run(one.jaxpr, one.consts, values) for one in equation.params["branches"]]
-        index = self._elementwise(partial(lax.clamp, np.int32(0), max=np.int32(len(branches) - 1)), index)
-        index = self._elementwise(lambda k: lax.eq(k, np.int32(1)), index) if len(branches) == 2 else index
-        return [self._elementwise(lax.select_n, index, *each) for each in zip(*branches, strict=True)]
-
     def _dot_general(self, equation: core.JaxprEqn, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
         (of_x, of_y), (batch_x, batch_y) = equation.params["dimension_numbers"]
         free_x = [axis for axis in range(x.ndim) if axis not in (*of_x, *batch_x)]
@@ -386,53 +379,6 @@ class _Evaluation:
 
         out = function(*(tuple(_elements(x).flat) for x in values))
         return [objects(parts, _aval(v).shape) for parts, v in zip(out, equation.outvars, strict=True)]
-
-    def _remat(self, equation: core.JaxprEqn, *values: np.ndarray) -> list[np.ndarray]:
-        """Computes the inner operations again for the derivative."""
-        jaxpr, shapes = equation.params["jaxpr"], [x.shape for x in values]
-        if self.dry:
-            return self._run(jaxpr, (), values)
-
-        @partial(jax.checkpoint, prevent_cse=equation.params["prevent_cse"], policy=equation.params["policy"])
-        def function(*parts: Flat) -> list[Flat]:
-            return [tuple(_elements(x).flat) for x in self._run(jaxpr, (), list(map(objects, parts, shapes)))]
-
-        out = function(*(tuple(_elements(x).flat) for x in values))
-        return [objects(parts, _aval(v).shape) for parts, v in zip(out, equation.outvars, strict=True)]
-
-    _checkpoint = _remat2 = _remat
-
-    def _scan(self, equation: core.JaxprEqn, *values: np.ndarray) -> list[np.ndarray]:
-        """A loop whose state is held as scalars. Its inputs and outputs are one vector per element."""
-        params, closed = equation.params, equation.params["jaxpr"]
-        fixed, carried = params["num_consts"], params["num_consts"] + params["num_carry"]
-        consts, carry, rows = values[:fixed], values[fixed:carried], values[carried:]
-        shapes = [x.shape for x in carry]
-        if self.dry:
-            first = [_elements(x)[0] if x.ndim > 1 else _element(_elements(x)[0]) for x in rows]
-            out = self._run(closed.jaxpr, closed.consts, [*map(_elements, consts), *map(_elements, carry), *first])
-            return [_filled(_aval(v).shape, _UNKNOWN) for v, _ in zip(equation.outvars, out, strict=True)]
-
-        def step(state: list[Flat], row: list[Flat]) -> tuple[list[Flat], list[Flat]]:
-            given = [
-                objects(parts, _aval(v).shape) for parts, v in zip(row, closed.jaxpr.invars[carried:], strict=True)
-            ]
-            held = map(objects, state, shapes)
-            out = [tuple(_elements(x).flat) for x in self._run(closed.jaxpr, closed.consts, [*consts, *held, *given])]
-            return out[: len(carry)], out[len(carry) :]
-
-        vectors: list[Flat] = [
-            tuple(jnp.stack(list(column)) for column in _elements(x).reshape(len(x), -1).T) for x in rows
-        ]
-        start: list[Flat] = [tuple(map(jnp.asarray, _elements(x).flat)) for x in carry]
-        last, seen = lax.scan(
-            step, start, vectors, params["length"], reverse=params["reverse"], unroll=params["unroll"]
-        )
-        outputs = [objects(parts, shape) for parts, shape in zip(last, shapes, strict=True)]
-        for parts, v in zip(seen, equation.outvars[len(carry) :], strict=True):
-            columns = [[part[k] for part in parts] for k in range(params["length"])]
-            outputs.append(objects([x for column in columns for x in column], _aval(v).shape))
-        return outputs
 
 
 def _aval(atom: core.Var | core.Literal) -> jax.core.ShapedArray:

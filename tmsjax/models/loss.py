@@ -9,9 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from tmsjax.kinds.arrays import Array, Number
-from tmsjax.models.instances import of_activity
+from tmsjax.models.instances import Instance
 from tmsjax.models.sampling import Sampler, with_own
-from tmsjax.spec import Box, Spec
 
 
 def weighted_square(error: Float[Array, "output"], importance: Float[Array, "feature"]) -> Float[Array, ""]:
@@ -36,13 +35,10 @@ def linear_loss(
     return xp.sum(importance * (spread + offset**2), axis=-1)
 
 
-def of_zero_model(
-    importance: Float[np.ndarray, "instance feature"],
-    probability: Float[np.ndarray, "instance feature"],
-    spec: Spec,
-    box: Box,
-) -> Float[np.ndarray, "instance"]:
-    """The loss of models in `box` whose output is 0 and whose target is x: sum_i I_i P(i active) E v^2."""
-    sampler = Sampler.of(spec.data, spec.model.features)
-    active = with_own(sampler.drawn, of_activity(spec, box)).marginal(probability)
-    return np.sum(importance * active, axis=-1) * sampler.values.square
+def of_zero_model(instance: Instance, sampler: Sampler) -> Float[np.ndarray, "instance"]:
+    """The loss of models whose output is 0 and whose target is x: sum_i I_i P(i active) E v^2.
+
+    `instance`: stacked, as numpy arrays.
+    """
+    active = with_own(sampler.drawn, instance.own("data")).marginal(instance.feature_probability)
+    return np.sum(instance.importance * active, axis=-1) * sampler.values.square

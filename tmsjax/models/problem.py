@@ -8,6 +8,7 @@ objects, not their names) and sizes are, so that a compiled program can be kept 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
@@ -17,13 +18,15 @@ import optax
 from jaxtyping import Float, UInt32
 
 from tmsjax.kinds import ACTIVATIONS, FAMILIES, OPTIMIZERS, SCHEDULES, Activation, Family, Optimizer, Schedule, called
-from tmsjax.kinds.arrays import Array, Count, Number, Params
+from tmsjax.kinds.arrays import Array, Count, Floats, Number, Params
 from tmsjax.models import expected, sampling, training_set
 from tmsjax.models.attack import attacked
 from tmsjax.models.instances import Instance
 from tmsjax.models.loss import linear_loss, weighted_square
 from tmsjax.models.sampling import Sampler
 from tmsjax.spec import ATTACK, SAMPLES, Spec, option_quantities, static
+
+Overlaps = tuple[list[list[Floats]], list[Floats], list[Floats], list[Floats], Mapping[str, Floats]]
 
 
 @dataclass(frozen=True)
@@ -203,19 +206,36 @@ class Problem:
         """The exact expected loss. Raises ValueError if none is known."""
         if self.exact is None:
             raise ValueError("no exact loss is known for this model")
+        if not self.exact_on_arrays:
+            return self.exact_of_overlaps(*self.overlaps(params, instance))
         W, p, importance = params["W"], instance.feature_probability, instance.importance
         drawn = sampling.with_own(self.sampler.drawn, instance.own("data"))
         if self.exact == "linear":
             mean, covariance = (f(p, drawn, self.sampler.values) for f in (sampling.mean, sampling.covariance))
             return linear_loss(W, params.get("b", np.float32(0)), importance, mean, covariance)
-        if drawn.most_active() == 1:
-            b = params.get("b", jnp.zeros_like(importance))
-            return expected.relu_loss_of_single_features(W.T @ W, b, importance, drawn.marginal(p))
-        features = range(self.features)
+        b = params.get("b", jnp.zeros_like(importance))
+        return expected.relu_loss_of_single_features(W.T @ W, b, importance, drawn.marginal(p))
+
+    def overlaps(self, params: Params, instance: Instance) -> Overlaps:
+        """What the exact loss of a ReLU model depends on, as lists of numbers: W_i . W_j, b, I, p, and own options."""
+        W, features = params["W"], range(self.features)
         gram = [[(W[:, i] * W[:, j]).sum() for j in features] for i in features]
         biases = params["b"] if "b" in params else [jnp.zeros_like(gram[0][0])] * self.features
-        each = [[v[i] for i in features] for v in (biases, importance, p)]
-        return expected.relu_loss_elementwise(gram, each[0], each[1], each[2], drawn)
+        b, importance, p = (
+            [v[i] for i in features] for v in (biases, instance.importance, instance.feature_probability)
+        )
+        return gram, b, importance, p, instance.own("data")
+
+    def exact_of_overlaps(
+        self,
+        gram: list[list[Floats]],
+        b: list[Floats],
+        importance: list[Floats],
+        p: list[Floats],
+        own: Mapping[str, Floats],
+    ) -> Floats:
+        """The exact loss of a ReLU model from its `overlaps`."""
+        return expected.relu_loss_elementwise(gram, b, importance, p, sampling.with_own(self.sampler.drawn, own))
 
     def update(
         self, grads: Params, opt_state: optax.OptState, params: Params, instance: Instance, steps: Count

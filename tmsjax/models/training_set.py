@@ -33,8 +33,8 @@ def part(step: int | Count, instance: Instance, batch: int) -> tuple[UInt32[Arra
 
 
 def member(
-    word: UInt32[Array, "columns+1"], offset: UInt32[Array, "columns+1"], batch: int
-) -> tuple[UInt32[Array, "columns"], Float[Array, ""]]:
+    word: UInt32[Array, "columns"], offset: UInt32[Array, "columns"], batch: int
+) -> tuple[UInt32[Array, "columns-1"], Float[Array, ""]]:
     """The random bits of one sample, and its weight in the sum over a batch: batch / samples, or 0."""
     bits = _mixed(word[:-1] + offset[:-1])
     share = np.float32(batch) / (np.uint32(0) - offset[-1]).astype(jnp.float32)

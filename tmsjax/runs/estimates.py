@@ -63,7 +63,7 @@ def _plan(ensemble: Ensemble) -> dict[str, str]:
     cut, units = ensemble.plan, ensemble.plan.units(ensemble.spec)
     reason = slow_path(ensemble.spec, cut, ensemble.platform)
     return {
-        "program": f"{cut.program}; {reason}" if reason else cut.program,
+        "program": reason or cut.program,
         "units": f"{len(units):,} of {units[0].size:,} models",
         "blocks": f"{cut.blocks:,} of {cut.block:,} models in a unit, {cut.microbatch:,} samples at once",
     }

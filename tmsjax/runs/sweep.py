@@ -97,7 +97,7 @@ def run_sweep(
         if not todo and info and info["state"] == "complete":
             return Run(spec, directory)
         if todo and (reason := slow_path(spec, job.ensemble.plan, job.ensemble.platform)):
-            warnings.warn(reason, stacklevel=2)
+            warnings.warn(f"trains on {reason}", stacklevel=2)
         shown = progress and listen is None
         with progress_bar(spec) if shown else nullcontext(listen) as listener:
             if listener is not None:
