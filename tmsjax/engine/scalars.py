@@ -179,7 +179,7 @@ def _shape_of(leaf: Held | jax.ShapeDtypeStruct) -> Kind:
     return leaf.shape, one.dtype, getattr(one, "weak_type", False)
 
 
-def _broadcast(x: np.ndarray, shape: Shape, dimensions: Sequence[int]) -> np.ndarray:
+def _broadcast(x: np.ndarray, shape: Shape, dimensions: Sequence[int | np.integer]) -> np.ndarray:
     sizes = [1] * len(shape)
     for size, dimension in zip(x.shape, dimensions, strict=True):
         sizes[dimension] = size
@@ -385,7 +385,7 @@ def _aval(atom: core.Var | core.Literal) -> jax.core.ShapedArray:
     return atom.aval  # type: ignore[return-value]
 
 
-def _known(equation: core.JaxprEqn, values: list[np.ndarray]) -> list[np.ndarray]:
+def _known(equation: core.JaxprEqn, values: Sequence[Array]) -> list[np.ndarray]:
     """The results of an equation on numbers."""
     with jax.ensure_compile_time_eval():
         out = equation.primitive.bind(*map(jnp.asarray, values), **equation.params)

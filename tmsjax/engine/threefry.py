@@ -93,7 +93,7 @@ def _looped(key: Pair, counter: Pair) -> Pair:
     return first, second
 
 
-def normal(bits: UInt32[Array, "count"]) -> Float[Array, "count"]:
+def normal(bits: UInt32[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Standard normal float32 values: quantiles of the midpoints of 2**23 equal cells of [0, 1]."""
     uniform = ((bits >> 9).astype(jnp.float32) + 0.5) * np.float32(2.0**-23)
     return np.float32(np.sqrt(2)) * jax.lax.erf_inv(2 * uniform - 1)

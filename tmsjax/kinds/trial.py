@@ -40,7 +40,9 @@ def check_traced(
         raise refuse(f"{what} gives {gives}, not {wanted}".replace("'", ""))
 
 
-def quadrature(quantile: Elementwise, mean: float, square: float, refuse: Refuse) -> Float64[np.ndarray, "points"]:
+def quadrature(
+    quantile: Elementwise, mean: float | np.floating, square: float | np.floating, refuse: Refuse
+) -> Float64[np.ndarray, "points"]:
     """Values at evenly spaced u. Raises `refuse(...)` if the quantile is invalid or does not have these moments."""
     import jax.numpy as jnp
 

@@ -59,7 +59,9 @@ VALUES: Registry[Values] = Registry(
 )
 
 
-def add_values(name: str, quantile: Elementwise, *, mean: float, square: float, sentence: str = "") -> None:
+def add_values(
+    name: str, quantile: Elementwise, *, mean: float | np.floating, square: float | np.floating, sentence: str = ""
+) -> None:
     """Adds a distribution for the value x of an active feature.
 
     Args:

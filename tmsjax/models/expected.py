@@ -29,10 +29,10 @@ MOST_FEATURES = 5  # pieces x nodes of the nested integrals: 6, 90, 2430, 165,24
 
 
 def relu_loss(
-    W: Float[Array, "*#batch hidden feature"],
-    b: Float[Array, "*#batch feature"],
-    importance: Float[Array, "*#batch feature"],
-    probability: Float[Array, "*#batch feature"],
+    W: Float[Array, "*#batch hidden feature"] | Sequence,
+    b: Float[Array, "*#batch feature"] | Sequence,
+    importance: Float[Array, "*#batch feature"] | Sequence,
+    probability: Float[Array, "*#batch feature"] | Sequence,
     *,
     activity: str = "independent",
     **options: float,
@@ -58,7 +58,7 @@ def relu_loss(
         0.0833
     """
     arrays = (W, b, importance, probability)
-    W, b, importance, probability = (v if hasattr(v, "__array_namespace__") else np.asarray(v, float) for v in arrays)
+    W, b, importance, probability = (v if isinstance(v, Array) else np.asarray(v, float) for v in arrays)
     n = W.shape[-1] if W.ndim > 1 else 0
     if not n or any(v.shape[-1:] != (n,) for v in (b, importance, probability)):
         shapes = ", ".join(str(v.shape) for v in (W, b, importance, probability))

@@ -100,7 +100,10 @@ def _check_activity(spec: Spec, row: Instance, refuse: Refuse) -> None:
     _compare("joint of features", joint[0], simulated, len(sets), refuse)
     if n <= drawn.exact_up_to():
         shape = (2,) * n
-        exactly = [attempt("exactly", refuse, drawn.exactly, list(p), (*np.flatnonzero(a),)) for a in np.ndindex(shape)]
+        exactly = [
+            attempt("exactly", refuse, drawn.exactly, list(p), (*np.flatnonzero(a).tolist(),))
+            for a in np.ndindex(shape)
+        ]
         shares = [(sets == active).all(1).mean() for active in np.ndindex(shape)]
         stated, found = (np.asarray(each).reshape(shape) for each in (exactly, shares))
         _compare("exactly of active =", stated, found, len(sets), refuse)
