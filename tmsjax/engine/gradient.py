@@ -16,10 +16,9 @@ from operator import itemgetter
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from tmsjax.engine.scalars import Held, HeldParams, Scalars, held_as_scalars, joined, on_scalars
-from tmsjax.kinds.arrays import Array
+from tmsjax.kinds.arrays import Array, Scalar
 from tmsjax.models import Instance, Problem
 
 
@@ -45,7 +44,7 @@ def of_samples(
 ) -> HeldParams:
     """The gradient summed over a few samples, of an instance held as scalars. words: of each sample, Scalars."""
 
-    def loss(params: HeldParams) -> Float[Array, ""]:
+    def loss(params: HeldParams) -> Scalar:
         losses = (on_scalars(problem.training_loss, params, instance, word, offset) for word in words)
         return sum(losses)  # type: ignore[return-value]  # there are words
 
@@ -57,14 +56,14 @@ def exact(params: HeldParams, instance: Instance, problem: Problem) -> HeldParam
     return jax.grad(partial(exact_loss, instance=instance, problem=problem))(params)
 
 
-def exact_loss(params: HeldParams, instance: Instance, problem: Problem) -> Float[Array, ""]:
+def exact_loss(params: HeldParams, instance: Instance, problem: Problem) -> Scalar:
     """The exact loss."""
     if problem.exact_on_arrays or not held_as_scalars(params):
         return on_scalars(problem.exact_loss, *joined((params, instance)))
     return problem.exact_of_overlaps(*on_scalars(problem.overlaps, params, instance))
 
 
-def _total(params: HeldParams, instance: Instance, words: Held, offset: Held, problem: Problem) -> Float[Array, ""]:
+def _total(params: HeldParams, instance: Instance, words: Held, offset: Held, problem: Problem) -> Scalar:
     return jnp.sum(jax.vmap(lambda word: on_scalars(problem.training_loss, params, instance, word, offset))(words))
 
 

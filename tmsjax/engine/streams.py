@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt32
 
 from tmsjax.engine import threefry
 from tmsjax.engine.scalars import Held, Scalars, held_as_scalars, split
-from tmsjax.kinds.arrays import Array, Count
+from tmsjax.kinds.arrays import Array, Bits, Count
 from tmsjax.models import Instance, Problem, sampling, training_set
 
 
@@ -62,9 +62,7 @@ def words(
     return problem.sampler.masked(drawn)
 
 
-def offset(
-    step: int | Count, instance: Instance, shared: Shared, problem: Problem
-) -> UInt32[Array, "columns"] | Scalars:
+def offset(step: int | Count, instance: Instance, shared: Shared, problem: Problem) -> Bits | Scalars:
     """Random offset that decorrelates this instance's samples from the shared words; Scalars if the instance is.
 
     Added modulo 2^32 (Cranley-Patterson rotation): samples of one instance stay independent and uniform, and samples of
@@ -94,7 +92,7 @@ def evaluation_words(
     return _shared_words(_key(shared, threefry.EVALUATION, chunk, scalars), samples, problem, scalars)
 
 
-def evaluation_offset(instance: Instance, shared: Shared, problem: Problem) -> UInt32[Array, "columns"] | Scalars:
+def evaluation_offset(instance: Instance, shared: Shared, problem: Problem) -> Bits | Scalars:
     """The offset of an instance in the evaluation batch, which it shares with all replicas of its cell."""
     key = _key(shared, threefry.EVALUATION_OFFSET, 0, held_as_scalars(instance))
     return _own(key, instance.cell, problem)

@@ -10,14 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
-from jaxtyping import Float
 
 from tmsjax.engine import gradient as gradients
 from tmsjax.engine import streams
 from tmsjax.engine.plan import EVALUATION_CHUNK
 from tmsjax.engine.scalars import Held, HeldParams, on_scalars
 from tmsjax.engine.streams import Shared
-from tmsjax.kinds.arrays import Array, Count, Params
+from tmsjax.kinds.arrays import Count, Params, Scalar
 from tmsjax.models import Instance, Problem
 
 EVALUATION_SAMPLES = 2**16
@@ -94,7 +93,7 @@ def update(grads: HeldParams, state: TrainState, instance: Instance, shared: Sha
 
 def noise_free_loss(
     params: HeldParams, instance: Instance, shared: Shared, problem: Problem, chunk: int = EVALUATION_CHUNK
-) -> Float[Array, ""]:
+) -> Scalar:
     """The exact loss if one is known, else the mean over an evaluation batch of 65,536 samples, without penalty.
 
     The batch depends on the seed and the cell's identity, so all replicas of a cell share it. `chunk`: samples held at
@@ -103,33 +102,31 @@ def noise_free_loss(
     if problem.exact is not None:
         return gradients.exact_loss(params, instance, problem)
 
-    def loss(word: Held, shift: Held) -> Float[Array, ""]:
+    def loss(word: Held, shift: Held) -> Scalar:
         return on_scalars(problem.loss, params, instance, word, shift)
 
     return _evaluated(loss, instance, shared, problem, chunk)
 
 
-def zero_model_loss(
-    instance: Instance, shared: Shared, problem: Problem, chunk: int = EVALUATION_CHUNK
-) -> Float[Array, ""]:
+def zero_model_loss(instance: Instance, shared: Shared, problem: Problem, chunk: int = EVALUATION_CHUNK) -> Scalar:
     """The loss of a model whose output is 0: the mean over the evaluation batch of sum_i I_i target_i^2."""
 
-    def loss(word: Held, shift: Held) -> Float[Array, ""]:
+    def loss(word: Held, shift: Held) -> Scalar:
         return on_scalars(problem.zero_loss, instance, word, shift)
 
     return _evaluated(loss, instance, shared, problem, chunk)
 
 
 def _evaluated(
-    loss: Callable[[Held, Held], Float[Array, ""]], instance: Instance, shared: Shared, problem: Problem, chunk: int
-) -> Float[Array, ""]:
+    loss: Callable[[Held, Held], Scalar], instance: Instance, shared: Shared, problem: Problem, chunk: int
+) -> Scalar:
     """The mean over the evaluation batch of a loss of one sample; `loss`: (word, shift) -> number."""
     shift = streams.evaluation_offset(instance, shared, problem)
 
-    def add(k: Count, so_far: Float[Array, ""]) -> Float[Array, ""]:
+    def add(k: Count, so_far: Scalar) -> Scalar:
         words = streams.evaluation_words(k, EVALUATION_CHUNK, instance, shared, problem)
 
-        def add_part(j: Count, so_far: Float[Array, ""]) -> Float[Array, ""]:
+        def add_part(j: Count, so_far: Scalar) -> Scalar:
             part = jax.tree.map(lambda w: jax.lax.dynamic_slice_in_dim(w, j * chunk, chunk), words)
             return so_far + jnp.sum(jax.vmap(lambda word: loss(word, shift))(part))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float
 
-from tmsjax.kinds.arrays import Array, Floats, Number, Numbers
+from tmsjax.kinds.arrays import Array, Features, Floats, Number, Numbers, PerFeature, PerPair
 from tmsjax.kinds.registry import Option, Registry, checked_callables, checked_options
 
 Subset = tuple[int, ...]
@@ -39,9 +39,9 @@ class Activity:
 
     columns: Callable[..., int]
     active: Callable[..., Bool[Array, "feature"]]
-    joint: Callable[..., Float[Array, "*instance feature feature"]]
+    joint: Callable[..., PerPair]
     sentence: str
-    marginal: Callable[..., Float[Array, "*instance feature"]] | None = None
+    marginal: Callable[..., PerFeature] | None = None
     own: bool = False
     exactly: Callable[..., Numbers] | None = None
     possible: Callable[..., bool] = lambda subset, n: True
@@ -59,22 +59,20 @@ def below(u: Float[Array, "*shape"], p: Float[Array, "*shape"]) -> Bool[Array, "
     return 1 - u * (np.float32(1) / p) > 0  # with the rounding of sampling.active_uniform
 
 
-def _each(p: Float[Array, "*instance feature"]) -> Float[Array, "*instance feature"]:
+def _each(p: PerFeature) -> PerFeature:
     return p
 
 
-def _outer(p: Float[Array, "*instance feature"]) -> Float[Array, "*instance feature feature"]:
+def _outer(p: PerFeature) -> PerPair:
     return p[..., :, None] * p[..., None, :]
 
 
-def _with_diagonal(
-    joint: Float[Array, "*instance feature feature"], marginal: Float[Array, "*instance feature"]
-) -> Float[Array, "*instance feature feature"]:
+def _with_diagonal(joint: PerPair, marginal: PerFeature) -> PerPair:
     diagonal = np.broadcast_to(np.eye(marginal.shape[-1], dtype=bool), joint.shape)
     return joint.__array_namespace__().where(diagonal, marginal[..., :, None], joint)
 
 
-def _same_set(pairs: Float[Array, "*instance feature feature"], size: int) -> Bool[Array, "*instance feature feature"]:
+def _same_set(pairs: PerPair, size: int) -> Bool[Array, "*instance feature feature"]:
     """Whether two features belong to the same set."""
     number = np.arange(pairs.shape[-1]) // size
     return np.broadcast_to(number[:, None] == number[None, :], pairs.shape)
@@ -98,11 +96,11 @@ def _independent_exactly(p: Sequence[Floats], subset: Subset) -> Numbers:
 # groups: the features of a set share one uniform, so with equal probabilities they are active together
 
 
-def _groups_active(u: Float[Array, "columns"], p: Float[Array, "feature"], *, size: int) -> Bool[Array, "feature"]:
+def _groups_active(u: Float[Array, "columns"], p: Features, *, size: int) -> Bool[Array, "feature"]:
     return below(u.repeat(size), p)
 
 
-def _groups_joint(p: Float[Array, "*instance feature"], *, size: int) -> Float[Array, "*instance feature feature"]:
+def _groups_joint(p: PerFeature, *, size: int) -> PerPair:
     xp = p.__array_namespace__()
     together = xp.minimum(p[..., :, None], p[..., None, :])
     return _with_diagonal(xp.where(_same_set(together, size), together, _outer(p)), p)
@@ -129,7 +127,7 @@ def _one_group_exactly(p: Sequence[Floats], chosen: list[bool]) -> Numbers:
 
 
 def _correlated_active(
-    u: Float[Array, "columns"], p: Float[Array, "feature"], *, size: int, correlation: Number
+    u: Float[Array, "columns"], p: Features, *, size: int, correlation: Number
 ) -> Bool[Array, "feature"]:
     n = p.shape[0]
     of_set = u[n:].repeat(size)
@@ -137,9 +135,7 @@ def _correlated_active(
     return (together & below(of_set / correlation, p)) | (~together & below(u[:n], p))
 
 
-def _correlated_joint(
-    p: Float[Array, "*instance feature"], *, size: int, correlation: Numbers
-) -> Float[Array, "*instance feature feature"]:
+def _correlated_joint(p: PerFeature, *, size: int, correlation: Numbers) -> PerPair:
     share = p.__array_namespace__().asarray(correlation)[..., None, None]
     return share * _groups_joint(p, size=size) + (1 - share) * _with_diagonal(_outer(p), p)
 
@@ -164,7 +160,7 @@ def _extreme(values: list[Floats], low: bool) -> Floats:
 # exclusive: at most one feature of each set is active
 
 
-def _exclusive_active(u: Float[Array, "columns"], p: Float[Array, "feature"], *, size: int) -> Bool[Array, "feature"]:
+def _exclusive_active(u: Float[Array, "columns"], p: Features, *, size: int) -> Bool[Array, "feature"]:
     share = (p / np.float32(size)).reshape(-1, size)
     return _first(u.reshape(-1, 1) < share.cumsum(axis=1)).reshape(-1)
 
@@ -175,11 +171,11 @@ def _first(reached: Bool[Array, "row column"]) -> Bool[Array, "row column"]:
     return reached & ~(reached[:, np.arange(k) - 1] & (np.arange(k) > 0)[None])
 
 
-def _exclusive_marginal(p: Float[Array, "*instance feature"], *, size: int) -> Float[Array, "*instance feature"]:
+def _exclusive_marginal(p: PerFeature, *, size: int) -> PerFeature:
     return p / size
 
 
-def _exclusive_joint(p: Float[Array, "*instance feature"], *, size: int) -> Float[Array, "*instance feature feature"]:
+def _exclusive_joint(p: PerFeature, *, size: int) -> PerPair:
     xp, q = p.__array_namespace__(), p / size
     pairs = _outer(q)
     return _with_diagonal(xp.where(_same_set(pairs, size), xp.zeros_like(pairs), pairs), q)
@@ -200,17 +196,17 @@ def _exclusive_possible(subset: Subset, n: int, *, size: int) -> bool:
 # one-hot: exactly one feature is active
 
 
-def _one_hot_active(u: Float[Array, "1"], p: Float[Array, "feature"]) -> Bool[Array, "feature"]:
+def _one_hot_active(u: Float[Array, "1"], p: Features) -> Bool[Array, "feature"]:
     n = p.shape[0]
     reached = (u < (p / p.sum()).cumsum()) | (np.arange(n) == n - 1)  # rounding may leave the last sum below 1
     return _first(reached.reshape(1, n)).reshape(n)
 
 
-def _one_hot_marginal(p: Float[Array, "*instance feature"]) -> Float[Array, "*instance feature"]:
+def _one_hot_marginal(p: PerFeature) -> PerFeature:
     return p / p.sum(-1, keepdims=True)
 
 
-def _one_hot_joint(p: Float[Array, "*instance feature"]) -> Float[Array, "*instance feature feature"]:
+def _one_hot_joint(p: PerFeature) -> PerPair:
     q = _one_hot_marginal(p)
     return _with_diagonal(q.__array_namespace__().zeros_like(_outer(q)), q)
 
@@ -222,7 +218,7 @@ def _one_hot_exactly(p: Sequence[Floats], subset: Subset) -> Numbers:
 # exactly-k: a random subset of k features is active
 
 
-def _exactly_k_active(u: Float[Array, "feature"], p: Float[Array, "feature"], *, active: int) -> Bool[Array, "feature"]:
+def _exactly_k_active(u: Features, p: Features, *, active: int) -> Bool[Array, "feature"]:
     n = p.shape[0]
     mine, other = u[:, None], u[None, :]
     earlier = np.arange(n)[None, :] < np.arange(n)[:, None]
@@ -230,11 +226,11 @@ def _exactly_k_active(u: Float[Array, "feature"], p: Float[Array, "feature"], *,
     return (lower * np.float32(1)).sum(1) < active  # the features of the k lowest uniforms
 
 
-def _exactly_k_marginal(p: Float[Array, "*instance feature"], *, active: int) -> Float[Array, "*instance feature"]:
+def _exactly_k_marginal(p: PerFeature, *, active: int) -> PerFeature:
     return p * 0 + active / p.shape[-1]
 
 
-def _exactly_k_joint(p: Float[Array, "*instance feature"], *, active: int) -> Float[Array, "*instance feature feature"]:
+def _exactly_k_joint(p: PerFeature, *, active: int) -> PerPair:
     n = p.shape[-1]
     both = active * (active - 1) / (n * max(n - 1, 1))
     return _with_diagonal(_outer(p) * 0 + both, _exactly_k_marginal(p, active=active))
@@ -346,7 +342,7 @@ def add_activity(
     *,
     columns: Callable[..., int],
     active: Callable[..., Bool[Array, "feature"]],
-    joint: Callable[..., Float[Array, "*instance feature feature"]],
+    joint: Callable[..., PerPair],
     exactly: Callable[..., Numbers] | None = None,
     exact_up_to: int = 3,
     options: Mapping[str, Option] | None = None,

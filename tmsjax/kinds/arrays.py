@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Float, Int32, UInt32
 
 if TYPE_CHECKING:
     import jax
@@ -31,7 +31,13 @@ else:
 
 
 Floats = Float[Array, "..."]
-Number = float | np.number | Float[Array, ""]
+Scalar = Float[Array, ""]
+Features = Float[Array, "feature"]
+Output = Float[Array, "output"]
+PerFeature = Float[Array, "*instance feature"]
+PerPair = Float[Array, "*instance feature feature"]
+Bits = UInt32[Array, "columns"]
+Number = float | np.number | Scalar
 Numbers = Number | Floats
 Count = np.int32 | Int32[Array, ""]  # of steps
 Params = Mapping[str, Floats]  # by the name of the parameter
@@ -43,10 +49,10 @@ class Quantities(Protocol):
     """What entries read of an instance (models.Instance)."""
 
     @property
-    def init_scale(self) -> Float[Array, ""]: ...
+    def init_scale(self) -> Scalar: ...
 
     @property
-    def bias_scale(self) -> Float[Array, ""]: ...
+    def bias_scale(self) -> Scalar: ...
 
     @property
-    def weight_decay(self) -> Float[Array, ""]: ...
+    def weight_decay(self) -> Scalar: ...

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from tmsjax.kinds.arrays import Array, Elementwise, Number, Params, Quantities
+from tmsjax.kinds.arrays import Array, Elementwise, Features, Number, Params, Quantities, Scalar
 
 TINY = np.float32(1e-12)
 MOST_ACTIVE = 16  # latents that a top-k autoencoder may keep
@@ -28,30 +28,24 @@ def unit_columns(D: Float[Array, "feature hidden"]) -> Float[Array, "feature hid
     return D / ((D * D).sum(0) + TINY)[None] ** 0.5
 
 
-def reconstructed(
-    params: Params, x: Float[Array, "feature"], f: Elementwise, latents: Number
-) -> Float[Array, "feature"]:
+def reconstructed(params: Params, x: Features, f: Elementwise, latents: Number) -> Features:
     """x^."""
     return unit_columns(params["D"]) @ codes(params, x, f, latents)
 
 
-def codes(params: Params, x: Float[Array, "feature"], f: Elementwise, latents: Number) -> Float[Array, "hidden"]:
+def codes(params: Params, x: Features, f: Elementwise, latents: Number) -> Float[Array, "hidden"]:
     """z, 0 for latents that are not in use."""
     in_use = np.arange(params["b"].shape[0]) < latents
     return f(params["E"] @ x + params["b"]) * in_use
 
 
-def penalty(
-    params: Params, x: Float[Array, "feature"], f: Elementwise, latents: Number, l1: Number
-) -> Float[Array, ""]:
+def penalty(params: Params, x: Features, f: Elementwise, latents: Number, l1: Number) -> Scalar:
     """l1 sum_k |z_k|."""
     z = codes(params, x, f, latents)
     return l1 * z.__array_namespace__().abs(z).sum()
 
 
-def reconstructed_of_top(
-    params: Params, x: Float[Array, "feature"], f: Elementwise, latents: Number, active: Number
-) -> Float[Array, "feature"]:
+def reconstructed_of_top(params: Params, x: Features, f: Elementwise, latents: Number, active: Number) -> Features:
     """x^ from the `active` largest latents (Makhzani and Frey 2013, arXiv 1312.5663)."""
     return unit_columns(params["D"]) @ largest(codes(params, x, f, latents), active)
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from jaxtyping import Bool, Float
 
 from tmsjax.kinds.activities import ACTIVITIES, Activity, Subset
-from tmsjax.kinds.arrays import Array, Floats, Numbers
+from tmsjax.kinds.arrays import Array, Features, Floats, Numbers, PerFeature, PerPair
 from tmsjax.kinds.registry import called
 
 T = TypeVar("T")
@@ -29,13 +29,13 @@ class Drawn:
     def columns(self) -> int:
         return self._call(self.activity.columns, self.n)
 
-    def active(self, u: Float[Array, "columns"], p: Float[Array, "feature"]) -> Bool[Array, "feature"]:
+    def active(self, u: Float[Array, "columns"], p: Features) -> Bool[Array, "feature"]:
         return self._call(self.activity.active, u, p)
 
-    def joint(self, p: Float[Array, "*instance feature"]) -> Float[Array, "*instance feature feature"]:
+    def joint(self, p: PerFeature) -> PerPair:
         return self._call(self.activity.joint, p)
 
-    def marginal(self, p: Float[Array, "*instance feature"]) -> Float[Array, "*instance feature"]:
+    def marginal(self, p: PerFeature) -> PerFeature:
         if self.activity.marginal is not None:
             return self._call(self.activity.marginal, p)
         return p.__array_namespace__().diagonal(self.joint(p), axis1=-2, axis2=-1)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from tmsjax.kinds import autoencoders, heads
 from tmsjax.kinds.activations import ACTIVATIONS
-from tmsjax.kinds.arrays import Array, Elementwise, Floats, Params, Quantities
+from tmsjax.kinds.arrays import Array, Elementwise, Features, Floats, Output, Params, Quantities, Scalar
 from tmsjax.kinds.registry import (
     DIMENSIONS,
     RESERVED,
@@ -43,11 +43,11 @@ class Family:
 
     parameters: Mapping[str, tuple[str, ...]]
     init: Callable[..., Params]
-    apply: Callable[..., Float[Array, "output"]]
-    target: Callable[..., Float[Array, "output"]]
+    apply: Callable[..., Output]
+    target: Callable[..., Output]
     directions: Callable[..., Float[Array, "hidden feature"]] | None
     sentence: str
-    penalty: Callable[..., Float[Array, ""]] | None = None
+    penalty: Callable[..., Scalar] | None = None
     gram_only: bool = False
     neurons: bool = False
     writes: str | None = None
@@ -71,28 +71,28 @@ def scaled_normals(normals: Params, instance: Quantities) -> Params:
     return {k: (instance.bias_scale if k == "b" else instance.init_scale) * v for k, v in normals.items()}
 
 
-def _same(x: Float[Array, "feature"]) -> Float[Array, "feature"]:
+def _same(x: Features) -> Features:
     return x
 
 
-def _tied(params: Params, x: Float[Array, "feature"], f: Elementwise) -> Float[Array, "feature"]:
+def _tied(params: Params, x: Features, f: Elementwise) -> Features:
     """f(W^T W x + b) (the paper, section "Demonstrating superposition")."""
     W, b = params["W"], params["b"]
     return f(W.T @ (W @ x) + b)
 
 
-def _tied_without_bias(params: Params, x: Float[Array, "feature"], f: Elementwise) -> Float[Array, "feature"]:
+def _tied_without_bias(params: Params, x: Features, f: Elementwise) -> Features:
     W = params["W"]
     return f(W.T @ (W @ x))
 
 
-def _hidden_relu(params: Params, x: Float[Array, "feature"], f: Elementwise) -> Float[Array, "feature"]:
+def _hidden_relu(params: Params, x: Features, f: Elementwise) -> Features:
     """f(W^T ReLU(W x) + b) (the paper, section "Superposition in a privileged basis")."""
     W, b = params["W"], params["b"]
     return f(W.T @ _relu(W @ x) + b)
 
 
-def _absolute_value(params: Params, x: Float[Array, "feature"], f: Elementwise) -> Float[Array, "feature"]:
+def _absolute_value(params: Params, x: Features, f: Elementwise) -> Features:
     """f(V ReLU(W x) + b) (the paper, section "Computation in superposition", with W_1 = W and W_2 = V)."""
     return f(params["V"] @ _relu(params["W"] @ x) + params["b"])
 
@@ -130,8 +130,8 @@ LATENTS = Option("quantity", default=2.0**16, low=1.0, sentence="number of laten
 
 
 def _autoencoder(
-    apply: Callable[..., Float[Array, "feature"]],
-    penalty: Callable[..., Float[Array, ""]] | None,
+    apply: Callable[..., Features],
+    penalty: Callable[..., Scalar] | None,
     options: Mapping[str, Option],
     sentence: str,
 ) -> Family:
@@ -232,11 +232,11 @@ def add_family(
     name: str,
     *,
     parameters: Mapping[str, tuple[str, ...]],
-    apply: Callable[..., Float[Array, "output"]],
+    apply: Callable[..., Output],
     init: Callable[..., Params] = scaled_normals,
-    target: Callable[..., Float[Array, "output"]] = _same,
+    target: Callable[..., Output] = _same,
     directions: Callable[..., Float[Array, "hidden feature"]] | None = None,
-    penalty: Callable[..., Float[Array, ""]] | None = None,
+    penalty: Callable[..., Scalar] | None = None,
     outputs: Callable[[int], int] = _one_per_feature,
     misfit: Callable[..., str | None] = _fits,
     options: Mapping[str, Option] | None = None,

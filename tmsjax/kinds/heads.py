@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from tmsjax.kinds.arrays import Array, Elementwise, Number, Params
+from tmsjax.kinds.arrays import Array, Elementwise, Features, Number, Params
 
 
 def strengths(relations: int, ratio: Number) -> Float[Array, "relations"]:
@@ -19,30 +19,30 @@ def strengths(relations: int, ratio: Number) -> Float[Array, "relations"]:
     return ratio ** (np.arange(relations, dtype=np.float32) / np.float32(2))
 
 
-def score(params: Params, x: Float[Array, "feature"], f: Elementwise) -> Float[Array, "1"]:
+def score(params: Params, x: Features, f: Elementwise) -> Float[Array, "1"]:
     """f(x^T W_QK y)."""
     return f(_score(params["QK"], x))
 
 
-def score_with_bias(params: Params, x: Float[Array, "feature"], f: Elementwise) -> Float[Array, "1"]:
+def score_with_bias(params: Params, x: Features, f: Elementwise) -> Float[Array, "1"]:
     """f(x^T W_QK y + b)."""
     return f(_score(params["QK"], x) + params["b"])
 
 
-def attended(params: Params, x: Float[Array, "feature"], f: Elementwise) -> Float[Array, "feature/2"]:
+def attended(params: Params, x: Features, f: Elementwise) -> Float[Array, "feature/2"]:
     """f((x^T W_QK y) W_OV y)."""
     U, V = _halves(params["OV"])
     y = x[x.shape[0] // 2 :]
     return f((U.T @ (V @ y)) * _score(params["QK"], x)[0])
 
 
-def related(x: Float[Array, "feature"], ratio: Number) -> Float[Array, "1"]:
+def related(x: Features, ratio: Number) -> Float[Array, "1"]:
     """The score of a head with W_QK = diag(r): sum_i r_i x_i y_i."""
     k = x.shape[0] // 2
     return (x[:k] * x[k:] * strengths(k, ratio)).sum(keepdims=True)
 
 
-def moved(x: Float[Array, "feature"], ratio: Number) -> Float[Array, "feature/2"]:
+def moved(x: Features, ratio: Number) -> Float[Array, "feature/2"]:
     """What a head with W_QK = diag(r) and W_OV = 1 moves: (sum_i r_i x_i y_i) y."""
     return x[x.shape[0] // 2 :] * related(x, ratio)[0]
 
@@ -69,7 +69,7 @@ def _halves(
     return pair[:, :k], pair[:, k:]
 
 
-def _score(pair: Float[Array, "hidden feature"], x: Float[Array, "feature"]) -> Float[Array, "1"]:
+def _score(pair: Float[Array, "hidden feature"], x: Features) -> Float[Array, "1"]:
     Q, K = _halves(pair)
     k = x.shape[0] // 2
     return ((Q @ x[:k]) * (K @ x[k:])).sum(keepdims=True)

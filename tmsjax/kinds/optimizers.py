@@ -6,9 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from jaxtyping import Float
-
-from tmsjax.kinds.arrays import Array, Count, Number, Params, Quantities
+from tmsjax.kinds.arrays import Count, Number, Params, Quantities, Scalar
 from tmsjax.kinds.registry import Registry
 
 if TYPE_CHECKING:
@@ -56,7 +54,7 @@ def _adamw_norm(rate: Rate, instance: Quantities, momentum: float, decays: bool)
     return optax.chain(optax.scale_by_adam(), _norm_decay(instance.weight_decay), optax.scale_by_learning_rate(rate))
 
 
-def _norm_decay(decay: Float[Array, ""]) -> GradientTransformation:
+def _norm_decay(decay: Scalar) -> GradientTransformation:
     """Adds `decay` W_i to the update of W_i if decay >= 0, else -`decay` (1 - 1/|W_i|) W_i, which draws |W_i| to 1.
 
     No other parameter decays. Source: Liu, Liu and Gore 2025, arXiv 2505.10465, and the optimizer in their repository.

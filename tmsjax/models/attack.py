@@ -10,19 +10,13 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
-from tmsjax.kinds.arrays import Array, Elementwise, Params
+from tmsjax.kinds.arrays import Elementwise, Features, Params, Scalar
 
 
 def attacked(
-    params: Params,
-    x: Float[Array, "feature"],
-    target: Float[Array, "feature"],
-    importance: Float[Array, "feature"],
-    f: Elementwise,
-    radius: Float[Array, ""],
-) -> Float[Array, "feature"]:
+    params: Params, x: Features, target: Features, importance: Features, f: Elementwise, radius: Scalar
+) -> Features:
     """`x` with the worst perturbation of length `radius` for f(W^T W x + b), a constant to differentiation."""
     fixed = {name: jax.lax.stop_gradient(value) for name, value in params.items()}
     rows = fixed["W"].T @ fixed["W"]

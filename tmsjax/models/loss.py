@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from tmsjax.kinds.arrays import Array, Number
+from tmsjax.kinds.arrays import Array, Features, Number, Output, PerFeature, PerPair, Scalar
 from tmsjax.models.instances import Instance
 from tmsjax.models.sampling import Sampler, with_own
 
 
-def weighted_square(error: Float[Array, "output"], importance: Float[Array, "feature"]) -> Float[Array, ""]:
+def weighted_square(error: Output, importance: Features) -> Scalar:
     """sum_i I_i error_i^2 of one sample. There may be fewer outputs than features; output i has importance I_i."""
     outputs = error.shape[0]
     importance = importance if outputs == importance.shape[0] else importance[:outputs]
@@ -22,10 +22,10 @@ def weighted_square(error: Float[Array, "output"], importance: Float[Array, "fea
 
 def linear_loss(
     W: Float[Array, "*instance hidden feature"],
-    b: Number | Float[Array, "*instance feature"],
-    importance: Float[Array, "*instance feature"],
-    mean: Float[Array, "*instance feature"],
-    covariance: Float[Array, "*instance feature feature"],
+    b: Number | PerFeature,
+    importance: PerFeature,
+    mean: PerFeature,
+    covariance: PerPair,
 ) -> Float[Array, "*instance"]:
     """Exact loss of x' = W^T W x + b: squared mean plus variance of A x - b, A = 1 - W^T W. The optimal b is A mean."""
     xp = W.__array_namespace__()

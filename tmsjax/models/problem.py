@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float, UInt32
+from jaxtyping import Float
 
 from tmsjax.kinds import ACTIVATIONS, FAMILIES, OPTIMIZERS, SCHEDULES, Activation, Family, Optimizer, Schedule, called
-from tmsjax.kinds.arrays import Array, Count, Floats, Number, Params
+from tmsjax.kinds.arrays import Array, Bits, Count, Features, Floats, Number, Output, Params, Scalar
 from tmsjax.models import expected, sampling, training_set
 from tmsjax.models.attack import attacked
 from tmsjax.models.instances import Instance
@@ -137,7 +137,7 @@ class Problem:
         params = called(self.family.init, normals, instance, options=self._options(instance))
         return _on_polygon(params, **instance.own("init")) if "init.polygon" in instance.options else params
 
-    def sample(self, bits: UInt32[Array, "columns"], instance: Instance) -> Float[Array, "feature"]:
+    def sample(self, bits: Bits, instance: Instance) -> Features:
         """The input x of a model, from random bits: a sample's features, or a stored model's hidden layer."""
         if self.stored is None:
             return self.sampler.sample(bits, instance.feature_probability, instance.own("data"))
@@ -146,15 +146,15 @@ class Problem:
         h = source["W"] @ self.sampler.sample(bits, source["feature_probability"], own)
         return sampling.positive(h) if self.neurons else h
 
-    def target(self, x: Float[Array, "feature"], instance: Instance) -> Float[Array, "output"]:
+    def target(self, x: Features, instance: Instance) -> Output:
         """The desired output for one input."""
         return called(self.family.target, x, options=self._options(instance))
 
-    def output(self, params: Params, x: Float[Array, "feature"], instance: Instance) -> Float[Array, "output"]:
+    def output(self, params: Params, x: Features, instance: Instance) -> Output:
         """The model's output for one input; one output per feature, unless its family says otherwise."""
         return called(self.family.apply, params, x, self.activation.function, options=self._options(instance))
 
-    def penalty(self, params: Params, x: Float[Array, "feature"], instance: Instance) -> Float[Array, ""] | None:
+    def penalty(self, params: Params, x: Features, instance: Instance) -> Scalar | None:
         """The penalty that training adds to the loss of one sample; None if the family has none."""
         if self.family.penalty is None:
             return None
@@ -166,23 +166,17 @@ class Problem:
             return None
         return called(self.family.directions, params, options=dict(self.options))
 
-    def loss(
-        self, params: Params, instance: Instance, word: UInt32[Array, "columns"], offset: UInt32[Array, "columns"]
-    ) -> Float[Array, ""]:
+    def loss(self, params: Params, instance: Instance, word: Bits, offset: Bits) -> Scalar:
         """Sum over outputs of I_i (target_i - output_i)^2 of one sample: random bits `word`, which `offset` shifts."""
         x = self.sample(sampling.rotate(word, offset, self.streams), instance)
         return weighted_square(self.target(x, instance) - self.output(params, x, instance), instance.importance)
 
-    def zero_loss(
-        self, instance: Instance, word: UInt32[Array, "columns"], offset: UInt32[Array, "columns"]
-    ) -> Float[Array, ""]:
+    def zero_loss(self, instance: Instance, word: Bits, offset: Bits) -> Scalar:
         """`loss` of a model whose output is 0."""
         x = self.sample(sampling.rotate(word, offset, self.streams), instance)
         return weighted_square(self.target(x, instance), instance.importance)
 
-    def training_loss(
-        self, params: Params, instance: Instance, word: UInt32[Array, "columns"], offset: UInt32[Array, "columns"]
-    ) -> Float[Array, ""]:
+    def training_loss(self, params: Params, instance: Instance, word: Bits, offset: Bits) -> Scalar:
         """`loss` as training sees it: with attack, penalty and weight of the sample, where they exist.
 
         For finite training sets, `word` and `offset` have one more column (see training_set.py).
@@ -202,7 +196,7 @@ class Problem:
             loss = loss + penalty
         return loss if share is None else share * loss
 
-    def exact_loss(self, params: Params, instance: Instance) -> Float[Array, ""]:
+    def exact_loss(self, params: Params, instance: Instance) -> Scalar:
         """The exact expected loss. Raises ValueError if none is known."""
         if self.exact is None:
             raise ValueError("no exact loss is known for this model")

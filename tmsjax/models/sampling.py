@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, UInt32
 
 from tmsjax.kinds import ACTIVITIES, VALUES, Drawn, Values
-from tmsjax.kinds.arrays import Array, Floats
+from tmsjax.kinds.arrays import Array, Bits, Features, Floats, PerFeature, PerPair
 from tmsjax.spec import Data, static
 
 
@@ -55,9 +55,7 @@ class Sampler:
         """The number of uniforms per sample: one per feature, plus those that only decide activity."""
         return self.features + self.activity_columns
 
-    def sample(
-        self, bits: UInt32[Array, "columns"], probability: Float[Array, "feature"], own: Mapping[str, Floats]
-    ) -> Float[Array, "feature"]:
+    def sample(self, bits: Bits, probability: Features, own: Mapping[str, Floats]) -> Features:
         """The features of one sample from random bits; `own`: values of the activity's options that are quantities."""
         n, values = self.features, self.values
         if not self.activity_columns:
@@ -102,7 +100,7 @@ def sobol(samples: int, columns: int) -> UInt32[np.ndarray, "samples columns"]:
     return (points * 2.0**32).astype(np.uint32)
 
 
-def rotate(word: UInt32[Array, "columns"], offset: UInt32[Array, "columns"], streams: str) -> UInt32[Array, "columns"]:
+def rotate(word: Bits, offset: Bits, streams: str) -> Bits:
     """An instance's word: the shared word, shifted by the instance's `offset`. Uniform if the offset is."""
     return word ^ offset if streams == "sobol" else word + offset
 
@@ -113,7 +111,7 @@ def positive(v: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.where(v > 0, v, np.float32(0))
 
 
-def active_uniform(bits: UInt32[Array, "feature"], probability: Floats | np.float32) -> Float[Array, "feature"]:
+def active_uniform(bits: UInt32[Array, "feature"], probability: Floats | np.float32) -> Features:
     """v in [0, 1]: 0 with probability 1 - p, otherwise uniform, for `probability` p in (0, 1].
 
     Bits near 0 are active, since float32 has the finest resolution there: v has steps of 2^-32 / p.
@@ -121,22 +119,18 @@ def active_uniform(bits: UInt32[Array, "feature"], probability: Floats | np.floa
     return positive(1 - bits.astype(jnp.float32) * (np.float32(2.0**-32) / probability))
 
 
-def _uniform(bits: UInt32[Array, "columns"]) -> Float[Array, "columns"]:
+def _uniform(bits: Bits) -> Float[Array, "columns"]:
     """Uniform on [0, 1). Words that float32 rounds up to 2^32 give the largest float32 below 1."""
     u = bits.astype(jnp.float32) * np.float32(2.0**-32)
     return jnp.where(u < 1, u, np.float32(1 - 2.0**-24))
 
 
-def mean(
-    probability: Float[Array, "*instance feature"], drawn: Drawn, values: Values
-) -> Float[Array, "*instance feature"]:
+def mean(probability: PerFeature, drawn: Drawn, values: Values) -> PerFeature:
     """E x."""
     return values.mean * drawn.marginal(probability)
 
 
-def covariance(
-    probability: Float[Array, "*instance feature"], drawn: Drawn, values: Values
-) -> Float[Array, "*instance feature feature"]:
+def covariance(probability: PerFeature, drawn: Drawn, values: Values) -> PerPair:
     """Cov x.
 
     P_ij is the probability that features i and j are both active, v the value of an active feature. The diagonal is

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt32
+from jaxtyping import UInt32
 
-from tmsjax.kinds.arrays import Array, Count
+from tmsjax.kinds.arrays import Array, Bits, Count, Scalar
 from tmsjax.models.instances import Instance
 from tmsjax.spec import SAMPLES
 
@@ -32,16 +32,14 @@ def part(step: int | Count, instance: Instance, batch: int) -> tuple[UInt32[Arra
     return number, jnp.where(samples > 0, count, size)
 
 
-def member(
-    word: UInt32[Array, "columns"], offset: UInt32[Array, "columns"], batch: int
-) -> tuple[UInt32[Array, "columns-1"], Float[Array, ""]]:
+def member(word: Bits, offset: Bits, batch: int) -> tuple[UInt32[Array, "columns-1"], Scalar]:
     """The random bits of one sample, and its weight in the sum over a batch: batch / samples, or 0."""
     bits = _mixed(word[:-1] + offset[:-1])
     share = np.float32(batch) / (np.uint32(0) - offset[-1]).astype(jnp.float32)
     return bits, jnp.where((word[-1] + offset[-1]).astype(jnp.int32) < 0, share, np.float32(0))
 
 
-def _mixed(x: UInt32[Array, "columns"]) -> UInt32[Array, "columns"]:
+def _mixed(x: Bits) -> Bits:
     """The finaliser of MurmurHash3 (Appleby): a bijection of uint32 that spreads every bit."""
     x = (x ^ (x >> np.uint32(16))) * np.uint32(0x85EBCA6B)
     x = (x ^ (x >> np.uint32(13))) * np.uint32(0xC2B2AE35)
