@@ -24,7 +24,6 @@ from jaxtyping import Float
 from tmsjax.engine.machine import cores
 from tmsjax.engine.plan import Plan, check_engine, plan
 from tmsjax.engine.programs import programs
-from tmsjax.engine.streams import Shared
 from tmsjax.engine.train import TrainState
 from tmsjax.kinds.arrays import Array, Params
 from tmsjax.models import Instance, Problem, bind, instances, of_zero_model
@@ -56,7 +55,7 @@ class Ensemble:
         self.plan = cut or plan(spec, self.platform)
         self.box = Box.whole(spec.shape) if box is None else box
         self.programs = programs(self.problem, self.plan, self.platform)
-        self.shared = Shared.of(spec.seed, spec.train.steps)
+        self.shared = self.programs.shared(spec.seed, spec.train.steps)
         self.on_compiling: Callable[[], None] = lambda: None  # called before a program is compiled
 
     def on(self, box: Box) -> Ensemble:

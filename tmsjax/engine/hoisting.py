@@ -12,11 +12,11 @@ from typing import TypeVar
 import jax
 from jax.extend import core
 
+from tmsjax.engine.scalars import Atom
 from tmsjax.kinds.arrays import Array
 
 T = TypeVar("T")
 F = TypeVar("F")
-Atom = core.Var | core.Literal
 
 
 def hoist(

@@ -19,6 +19,8 @@ from tmsjax.spec import Boxes, Spec, part_shape
 # 200 weights on CPU) and matrix products are faster.
 SCALAR_LIMIT = {"cpu": 128}
 SCALAR_LIMIT_ELSEWHERE = 16
+STAGES_FROM, STAGES_UP_TO = 10, 400  # weights of models that train in stages on CPU
+STAGED_SAMPLES = 128  # at once
 # Parameters of the models in a unit: 2,097,152 one-neuron models on CPU, which makes the fixed costs of a unit small.
 UNIT_PARAMETERS = {"cpu": 2**23}
 UNIT_PARAMETERS_ELSEWHERE = 2**26
@@ -51,6 +53,7 @@ class Plan:
         unroll: Samples unrolled in the kernel's body, which runs microbatch / unroll times.
         chunk: Steps in a loop whose length the compiler knows; 1: each step in a loop that the host controls.
         kernel: Who compiles a step: "xla", or "pallas" for the kernel in engine/kernel.py.
+        staged: Whether arrays are computed in stages, see engine/stages.py.
         effort: XLA's optimization level on CPU: 3, or less for work so small that compiling would take longer.
         unit: Shape of the units, the boxes of the sweep's grid that are trained and stored one by one. Bits do not
             depend on it. None: the whole sweep is one unit.
@@ -65,6 +68,7 @@ class Plan:
     chunk: int = 1
     kernel: str = "xla"
     effort: int = FULL
+    staged: bool = False
 
     @property
     def evaluation_chunk(self) -> int:
@@ -77,6 +81,8 @@ class Plan:
         """How models are computed, in words."""
         if self.scalars:
             return "scalars: a vector over models for every weight"
+        if self.staged:
+            return "stages: arrays over models and samples, kept in the cache"
         return "arrays: batched matrix products" + ("" if self.effort == FULL else ", compiled quickly")
 
     def units(self, spec: Spec) -> Boxes:
@@ -106,7 +112,11 @@ def plan(spec: Spec, platform: str) -> Plan:
     models = math.prod(_unit(spec, most))
     path = spec.engine.path
     effort = _effort(spec, problem) if cpu and path == "auto" and kernel == "xla" else FULL
-    small = path == "scalars" or (path == "auto" and weights <= limit and effort == FULL)
+    large = path == "auto" and effort == FULL
+    staged = (
+        cpu and not problem.trains_exactly and (path == "stages" or (large and STAGES_FROM <= weights <= STAGES_UP_TO))
+    )
+    small = path == "scalars" or (large and weights <= limit and not staged)
     scalars = small and why_arrays(problem) is None
     in_lanes = scalars and (kernel == "pallas" or (platform == "gpu" and parameters <= LANES_LIMIT))
     microbatch, unroll = batch, 1
@@ -114,7 +124,7 @@ def plan(spec: Spec, platform: str) -> Plan:
         largest = enough = 2**20
         unroll = math.gcd(batch, (16 if kernel == "xla" else 8) if parameters <= LANES_LIMIT else 4)
         microbatch = batch if kernel == "pallas" else math.gcd(batch, 4 * unroll)
-    elif scalars and cpu:
+    elif (scalars or staged) and cpu:
         largest, enough = max(1, 2**16 // weights), 2**16 // batch
     elif cpu:  # activations of a block: 4 MB
         largest = enough = max(1, 2**20 // (batch * n))
@@ -131,13 +141,17 @@ def plan(spec: Spec, platform: str) -> Plan:
     if scalars:
         block = max(64, 16 * math.ceil(block / 16))  # whole SIMD vectors
     block = spec.engine.block or block
+    if staged:
+        microbatch = max(size for size in range(1, min(batch, STAGED_SAMPLES) + 1) if batch % size == 0)
     if spec.engine.microbatch:
         microbatch = spec.engine.microbatch
         unroll = math.gcd(microbatch, unroll)
     unit = _unit(spec, spec.engine.unit or most)
     words = batch * problem.columns
     chunk = 1 if cpu and kernel == "xla" else max(2, min(CHUNK[kernel], CHUNK_WORDS // words))
-    return Plan(scalars, block, math.ceil(math.prod(unit) / block), microbatch, unroll, unit, chunk, kernel, effort)
+    return Plan(
+        scalars, block, math.ceil(math.prod(unit) / block), microbatch, unroll, unit, chunk, kernel, effort, staged
+    )
 
 
 def _effort(spec: Spec, problem: Problem) -> int:

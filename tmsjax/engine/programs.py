@@ -18,7 +18,7 @@ import numpy as np
 from jax.stages import Compiled, Lowered, Wrapped
 from jaxtyping import Float
 
-from tmsjax.engine import cache, train
+from tmsjax.engine import cache, stages, train
 from tmsjax.engine.plan import FULL, QUICK, QUICKEST, Plan
 from tmsjax.engine.segment import advance, axes, divide
 from tmsjax.engine.streams import Shared
@@ -75,7 +75,7 @@ class Programs:
             with jax.numpy_rank_promotion("raise"), jax.default_matmul_precision(precision):
                 return function(*args)
 
-        options = _compiler_options(self.cut.effort, name) if self.platform == "cpu" else None
+        options = _compiler_options(self.cut, name) if self.platform == "cpu" else None
         return jax.jit(strict, donate_argnums=donate_argnums, compiler_options=options)
 
     def compiled(self, name: str, device: jax.Device, tell: Callable[[], None] = lambda: None) -> Compiled:
@@ -96,9 +96,13 @@ class Programs:
         traced = self._functions[name].trace(*arguments)
         return traced.lower() if platform is None else traced.lower(lowering_platforms=(platform,))
 
+    def shared(self, seed: int, steps: int) -> Shared:
+        """The numbers that instances share, for these programs."""
+        return Shared.of(seed, steps, apart=self.platform == "cpu" and self.cut.effort == FULL)
+
     def _arguments(self, name: str) -> tuple:
         """Shapes and types of a program's arguments."""
-        common = self.table, Shared.of(0, 0)
+        common = self.table, self.shared(0, 0)
         first = {"advance": (self.state,), "loss": (self.state.params,)}.get(name, ())
         return (*first, *common, NUMBER) if name == "advance" else (*first, *common)
 
@@ -111,14 +115,15 @@ class Programs:
     @cached_property
     def state(self) -> TrainState:
         """Shapes and types of a block's state."""
-        return jax.eval_shape(self._functions["init"], self.table, Shared.of(0, 0))
+        return jax.eval_shape(self._functions["init"], self.table, self.shared(0, 0))
 
 
-def _compiler_options(effort: int, name: str) -> dict[str, int | bool]:
+def _compiler_options(cut: Plan, name: str) -> dict[str, int | bool | str]:
     """XLA's options on CPU for a program."""
-    if effort == FULL:
-        return WIDE_VECTORS | (REASSOCIATE if name == "advance" else {})
-    levels = {"init": QUICKEST, "advance": effort}  # evaluation has more samples than a short training
+    if cut.effort == FULL:
+        staged = stages.WHOLE_STAGES if cut.staged else {}
+        return WIDE_VECTORS | (REASSOCIATE | staged if name == "advance" else {})
+    levels = {"init": QUICKEST, "advance": cut.effort}  # evaluation has more samples than a short training
     return {"xla_backend_optimization_level": levels.get(name, QUICK)}
 
 

@@ -26,6 +26,7 @@ from jax.tree_util import PyTreeDef
 from tmsjax.kinds.arrays import Array
 
 T = TypeVar("T")
+Atom = core.Var | core.Literal
 Shape = tuple[int, ...]
 Kind = tuple[Shape, np.dtype, bool]  # of an array: shape, type, whether the type is weak
 _NAMES = """abs acos acosh add add_any and asin asinh atan atan2 atanh bitcast_convert_type cbrt ceil clamp clz
@@ -236,8 +237,8 @@ class _Evaluation:
         known = dict(zip(jaxpr.invars, values, strict=True))
         known |= {v: np.asarray(c) for v, c in zip(jaxpr.constvars, consts, strict=True)}
 
-        def read(atom: core.Var | core.Literal) -> np.ndarray:
-            return known[atom] if isinstance(atom, core.Var) else np.asarray(atom.val, _aval(atom).dtype)
+        def read(atom: Atom) -> np.ndarray:
+            return known[atom] if isinstance(atom, core.Var) else np.asarray(atom.val, aval(atom).dtype)
 
         for equation in jaxpr.eqns:
             out = self._apply(equation, [read(atom) for atom in equation.invars])
@@ -246,7 +247,7 @@ class _Evaluation:
 
     def _apply(self, equation: core.JaxprEqn, values: list[np.ndarray]) -> Sequence[np.ndarray]:
         name, params = equation.primitive.name, equation.params
-        outputs = list(map(_aval, equation.outvars))
+        outputs = list(map(aval, equation.outvars))
         if any(math.prod(aval.shape) > MOST_ELEMENTS for aval in outputs):
             raise NeedsArrays(f"{name}, of more than {MOST_ELEMENTS:,} elements", *_where(equation))
         if name in CALLS:
@@ -309,7 +310,7 @@ class _Evaluation:
                 elements += _elements(x).flat
         params = equation.params
         if "fill_value" in params:  # of positions that are outside
-            fill, dtype = params["fill_value"], np.dtype(_aval(equation.outvars[0]).dtype)
+            fill, dtype = params["fill_value"], np.dtype(aval(equation.outvars[0]).dtype)
             params = params | {"fill_value": len(elements)}
             elements.append(dtype.type(np.nan if fill is None and dtype.kind == "f" else fill or 0))
         flat = objects(elements, (len(elements),))
@@ -378,10 +379,10 @@ class _Evaluation:
             return values, [flat if zero else next(slopes) for flat, zero in zip(zero_slopes, zeros, strict=True)]
 
         out = function(*(tuple(_elements(x).flat) for x in values))
-        return [objects(parts, _aval(v).shape) for parts, v in zip(out, equation.outvars, strict=True)]
+        return [objects(parts, aval(v).shape) for parts, v in zip(out, equation.outvars, strict=True)]
 
 
-def _aval(atom: core.Var | core.Literal) -> jax.core.ShapedArray:
+def aval(atom: Atom) -> jax.core.ShapedArray:
     return atom.aval  # type: ignore[return-value]
 
 

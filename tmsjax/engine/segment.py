@@ -16,14 +16,14 @@ import numpy as np
 from jax.extend import core
 from jaxtyping import Bool
 
-from tmsjax.engine import gradient, streams, train
+from tmsjax.engine import gradient, stages, streams, train
 from tmsjax.engine.hoisting import hoist
 from tmsjax.engine.kernel import LANES, Row, in_registers
 from tmsjax.engine.plan import Plan
 from tmsjax.engine.scalars import Held, HeldParams, Scalars, joined, split
 from tmsjax.engine.streams import Shared
 from tmsjax.engine.train import TrainState
-from tmsjax.kinds.arrays import Array, Count
+from tmsjax.kinds.arrays import Array, Count, Params
 from tmsjax.models import Instance, Problem
 
 T = TypeVar("T")
@@ -52,11 +52,13 @@ def advance(
     interpret: bool = False,
 ) -> TrainState:
     """The state of a block after step `stop`. All arrays have a leading instance axis; step counts have none."""
-    state, table = divide(state, cut), divide(table, cut)
     run = _one_by_one if cut.chunk == 1 else _in_chunks
     if cut.kernel == "pallas":
         run = partial(_in_kernel, interpret=interpret)
-    return joined(run(state, table, shared, stop, problem, cut))
+    flat = cut.staged and not problem.optimizer.tied  # Adam on (block, m n) is faster than on (block, m, n)
+    held = jax.tree.map(lambda x: x.reshape(len(x), -1) if x.ndim > 2 else x, state) if flat else divide(state, cut)
+    after = joined(run(held, divide(table, cut), shared, stop, problem, cut))
+    return jax.tree.map(lambda new, old: new.reshape(old.shape), after, state)
 
 
 def _one_by_one(
@@ -161,9 +163,29 @@ def _step(
     state: TrainState, table: Instance, words: Held, offsets: Held, shared: Shared, problem: Problem, cut: Plan
 ) -> TrainState:
     """One step of all instances, on the shared `words` and the `offsets` of each."""
+    if cut.staged:
+        grads = _staged_gradient(state, table, words, offsets, problem, cut)
+        one = partial(train.update, shared=shared, problem=problem)
+        return jax.vmap(one, in_axes=(0, axes(state), axes(table)), out_axes=axes(state))(grads, state, table)
     one = partial(train.step, shared=shared, problem=problem, cut=cut)
     every = jax.vmap(one, in_axes=(axes(state), axes(table), None, 0), out_axes=axes(state))
     return every(state, table, words, offsets)
+
+
+def _staged_gradient(
+    state: TrainState, table: Instance, words: Held, offsets: Held, problem: Problem, cut: Plan
+) -> Params:
+    """The gradient of the mean loss, in the shapes of `state.params`."""
+    assert isinstance(words, jax.Array)  # as staged models are
+    assert isinstance(offsets, jax.Array)
+    params = {name: x.reshape(len(x), *problem.shapes[name]) for name, x in state.params.items()}
+
+    def of_chunk(k: int | Count) -> Params:
+        chunk = jax.lax.dynamic_slice_in_dim(words, k * cut.microbatch, cut.microbatch)
+        return stages.of_block(params, table, chunk, offsets, state.step, problem)
+
+    grads = train.mean_over_chunks(of_chunk, params, problem, cut)
+    return jax.tree.map(lambda g, x: g.reshape(x.shape), grads, state.params)
 
 
 def _offsets(k: Count, table: Instance, shared: Shared, problem: Problem) -> Held:

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt32
 
 from tmsjax.engine import threefry
 from tmsjax.engine.scalars import Held, Scalars, held_as_scalars, split
+from tmsjax.engine.stages import kept
 from tmsjax.kinds.arrays import Array, Bits, Count
 from tmsjax.models import Instance, Problem, sampling, training_set
 
@@ -21,21 +22,30 @@ class Shared:
     Attributes:
         seed: Its low and its high word.
         steps: Of the whole training.
+        apart: Whether random bits are computed apart (see stages.kept).
     """
 
     seed: threefry.Pair
     steps: Count
+    apart: bool = struct.field(pytree_node=False, default=False)
 
     @classmethod
-    def of(cls, seed: int, steps: int) -> Shared:
+    def of(cls, seed: int, steps: int, apart: bool = False) -> Shared:
         """From a spec's `seed` and `train.steps`."""
-        return cls((np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)), np.int32(steps))
+        return cls((np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)), np.int32(steps), apart)
+
+    def rounds(self, key: threefry.Pair, counter: threefry.Pair) -> threefry.Pair:
+        """`threefry.threefry`, not fused into what uses its bits."""
+        if not self.apart:
+            return threefry.looped(key, counter)
+        first, second = kept(self.steps >= 0, threefry.threefry, key, counter)
+        return first, second
 
 
 def normals(instance: Instance, shared: Shared, count: int) -> Float[Array, "{count}"]:
     """Standard normals of the instance's init."""
     key = _key(shared, threefry.INIT, 0)
-    return threefry.normal(threefry.own_bits(key, instance.identity, count))
+    return threefry.normal(threefry.own_bits(key, instance.identity, count, shared.rounds))
 
 
 def words(
@@ -49,14 +59,14 @@ def words(
     if problem.finite:
         key = _key(shared, threefry.TRAINING_SET, 0, scalars)
         position = jnp.arange(problem.batch, dtype=jnp.uint32)
-        drawn = _shared_words(key, problem.batch, problem, scalars)
+        drawn = _shared_words(key, problem.batch, shared, problem, scalars)
         return _appended(drawn, position)
     if problem.streams == "sobol":
         points = jnp.asarray(sampling.sobol(problem.batch, problem.columns))
         drawn = Scalars(tuple(points.T), points.shape[1:]) if scalars else points
     else:
         key = _key(shared, threefry.STREAM, step, scalars)
-        drawn = _shared_words(key, problem.batch, problem, scalars)
+        drawn = _shared_words(key, problem.batch, shared, problem, scalars)
     if isinstance(drawn, Scalars):
         return Scalars(problem.sampler.masked_columns(drawn.parts), drawn.shape)
     return problem.sampler.masked(drawn)
@@ -77,11 +87,11 @@ def offset(step: int | Count, instance: Instance, shared: Shared, problem: Probl
         key = _key(shared, threefry.TRAINING_SET_OFFSET, number, unrolled=True)
         if same:
             identity = jax.tree.map(jnp.zeros_like, identity)
-        return _appended(_own(key, identity, problem), np.uint32(0) - count)
+        return _appended(_own(key, identity, shared, problem), np.uint32(0) - count)
     if same:
         nothing = jnp.zeros(problem.columns, jnp.uint32)
         return split(nothing, batch_dims=0) if held_as_scalars(instance) else nothing
-    return _own(_key(shared, threefry.OFFSET, step, held_as_scalars(instance)), identity, problem)
+    return _own(_key(shared, threefry.OFFSET, step, held_as_scalars(instance)), identity, shared, problem)
 
 
 def evaluation_words(
@@ -89,31 +99,31 @@ def evaluation_words(
 ) -> UInt32[Array, "{samples} columns"] | Scalars:
     """The shared bits of a chunk of the evaluation batch, as those of `words`."""
     scalars = held_as_scalars(instance)
-    return _shared_words(_key(shared, threefry.EVALUATION, chunk, scalars), samples, problem, scalars)
+    return _shared_words(_key(shared, threefry.EVALUATION, chunk, scalars), samples, shared, problem, scalars)
 
 
 def evaluation_offset(instance: Instance, shared: Shared, problem: Problem) -> Bits | Scalars:
     """The offset of an instance in the evaluation batch, which it shares with all replicas of its cell."""
     key = _key(shared, threefry.EVALUATION_OFFSET, 0, held_as_scalars(instance))
-    return _own(key, instance.cell, problem)
+    return _own(key, instance.cell, shared, problem)
 
 
-def _key(shared: Shared, purpose: int, step: int | Count | UInt32[Array, ""], unrolled: bool = False) -> threefry.Pair:
-    return threefry.purpose_key(shared.seed, purpose, step, unrolled)
+def _key(shared: Shared, purpose: int, step: int | Count | threefry.Word, unrolled: bool = False) -> threefry.Pair:
+    return threefry.purpose_key(shared.seed, purpose, step, threefry.threefry if unrolled else shared.rounds)
 
 
-def _shared_words(key: threefry.Pair, samples: int, problem: Problem, scalars: bool) -> Held:
+def _shared_words(key: threefry.Pair, samples: int, shared: Shared, problem: Problem, scalars: bool) -> Held:
     if scalars:
         return Scalars(threefry.shared_columns(key, samples, problem.columns), (problem.columns,))
-    return threefry.shared_bits(key, samples, problem.columns)
+    return threefry.shared_bits(key, samples, problem.columns, shared.rounds)
 
 
-def _own(key: threefry.Pair, identity: Held, problem: Problem) -> Held:
+def _own(key: threefry.Pair, identity: Held, shared: Shared, problem: Problem) -> Held:
     columns = problem.columns
     if isinstance(identity, Scalars):
         low, high = identity.parts
         return Scalars(threefry.own_words(key, (low, high), columns), (columns,))
-    return threefry.own_bits(key, identity, columns)
+    return threefry.own_bits(key, identity, columns, shared.rounds)
 
 
 def _appended(words: Held, last: UInt32[Array, "*batch"]) -> Held:

@@ -7,6 +7,8 @@ change them (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,7 @@ from tmsjax.kinds.arrays import Array, Count
 
 Word = np.uint32 | UInt32[Array, "..."]
 Pair = tuple[Word, Word]  # which broadcast
+Rounds = Callable[[Pair, Pair], Pair]  # how `threefry` is computed
 
 INIT, OFFSET, STREAM, EVALUATION, EVALUATION_OFFSET, TRAINING_SET, TRAINING_SET_OFFSET = range(7)  # purposes
 
@@ -37,34 +40,37 @@ def threefry(key: Pair, counter: Pair) -> Pair:
     return x, y
 
 
-def purpose_key(seed: Pair, purpose: int, step: int | Count | Word, unrolled: bool = False) -> Pair:
-    """The key for all draws of one purpose at one step.
+def looped(key: Pair, counter: Pair) -> Pair:
+    """`threefry` as jax lowers it, on CPU as a loop.
 
-    Args:
-        seed: Its low and its high word.
-        purpose: One of the purposes above.
-        step: Of training, or the number of a chunk or a part.
-        unrolled: Whether XLA may fuse the rounds into what follows, which costs time of the compiler.
+    XLA would fuse the unrolled rounds into every use of the bits and repeat them for each instance and sample
+    (measured: 80 times slower at n = 20, m = 5).
     """
-    counter = jnp.uint32(purpose), jnp.asarray(step).astype(jnp.uint32)
-    return threefry(seed, counter) if unrolled else _looped(seed, counter)
+    shape = jnp.broadcast_shapes(*(jnp.shape(word) for word in (*key, *counter)))
+    first, second = threefry2x32_p.bind(*(jnp.broadcast_to(word, shape) for word in (*key, *counter)))
+    return first, second
 
 
-def shared_bits(key: Pair, samples: int, columns: int) -> UInt32[Array, "{samples} {columns}"]:
+def purpose_key(seed: Pair, purpose: int, step: int | Count | Word, rounds: Rounds = threefry) -> Pair:
+    """The key for all draws of one purpose at one step. `seed`: its low and its high word."""
+    return rounds(seed, (jnp.uint32(purpose), jnp.asarray(step).astype(jnp.uint32)))
+
+
+def shared_bits(key: Pair, samples: int, columns: int, rounds: Rounds = looped) -> UInt32[Array, "{samples} {columns}"]:
     """Bits drawn by position and therefore equal for every instance."""
-    return jnp.concatenate(_pairs_of_columns(key, samples, columns, axis=1), axis=1)[:, :columns]
+    return jnp.concatenate(_pairs_of_columns(key, samples, columns, 1, rounds), axis=1)[:, :columns]
 
 
-def shared_columns(key: Pair, samples: int, columns: int) -> tuple[UInt32[Array, "{samples}"], ...]:
+def shared_columns(key: Pair, samples: int, columns: int, rounds: Rounds = looped) -> tuple[Word, ...]:
     """The columns of `shared_bits` as separate vectors."""
-    return tuple(jnp.concatenate(_pairs_of_columns(key, samples, columns, axis=0)))[:columns]
+    return tuple(jnp.concatenate(_pairs_of_columns(key, samples, columns, 0, rounds)))[:columns]
 
 
-def _pairs_of_columns(key: Pair, samples: int, columns: int, axis: int) -> Pair:
+def _pairs_of_columns(key: Pair, samples: int, columns: int, axis: int, rounds: Rounds) -> Pair:
     """The first and the second half of the columns, which lie along `axis`."""
     pair = jnp.arange((columns + 1) // 2, dtype=jnp.uint32)
     sample = jnp.arange(samples, dtype=jnp.uint32)
-    return _looped(key, (jnp.expand_dims(pair, 1 - axis), jnp.expand_dims(sample, axis)))
+    return rounds(key, (jnp.expand_dims(pair, 1 - axis), jnp.expand_dims(sample, axis)))
 
 
 def own_words(key: Pair, identity: Pair, count: int) -> tuple[Word, ...]:
@@ -74,23 +80,12 @@ def own_words(key: Pair, identity: Pair, count: int) -> tuple[Word, ...]:
     return (*(first for first, _ in pairs), *(second for _, second in pairs))[:count]
 
 
-def own_bits(key: Pair, identity: UInt32[Array, "2"], count: int) -> UInt32[Array, "{count}"]:
+def own_bits(key: Pair, identity: UInt32[Array, "2"], count: int, rounds: Rounds = looped) -> UInt32[Array, "{count}"]:
     """Bits that belong to one `identity`."""
     pairs = (count + 1) // 2
     index = jnp.arange(pairs, dtype=jnp.uint32)
-    pair_keys = threefry(key, (index, jnp.zeros_like(index)))
-    return jnp.concatenate(_looped(pair_keys, (identity[0], identity[1])))[:count]
-
-
-def _looped(key: Pair, counter: Pair) -> Pair:
-    """`threefry` as jax lowers it on CPU, as a loop.
-
-    XLA would fuse the unrolled rounds into every use of the bits and repeat them for each instance and sample
-    (measured: 80 times slower at n = 20, m = 5).
-    """
-    shape = jnp.broadcast_shapes(*(jnp.shape(word) for word in (*key, *counter)))
-    first, second = threefry2x32_p.bind(*(jnp.broadcast_to(word, shape) for word in (*key, *counter)))
-    return first, second
+    pair_keys = rounds(key, (index, jnp.zeros_like(index)))
+    return jnp.concatenate(rounds(pair_keys, (identity[0], identity[1])))[:count]
 
 
 def normal(bits: UInt32[Array, "*shape"]) -> Float[Array, "*shape"]:

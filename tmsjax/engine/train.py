@@ -64,18 +64,25 @@ def gradient(params: HeldParams, instance: Instance, bits: Held, shift: Held, pr
     """
     if problem.trains_exactly:
         return gradients.exact(params, instance, problem)
-    batch = problem.batch
 
-    def chunk(k: int | Count) -> HeldParams:
+    def of_chunk(k: int | Count) -> HeldParams:
         words = jax.tree.map(lambda w: jax.lax.dynamic_slice_in_dim(w, k * cut.microbatch, cut.microbatch), bits)
         return gradients.of_batch(params, instance, words, shift, problem, cut.unroll)
 
-    def add(k: Count, so_far: HeldParams) -> HeldParams:
-        return jax.tree.map(jnp.add, so_far, chunk(k))
+    return mean_over_chunks(of_chunk, params, problem, cut)
 
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    summed = chunk(0) if cut.microbatch == batch else jax.lax.fori_loop(0, batch // cut.microbatch, add, zeros)
-    return jax.tree.map(lambda g: g * np.float32(1 / batch), summed)
+
+def mean_over_chunks(
+    of_chunk: Callable[[int | Count], HeldParams], params: HeldParams, problem: Problem, cut: Cut
+) -> HeldParams:
+    """The mean over a batch; `of_chunk`: number of a chunk -> the sum over its `cut.microbatch` samples."""
+
+    def add(k: Count, so_far: HeldParams) -> HeldParams:
+        return jax.tree.map(jnp.add, so_far, of_chunk(k))
+
+    chunks, zeros = problem.batch // cut.microbatch, jax.tree.map(jnp.zeros_like, params)
+    summed = of_chunk(0) if chunks == 1 else jax.lax.fori_loop(0, chunks, add, zeros)
+    return jax.tree.map(lambda g: g * np.float32(1 / problem.batch), summed)
 
 
 def step(
