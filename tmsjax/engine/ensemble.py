@@ -40,13 +40,7 @@ class Ensemble:
     copies of the last instance.
     """
 
-    def __init__(
-        self,
-        spec: Spec,
-        devices: Sequence[jax.Device] | None = None,
-        cut: Plan | None = None,
-        box: Box | None = None,
-    ):
+    def __init__(self, spec: Spec, devices: Sequence[jax.Device] = (), cut: Plan | None = None, box: Box | None = None):
         self.spec = spec
         self.devices = tuple(devices or jax.local_devices())
         self.platform = self.devices[0].platform

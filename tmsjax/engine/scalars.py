@@ -14,19 +14,20 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial, reduce
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend import core
+from jax.core import ShapedArray
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jax.tree_util import PyTreeDef
 
 from tmsjax.kinds.arrays import Array
 
 T = TypeVar("T")
-Atom = core.Var | core.Literal
+Atom = Var | Literal
 Shape = tuple[int, ...]
 Kind = tuple[Shape, np.dtype, bool]  # of an array: shape, type, whether the type is weak
 _NAMES = """abs acos acosh add add_any and asin asinh atan atan2 atanh bitcast_convert_type cbrt ceil clamp clz
@@ -152,7 +153,7 @@ def on_scalars(function: Callable[..., T], *args: object) -> T:
 
 
 @lru_cache(maxsize=256)
-def traced(function: Callable, tree: PyTreeDef, kinds: tuple[Kind, ...]) -> tuple[core.ClosedJaxpr, PyTreeDef]:
+def traced(function: Callable, tree: PyTreeDef, kinds: tuple[Kind, ...]) -> tuple[ClosedJaxpr, PyTreeDef]:
     """(jaxpr of `function`, tree of its result) for arguments with this tree of arrays."""
     leaves = [jax.ShapeDtypeStruct(shape, dtype, weak_type=weak) for shape, dtype, weak in kinds]
     closed, out = jax.make_jaxpr(function, return_shape=True)(*jax.tree.unflatten(tree, leaves))
@@ -160,12 +161,7 @@ def traced(function: Callable, tree: PyTreeDef, kinds: tuple[Kind, ...]) -> tupl
 
 
 def reason_for_arrays(function: Callable, *args: object) -> str | None:
-    """Which operation of `function`, and where, needs arrays; None if it runs on scalars. Executes nothing.
-
-    Args:
-        function: Plain JAX.
-        args: Its arguments, with jax.ShapeDtypeStruct in place of arrays.
-    """
+    """Which operation of `function`, and where, needs arrays; None if it runs on scalars. `args` are made of shapes."""
     leaves, tree = jax.tree.flatten(args)
     closed, _ = traced(function, tree, tuple(map(_shape_of, leaves)))
     try:
@@ -212,14 +208,8 @@ def _elements(x: Array) -> np.ndarray:
     return x if x.dtype == object else objects(list(x.reshape(-1)), x.shape)
 
 
-def evaluate(closed: core.ClosedJaxpr, values: Sequence[np.ndarray], dry: bool = False) -> list[np.ndarray]:
-    """The results of a jaxpr on object arrays of scalars.
-
-    Args:
-        closed: The jaxpr.
-        values: An object array for each input.
-        dry: Whether to apply nothing: elements are placeholders.
-    """
+def evaluate(closed: ClosedJaxpr, values: Sequence[np.ndarray], dry: bool = False) -> list[np.ndarray]:
+    """The results of a jaxpr on object arrays of scalars. `dry`: applies nothing; elements are placeholders."""
     with np.errstate(all="ignore"):
         return _Evaluation(dry).results(closed, list(values))
 
@@ -230,25 +220,25 @@ class _Evaluation:
     def __init__(self, dry: bool):
         self.dry = dry
 
-    def results(self, closed: core.ClosedJaxpr, values: list[np.ndarray]) -> list[np.ndarray]:
+    def results(self, closed: ClosedJaxpr, values: list[np.ndarray]) -> list[np.ndarray]:
         return [_elements(x) for x in self._run(closed.jaxpr, closed.consts, values)]
 
-    def _run(self, jaxpr: core.Jaxpr, consts: Sequence[Array], values: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def _run(self, jaxpr: Jaxpr, consts: Sequence[Array], values: Sequence[np.ndarray]) -> list[np.ndarray]:
         known = dict(zip(jaxpr.invars, values, strict=True))
         known |= {v: np.asarray(c) for v, c in zip(jaxpr.constvars, consts, strict=True)}
 
         def read(atom: Atom) -> np.ndarray:
-            return known[atom] if isinstance(atom, core.Var) else np.asarray(atom.val, aval(atom).dtype)
+            return known[atom] if isinstance(atom, Var) else np.asarray(atom.val, aval(atom).dtype)
 
         for equation in jaxpr.eqns:
             out = self._apply(equation, [read(atom) for atom in equation.invars])
             known.update(zip(equation.outvars, out, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
-    def _apply(self, equation: core.JaxprEqn, values: list[np.ndarray]) -> Sequence[np.ndarray]:
+    def _apply(self, equation: JaxprEqn, values: list[np.ndarray]) -> Sequence[np.ndarray]:
         name, params = equation.primitive.name, equation.params
         outputs = list(map(aval, equation.outvars))
-        if any(math.prod(aval.shape) > MOST_ELEMENTS for aval in outputs):
+        if any(math.prod(a.shape) > MOST_ELEMENTS for a in outputs):
             raise NeedsArrays(f"{name}, of more than {MOST_ELEMENTS:,} elements", *_where(equation))
         if name in CALLS:
             inner = params[CALLS[name]]
@@ -299,7 +289,7 @@ class _Evaluation:
             rows[place] = objects(row[:: -1 if reverse else 1], (len(row),))
         return np.moveaxis(rows, -1, axis)
 
-    def _rearranged(self, equation: core.JaxprEqn, values: list[np.ndarray]) -> list[np.ndarray]:
+    def _rearranged(self, equation: JaxprEqn, values: list[np.ndarray]) -> list[np.ndarray]:
         """Applies the operation to the elements' numbers, which shows where each element of a result comes from."""
         where = range(len(values))[REARRANGING[equation.primitive.name]]
         elements: list = []
@@ -316,7 +306,7 @@ class _Evaluation:
         flat = objects(elements, (len(elements),))
         return [flat[number] for number in _known(equation.replace(params=params), numbers)]
 
-    def _dot_general(self, equation: core.JaxprEqn, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
+    def _dot_general(self, equation: JaxprEqn, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
         (of_x, of_y), (batch_x, batch_y) = equation.params["dimension_numbers"]
         free_x = [axis for axis in range(x.ndim) if axis not in (*of_x, *batch_x)]
         free_y = [axis for axis in range(y.ndim) if axis not in (*of_y, *batch_y)]
@@ -329,18 +319,18 @@ class _Evaluation:
             out[k, i, j] = _UNKNOWN if self.dry else reduce(lax.add, map(lax.mul, x[k, i], y[k, j]))
         return [out.reshape(*batch, *rows, *columns)]
 
-    def _dynamic_slice(self, equation: core.JaxprEqn, x: np.ndarray, *starts: np.ndarray) -> list[np.ndarray]:
+    def _dynamic_slice(self, equation: JaxprEqn, x: np.ndarray, *starts: np.ndarray) -> list[np.ndarray]:
         """A slice at positions that data decide, chosen among all slices."""
         x = _elements(x)
         for axis, (start, size) in enumerate(zip(starts, equation.params["slice_sizes"], strict=True)):
             slices = [np.take(x, range(k, k + size), axis) for k in range(x.shape[axis] - size + 1)]
             x, number = slices[0], _elements(start)[()]
             for k, other in enumerate(slices[1:], 1):
-                reached: Any = _UNKNOWN if self.dry else lax.ge(number, number.dtype.type(k))
-                x = self._elementwise(partial(lax.select, reached), other, x)
+                reached = None if self.dry else lax.ge(number, number.dtype.type(k))
+                x = self._elementwise(lambda a, b, reached=reached: lax.select(reached, a, b), other, x)
         return [x]
 
-    def _argmax(self, equation: core.JaxprEqn, x: np.ndarray, better: Callable = lax.gt) -> list[np.ndarray]:
+    def _argmax(self, equation: JaxprEqn, x: np.ndarray, better: Callable = lax.gt) -> list[np.ndarray]:
         """Position of the first largest element along an axis. NaN does not count as largest."""
         (axis,), dtype = equation.params["axes"], np.dtype(equation.params["index_dtype"]).type
         rows = np.moveaxis(_elements(x), axis, -1)
@@ -353,10 +343,10 @@ class _Evaluation:
             out[place] = _UNKNOWN if self.dry else at
         return [out]
 
-    def _argmin(self, equation: core.JaxprEqn, x: np.ndarray) -> list[np.ndarray]:
+    def _argmin(self, equation: JaxprEqn, x: np.ndarray) -> list[np.ndarray]:
         return self._argmax(equation, x, lax.lt)
 
-    def _custom_jvp_call(self, equation: core.JaxprEqn, *values: np.ndarray) -> list[np.ndarray]:
+    def _custom_jvp_call(self, equation: JaxprEqn, *values: np.ndarray) -> list[np.ndarray]:
         """Keeps the derivative rule."""
         closed, shapes = equation.params["call_jaxpr"], [x.shape for x in values]
         if self.dry:
@@ -382,18 +372,18 @@ class _Evaluation:
         return [objects(parts, aval(v).shape) for parts, v in zip(out, equation.outvars, strict=True)]
 
 
-def aval(atom: Atom) -> jax.core.ShapedArray:
+def aval(atom: Atom) -> ShapedArray:
     return atom.aval  # type: ignore[return-value]
 
 
-def _known(equation: core.JaxprEqn, values: Sequence[Array]) -> list[np.ndarray]:
+def _known(equation: JaxprEqn, values: Sequence[Array]) -> list[np.ndarray]:
     """The results of an equation on numbers."""
     with jax.ensure_compile_time_eval():
         out = equation.primitive.bind(*map(jnp.asarray, values), **equation.params)
     return [np.asarray(x) for x in (out if equation.primitive.multiple_results else [out])]
 
 
-def _where(equation: core.JaxprEqn) -> list[str]:
+def _where(equation: JaxprEqn) -> list[str]:
     """The function, file and line where an equation was written, outside of jax; empty if they are not known."""
     traceback = equation.source_info.traceback
     own = str(Path(jax.__file__).parent)

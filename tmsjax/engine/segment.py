@@ -13,15 +13,15 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core
+from jax.extend.core import JaxprEqn
 from jaxtyping import Bool
 
 from tmsjax.engine import gradient, stages, streams, train
 from tmsjax.engine.hoisting import hoist
 from tmsjax.engine.kernel import LANES, Row, in_registers
 from tmsjax.engine.plan import Plan
-from tmsjax.engine.scalars import Held, HeldParams, Scalars, joined, split
-from tmsjax.engine.streams import Shared
+from tmsjax.engine.scalars import HeldParams, Scalars, joined, split
+from tmsjax.engine.streams import Offset, Shared, Words
 from tmsjax.engine.train import TrainState
 from tmsjax.kinds.arrays import Array, Count, Params
 from tmsjax.models import Instance, Problem
@@ -42,14 +42,7 @@ def divide(tree: T, cut: Plan) -> T:
 
 
 def advance(
-    state: TrainState,
-    table: Instance,
-    shared: Shared,
-    stop: Count,
-    *,
-    problem: Problem,
-    cut: Plan,
-    interpret: bool = False,
+    state: TrainState, table: Instance, shared: Shared, stop: Count, *, problem: Problem, cut: Plan, interpret: bool
 ) -> TrainState:
     """The state of a block after step `stop`. All arrays have a leading instance axis; step counts have none."""
     run = _one_by_one if cut.chunk == 1 else _in_chunks
@@ -67,7 +60,7 @@ def _one_by_one(
     """One loop over steps. Computes offsets one step ahead, in a kernel over models (see docs/performance.md)."""
     constant = streams.words(0, shared, problem, cut.scalars) if problem.finite else None
 
-    def step(k: Count, carry: tuple[TrainState, Held]) -> tuple[TrainState, Held]:
+    def step(k: Count, carry: tuple[TrainState, Offset]) -> tuple[TrainState, Offset]:
         state, offsets = carry
         words = streams.words(k, shared, problem, cut.scalars) if constant is None else constant
         after = _step(state, table, words, offsets, shared, problem, cut)
@@ -126,7 +119,7 @@ def _in_kernel(
         one = partial(train.update, shared=shared, problem=problem)
         return _arrays(jax.vmap(one, in_axes=(0, axes(before), 0), out_axes=axes(before))(grads, before, table))
 
-    def shifted(now: Now, table: Instance) -> Held:
+    def shifted(now: Now, table: Instance) -> Offset:
         return _offsets(now[0], table, now[1], problem)
 
     of_offsets, offsets = hoist(shifted, (state.step, shared), few[0], stays=_rearranges)
@@ -160,7 +153,7 @@ def _in_kernel(
 
 
 def _step(
-    state: TrainState, table: Instance, words: Held, offsets: Held, shared: Shared, problem: Problem, cut: Plan
+    state: TrainState, table: Instance, words: Words, offsets: Offset, shared: Shared, problem: Problem, cut: Plan
 ) -> TrainState:
     """One step of all instances, on the shared `words` and the `offsets` of each."""
     if cut.staged:
@@ -173,7 +166,7 @@ def _step(
 
 
 def _staged_gradient(
-    state: TrainState, table: Instance, words: Held, offsets: Held, problem: Problem, cut: Plan
+    state: TrainState, table: Instance, words: Words, offsets: Offset, problem: Problem, cut: Plan
 ) -> Params:
     """The gradient of the mean loss, in the shapes of `state.params`."""
     assert isinstance(words, jax.Array)  # as staged models are
@@ -188,7 +181,7 @@ def _staged_gradient(
     return jax.tree.map(lambda g, x: g.reshape(x.shape), grads, state.params)
 
 
-def _offsets(k: Count, table: Instance, shared: Shared, problem: Problem) -> Held:
+def _offsets(k: Count, table: Instance, shared: Shared, problem: Problem) -> Offset:
     return jax.vmap(lambda row: streams.offset(k, row, shared, problem), in_axes=(axes(table),))(table)
 
 
@@ -207,6 +200,6 @@ def _swapped(function: Callable[..., T]) -> Callable[..., T]:
     return lambda a, b, *rest: function(b, a, *rest)
 
 
-def _rearranges(equation: core.JaxprEqn) -> bool:
+def _rearranges(equation: JaxprEqn) -> bool:
     """Whether a jaxpr's equation only rearranges its input, perhaps into something larger."""
     return equation.primitive.name in ("broadcast_in_dim", "reshape", "slice", "squeeze", "transpose")

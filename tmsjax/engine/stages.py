@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend import core
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Var
 from jax.tree_util import PyTreeDef
 from jaxtyping import Bool, UInt32
 
@@ -72,7 +72,7 @@ def kept(always: Flag, function: Callable[..., Sequence[Array | np.number]], *ar
 
 
 @lru_cache(maxsize=64)
-def _gradient_of_one(problem: Problem, tree: PyTreeDef, kinds: tuple[Kind, ...]) -> core.ClosedJaxpr:
+def _gradient_of_one(problem: Problem, tree: PyTreeDef, kinds: tuple[Kind, ...]) -> ClosedJaxpr:
     """The jaxpr of the gradient of one sample, without calls, for (params, instance, offset) and a word."""
 
     def gradient(*leaves: Array) -> Params:
@@ -83,12 +83,12 @@ def _gradient_of_one(problem: Problem, tree: PyTreeDef, kinds: tuple[Kind, ...])
     return jax.make_jaxpr(lambda *args: _inlined(closed, args))(*closed.in_avals)
 
 
-def _inlined(closed: core.ClosedJaxpr, args: Sequence[Value]) -> list[Value]:
+def _inlined(closed: ClosedJaxpr, args: Sequence[Value]) -> list[Value]:
     """Evaluates a jaxpr without its calls."""
     known = dict(zip([*closed.jaxpr.constvars, *closed.jaxpr.invars], [*closed.consts, *args], strict=True))
 
     def read(atom: Atom) -> Value:
-        return known[atom] if isinstance(atom, core.Var) else atom.val
+        return known[atom] if isinstance(atom, Var) else atom.val
 
     for equation in closed.jaxpr.eqns:
         values, name = list(map(read, equation.invars)), equation.primitive.name
@@ -97,7 +97,7 @@ def _inlined(closed: core.ClosedJaxpr, args: Sequence[Value]) -> list[Value]:
     return list(map(read, closed.jaxpr.outvars))
 
 
-def _bound(equation: core.JaxprEqn, values: Sequence[Value]) -> list[Array]:
+def _bound(equation: JaxprEqn, values: Sequence[Value]) -> list[Array]:
     """The results of an equation."""
     out = equation.primitive.bind(*values, **equation.params)
     return out if equation.primitive.multiple_results else [out]
@@ -106,7 +106,7 @@ def _bound(equation: core.JaxprEqn, values: Sequence[Value]) -> list[Array]:
 class _Stages:
     """Evaluates a jaxpr in stages. Values have the shape (models or 1, ..., samples or 1)."""
 
-    def __init__(self, closed: core.ClosedJaxpr, given: Sequence[Array], always: Flag):
+    def __init__(self, closed: ClosedJaxpr, given: Sequence[Array], always: Flag):
         self.jaxpr, self.always = closed.jaxpr, always  # `always` is true, which XLA does not know
         jaxpr = closed.jaxpr
         constants = [_lifted(np.asarray(x)) for x in closed.consts]
@@ -114,7 +114,7 @@ class _Stages:
         self.made_by = {v: e for e in jaxpr.eqns for v in e.outvars}
         self.sampled = {v for v, x in self.known.items() if x.shape[-1] > 1}
         for e in jaxpr.eqns:
-            if self.sampled.intersection(x for x in e.invars if isinstance(x, core.Var)):
+            if self.sampled.intersection(x for x in e.invars if isinstance(x, Var)):
                 self.sampled |= set(e.outvars)
 
     def keep_operands(self) -> None:
@@ -155,7 +155,7 @@ class _Stages:
             here = dict(zip(inputs, values, strict=True))
 
             def read(atom: Atom) -> Array:
-                return here[atom] if isinstance(atom, core.Var) else _lifted(np.asarray(atom.val, aval(atom).dtype))
+                return here[atom] if isinstance(atom, Var) else _lifted(np.asarray(atom.val, aval(atom).dtype))
 
             for e in equations:
                 here.update(zip(e.outvars, _applied(e, list(map(read, e.invars))), strict=True))
@@ -163,19 +163,19 @@ class _Stages:
 
         return kept(self.always, run, *(self.known[v] for v in inputs))
 
-    def _needed(self, outputs: Sequence[Atom]) -> list[core.JaxprEqn]:
+    def _needed(self, outputs: Sequence[Atom]) -> list[JaxprEqn]:
         """The equations that make `outputs` of what is known, in their order."""
-        found, open_ = set(), [v for v in outputs if isinstance(v, core.Var)]
+        found, open_ = set(), [v for v in outputs if isinstance(v, Var)]
         while open_:
             v = open_.pop()
             if v not in self.known and id(e := self.made_by[v]) not in found:
                 found.add(id(e))
-                open_ += [x for x in e.invars if isinstance(x, core.Var)]
+                open_ += [x for x in e.invars if isinstance(x, Var)]
         return [e for e in self.jaxpr.eqns if id(e) in found]
 
 
-def _inputs(equations: Sequence[core.JaxprEqn]) -> list[core.Var]:
-    return [x for e in equations for x in e.invars if isinstance(x, core.Var)]
+def _inputs(equations: Sequence[JaxprEqn]) -> list[Var]:
+    return [x for e in equations for x in e.invars if isinstance(x, Var)]
 
 
 def _lifted(x: Array) -> Array:
@@ -183,7 +183,7 @@ def _lifted(x: Array) -> Array:
     return x[None, ..., None]
 
 
-def _applied(equation: core.JaxprEqn, values: list[Array]) -> list[Array]:
+def _applied(equation: JaxprEqn, values: list[Array]) -> list[Array]:
     """The results of an equation, on values with axes of models and samples."""
     name, rank = equation.primitive.name, len(aval(equation.outvars[0]).shape)
     if name in ELEMENTWISE:

@@ -14,20 +14,17 @@ from tmsjax.engine.stages import kept
 from tmsjax.kinds.arrays import Array, Bits, Count
 from tmsjax.models import Instance, Problem, sampling, training_set
 
+Words = UInt32[Array, "samples columns"] | Scalars
+Offset = Bits | Scalars
+
 
 @struct.dataclass
 class Shared:
-    """Numbers that all instances of a sweep share.
+    """Numbers that all instances of a sweep share."""
 
-    Attributes:
-        seed: Its low and its high word.
-        steps: Of the whole training.
-        apart: Whether random bits are computed apart (see stages.kept).
-    """
-
-    seed: threefry.Pair
-    steps: Count
-    apart: bool = struct.field(pytree_node=False, default=False)
+    seed: threefry.Pair  # its low and its high word
+    steps: Count  # of the whole training
+    apart: bool = struct.field(pytree_node=False, default=False)  # whether random bits are computed apart (stages.kept)
 
     @classmethod
     def of(cls, seed: int, steps: int, apart: bool = False) -> Shared:
@@ -48,10 +45,8 @@ def normals(instance: Instance, shared: Shared, count: int) -> Float[Array, "{co
     return threefry.normal(threefry.own_bits(key, instance.identity, count, shared.rounds))
 
 
-def words(
-    step: int | Count, shared: Shared, problem: Problem, scalars: bool = False
-) -> UInt32[Array, "batch columns"] | Scalars:
-    """The bits that all instances share at `step`; Scalars of (batch,) columns if `scalars`.
+def words(step: int | Count, shared: Shared, problem: Problem, scalars: bool = False) -> Words:
+    """The bits that all instances share at `step`; Scalars of columns if `scalars`.
 
     New bits at every step; with streams = "sobol", the same net at every step. For finite training sets the same bits
     at every step, and one more column with the position in the batch.
@@ -59,11 +54,10 @@ def words(
     if problem.finite:
         key = _key(shared, threefry.TRAINING_SET, 0, scalars)
         position = jnp.arange(problem.batch, dtype=jnp.uint32)
-        drawn = _shared_words(key, problem.batch, shared, problem, scalars)
-        return _appended(drawn, position)
+        return _appended(_shared_words(key, problem.batch, shared, problem, scalars), position)
     if problem.streams == "sobol":
         points = jnp.asarray(sampling.sobol(problem.batch, problem.columns))
-        drawn = Scalars(tuple(points.T), points.shape[1:]) if scalars else points
+        drawn: Words = Scalars(tuple(points.T), points.shape[1:]) if scalars else points
     else:
         key = _key(shared, threefry.STREAM, step, scalars)
         drawn = _shared_words(key, problem.batch, shared, problem, scalars)
@@ -72,7 +66,7 @@ def words(
     return problem.sampler.masked(drawn)
 
 
-def offset(step: int | Count, instance: Instance, shared: Shared, problem: Problem) -> Bits | Scalars:
+def offset(step: int | Count, instance: Instance, shared: Shared, problem: Problem) -> Offset:
     """Random offset that decorrelates this instance's samples from the shared words; Scalars if the instance is.
 
     Added modulo 2^32 (Cranley-Patterson rotation): samples of one instance stay independent and uniform, and samples of
@@ -94,15 +88,13 @@ def offset(step: int | Count, instance: Instance, shared: Shared, problem: Probl
     return _own(_key(shared, threefry.OFFSET, step, held_as_scalars(instance)), identity, shared, problem)
 
 
-def evaluation_words(
-    chunk: Count, samples: int, instance: Instance, shared: Shared, problem: Problem
-) -> UInt32[Array, "{samples} columns"] | Scalars:
+def evaluation_words(chunk: Count, samples: int, instance: Instance, shared: Shared, problem: Problem) -> Words:
     """The shared bits of a chunk of the evaluation batch, as those of `words`."""
     scalars = held_as_scalars(instance)
     return _shared_words(_key(shared, threefry.EVALUATION, chunk, scalars), samples, shared, problem, scalars)
 
 
-def evaluation_offset(instance: Instance, shared: Shared, problem: Problem) -> Bits | Scalars:
+def evaluation_offset(instance: Instance, shared: Shared, problem: Problem) -> Offset:
     """The offset of an instance in the evaluation batch, which it shares with all replicas of its cell."""
     key = _key(shared, threefry.EVALUATION_OFFSET, 0, held_as_scalars(instance))
     return _own(key, instance.cell, shared, problem)
@@ -112,13 +104,13 @@ def _key(shared: Shared, purpose: int, step: int | Count | threefry.Word, unroll
     return threefry.purpose_key(shared.seed, purpose, step, threefry.threefry if unrolled else shared.rounds)
 
 
-def _shared_words(key: threefry.Pair, samples: int, shared: Shared, problem: Problem, scalars: bool) -> Held:
+def _shared_words(key: threefry.Pair, samples: int, shared: Shared, problem: Problem, scalars: bool) -> Words:
     if scalars:
         return Scalars(threefry.shared_columns(key, samples, problem.columns), (problem.columns,))
     return threefry.shared_bits(key, samples, problem.columns, shared.rounds)
 
 
-def _own(key: threefry.Pair, identity: Held, shared: Shared, problem: Problem) -> Held:
+def _own(key: threefry.Pair, identity: Held, shared: Shared, problem: Problem) -> Offset:
     columns = problem.columns
     if isinstance(identity, Scalars):
         low, high = identity.parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,37 +13,20 @@ from flax import struct
 
 from tmsjax.engine import gradient as gradients
 from tmsjax.engine import streams
-from tmsjax.engine.plan import EVALUATION_CHUNK
-from tmsjax.engine.scalars import Held, HeldParams, on_scalars
-from tmsjax.engine.streams import Shared
+from tmsjax.engine.plan import EVALUATION_CHUNK, Plan
+from tmsjax.engine.scalars import HeldParams, on_scalars
+from tmsjax.engine.streams import Offset, Shared, Words
 from tmsjax.kinds.arrays import Count, Params, Scalar
 from tmsjax.models import Instance, Problem
 
 EVALUATION_SAMPLES = 2**16
 
 
-@runtime_checkable
-class Cut(Protocol):
-    """How to split a batch (see engine/plan.py)."""
-
-    @property
-    def microbatch(self) -> int: ...
-
-    @property
-    def unroll(self) -> int: ...
-
-
 @struct.dataclass
 class TrainState:
-    """State of one instance. All instances share the leaves without an instance axis (step, optimizer counts).
+    """State of one instance. All instances share the leaves without an instance axis (step, optimizer counts)."""
 
-    Attributes:
-        step: Steps done.
-        params: See kinds.Family.parameters.
-        opt_state: Of optax.
-    """
-
-    step: Count
+    step: Count  # steps done
     params: Params
     opt_state: optax.OptState
 
@@ -57,7 +40,9 @@ def init(instance: Instance, shared: Shared, problem: Problem) -> TrainState:
     return TrainState(jnp.int32(0), params, problem.optimized(instance, shared.steps).init(params))
 
 
-def gradient(params: HeldParams, instance: Instance, bits: Held, shift: Held, problem: Problem, cut: Cut) -> HeldParams:
+def gradient(
+    params: HeldParams, instance: Instance, bits: Words, shift: Offset, problem: Problem, cut: Plan
+) -> HeldParams:
     """The gradient of the mean loss at `params`, on samples from a step's shared `bits` and the instance's `shift`.
 
     Reads the bits in chunks of `cut.microbatch` samples.
@@ -73,7 +58,7 @@ def gradient(params: HeldParams, instance: Instance, bits: Held, shift: Held, pr
 
 
 def mean_over_chunks(
-    of_chunk: Callable[[int | Count], HeldParams], params: HeldParams, problem: Problem, cut: Cut
+    of_chunk: Callable[[int | Count], HeldParams], params: HeldParams, problem: Problem, cut: Plan
 ) -> HeldParams:
     """The mean over a batch; `of_chunk`: number of a chunk -> the sum over its `cut.microbatch` samples."""
 
@@ -86,7 +71,7 @@ def mean_over_chunks(
 
 
 def step(
-    state: TrainState, instance: Instance, bits: Held, shift: Held, shared: Shared, problem: Problem, cut: Cut
+    state: TrainState, instance: Instance, bits: Words, shift: Offset, shared: Shared, problem: Problem, cut: Plan
 ) -> TrainState:
     """One optimizer step on samples from `streams.words` (`bits`) and `streams.offset` (`shift`) of `state.step`."""
     return update(gradient(state.params, instance, bits, shift, problem, cut), state, instance, shared, problem)
@@ -103,30 +88,20 @@ def noise_free_loss(
 ) -> Scalar:
     """The exact loss if one is known, else the mean over an evaluation batch of 65,536 samples, without penalty.
 
-    The batch depends on the seed and the cell's identity, so all replicas of a cell share it. `chunk`: samples held at
+    The batch depends on the seed and the cell's identity, so all replicas of a cell share it. Holds `chunk` samples at
     once, a divisor of EVALUATION_CHUNK.
     """
     if problem.exact is not None:
         return gradients.exact_loss(params, instance, problem)
-
-    def loss(word: Held, shift: Held) -> Scalar:
-        return on_scalars(problem.loss, params, instance, word, shift)
-
-    return _evaluated(loss, instance, shared, problem, chunk)
+    return _evaluated(partial(on_scalars, problem.loss, params, instance), instance, shared, problem, chunk)
 
 
 def zero_model_loss(instance: Instance, shared: Shared, problem: Problem, chunk: int = EVALUATION_CHUNK) -> Scalar:
     """The loss of a model whose output is 0: the mean over the evaluation batch of sum_i I_i target_i^2."""
-
-    def loss(word: Held, shift: Held) -> Scalar:
-        return on_scalars(problem.zero_loss, instance, word, shift)
-
-    return _evaluated(loss, instance, shared, problem, chunk)
+    return _evaluated(partial(on_scalars, problem.zero_loss, instance), instance, shared, problem, chunk)
 
 
-def _evaluated(
-    loss: Callable[[Held, Held], Scalar], instance: Instance, shared: Shared, problem: Problem, chunk: int
-) -> Scalar:
+def _evaluated(loss: Callable[..., Scalar], instance: Instance, shared: Shared, problem: Problem, chunk: int) -> Scalar:
     """The mean over the evaluation batch of a loss of one sample; `loss`: (word, shift) -> number."""
     shift = streams.evaluation_offset(instance, shared, problem)
 

@@ -23,19 +23,15 @@ from tmsjax.kinds import Drawn, drawn_by
 from tmsjax.kinds.arrays import Array, Floats, Numbers
 
 NEAR_ZERO = 1e-30
+Given = Floats | Sequence  # an array or nested lists
+Row = Sequence[Floats]  # over features
 Pair = tuple[Numbers, Numbers]
 Term = tuple[Floats, list[Floats], Floats, list[Numbers]]
 MOST_FEATURES = 5  # pieces x nodes of the nested integrals: 6, 90, 2430, 165,240 points for 2, 3, 4, 5 features
 
 
 def relu_loss(
-    W: Float[Array, "*#batch hidden feature"] | Sequence,
-    b: Float[Array, "*#batch feature"] | Sequence,
-    importance: Float[Array, "*#batch feature"] | Sequence,
-    probability: Float[Array, "*#batch feature"] | Sequence,
-    *,
-    activity: str = "independent",
-    **options: float,
+    W: Given, b: Given, importance: Given, probability: Given, *, activity: str = "independent", **options: float
 ) -> Floats:
     """Exact loss of x' = ReLU(W^T W x + b), of shape (...); numpy or jax.
 
@@ -76,13 +72,7 @@ def relu_loss(
     return relu_loss_elementwise(lists, each[0], each[1], each[2], drawn)
 
 
-def relu_loss_elementwise(
-    gram: Sequence[Sequence[Floats]],
-    b: Sequence[Floats],
-    importance: Sequence[Floats],
-    probability: Sequence[Floats],
-    drawn: Drawn,
-) -> Floats:
+def relu_loss_elementwise(gram: Sequence[Row], b: Row, importance: Row, probability: Row, drawn: Drawn) -> Floats:
     """`relu_loss` from gram[i][j] = W_i . W_j and lists over features."""
     n = len(b)
     total: Floats = 0  # type: ignore[assignment]  # every feature adds an array
@@ -123,13 +113,8 @@ def _looped_sum(terms: list[Term]) -> Floats:
     return jax.lax.scan(add, jax.numpy.zeros_like(terms[0][2]), stacked)[0]
 
 
-def relu_loss_of_single_features(
-    gram: Float[Array, "*batch feature feature"],
-    b: Float[Array, "*#batch feature"],
-    importance: Float[Array, "*#batch feature"],
-    marginal: Float[Array, "*#batch feature"],
-) -> Floats:
-    """`relu_loss` from W^T W if at most one feature is active, feature i with probability marginal_i; any n.
+def relu_loss_of_single_features(gram: Floats, b: Floats, importance: Floats, marginal: Floats) -> Floats:
+    """`relu_loss` from W^T W (..., n, n) if at most one feature is active, feature i with probability marginal_i.
 
     The pre-activation of output i is a x_i + b_i if feature i is active, and c x_j + b_i if feature j is.
     """
@@ -145,7 +130,7 @@ def relu_loss_of_single_features(
     return (importance * (marginal * error + interference + none_active * square)).sum(-1)
 
 
-def _means(a: Floats, overlaps: Sequence[Floats], z: Floats) -> Pair:
+def _means(a: Floats, overlaps: Row, z: Floats) -> Pair:
     """E ReLU(z')^2 and E (x - ReLU(a x + z'))^2 over x and y uniform on [0, 1], z' = z + sum_j overlaps_j y_j."""
     if not overlaps:
         return _relu(z) ** 2, _own_integral(a, z)
@@ -166,7 +151,7 @@ def _means(a: Floats, overlaps: Sequence[Floats], z: Floats) -> Pair:
 
 
 def _outer_means(
-    a: Floats, first: Floats, inner: Sequence[Floats], z: Floats, points: Sequence[Numbers], shares: Sequence[Numbers]
+    a: Floats, first: Floats, inner: Row, z: Floats, points: Sequence[Numbers], shares: Sequence[Numbers]
 ) -> Pair:
     """Sums of shares x `_means` at the points of one outer feature: on a new leading axis in numpy, by a loop in jax.
 

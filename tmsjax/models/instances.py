@@ -17,33 +17,19 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 @struct.dataclass
 class Instance:
-    """The swept quantities of one instance, or of a stack of instances.
+    """The swept quantities of one instance, or of a stack of instances."""
 
-    Attributes:
-        importance: At least 0.
-        feature_probability: In (0, 1].
-        learning_rate: Peak of the schedule.
-        weight_decay: Of the optimizer.
-        init_scale: Standard deviation of W at init.
-        bias_scale: Standard deviation of b at init.
-        identity: Hash of the sorted (axis, value) pairs.
-        cell: The same hash without the replica axis.
-        replica: Index along the replica axis; 0 if there is none.
-        options: Quantities of some entries, by "table.key".
-        source: The stored model whose hidden layer is the data, see spec.Source.
-    """
-
-    importance: Float32[Array, "*instance feature"]
-    feature_probability: Float32[Array, "*instance feature"]
-    learning_rate: Float32[Array, "*instance"]
+    importance: Float32[Array, "*instance feature"]  # >= 0
+    feature_probability: Float32[Array, "*instance feature"]  # in (0, 1]
+    learning_rate: Float32[Array, "*instance"]  # peak of the schedule
     weight_decay: Float32[Array, "*instance"]
-    init_scale: Float32[Array, "*instance"]
-    bias_scale: Float32[Array, "*instance"]
-    identity: UInt32[Array, "*instance 2"]
-    cell: UInt32[Array, "*instance 2"]
-    replica: UInt32[Array, "*instance"]
-    options: Mapping[str, Float32[Array, "*instance"]] = struct.field(default_factory=dict)
-    source: Mapping[str, Floats] = struct.field(default_factory=dict)
+    init_scale: Float32[Array, "*instance"]  # standard deviation of W at init
+    bias_scale: Float32[Array, "*instance"]  # standard deviation of b at init
+    identity: UInt32[Array, "*instance 2"]  # hash of the sorted (axis, value) pairs
+    cell: UInt32[Array, "*instance 2"]  # the same hash without the replica axis
+    replica: UInt32[Array, "*instance"]  # index along the replica axis; 0 if there is none
+    options: Mapping[str, Float32[Array, "*instance"]] = struct.field(default_factory=dict)  # by "table.key"
+    source: Mapping[str, Floats] = struct.field(default_factory=dict)  # the stored model that is the data (spec.Source)
 
     def own(self, table: str) -> dict[str, Floats]:
         """The values of the options in one table of the spec, by key."""
@@ -51,11 +37,7 @@ class Instance:
 
 
 def instances(spec: Spec, box: Box | None = None) -> Instance:
-    """The table of `spec`, or of a part of its grid, as numpy arrays.
-
-    Raises:
-        ValueError: Two instances share an identity.
-    """
+    """The table of `spec`, or of a part of its grid, as numpy arrays. Raises ValueError as `identities` does."""
     box = box or Box.whole(spec.shape)
     options = {name: _column(spec, name, box, per_feature=False) for name in option_quantities(spec)}
     probability = _column(spec, "feature_probability", box)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from tmsjax.kinds.arrays import Array, Features, Number, Output, PerFeature, PerPair, Scalar
+from tmsjax.kinds.arrays import Features, Number, Output, PerFeature, PerInstance, PerPair, Scalar, Weights
 from tmsjax.models.instances import Instance
 from tmsjax.models.sampling import Sampler, with_own
 
@@ -21,12 +21,8 @@ def weighted_square(error: Output, importance: Features) -> Scalar:
 
 
 def linear_loss(
-    W: Float[Array, "*instance hidden feature"],
-    b: Number | PerFeature,
-    importance: PerFeature,
-    mean: PerFeature,
-    covariance: PerPair,
-) -> Float[Array, "*instance"]:
+    W: Weights, b: Number | PerFeature, importance: PerFeature, mean: PerFeature, covariance: PerPair
+) -> PerInstance:
     """Exact loss of x' = W^T W x + b: squared mean plus variance of A x - b, A = 1 - W^T W. The optimal b is A mean."""
     xp = W.__array_namespace__()
     A = xp.eye(W.shape[-1], dtype=W.dtype) - xp.swapaxes(W, -1, -2) @ W
@@ -36,9 +32,6 @@ def linear_loss(
 
 
 def of_zero_model(instance: Instance, sampler: Sampler) -> Float[np.ndarray, "instance"]:
-    """The loss of models whose output is 0 and whose target is x: sum_i I_i P(i active) E v^2.
-
-    `instance`: stacked, as numpy arrays.
-    """
+    """The loss of models (stacked, in numpy) whose output is 0 and whose target is x: sum_i I_i P(i active) E v^2."""
     active = with_own(sampler.drawn, instance.own("data")).marginal(instance.feature_probability)
     return np.sum(instance.importance * active, axis=-1) * sampler.values.square

@@ -26,7 +26,8 @@ from tmsjax.models.loss import linear_loss, weighted_square
 from tmsjax.models.sampling import Sampler
 from tmsjax.spec import ATTACK, SAMPLES, Spec, option_quantities, static
 
-Overlaps = tuple[list[list[Floats]], list[Floats], list[Floats], list[Floats], Mapping[str, Floats]]
+Row = list[Floats]  # over features
+Overlaps = tuple[list[Row], Row, Row, Row, Mapping[str, Floats]]
 
 
 @dataclass(frozen=True)
@@ -220,14 +221,7 @@ class Problem:
         )
         return gram, b, importance, p, instance.own("data")
 
-    def exact_of_overlaps(
-        self,
-        gram: list[list[Floats]],
-        b: list[Floats],
-        importance: list[Floats],
-        p: list[Floats],
-        own: Mapping[str, Floats],
-    ) -> Floats:
+    def exact_of_overlaps(self, gram: list[Row], b: Row, importance: Row, p: Row, own: Mapping[str, Floats]) -> Floats:
         """The exact loss of a ReLU model from its `overlaps`."""
         return expected.relu_loss_elementwise(gram, b, importance, p, sampling.with_own(self.sampler.drawn, own))
 

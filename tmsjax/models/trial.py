@@ -18,7 +18,7 @@ from tmsjax.models.sampling import Sampler, with_own
 from tmsjax.spec import Boxes, Spec
 
 ADDED = ("model.family", "model.activation", "data.activity", "data.values")  # keys of entries that a loss calls
-
+Pairs = Float[np.ndarray, "feature feature"]
 CHANCE = 6  # standard errors by which a stated probability may differ from a simulation
 
 
@@ -100,10 +100,8 @@ def _check_activity(spec: Spec, row: Instance, refuse: Refuse) -> None:
     _compare("joint of features", joint[0], simulated, len(sets), refuse)
     if n <= drawn.exact_up_to():
         shape = (2,) * n
-        exactly = [
-            attempt("exactly", refuse, drawn.exactly, list(p), (*np.flatnonzero(a).tolist(),))
-            for a in np.ndindex(shape)
-        ]
+        subsets = [(*np.flatnonzero(active).tolist(),) for active in np.ndindex(shape)]
+        exactly = [attempt("exactly", refuse, drawn.exactly, list(p), subset) for subset in subsets]
         shares = [(sets == active).all(1).mean() for active in np.ndindex(shape)]
         stated, found = (np.asarray(each).reshape(shape) for each in (exactly, shares))
         _compare("exactly of active =", stated, found, len(sets), refuse)
@@ -120,9 +118,7 @@ def _compare(what: str, stated: np.ndarray, found: np.ndarray, samples: int, ref
 
 def estimated_joint(
     drawn: Drawn, p: Float[np.ndarray, "feature"], seed: int = 0
-) -> tuple[
-    Float[np.ndarray, "feature feature"], Float[np.ndarray, "feature feature"], Float[np.ndarray, "sample feature"]
-]:
+) -> tuple[Pairs, Pairs, Float[np.ndarray, "sample feature"]]:
     """Simulates the sets of active features: how often both of two are active, standard errors, sets."""
     samples = min(2**15, max(2**10, 2**22 // drawn.n))
     u = np.random.default_rng(seed).random((samples, drawn.columns()), np.float32)
