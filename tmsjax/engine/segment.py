@@ -20,8 +20,8 @@ from tmsjax.engine import gradient, stages, streams, train
 from tmsjax.engine.hoisting import hoist
 from tmsjax.engine.kernel import LANES, Row, in_registers
 from tmsjax.engine.plan import Plan
-from tmsjax.engine.scalars import HeldParams, Scalars, joined, split
-from tmsjax.engine.streams import Offset, Shared, Words
+from tmsjax.engine.scalars import Held, HeldParams, Scalars, joined, split
+from tmsjax.engine.streams import Shared, Words
 from tmsjax.engine.train import TrainState
 from tmsjax.kinds.arrays import Array, Count, Params
 from tmsjax.models import Instance, Problem
@@ -60,7 +60,7 @@ def _one_by_one(
     """One loop over steps. Computes offsets one step ahead, in a kernel over models (see docs/performance.md)."""
     constant = streams.words(0, shared, problem, cut.scalars) if problem.finite else None
 
-    def step(k: Count, carry: tuple[TrainState, Offset]) -> tuple[TrainState, Offset]:
+    def step(k: Count, carry: tuple[TrainState, Held]) -> tuple[TrainState, Held]:
         state, offsets = carry
         words = streams.words(k, shared, problem, cut.scalars) if constant is None else constant
         after = _step(state, table, words, offsets, shared, problem, cut)
@@ -119,7 +119,7 @@ def _in_kernel(
         one = partial(train.update, shared=shared, problem=problem)
         return _arrays(jax.vmap(one, in_axes=(0, axes(before), 0), out_axes=axes(before))(grads, before, table))
 
-    def shifted(now: Now, table: Instance) -> Offset:
+    def shifted(now: Now, table: Instance) -> Held:
         return _offsets(now[0], table, now[1], problem)
 
     of_offsets, offsets = hoist(shifted, (state.step, shared), few[0], stays=_rearranges)
@@ -153,7 +153,7 @@ def _in_kernel(
 
 
 def _step(
-    state: TrainState, table: Instance, words: Words, offsets: Offset, shared: Shared, problem: Problem, cut: Plan
+    state: TrainState, table: Instance, words: Words, offsets: Held, shared: Shared, problem: Problem, cut: Plan
 ) -> TrainState:
     """One step of all instances, on the shared `words` and the `offsets` of each."""
     if cut.staged:
@@ -166,7 +166,7 @@ def _step(
 
 
 def _staged_gradient(
-    state: TrainState, table: Instance, words: Words, offsets: Offset, problem: Problem, cut: Plan
+    state: TrainState, table: Instance, words: Words, offsets: Held, problem: Problem, cut: Plan
 ) -> Params:
     """The gradient of the mean loss, in the shapes of `state.params`."""
     assert isinstance(words, jax.Array)  # as staged models are
@@ -181,7 +181,7 @@ def _staged_gradient(
     return jax.tree.map(lambda g, x: g.reshape(x.shape), grads, state.params)
 
 
-def _offsets(k: Count, table: Instance, shared: Shared, problem: Problem) -> Offset:
+def _offsets(k: Count, table: Instance, shared: Shared, problem: Problem) -> Held:
     return jax.vmap(lambda row: streams.offset(k, row, shared, problem), in_axes=(axes(table),))(table)
 
 
