@@ -10,6 +10,7 @@ from functools import lru_cache
 import jax
 import numpy as np
 
+from tmsjax.engine import stages
 from tmsjax.engine.scalars import reason_for_arrays
 from tmsjax.errors import SpecError
 from tmsjax.models import Problem, bind
@@ -19,7 +20,7 @@ from tmsjax.spec import Boxes, Spec, part_shape
 # 200 weights on CPU) and matrix products are faster.
 SCALAR_LIMIT = {"cpu": 128}
 SCALAR_LIMIT_ELSEWHERE = 16
-STAGES_FROM, STAGES_UP_TO = 10, 400  # weights of models that train in stages on CPU
+STAGES_FROM, STAGES_UP_TO = 30, 1000  # weights of models that train in stages on CPU
 STAGED_SAMPLES = 128  # at once
 # Parameters of the models in a unit: 2,097,152 one-neuron models on CPU, which makes the fixed costs of a unit small.
 UNIT_PARAMETERS = {"cpu": 2**23}
@@ -107,17 +108,10 @@ def plan(spec: Spec, platform: str) -> Plan:
     problem = bind(spec)
     n, batch, parameters, weights = problem.features, problem.batch, problem.parameters, problem.weights
     cpu, kernel = platform == "cpu", spec.engine.kernel
-    limit = SCALAR_LIMIT.get(platform, SCALAR_LIMIT_ELSEWHERE)
+    form, effort = _form(spec, problem, platform)
+    scalars, staged = form == "scalars", form == "stages"
     most = UNIT_PARAMETERS.get(platform, UNIT_PARAMETERS_ELSEWHERE) // parameters
     models = math.prod(_unit(spec, most))
-    path = spec.engine.path
-    effort = _effort(spec, problem) if cpu and path == "auto" and kernel == "xla" else FULL
-    large = path == "auto" and effort == FULL
-    staged = (
-        cpu and not problem.trains_exactly and (path == "stages" or (large and STAGES_FROM <= weights <= STAGES_UP_TO))
-    )
-    small = path == "scalars" or (large and weights <= limit and not staged)
-    scalars = small and why_arrays(problem) is None
     in_lanes = scalars and (kernel == "pallas" or (platform == "gpu" and parameters <= LANES_LIMIT))
     microbatch, unroll = batch, 1
     if in_lanes:  # lanes of SIMD hold instances instead of samples
@@ -154,12 +148,21 @@ def plan(spec: Spec, platform: str) -> Plan:
     )
 
 
-def _effort(spec: Spec, problem: Problem) -> int:
-    """The effort of the compiler that suits the samples of the whole sweep."""
-    samples = spec.instances * spec.train.steps * (OF_EXACT if problem.trains_exactly else problem.batch)
-    if samples > min(SMALL, SMALL_PER_WEIGHT * problem.weights):
-        return FULL
-    return QUICKEST if samples * problem.features <= TINY else QUICK
+def _form(spec: Spec, problem: Problem, platform: str) -> tuple[str, int]:
+    """How to hold models ("scalars", "stages" or "arrays"), and the effort of the compiler."""
+    path, weights, sampled = spec.engine.path, problem.weights, not problem.trains_exactly
+    if path != "auto":
+        return path, FULL
+    if platform == "cpu" and spec.engine.kernel == "xla":
+        samples = spec.instances * spec.train.steps * (problem.batch if sampled else OF_EXACT)
+        if samples * problem.features <= TINY:
+            return "arrays", QUICKEST
+        if sampled and STAGES_FROM <= weights <= STAGES_UP_TO and stages.suits(problem):
+            return "stages", FULL
+        if samples <= min(SMALL, SMALL_PER_WEIGHT * weights):
+            return "arrays", QUICK
+    small = weights <= SCALAR_LIMIT.get(platform, SCALAR_LIMIT_ELSEWHERE)
+    return "scalars" if small and why_arrays(problem) is None else "arrays", FULL
 
 
 @lru_cache(maxsize=64)
@@ -184,16 +187,23 @@ def slow_path(spec: Spec, cut: Plan, platform: str) -> str | None:
     """Why models that are small enough for scalars train on arrays; None if they do not, or a small sweep does."""
     limit = SCALAR_LIMIT.get(platform, SCALAR_LIMIT_ELSEWHERE)
     problem = bind(spec)
-    free = spec.engine.path == "auto" and cut.effort == FULL and not cut.scalars and problem.weights <= limit
+    free = spec.engine.path == "auto" and cut.effort == FULL and not (cut.scalars or cut.staged)
+    free = free and problem.weights <= limit
     reason = why_arrays(problem) if free else None
     return reason and f"arrays, about 10 times slower than scalars, because of {reason}"
 
 
 def check_engine(spec: Spec, platform: str) -> None:
     """Raises SpecError if the path or the kernel that the spec wants cannot train it."""
+    path = None
     if spec.engine.path == "scalars" and (reason := why_arrays(bind(spec))):
-        said = f'"scalars" cannot train these models because of {reason}; "arrays" and "auto" train every model'
-        raise SpecError(spec.name, [("engine.path", said)])
+        path = f"cannot train these models because of {reason}"
+    if spec.engine.path == "stages" and (platform != "cpu" or spec.train.loss == "exact"):
+        path = "are for sampled losses on CPUs"
+    if path:
+        raise SpecError(
+            spec.name, [("engine.path", f'"{spec.engine.path}" {path}; "arrays" and "auto" train every model')]
+        )
     problem = None
     if spec.engine.kernel == "pallas":
         if platform not in ("gpu", "cpu"):

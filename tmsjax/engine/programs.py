@@ -120,7 +120,7 @@ class Programs:
 
 def _compiler_options(cut: Plan, name: str) -> dict[str, int | bool | str]:
     """XLA's options on CPU for a program."""
-    if cut.effort == FULL:
+    if cut.effort == FULL and (name == "advance" or not cut.staged):
         staged = stages.WHOLE_STAGES if cut.staged else {}
         return WIDE_VECTORS | (REASSOCIATE | staged if name == "advance" else {})
     levels = {"init": QUICKEST, "advance": cut.effort}  # evaluation has more samples than a short training

@@ -10,25 +10,24 @@ that these stay in registers. At (20, 5) this is 1.7 times as fast as scalars (d
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Var
-from jax.tree_util import PyTreeDef
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var
 from jaxtyping import Bool, UInt32
 
-from tmsjax.engine.scalars import CALLS, ELEMENTWISE, Atom, Kind, aval, traced
+from tmsjax.engine.scalars import CALLS, CUMULATIVE, ELEMENTWISE, VIEWS, Atom, aval
 from tmsjax.kinds.arrays import Array, Count, Params
 from tmsjax.models import Instance, Problem
 
 Flag = np.bool | Bool[Array, ""]
 Value = Array | np.generic | float
 ACCUMULATORS = 16  # sums of one reduction, in registers
+SUITED = ELEMENTWISE | VIEWS.keys() | CUMULATIVE.keys() | {"dot_general", "gather", "iota"}
 PRODUCT = 8  # terms from which a contraction is a matrix product; below, a sum of products
 # XLA would split each stage over threads, which costs more than a stage. The engine's threads take whole blocks.
 WHOLE_STAGES = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
@@ -52,15 +51,22 @@ def of_block(
         step: The number of steps done.
         problem: The problem.
     """
-    leaves, tree = jax.tree.flatten((params, table, offsets))
     always = step >= 0
-    given = [leaf[..., None] for leaf in leaves] + kept(always, lambda words: [words.T[None]], words)
-    closed = _gradient_of_one(problem, tree, tuple((x.shape[1:-1], x.dtype, False) for x in given))
-    stages = _Stages(closed, given, always)
+    (columns,) = kept(always, lambda words: [words.T[None]], words)
+    leaves, tree = jax.tree.flatten(params)
+    given = [x[..., None] for x in (*leaves, *jax.tree.leaves(table))]
+    stages = _Stages(_gradient_of_one(problem), [*given, columns, offsets[..., None]], always)
     stages.keep_operands()
-    sums = stages.summed(len(leaves[0]), words.shape[0])
-    named, tree = jax.tree.flatten(params)
-    return jax.tree.unflatten(tree, [x.reshape(like.shape) for x, like in zip(sums, named, strict=True)])
+    return jax.tree.unflatten(tree, stages.summed(len(leaves[0]), len(words)))
+
+
+def suits(problem: Problem) -> bool:
+    """Whether stages are fast for a problem: nothing but elementwise functions and matrix products, and few sums."""
+    jaxpr = _gradient_of_one(problem).jaxpr
+    sampled = _sampled(jaxpr)
+    names = {e.primitive.name for e in jaxpr.eqns if not sampled.isdisjoint(e.outvars)}
+    rows = sum(min(shape, default=1) if len(shape) == 2 else 1 for shape in problem.shapes.values())
+    return names <= SUITED and rows <= ACCUMULATORS
 
 
 def kept(always: Flag, function: Callable[..., Sequence[Array | np.number]], *args: object) -> list[Array]:
@@ -72,15 +78,14 @@ def kept(always: Flag, function: Callable[..., Sequence[Array | np.number]], *ar
 
 
 @lru_cache(maxsize=64)
-def _gradient_of_one(problem: Problem, tree: PyTreeDef, kinds: tuple[Kind, ...]) -> ClosedJaxpr:
-    """The jaxpr of the gradient of one sample, without calls, for (params, instance, offset) and a word."""
-
-    def gradient(*leaves: Array) -> Params:
-        params, instance, offset = jax.tree.unflatten(tree, leaves[:-1])
-        return jax.grad(problem.training_loss)(params, instance, leaves[-1], offset)
-
-    closed, _ = traced(gradient, jax.tree.structure((0,) * len(kinds)), kinds)
-    return jax.make_jaxpr(lambda *args: _inlined(closed, args))(*closed.in_avals)
+def _gradient_of_one(problem: Problem) -> ClosedJaxpr:
+    """The jaxpr of the gradient of one sample, for (params, instance, word, offset): without calls, pruned."""
+    params = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in problem.shapes.items()}
+    word = jax.ShapeDtypeStruct((problem.columns + problem.finite,), np.uint32)
+    closed = jax.make_jaxpr(jax.grad(problem.training_loss))(params, problem.instance, word, word)
+    closed = jax.make_jaxpr(lambda *args: _inlined(closed, args))(*closed.in_avals)
+    needed = _needed(closed.jaxpr.eqns, closed.jaxpr.outvars, {*closed.jaxpr.invars, *closed.jaxpr.constvars})
+    return ClosedJaxpr(closed.jaxpr.replace(eqns=needed), closed.consts)
 
 
 def _inlined(closed: ClosedJaxpr, args: Sequence[Value]) -> list[Value]:
@@ -107,48 +112,39 @@ class _Stages:
     """Evaluates a jaxpr in stages. Values have the shape (models or 1, ..., samples or 1)."""
 
     def __init__(self, closed: ClosedJaxpr, given: Sequence[Array], always: Flag):
-        self.jaxpr, self.always = closed.jaxpr, always  # `always` is true, which XLA does not know
         jaxpr = closed.jaxpr
+        self.jaxpr, self.always = jaxpr, always  # `always` is true, which XLA does not know
         constants = [_lifted(np.asarray(x)) for x in closed.consts]
         self.known = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *given], strict=True))
-        self.made_by = {v: e for e in jaxpr.eqns for v in e.outvars}
-        self.sampled = {v for v, x in self.known.items() if x.shape[-1] > 1}
-        for e in jaxpr.eqns:
-            if self.sampled.intersection(x for x in e.invars if isinstance(x, Var)):
-                self.sampled |= set(e.outvars)
 
     def keep_operands(self) -> None:
         """Computes, as a stage each, what depends on samples and enters a matrix product."""
-        for e in self._needed(self.jaxpr.outvars):
-            for v in e.invars if e.primitive.name == "dot_general" else ():
-                if v in self.sampled and v not in self.known:
+        sampled = _sampled(self.jaxpr)
+        for e in self.jaxpr.eqns:
+            for v in _inputs([e]) if e.primitive.name == "dot_general" else ():
+                if v in sampled and v not in self.known:
                     (self.known[v],) = self._stage([v], lambda x: [x])
 
     def summed(self, models: int, samples: int) -> list[Array]:
-        """The outputs, summed over samples: (models, rows, columns) each."""
+        """The outputs, summed over samples: (models, ...) each. Outputs of the same length share reductions."""
         outputs = self.jaxpr.outvars
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for k, v in enumerate(outputs):
-            groups.setdefault(aval(v).shape[-1:], []).append(k)
+        length = {k: max(aval(v).shape, default=1) for k, v in enumerate(outputs)}
         sums: dict[int, Array] = {}
-        for places in groups.values():
-            rows = [math.prod(aval(outputs[k]).shape[:-1]) for k in places]
+        for common in set(length.values()):
+            places = [k for k in length if length[k] == common]
+            shapes = [aval(outputs[k]).shape for k in places]
 
-            def finish(*values: Array, rows: list[int] = rows) -> list[Array]:
-                whole = [jnp.broadcast_to(x, (models, *x.shape[1:-1], samples)) for x in values]
-                parts = [
-                    x.reshape(models, r, -1, samples)[:, i] for x, r in zip(whole, rows, strict=True) for i in range(r)
-                ]
-                sums = [s for k in range(0, len(parts), ACCUMULATORS) for s in _sums(parts[k : k + ACCUMULATORS])]
-                ends = list(itertools.accumulate(rows, initial=0))
-                return [jnp.stack(sums[a:b], 1) for a, b in itertools.pairwise(ends)]
+            def finish(*values: Array, shapes: list[tuple[int, ...]] = shapes) -> list[Array]:
+                return _summed(
+                    [jnp.broadcast_to(x, (models, *s, samples)) for x, s in zip(values, shapes, strict=True)]
+                )
 
             sums.update(zip(places, self._stage([outputs[k] for k in places], finish), strict=True))
         return [sums[k] for k in range(len(outputs))]
 
     def _stage(self, outputs: Sequence[Atom], finish: Callable[..., list[Array]]) -> list[Array]:
-        """`finish` of some values, kept: XLA fuses nothing into the branches of a conditional."""
-        equations = self._needed(outputs)
+        """`finish` of some values, kept."""
+        equations = _needed(self.jaxpr.eqns, outputs, self.known)
         inputs = list(dict.fromkeys(v for v in [*_inputs(equations), *outputs] if v in self.known))
 
         def run(*values: Array) -> list[Array]:
@@ -163,19 +159,44 @@ class _Stages:
 
         return kept(self.always, run, *(self.known[v] for v in inputs))
 
-    def _needed(self, outputs: Sequence[Atom]) -> list[JaxprEqn]:
-        """The equations that make `outputs` of what is known, in their order."""
-        found, open_ = set(), [v for v in outputs if isinstance(v, Var)]
-        while open_:
-            v = open_.pop()
-            if v not in self.known and id(e := self.made_by[v]) not in found:
-                found.add(id(e))
-                open_ += [x for x in e.invars if isinstance(x, Var)]
-        return [e for e in self.jaxpr.eqns if id(e) in found]
+
+def _sampled(jaxpr: Jaxpr) -> set[Var]:
+    """The variables that depend on the sample's word, the last input but one."""
+    found = {jaxpr.invars[-2]}
+    for e in jaxpr.eqns:
+        if not found.isdisjoint(_inputs([e])):
+            found |= set(e.outvars)
+    return found
+
+
+def _needed(equations: Sequence[JaxprEqn], outputs: Sequence[Atom], known: Container[Var]) -> list[JaxprEqn]:
+    """The equations that make `outputs` of what is known, in their order."""
+    open_, found = set(_variables(outputs)), []
+    for e in reversed(equations):
+        if any(v in open_ and v not in known for v in e.outvars):
+            found.append(e)
+            open_ |= set(_inputs([e]))
+    return found[::-1]
+
+
+def _summed(arrays: list[Array]) -> list[Array]:
+    """Arrays (models, rows, columns, samples) summed over samples; the shorter of rows and columns may be missing."""
+    turned = [x.ndim == 4 and x.shape[1] > x.shape[2] for x in arrays]
+    upright = [jnp.swapaxes(x, 1, 2) if turn else x for x, turn in zip(arrays, turned, strict=True)]
+    rows = [list(jnp.moveaxis(x, 1, 0)) if x.ndim == 4 else [x] for x in upright]
+    leaves = [row for each in rows for row in each]
+    sums = [s for k in range(0, len(leaves), ACCUMULATORS) for s in _sums(leaves[k : k + ACCUMULATORS])]
+    ends = itertools.pairwise(itertools.accumulate(map(len, rows), initial=0))
+    out = [jnp.stack(sums[a:b], 1) if x.ndim == 4 else sums[a] for x, (a, b) in zip(arrays, ends, strict=True)]
+    return [jnp.swapaxes(x, 1, 2) if turn else x for x, turn in zip(out, turned, strict=True)]
 
 
 def _inputs(equations: Sequence[JaxprEqn]) -> list[Var]:
-    return [x for e in equations for x in e.invars if isinstance(x, Var)]
+    return _variables([x for e in equations for x in e.invars])
+
+
+def _variables(atoms: Sequence[Atom]) -> list[Var]:
+    return [x for x in atoms if isinstance(x, Var)]
 
 
 def _lifted(x: Array) -> Array:
