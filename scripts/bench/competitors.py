@@ -45,7 +45,7 @@ class TextbookJax:
                 output = activation(x @ params["W"].T @ params["W"] + params["b"])
                 return jnp.mean(jnp.sum(row.importance * (output - x) ** 2, axis=-1))
 
-            def exact(params: Any) -> jax.Array:
+            def exact(params: Any) -> Any:
                 return exact_loss(params["W"], params["b"], row.importance, row.feature_probability)
 
             def step(carry: Any, _: None) -> tuple:
@@ -107,7 +107,7 @@ class _Torch:
         self.rate = rates.pop()
         self.activation = {"relu": torch.relu, "linear": lambda v: v}[spec.model.activation]
 
-    def _tensor(self, array: np.ndarray) -> Any:
+    def _tensor(self, array: Any) -> Any:
         return self.torch.from_numpy(array).to(self.device)
 
     def _parameters(self) -> tuple[Any, Any]:

@@ -101,10 +101,10 @@ class Engine:
         self.states = self.ensemble.init()
         self.step = 0
 
-    def run(self, steps: int) -> dict[str, np.ndarray]:
+    def run(self, steps: int) -> dict[str, Any]:
         self.step += steps
         self.states = self.ensemble.advance(self.states, self.step)
-        return self.ensemble.gather(self.states).params
+        return dict(self.ensemble.gather(self.states).params)
 
 
 WAYS: dict[str, Callable[[Spec], Any]] = {

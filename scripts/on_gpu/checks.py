@@ -119,7 +119,7 @@ def _states(ensemble: Ensemble, stops: Sequence[int] = ()) -> list:
     return states
 
 
-def _differences(ours: dict, theirs: dict) -> np.ndarray:
+def _differences(ours: Mapping, theirs: Mapping) -> np.ndarray:
     """The largest absolute difference in each model's parameters, (models,)."""
     return np.max([np.abs(ours[k] - theirs[k]).reshape(len(theirs[k]), -1).max(1) for k in theirs], axis=0)
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
@@ -50,7 +49,7 @@ def keep_programs() -> None:
         jax.config.update(LEAST_SECONDS, 0)
 
 
-def _setting(name: str) -> Any:
+def _setting(name: str) -> str | float | int | None:
     return getattr(jax.config, name)
 
 

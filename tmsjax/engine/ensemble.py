@@ -14,17 +14,22 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.stages import Compiled
+from jaxtyping import Float
 
 from tmsjax.engine.machine import cores
 from tmsjax.engine.plan import Plan, check_engine, plan
 from tmsjax.engine.programs import programs
 from tmsjax.engine.train import TrainState
-from tmsjax.models import Problem, bind, instances, of_zero_model
+from tmsjax.kinds.arrays import Array, Params
+from tmsjax.models import Instance, Problem, bind, instances, of_zero_model
 from tmsjax.spec import Box, Spec
+
+T = TypeVar("T")
 
 
 class Ensemble:
@@ -35,13 +40,7 @@ class Ensemble:
     copies of the last instance.
     """
 
-    def __init__(
-        self,
-        spec: Spec,
-        devices: Sequence[jax.Device] | None = None,
-        cut: Plan | None = None,
-        box: Box | None = None,
-    ):
+    def __init__(self, spec: Spec, devices: Sequence[jax.Device] = (), cut: Plan | None = None, box: Box | None = None):
         self.spec = spec
         self.devices = tuple(devices or jax.local_devices())
         self.platform = self.devices[0].platform
@@ -71,8 +70,8 @@ class Ensemble:
         return max(len(self.devices), cores()) if self.platform == "cpu" else len(self.devices)
 
     @cached_property
-    def table(self) -> list:
-        """The instances (see models.Instance) as blocks."""
+    def table(self) -> list[Instance]:
+        """The instances as blocks."""
         return self.place(instances(self.spec, self.box))
 
     def _on_blocks(self, name: str, *blocks: list, extra: tuple = (), consume: bool = False) -> list:
@@ -94,11 +93,11 @@ class Ensemble:
         with ThreadPoolExecutor(min(self.threads, self.blocks)) as pool:
             return list(pool.map(call, range(self.blocks)))
 
-    def place(self, tree: Any) -> list:
+    def place(self, tree: T) -> list[T]:
         """Splits numpy arrays with a leading instance axis into blocks; scalars are copied to every block."""
         size = self.plan.block
 
-        def part(leaf: Any, k: int) -> Any:
+        def part(leaf: Array, k: int) -> Array:
             if not np.ndim(leaf):
                 return leaf
             rows = leaf[k * size : (k + 1) * size]
@@ -110,10 +109,10 @@ class Ensemble:
             for k in range(self.blocks)
         ]
 
-    def gather(self, blocks: list) -> Any:
+    def gather(self, blocks: list[T]) -> T:
         """Joins blocks to one tree of numpy arrays, without padding."""
 
-        def join_blocks(*leaves: Any) -> np.ndarray:
+        def join_blocks(*leaves: Array) -> np.ndarray:
             if not np.ndim(leaves[0]):
                 return np.asarray(leaves[0])
             return np.concatenate([np.asarray(leaf) for leaf in leaves])[: self.box.size]
@@ -125,15 +124,17 @@ class Ensemble:
         return self._on_blocks("init", self.table)
 
     def advance(self, states: list[TrainState], stop: int) -> list[TrainState]:
-        """The states after step `stop`. Donates `states`."""
-        return self._on_blocks("advance", states, self.table, extra=(np.int32(stop),), consume=True)
+        """The states after step `stop`. Donates `states` and empties the list."""
+        after = self._on_blocks("advance", states, self.table, extra=(np.int32(stop),), consume=True)
+        states.clear()
+        return after
 
-    def noise_free_loss(self, states: list[TrainState]) -> np.ndarray:
-        """The noise-free loss of every instance (see train.noise_free_loss), (instances,) float32."""
+    def noise_free_loss(self, states: list[TrainState]) -> Float[np.ndarray, "instance"]:
+        """The noise-free loss of every instance (see train.noise_free_loss), float32."""
         return self.gather(self._on_blocks("loss", [state.params for state in states], self.table))
 
-    def zero_model_loss(self) -> np.ndarray:
-        """The loss of a model whose output is 0, for every instance, (instances,). Exact if the target is x."""
+    def zero_model_loss(self) -> Float[np.ndarray, "instance"]:
+        """The loss of a model whose output is 0, for every instance. Exact if the target is x."""
         if self.problem.family.reproduces and self.problem.stored is None:
             return of_zero_model(instances(self.spec, self.box), self.problem.sampler)
         return self.gather(self._on_blocks("zero", self.table))
@@ -143,15 +144,15 @@ class Ensemble:
         state = self.programs.state
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]) if x.ndim else (), x.dtype), state)
 
-    def compile(self) -> Any:
+    def compile(self) -> Compiled:
         """The compiled program that advances a block, for its memory analysis and HLO. Compiles once."""
         return self.programs.compiled("advance", self.devices[0], self.on_compiling)
 
 
-def directions(params: dict, problem: Problem) -> np.ndarray | None:
-    """W (instances, m, n), features as columns, from gathered parameters; None if features have no directions."""
+def directions(params: Params, problem: Problem) -> Float[np.ndarray, "instance hidden feature"] | None:
+    """W, features as columns, from gathered parameters; None if features have no directions."""
     if problem.family.directions is None:
         return None
     if "W" in problem.family.parameters:
-        return params["W"]  # equals the directions, see kinds.Family
+        return np.asarray(params["W"])  # equals the directions, see kinds.add_family
     return np.asarray(jax.vmap(problem.directions)(params))

@@ -8,20 +8,23 @@ samples, those of a GPU instances.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 from operator import itemgetter
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tmsjax.engine.scalars import held_as_scalars, joined, on_scalars
+from tmsjax.engine.scalars import Held, HeldParams, Scalars, held_as_scalars, joined, on_scalars
+from tmsjax.kinds.arrays import Array, Scalar
 from tmsjax.models import Instance, Problem
 
 
-def of_batch(params: Any, instance: Instance, words: Any, offset: Any, problem: Problem, unroll: int) -> Any:
+def of_batch(
+    params: HeldParams, instance: Instance, words: Held, offset: Held, problem: Problem, unroll: int
+) -> HeldParams:
     """The sum over samples of the gradient of `Problem.training_loss`.
 
     words: (samples, columns) uint32, or Scalars of (samples,) columns. unroll: samples unrolled in the loop's body, on
@@ -36,38 +39,43 @@ def of_batch(params: Any, instance: Instance, words: Any, offset: Any, problem: 
     return jax.tree.unflatten(tree, _sums(leaves))
 
 
-def of_samples(params: Any, instance: Instance, words: list, offset: Any, problem: Problem) -> Any:
+def of_samples(
+    params: HeldParams, instance: Instance, words: Sequence[Held], offset: Held, problem: Problem
+) -> HeldParams:
     """The gradient summed over a few samples, of an instance held as scalars. words: of each sample, Scalars."""
 
-    def loss(params: Any) -> Any:
-        return sum(on_scalars(problem.training_loss, params, instance, word, offset) for word in words)
+    def loss(params: HeldParams) -> Scalar:
+        losses = (on_scalars(problem.training_loss, params, instance, word, offset) for word in words)
+        return sum(losses)  # type: ignore[return-value]  # there are words
 
     return jax.grad(loss)(params)
 
 
-def exact(params: Any, instance: Instance, problem: Problem) -> Any:
+def exact(params: HeldParams, instance: Instance, problem: Problem) -> HeldParams:
     """The gradient of the exact loss."""
     return jax.grad(partial(exact_loss, instance=instance, problem=problem))(params)
 
 
-def exact_loss(params: Any, instance: Instance, problem: Problem) -> Any:
+def exact_loss(params: HeldParams, instance: Instance, problem: Problem) -> Scalar:
     """The exact loss."""
     if problem.exact_on_arrays or not held_as_scalars(params):
-        return problem.exact_loss(*joined((params, instance)))
+        return on_scalars(problem.exact_loss, *joined((params, instance)))
     return problem.exact_of_overlaps(*on_scalars(problem.overlaps, params, instance))
 
 
-def _total(params: Any, instance: Instance, words: Any, offset: Any, problem: Problem) -> Any:
-    return jnp.sum(jax.vmap(lambda word: problem.training_loss(params, instance, word, offset))(words))
+def _total(params: HeldParams, instance: Instance, words: Held, offset: Held, problem: Problem) -> Scalar:
+    return jnp.sum(jax.vmap(lambda word: on_scalars(problem.training_loss, params, instance, word, offset))(words))
 
 
-def _sums(leaves: list) -> list:
+def _sums(leaves: Sequence[Array]) -> list[Array]:
     """The sums of arrays over their first axis, in one reduction."""
     zeros = [np.zeros((), leaf.dtype) for leaf in leaves]
     return jax.lax.reduce(leaves, zeros, lambda a, b: [x + y for x, y in zip(a, b, strict=True)], (0,))
 
 
-def _in_lanes(params: Any, instance: Instance, words: Any, offset: Any, problem: Problem, unroll: int) -> Any:
+def _in_lanes(
+    params: HeldParams, instance: Instance, words: Held, offset: Held, problem: Problem, unroll: int
+) -> HeldParams:
     """The sum of the gradients of single samples, `unroll` samples at a time.
 
     Under vmap over instances, the axis of groups of samples comes first and that of instances last. Sums gradients in
@@ -75,17 +83,19 @@ def _in_lanes(params: Any, instance: Instance, words: Any, offset: Any, problem:
     more, and where this looks too expensive, XLA writes the samples to memory.
     """
 
-    def of_group(params: Any, instance: Instance, words: Any, offset: Any) -> Any:
+    def of_group(params: HeldParams, instance: Instance, words: Held, offset: Held) -> HeldParams:
         samples = [jax.tree.map(itemgetter(k), words) for k in range(unroll)]
         return of_samples(params, instance, samples, offset, problem)
 
     @jax.custom_batching.custom_vmap
-    def summed(params: Any, instance: Instance, groups: Any, offset: Any) -> Any:
+    def summed(params: HeldParams, instance: Instance, groups: Held, offset: Held) -> HeldParams:
         every = jax.vmap(lambda group: of_group(params, instance, group, offset))(groups)
         return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), every)
 
     @summed.def_vmap
-    def of_instances(size: int, batched: Any, params: Any, instance: Instance, groups: Any, offset: Any) -> Any:
+    def of_instances(
+        size: int, batched: list, params: HeldParams, instance: Instance, groups: Held, offset: Held
+    ) -> tuple[HeldParams, Mapping[str, Scalars | bool]]:
         axes = jax.tree.map(lambda b: 0 if b else None, batched)
         every = jax.vmap(of_group, in_axes=(axes[0], axes[1], None, axes[3]))
         leaves, tree = jax.tree.flatten(jax.vmap(lambda group: every(params, instance, group, offset))(groups))

@@ -6,46 +6,56 @@ XLA computes the random bits, the learning rate and Adam's bias correction of ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import jax
-from jax.extend import core
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var, jaxpr_as_fun
+
+from tmsjax.engine.scalars import Atom
+from tmsjax.kinds.arrays import Array
+
+T = TypeVar("T")
+F = TypeVar("F")
 
 
 def hoist(
-    function: Callable, first: Any, *rest: Any, stays: Callable[[Any], bool]
-) -> tuple[Callable[[Any], list], Callable[..., Any]]:
-    """Splits `function(first, *rest)` into `early(first)`, a list, and `late(early(first), *rest)`.
+    function: Callable[..., T], first: F, *rest: object, stays: Callable[[JaxprEqn], bool]
+) -> tuple[Callable[[F], list[Array]], Callable[..., T]]:
+    """Splits `function(first, *rest)` into `early(first)` and `late(early(first), *rest)`.
 
-    `early` has the equations of the jaxpr that depend on `first`, but not on `rest`. `stays`: whether such an equation
-    is repeated in `late` instead of passing its result, because the result is larger or no more expensive than its
-    inputs. The arguments may be shapes.
+    Args:
+        function: Plain JAX.
+        first: Its first argument; like the others, it may be made of shapes.
+        rest: The others. `early` has the equations that do not depend on them.
+        stays: Whether such an equation is repeated in `late` instead of passing its result, because the result is
+            larger or no more expensive than its inputs.
     """
     closed, shape = jax.make_jaxpr(function, return_shape=True)(first, *rest)
-    jaxpr = _without_copies(closed.jaxpr)
-    leaves = len(jax.tree.leaves(first))
+    closed = _without_copies(closed)
+    jaxpr, leaves = closed.jaxpr, len(jax.tree.leaves(first))
     constant = set(jaxpr.constvars)
     early_or_given = constant | set(jaxpr.invars[:leaves])
-    early, late = [], []
+    early: list[JaxprEqn] = []
+    late: list[JaxprEqn] = []
     for e in jaxpr.eqns:
-        if constant.issuperset(_inputs(e)):
+        if constant.issuperset(_variables(e.invars)):
             constant |= set(e.outvars)
-        if early_or_given.issuperset(_inputs(e)):
+        if early_or_given.issuperset(_variables(e.invars)):
             early.append(e)
             early_or_given |= set(e.outvars)
         else:
             late.append(e)
-    needed = {v for e in late for v in _inputs(e)} | _variables(jaxpr.outvars)
+    needed = _variables(v for e in late for v in e.invars) | _variables(jaxpr.outvars)
     for e in reversed(early):
         if needed.intersection(e.outvars) and (stays(e) or constant.issuperset(e.outvars)):
             late.insert(0, e)
-            needed |= set(_inputs(e))
+            needed |= _variables(e.invars)
     repeated = {v for e in late for v in e.outvars}
     known = [*jaxpr.invars[:leaves], *(v for e in early for v in e.outvars)]
     passed = [v for v in known if v in needed and v not in repeated]
-    before = _part(jaxpr, closed.consts, early, jaxpr.invars[:leaves], passed)
-    after = _part(jaxpr, closed.consts, late, passed + jaxpr.invars[leaves:], jaxpr.outvars)
+    before = jaxpr_as_fun(_part(closed, early, jaxpr.invars[:leaves], passed))
+    after = jaxpr_as_fun(_part(closed, late, passed + jaxpr.invars[leaves:], jaxpr.outvars))
     tree = jax.tree.structure(shape)
     return (
         lambda first: before(*jax.tree.leaves(first)),
@@ -53,36 +63,28 @@ def hoist(
     )
 
 
-def _without_copies(jaxpr: Any) -> Any:
-    """`jaxpr` without `copy`, which has no effect here and which Pallas does not support on GPUs."""
-    copied: dict = {}
+def _without_copies(closed: ClosedJaxpr) -> ClosedJaxpr:
+    """`closed` without `copy`, which has no effect here and which Pallas does not support on GPUs."""
+    copied: dict[Var, Atom] = {}
 
-    def source(x: Any) -> Any:
-        return copied.get(x, x) if isinstance(x, core.Var) else x
+    def source(x: Atom) -> Atom:
+        return copied.get(x, x) if isinstance(x, Var) else x
 
     equations = []
-    for e in jaxpr.eqns:
+    for e in closed.jaxpr.eqns:
         if e.primitive.name == "copy":
             copied[e.outvars[0]] = source(e.invars[0])
         else:
             equations.append(e.replace(invars=list(map(source, e.invars))))
-    return _jaxpr(jaxpr, equations, jaxpr.invars, list(map(source, jaxpr.outvars)))
+    return _part(closed, equations, closed.jaxpr.invars, list(map(source, closed.jaxpr.outvars)))
 
 
-def _part(jaxpr: Any, constants: list, equations: list, inputs: list, outputs: list) -> Callable:
-    """The function of some of a jaxpr's equations."""
-    return core.jaxpr_as_fun(core.ClosedJaxpr(_jaxpr(jaxpr, equations, inputs, outputs), constants))
-
-
-def _jaxpr(jaxpr: Any, equations: list, inputs: list, outputs: list) -> Any:
-    """A jaxpr with the constants of another one."""
+def _part(closed: ClosedJaxpr, equations: list[JaxprEqn], inputs: list[Var], outputs: Sequence[Atom]) -> ClosedJaxpr:
+    """Equations with the constants of `closed`."""
+    jaxpr = closed.jaxpr
     names = jaxpr.debug_info._replace(arg_names=("",) * len(inputs), result_paths=("",) * len(outputs))
-    return core.Jaxpr(jaxpr.constvars, inputs, outputs, equations, jaxpr.effects, names)
+    return ClosedJaxpr(Jaxpr(jaxpr.constvars, inputs, outputs, equations, jaxpr.effects, names), closed.consts)
 
 
-def _inputs(equation: Any) -> set:
-    return _variables(equation.invars)
-
-
-def _variables(atoms: Iterable) -> set:
-    return {x for x in atoms if not isinstance(x, core.Literal)}
+def _variables(atoms: Iterable[Atom]) -> set[Var]:
+    return {x for x in atoms if isinstance(x, Var)}

@@ -8,38 +8,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
+from jaxtyping import Int32, Shaped
+
+from tmsjax.kinds.arrays import Array, Count
 
 LANES = 128  # elements of a program
 WARPS = 4  # of 32 threads each
 
-Step = Callable[[list, Callable[[Any], list], list, list], list]
+Row = Callable[[Count], list[Array]]
+Step = Callable[[list[Array], Row, list[Array], list[Array]], list[Array]]
 
 
 def in_registers(
     step: Step,
-    arrays: Sequence[Any],
-    fixed: Sequence[Any],
-    scalars: Sequence[Any],
-    rows: Sequence[Any],
-    count: Any,
+    arrays: Sequence[Shaped[Array, "elements"]],
+    fixed: Sequence[Shaped[Array, "elements"]],
+    scalars: Sequence[Shaped[Array, "steps"]],
+    rows: Sequence[Shaped[Array, "steps length"]],
+    count: Int32[Array, ""],
     interpret: bool = False,
-) -> list:
+) -> list[Array]:
     """`arrays` after `count` steps.
 
     Args:
-        step: (its scalars, row, fixed, arrays) -> arrays; row(j): element j of each of its rows
-        arrays: (elements,) each, updated by every step
-        fixed: (elements,) each, read only
-        scalars: (steps,) each
-        rows: (steps, length) each
-        count: () int32, at most `steps`
-        interpret: whether to run as jax operations, on any platform and slowly
+        step: (its scalars, row, fixed, arrays) -> arrays; row(j): element j of each of its rows.
+        arrays: Updated by every step.
+        fixed: Read only.
+        scalars: One number per step.
+        rows: One row per step.
+        count: At most `steps`.
+        interpret: Whether to run as jax operations, on any platform and slowly.
     """
     elements = arrays[0].shape[0]
     padded = -elements % LANES
@@ -62,11 +65,11 @@ def in_registers(
     return [x[:elements] for x in out]
 
 
-def _kernel(count: Any, *refs: Any, step: Step, sizes: tuple[int, ...]) -> None:
+def _kernel(count: jax.Ref, *refs: jax.Ref, step: Step, sizes: tuple[int, ...]) -> None:
     scalars, rows, fixed, given, out = _parts(refs, (*sizes, sizes[-1]))
     held = [ref[...] for ref in fixed]
 
-    def one(i: Any, arrays: list) -> list:
+    def one(i: Int32[Array, ""], arrays: list[Array]) -> list[Array]:
         return step([ref[i] for ref in scalars], lambda j: [ref[i, j] for ref in rows], held, arrays)
 
     arrays = jax.lax.fori_loop(0, count[0], one, [ref[...] for ref in given])
@@ -74,7 +77,7 @@ def _kernel(count: Any, *refs: Any, step: Step, sizes: tuple[int, ...]) -> None:
         ref[...] = x
 
 
-def _parts(refs: Sequence[Any], sizes: Sequence[int]) -> list:
+def _parts(refs: Sequence[jax.Ref], sizes: Sequence[int]) -> list[Sequence[jax.Ref]]:
     parts, start = [], 0
     for size in sizes:
         parts.append(refs[start : start + size])

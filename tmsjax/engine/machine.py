@@ -8,7 +8,10 @@ import resource
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jax import Device
 
 
 def cores() -> int:
@@ -16,7 +19,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def device_line(devices: Sequence[Any]) -> str:
+def device_line(devices: Sequence[Device]) -> str:
     """One-line description of the devices, such as "cpu, 2 cores of AMD EPYC, jax 0.10.2"."""
     import jax
 

@@ -47,17 +47,17 @@ class Plan:
     """How to split the work. Recorded with a run, because the bits of its results depend on it.
 
     Attributes:
-        scalars: whether parameters are separate [block] vectors (small models) or arrays (batched matmuls)
-        block: instances per block
-        blocks: number of blocks in a unit
-        microbatch: samples per kernel
-        unroll: samples unrolled in the kernel's body, which runs microbatch / unroll times
-        chunk: steps in a loop whose length the compiler knows; 1: each step in a loop that the host controls
-        kernel: who compiles a step: "xla", or "pallas" for the kernel in engine/kernel.py
-        staged: whether arrays are computed in stages, see engine/stages.py
-        effort: XLA's optimization level on CPU: 3, or less for work so small that compiling would take longer
-        unit: shape of the units, the boxes of the sweep's grid that are trained and stored one by one. Bits do not
-            depend on it. None: the whole sweep is one unit
+        scalars: Whether parameters are separate [block] vectors (small models) or arrays (batched matmuls).
+        block: Instances per block.
+        blocks: Number of blocks in a unit.
+        microbatch: Samples per kernel.
+        unroll: Samples unrolled in the kernel's body, which runs microbatch / unroll times.
+        chunk: Steps in a loop whose length the compiler knows; 1: each step in a loop that the host controls.
+        kernel: Who compiles a step: "xla", or "pallas" for the kernel in engine/kernel.py.
+        staged: Whether arrays are computed in stages, see engine/stages.py.
+        effort: XLA's optimization level on CPU: 3, or less for work so small that compiling would take longer.
+        unit: Shape of the units, the boxes of the sweep's grid that are trained and stored one by one. Bits do not
+            depend on it. None: the whole sweep is one unit.
     """
 
     scalars: bool
@@ -174,7 +174,7 @@ def why_arrays(problem: Problem) -> str | None:
     params = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in problem.shapes.items()}
     row, steps = problem.instance, jax.ShapeDtypeStruct((), np.int32)
     word = jax.ShapeDtypeStruct((problem.columns + problem.finite,), np.uint32)
-    state = jax.eval_shape(lambda p: problem.optimized(row, steps).init(p), params)
+    state = jax.eval_shape(lambda p, row, steps: problem.optimized(row, steps).init(p), params, row, steps)
     calls: list[tuple] = [
         (problem.training_loss, params, row, word, word),
         (problem.update, params, state, params, row, steps),

@@ -10,19 +10,23 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, lru_cache, partial
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.stages import Compiled, Lowered, Wrapped
+from jaxtyping import Float
 
 from tmsjax.engine import cache, stages, train
 from tmsjax.engine.plan import FULL, QUICK, QUICKEST, Plan
 from tmsjax.engine.segment import advance, axes, divide
 from tmsjax.engine.streams import Shared
 from tmsjax.engine.train import TrainState
+from tmsjax.kinds.arrays import Array, Params
 from tmsjax.models import Instance, Problem
 
+T = TypeVar("T")
 KEPT = 64  # sets of programs, those used last
 WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}  # XLA's default is 256
 # Sums over samples in SIMD lanes need permission to reorder additions; NaN, infinity and division stay IEEE.
@@ -51,32 +55,30 @@ class Programs:
 
     def __init__(self, problem: Problem, cut: Plan, platform: str):
         self.problem, self.cut, self.platform = problem, cut, platform
-        self._compiled: dict[tuple[str, jax.Device], Any] = {}
+        self._compiled: dict[tuple[str, jax.Device], Compiled] = {}
         self._lock = threading.Lock()
-        given: dict[str, Any] = {"problem": problem, "cut": cut}
         self._functions = {
             "init": self._jitted("init", partial(_init, problem=problem)),
             "advance": self._jitted(
-                "advance", partial(advance, **given, interpret=platform == "cpu"), donate_argnums=0
+                "advance", partial(advance, problem=problem, cut=cut, interpret=platform == "cpu"), donate_argnums=0
             ),
-            "loss": self._jitted("loss", partial(_loss, **given)),
-            "zero": self._jitted("zero", partial(_zero, **given)),
+            "loss": self._jitted("loss", partial(_loss, problem=problem, cut=cut)),
+            "zero": self._jitted("zero", partial(_zero, problem=problem, cut=cut)),
         }
 
-    def _jitted(self, name: str, function: Callable, **options: Any) -> Any:
+    def _jitted(self, name: str, function: Callable[..., T], donate_argnums: int | None = None) -> Wrapped:
         # By default GPUs and TPUs round the inputs of matrix products to 10 or 7 bits. "high" adds 3 products of 7 bits
         # on TPUs and rounds nothing on GPUs.
         precision = None if self.platform == "cpu" else "high" if name == "advance" else "highest"
 
-        def strict(*args: Any) -> Any:
+        def strict(*args: object) -> T:
             with jax.numpy_rank_promotion("raise"), jax.default_matmul_precision(precision):
                 return function(*args)
 
-        if self.platform == "cpu":
-            options["compiler_options"] = _compiler_options(self.cut, name)
-        return jax.jit(strict, **options)
+        options = _compiler_options(self.cut, name) if self.platform == "cpu" else None
+        return jax.jit(strict, donate_argnums=donate_argnums, compiler_options=options)
 
-    def compiled(self, name: str, device: jax.Device, tell: Callable[[], None] = lambda: None) -> Any:
+    def compiled(self, name: str, device: jax.Device, tell: Callable[[], None] = lambda: None) -> Compiled:
         """The compiled program on one device. Compiles once, after calling `tell`."""
         with self._lock:
             if (name, device) not in self._compiled:
@@ -85,7 +87,7 @@ class Programs:
                     self._compiled[name, device] = self.lowered(name, device).compile()
             return self._compiled[name, device]
 
-    def lowered(self, name: str, device: jax.Device, platform: str | None = None) -> Any:
+    def lowered(self, name: str, device: jax.Device, platform: str | None = None) -> Lowered:
         """The lowered program for a device, which need not be on this machine if its `platform` is given."""
         where = jax.sharding.SingleDeviceSharding(device)
         arguments = jax.tree.map(
@@ -116,7 +118,7 @@ class Programs:
         return jax.eval_shape(self._functions["init"], self.table, self.shared(0, 0))
 
 
-def _compiler_options(cut: Plan, name: str) -> dict[str, Any]:
+def _compiler_options(cut: Plan, name: str) -> dict[str, int | bool | str]:
     """XLA's options on CPU for a program."""
     if cut.effort == FULL and (name == "advance" or not cut.staged):
         staged = stages.WHOLE_STAGES if cut.staged else {}
@@ -132,13 +134,13 @@ def _init(table: Instance, shared: Shared, *, problem: Problem) -> TrainState:
     return jax.vmap(one, out_axes=counts)(table)
 
 
-def _zero(table: Instance, shared: Shared, *, problem: Problem, cut: Plan) -> jax.Array:
+def _zero(table: Instance, shared: Shared, *, problem: Problem, cut: Plan) -> Float[Array, "block"]:
     table = divide(table, cut)
     one = partial(train.zero_model_loss, shared=shared, problem=problem, chunk=cut.evaluation_chunk)
     return jax.vmap(one, in_axes=(axes(table),))(table)
 
 
-def _loss(params: Any, table: Instance, shared: Shared, *, problem: Problem, cut: Plan) -> jax.Array:
+def _loss(params: Params, table: Instance, shared: Shared, *, problem: Problem, cut: Plan) -> Float[Array, "block"]:
     params, table = divide(params, cut), divide(table, cut)
     one = partial(train.noise_free_loss, shared=shared, problem=problem, chunk=cut.evaluation_chunk)
     return jax.vmap(one, in_axes=(axes(params), axes(table)))(params, table)

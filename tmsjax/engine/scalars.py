@@ -10,18 +10,26 @@ cost nothing. Sums add from the first element on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial, reduce
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend import core
+from jax.core import ShapedArray
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+from jax.tree_util import PyTreeDef
 
+from tmsjax.kinds.arrays import Array
+
+T = TypeVar("T")
+Atom = Var | Literal
+Shape = tuple[int, ...]
+Kind = tuple[Shape, np.dtype, bool]  # of an array: shape, type, whether the type is weak
 _NAMES = """abs acos acosh add add_any and asin asinh atan atan2 atanh bitcast_convert_type cbrt ceil clamp clz
     convert_element_type copy cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite
     le lgamma log log1p logistic lt max min mul ne neg nextafter not or population_count pow reduce_precision rem round
@@ -81,18 +89,25 @@ class NeedsArrays(Exception):
 class Scalars:
     """An array of static `shape` as a flat tuple of scalars, each of which may carry batch dimensions."""
 
-    def __init__(self, parts: tuple, shape: tuple[int, ...]):
+    parts: tuple[Array, ...]
+
+    def __init__(self, parts: tuple, shape: Shape):  # jax also puts axes, shapes and such in place of arrays
         self.parts, self.shape = parts, shape
 
-    def tree_flatten(self) -> tuple[tuple, tuple[int, ...]]:
+    def tree_flatten(self) -> tuple[tuple, Shape]:
         return self.parts, self.shape
 
     @classmethod
-    def tree_unflatten(cls, shape: tuple[int, ...], parts: Any) -> Scalars:
+    def tree_unflatten(cls, shape: Shape, parts: Sequence) -> Scalars:
         return cls(tuple(parts), shape)
 
 
-def split(array: jax.Array, batch_dims: int = 1) -> Scalars:
+Held = Array | Scalars
+HeldParams = Mapping[str, Held]
+Flat = tuple[Array, ...]  # the elements of an array
+
+
+def split(array: Array, batch_dims: int = 1) -> Scalars:
     """`array` (`*batch, *shape`) as Scalars of `shape`, whose parts have shape batch."""
     shape = array.shape[batch_dims:]
     flat = array.reshape(*array.shape[:batch_dims], math.prod(shape))
@@ -105,25 +120,27 @@ def join(scalars: Scalars) -> jax.Array:
     return stacked.reshape(*stacked.shape[:-1], *scalars.shape)
 
 
-def joined(tree: Any) -> Any:
+def joined(tree: T) -> T:
     """`tree` with every Scalars joined to one array (see `join`); arrays are unchanged."""
     return jax.tree.map(lambda x: join(x) if _is_scalars(x) else x, tree, is_leaf=_is_scalars)
 
 
-def held_as_scalars(tree: Any) -> bool:
+def held_as_scalars(tree: object) -> bool:
     """Whether any array of `tree` is held as Scalars."""
     return any(map(_is_scalars, jax.tree.leaves(tree, is_leaf=_is_scalars)))
 
 
-def _is_scalars(x: Any) -> bool:
+def _is_scalars(x: object) -> bool:
     return isinstance(x, Scalars)
 
 
-def on_scalars(function: Callable, *args: Any) -> Any:
+def on_scalars(function: Callable[..., T], *args: object) -> T:
     """`function(*args)`, where arguments hold Scalars in place of arrays; so does the result.
 
     Without Scalars it is a plain call. `function` is hashable; it is traced once for each combination of shapes.
-    Raises NeedsArrays if it uses an operation that scalars do not have.
+
+    Raises:
+        NeedsArrays: `function` uses an operation that scalars do not have.
     """
     leaves, tree = jax.tree.flatten(args, is_leaf=_is_scalars)
     if not any(map(_is_scalars, leaves)):
@@ -136,18 +153,15 @@ def on_scalars(function: Callable, *args: Any) -> Any:
 
 
 @lru_cache(maxsize=256)
-def traced(function: Callable, tree: Any, shapes: tuple) -> tuple[Any, Any]:
-    """(jaxpr of `function`, tree of its result) for arguments with this tree of (shape, dtype, weak type)."""
-    leaves = [jax.ShapeDtypeStruct(shape, dtype, weak_type=weak) for shape, dtype, weak in shapes]
+def traced(function: Callable, tree: PyTreeDef, kinds: tuple[Kind, ...]) -> tuple[ClosedJaxpr, PyTreeDef]:
+    """(jaxpr of `function`, tree of its result) for arguments with this tree of arrays."""
+    leaves = [jax.ShapeDtypeStruct(shape, dtype, weak_type=weak) for shape, dtype, weak in kinds]
     closed, out = jax.make_jaxpr(function, return_shape=True)(*jax.tree.unflatten(tree, leaves))
     return closed, jax.tree.structure(out)
 
 
-def reason_for_arrays(function: Callable, *args: Any) -> str | None:
-    """Which operation of `function`, and where, needs arrays; None if it runs on scalars. Executes nothing.
-
-    `args`: shapes and types as jax.ShapeDtypeStruct.
-    """
+def reason_for_arrays(function: Callable, *args: object) -> str | None:
+    """Which operation of `function`, and where, needs arrays; None if it runs on scalars. `args` are made of shapes."""
     leaves, tree = jax.tree.flatten(args)
     closed, _ = traced(function, tree, tuple(map(_shape_of, leaves)))
     try:
@@ -157,13 +171,12 @@ def reason_for_arrays(function: Callable, *args: Any) -> str | None:
     return None
 
 
-def _shape_of(leaf: Any) -> tuple:
-    """(shape, dtype, weak type) of an array, of Scalars or of a jax.ShapeDtypeStruct."""
-    one = leaf.parts[0] if _is_scalars(leaf) else leaf
+def _shape_of(leaf: Held | jax.ShapeDtypeStruct) -> Kind:
+    one = leaf.parts[0] if isinstance(leaf, Scalars) else leaf
     return leaf.shape, one.dtype, getattr(one, "weak_type", False)
 
 
-def _broadcast(x: np.ndarray, shape: tuple[int, ...], dimensions: tuple[int, ...]) -> np.ndarray:
+def _broadcast(x: np.ndarray, shape: Shape, dimensions: Sequence[int | np.integer]) -> np.ndarray:
     sizes = [1] * len(shape)
     for size, dimension in zip(x.shape, dimensions, strict=True):
         sizes[dimension] = size
@@ -173,7 +186,7 @@ def _broadcast(x: np.ndarray, shape: tuple[int, ...], dimensions: tuple[int, ...
 _UNKNOWN = object()  # an element during a dry run
 
 
-def objects(parts: Sequence, shape: tuple[int, ...]) -> np.ndarray:
+def objects(parts: Sequence, shape: Shape) -> np.ndarray:
     """An object array of `shape` that holds `parts` as they are."""
     out = np.empty(len(parts), object)
     for i, part in enumerate(parts):
@@ -181,28 +194,22 @@ def objects(parts: Sequence, shape: tuple[int, ...]) -> np.ndarray:
     return out.reshape(shape)
 
 
-def _element(x: Any) -> np.ndarray:
+def _element(x: object) -> np.ndarray:
     return objects([x], ())
 
 
-def _filled(shape: tuple[int, ...], value: Any) -> np.ndarray:
+def _filled(shape: Shape, value: object) -> np.ndarray:
     return objects([value] * math.prod(shape), shape)
 
 
-def _elements(x: Any) -> np.ndarray:
+def _elements(x: Array) -> np.ndarray:
     """An array of numbers as an object array of numpy scalars, which keep their type."""
     x = np.asarray(x)
     return x if x.dtype == object else objects(list(x.reshape(-1)), x.shape)
 
 
-def evaluate(closed: Any, values: Sequence[Any], dry: bool = False) -> list[np.ndarray]:
-    """The results of a jaxpr on object arrays of scalars.
-
-    Args:
-        closed: A ClosedJaxpr.
-        values: An object array for each input.
-        dry: Whether to apply nothing: elements are placeholders.
-    """
+def evaluate(closed: ClosedJaxpr, values: Sequence[np.ndarray], dry: bool = False) -> list[np.ndarray]:
+    """The results of a jaxpr on object arrays of scalars. `dry`: applies nothing; elements are placeholders."""
     with np.errstate(all="ignore"):
         return _Evaluation(dry).results(closed, list(values))
 
@@ -213,25 +220,25 @@ class _Evaluation:
     def __init__(self, dry: bool):
         self.dry = dry
 
-    def results(self, closed: Any, values: list) -> list[np.ndarray]:
+    def results(self, closed: ClosedJaxpr, values: list[np.ndarray]) -> list[np.ndarray]:
         return [_elements(x) for x in self._run(closed.jaxpr, closed.consts, values)]
 
-    def _run(self, jaxpr: Any, consts: Sequence[Any], values: Sequence[Any]) -> list:
-        known: dict = dict(zip(jaxpr.invars, values, strict=True))
+    def _run(self, jaxpr: Jaxpr, consts: Sequence[Array], values: Sequence[np.ndarray]) -> list[np.ndarray]:
+        known = dict(zip(jaxpr.invars, values, strict=True))
         known |= {v: np.asarray(c) for v, c in zip(jaxpr.constvars, consts, strict=True)}
 
-        def read(atom: Any) -> np.ndarray:
-            return known[atom] if isinstance(atom, core.Var) else np.asarray(atom.val, atom.aval.dtype)
+        def read(atom: Atom) -> np.ndarray:
+            return known[atom] if isinstance(atom, Var) else np.asarray(atom.val, aval(atom).dtype)
 
         for equation in jaxpr.eqns:
             out = self._apply(equation, [read(atom) for atom in equation.invars])
             known.update(zip(equation.outvars, out, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
-    def _apply(self, equation: Any, values: list) -> Sequence[np.ndarray]:
+    def _apply(self, equation: JaxprEqn, values: list[np.ndarray]) -> Sequence[np.ndarray]:
         name, params = equation.primitive.name, equation.params
-        outputs: list[Any] = [v.aval for v in equation.outvars]
-        if any(math.prod(aval.shape) > MOST_ELEMENTS for aval in outputs):
+        outputs = list(map(aval, equation.outvars))
+        if any(math.prod(a.shape) > MOST_ELEMENTS for a in outputs):
             raise NeedsArrays(f"{name}, of more than {MOST_ELEMENTS:,} elements", *_where(equation))
         if name in CALLS:
             inner = params[CALLS[name]]
@@ -259,7 +266,7 @@ class _Evaluation:
             raise NeedsArrays(f"{name}{decided}", *_where(equation))
         return method(equation, *values)
 
-    def _elementwise(self, function: Callable, *values: Any) -> np.ndarray:
+    def _elementwise(self, function: Callable, *values: np.ndarray) -> np.ndarray:
         function = (lambda *x: _UNKNOWN) if self.dry else function
         out = np.frompyfunc(function, len(values), 1)(*map(_elements, values))
         return out if isinstance(out, np.ndarray) else _element(out)
@@ -282,7 +289,7 @@ class _Evaluation:
             rows[place] = objects(row[:: -1 if reverse else 1], (len(row),))
         return np.moveaxis(rows, -1, axis)
 
-    def _rearranged(self, equation: Any, values: list) -> list[np.ndarray]:
+    def _rearranged(self, equation: JaxprEqn, values: list[np.ndarray]) -> list[np.ndarray]:
         """Applies the operation to the elements' numbers, which shows where each element of a result comes from."""
         where = range(len(values))[REARRANGING[equation.primitive.name]]
         elements: list = []
@@ -293,13 +300,13 @@ class _Evaluation:
                 elements += _elements(x).flat
         params = equation.params
         if "fill_value" in params:  # of positions that are outside
-            fill, dtype = params["fill_value"], np.dtype(equation.outvars[0].aval.dtype)
+            fill, dtype = params["fill_value"], np.dtype(aval(equation.outvars[0]).dtype)
             params = params | {"fill_value": len(elements)}
             elements.append(dtype.type(np.nan if fill is None and dtype.kind == "f" else fill or 0))
         flat = objects(elements, (len(elements),))
         return [flat[number] for number in _known(equation.replace(params=params), numbers)]
 
-    def _dot_general(self, equation: Any, x: Any, y: Any) -> list[np.ndarray]:
+    def _dot_general(self, equation: JaxprEqn, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
         (of_x, of_y), (batch_x, batch_y) = equation.params["dimension_numbers"]
         free_x = [axis for axis in range(x.ndim) if axis not in (*of_x, *batch_x)]
         free_y = [axis for axis in range(y.ndim) if axis not in (*of_y, *batch_y)]
@@ -312,18 +319,18 @@ class _Evaluation:
             out[k, i, j] = _UNKNOWN if self.dry else reduce(lax.add, map(lax.mul, x[k, i], y[k, j]))
         return [out.reshape(*batch, *rows, *columns)]
 
-    def _dynamic_slice(self, equation: Any, x: np.ndarray, *starts: np.ndarray) -> list[np.ndarray]:
+    def _dynamic_slice(self, equation: JaxprEqn, x: np.ndarray, *starts: np.ndarray) -> list[np.ndarray]:
         """A slice at positions that data decide, chosen among all slices."""
         x = _elements(x)
         for axis, (start, size) in enumerate(zip(starts, equation.params["slice_sizes"], strict=True)):
             slices = [np.take(x, range(k, k + size), axis) for k in range(x.shape[axis] - size + 1)]
             x, number = slices[0], _elements(start)[()]
             for k, other in enumerate(slices[1:], 1):
-                reached: Any = _UNKNOWN if self.dry else lax.ge(number, number.dtype.type(k))
-                x = self._elementwise(partial(lax.select, reached), other, x)
+                reached = None if self.dry else lax.ge(number, number.dtype.type(k))
+                x = self._elementwise(lambda a, b, reached=reached: lax.select(reached, a, b), other, x)
         return [x]
 
-    def _argmax(self, equation: Any, x: np.ndarray, better: Callable = lax.gt) -> list[np.ndarray]:
+    def _argmax(self, equation: JaxprEqn, x: np.ndarray, better: Callable = lax.gt) -> list[np.ndarray]:
         """Position of the first largest element along an axis. NaN does not count as largest."""
         (axis,), dtype = equation.params["axes"], np.dtype(equation.params["index_dtype"]).type
         rows = np.moveaxis(_elements(x), axis, -1)
@@ -336,10 +343,10 @@ class _Evaluation:
             out[place] = _UNKNOWN if self.dry else at
         return [out]
 
-    def _argmin(self, equation: Any, x: np.ndarray) -> list[np.ndarray]:
+    def _argmin(self, equation: JaxprEqn, x: np.ndarray) -> list[np.ndarray]:
         return self._argmax(equation, x, lax.lt)
 
-    def _custom_jvp_call(self, equation: Any, *values: Any) -> list[np.ndarray]:
+    def _custom_jvp_call(self, equation: JaxprEqn, *values: np.ndarray) -> list[np.ndarray]:
         """Keeps the derivative rule."""
         closed, shapes = equation.params["call_jaxpr"], [x.shape for x in values]
         if self.dry:
@@ -347,12 +354,12 @@ class _Evaluation:
         derivative, consts, zeros = equation.params["jvp_jaxpr_fun"].call_wrapped(*[False] * len(values))
 
         @jax.custom_jvp
-        def function(*parts: Any) -> list:
+        def function(*parts: Flat) -> list[Flat]:
             results = self._run(closed.jaxpr, closed.consts, list(map(objects, parts, shapes)))
             return [tuple(_elements(x).flat) for x in results]
 
         @function.defjvp
-        def _(parts: Any, tangents: Any) -> tuple[list, list]:
+        def _(parts: tuple[Flat, ...], tangents: tuple[Flat, ...]) -> tuple[list[Flat], list[Flat]]:
             both = [
                 objects(of_one, shape) for each in (parts, tangents) for of_one, shape in zip(each, shapes, strict=True)
             ]
@@ -362,21 +369,25 @@ class _Evaluation:
             return values, [flat if zero else next(slopes) for flat, zero in zip(zero_slopes, zeros, strict=True)]
 
         out = function(*(tuple(_elements(x).flat) for x in values))
-        return [objects(parts, v.aval.shape) for parts, v in zip(out, equation.outvars, strict=True)]
+        return [objects(parts, aval(v).shape) for parts, v in zip(out, equation.outvars, strict=True)]
 
 
-def _known(equation: Any, values: list) -> list[np.ndarray]:
+def aval(atom: Atom) -> ShapedArray:
+    return atom.aval  # type: ignore[return-value]
+
+
+def _known(equation: JaxprEqn, values: Sequence[Array]) -> list[np.ndarray]:
     """The results of an equation on numbers."""
     with jax.ensure_compile_time_eval():
         out = equation.primitive.bind(*map(jnp.asarray, values), **equation.params)
     return [np.asarray(x) for x in (out if equation.primitive.multiple_results else [out])]
 
 
-def _where(equation: Any) -> list[str]:
+def _where(equation: JaxprEqn) -> list[str]:
     """The function, file and line where an equation was written, outside of jax; empty if they are not known."""
     traceback = equation.source_info.traceback
     own = str(Path(jax.__file__).parent)
-    for frame in traceback.frames if traceback is not None else ():
+    for frame in getattr(traceback, "frames", ()):
         if not frame.file_name.startswith((own, "<")) and frame.file_name != __file__:
             return [f"{frame.function_name} ({frame.file_name}, line {frame.line_num})"]
     return []

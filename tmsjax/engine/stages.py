@@ -12,17 +12,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Container, Sequence
 from functools import lru_cache
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend import core
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var
+from jaxtyping import Bool, UInt32
 
-from tmsjax.engine.scalars import CALLS, CUMULATIVE, ELEMENTWISE, VIEWS
+from tmsjax.engine.scalars import CALLS, CUMULATIVE, ELEMENTWISE, VIEWS, Atom, aval
+from tmsjax.kinds.arrays import Array, Count, Params
 from tmsjax.models import Instance, Problem
 
+Flag = np.bool | Bool[Array, ""]
+Value = Array | np.generic | float
 ACCUMULATORS = 16  # sums of one reduction, in registers
 SUITED = ELEMENTWISE | VIEWS.keys() | CUMULATIVE.keys() | {"dot_general", "gather", "iota"}
 PRODUCT = 8  # terms from which a contraction is a matrix product; below, a sum of products
@@ -30,15 +33,22 @@ PRODUCT = 8  # terms from which a contraction is a matrix product; below, a sum 
 WHOLE_STAGES = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
 
 
-def of_block(params: Any, table: Instance, words: Any, offsets: Any, step: Any, problem: Problem) -> Any:
+def of_block(
+    params: Params,
+    table: Instance,
+    words: UInt32[Array, "samples columns"],
+    offsets: UInt32[Array, "models columns"],
+    step: Count,
+    problem: Problem,
+) -> Params:
     """The sum over samples of the gradient of `Problem.training_loss`, for every model of a block.
 
     Args:
-        params: {name: (models, ...)}.
-        table: The instances, with a leading axis of models.
-        words: (samples, columns) uint32.
-        offsets: (models, columns) uint32.
-        step: () int32, the number of steps done.
+        params: With a leading axis of models, as the instances.
+        table: The instances.
+        words: The bits that all models share.
+        offsets: The offset of each model.
+        step: The number of steps done.
         problem: The problem.
     """
     always = step >= 0
@@ -59,7 +69,7 @@ def suits(problem: Problem) -> bool:
     return names <= SUITED and rows <= ACCUMULATORS
 
 
-def kept(always: Any, function: Callable[..., Sequence], *args: Any) -> list:
+def kept(always: Flag, function: Callable[..., Sequence[Array | np.number]], *args: object) -> list[Array]:
     """`function(*args)`, computed apart: XLA fuses nothing into the branches of a conditional. `always` is true."""
     shapes = jax.eval_shape(function, *args)
     return lax.cond(
@@ -68,22 +78,22 @@ def kept(always: Any, function: Callable[..., Sequence], *args: Any) -> list:
 
 
 @lru_cache(maxsize=64)
-def _gradient_of_one(problem: Problem) -> Any:
+def _gradient_of_one(problem: Problem) -> ClosedJaxpr:
     """The jaxpr of the gradient of one sample, for (params, instance, word, offset): without calls, pruned."""
     params = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in problem.shapes.items()}
     word = jax.ShapeDtypeStruct((problem.columns + problem.finite,), np.uint32)
     closed = jax.make_jaxpr(jax.grad(problem.training_loss))(params, problem.instance, word, word)
     closed = jax.make_jaxpr(lambda *args: _inlined(closed, args))(*closed.in_avals)
     needed = _needed(closed.jaxpr.eqns, closed.jaxpr.outvars, {*closed.jaxpr.invars, *closed.jaxpr.constvars})
-    return core.ClosedJaxpr(closed.jaxpr.replace(eqns=needed), closed.consts)
+    return ClosedJaxpr(closed.jaxpr.replace(eqns=needed), closed.consts)
 
 
-def _inlined(closed: Any, args: Sequence[Any]) -> list:
+def _inlined(closed: ClosedJaxpr, args: Sequence[Value]) -> list[Value]:
     """Evaluates a jaxpr without its calls."""
     known = dict(zip([*closed.jaxpr.constvars, *closed.jaxpr.invars], [*closed.consts, *args], strict=True))
 
-    def read(atom: Any) -> Any:
-        return known[atom] if isinstance(atom, core.Var) else atom.val
+    def read(atom: Atom) -> Value:
+        return known[atom] if isinstance(atom, Var) else atom.val
 
     for equation in closed.jaxpr.eqns:
         values, name = list(map(read, equation.invars)), equation.primitive.name
@@ -92,7 +102,7 @@ def _inlined(closed: Any, args: Sequence[Any]) -> list:
     return list(map(read, closed.jaxpr.outvars))
 
 
-def _bound(equation: Any, values: Sequence[Any]) -> list:
+def _bound(equation: JaxprEqn, values: Sequence[Value]) -> list[Array]:
     """The results of an equation."""
     out = equation.primitive.bind(*values, **equation.params)
     return out if equation.primitive.multiple_results else [out]
@@ -101,11 +111,11 @@ def _bound(equation: Any, values: Sequence[Any]) -> list:
 class _Stages:
     """Evaluates a jaxpr in stages. Values have the shape (models or 1, ..., samples or 1)."""
 
-    def __init__(self, closed: Any, given: Sequence[Any], always: Any):
+    def __init__(self, closed: ClosedJaxpr, given: Sequence[Array], always: Flag):
         jaxpr = closed.jaxpr
         self.jaxpr, self.always = jaxpr, always  # `always` is true, which XLA does not know
         constants = [_lifted(np.asarray(x)) for x in closed.consts]
-        self.known: dict = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *given], strict=True))
+        self.known = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *given], strict=True))
 
     def keep_operands(self) -> None:
         """Computes, as a stage each, what depends on samples and enters a matrix product."""
@@ -115,16 +125,16 @@ class _Stages:
                 if v in sampled and v not in self.known:
                     (self.known[v],) = self._stage([v], lambda x: [x])
 
-    def summed(self, models: int, samples: int) -> list:
+    def summed(self, models: int, samples: int) -> list[Array]:
         """The outputs, summed over samples: (models, ...) each. Outputs of the same length share reductions."""
         outputs = self.jaxpr.outvars
-        length = {k: max(v.aval.shape, default=1) for k, v in enumerate(outputs)}
-        sums: dict[int, Any] = {}
+        length = {k: max(aval(v).shape, default=1) for k, v in enumerate(outputs)}
+        sums: dict[int, Array] = {}
         for common in set(length.values()):
             places = [k for k in length if length[k] == common]
-            shapes = [outputs[k].aval.shape for k in places]
+            shapes = [aval(outputs[k]).shape for k in places]
 
-            def finish(*values: Any, shapes: list = shapes) -> list:
+            def finish(*values: Array, shapes: list[tuple[int, ...]] = shapes) -> list[Array]:
                 return _summed(
                     [jnp.broadcast_to(x, (models, *s, samples)) for x, s in zip(values, shapes, strict=True)]
                 )
@@ -132,16 +142,16 @@ class _Stages:
             sums.update(zip(places, self._stage([outputs[k] for k in places], finish), strict=True))
         return [sums[k] for k in range(len(outputs))]
 
-    def _stage(self, outputs: Sequence[Any], finish: Callable[..., list]) -> list:
+    def _stage(self, outputs: Sequence[Atom], finish: Callable[..., list[Array]]) -> list[Array]:
         """`finish` of some values, kept."""
         equations = _needed(self.jaxpr.eqns, outputs, self.known)
         inputs = list(dict.fromkeys(v for v in [*_inputs(equations), *outputs] if v in self.known))
 
-        def run(*values: Any) -> list:
+        def run(*values: Array) -> list[Array]:
             here = dict(zip(inputs, values, strict=True))
 
-            def read(atom: Any) -> Any:
-                return here[atom] if isinstance(atom, core.Var) else _lifted(np.asarray(atom.val, atom.aval.dtype))
+            def read(atom: Atom) -> Array:
+                return here[atom] if isinstance(atom, Var) else _lifted(np.asarray(atom.val, aval(atom).dtype))
 
             for e in equations:
                 here.update(zip(e.outvars, _applied(e, list(map(read, e.invars))), strict=True))
@@ -150,7 +160,7 @@ class _Stages:
         return kept(self.always, run, *(self.known[v] for v in inputs))
 
 
-def _sampled(jaxpr: Any) -> set:
+def _sampled(jaxpr: Jaxpr) -> set[Var]:
     """The variables that depend on the sample's word, the last input but one."""
     found = {jaxpr.invars[-2]}
     for e in jaxpr.eqns:
@@ -159,7 +169,7 @@ def _sampled(jaxpr: Any) -> set:
     return found
 
 
-def _needed(equations: Sequence[Any], outputs: Sequence[Any], known: Container) -> list:
+def _needed(equations: Sequence[JaxprEqn], outputs: Sequence[Atom], known: Container[Var]) -> list[JaxprEqn]:
     """The equations that make `outputs` of what is known, in their order."""
     open_, found = set(_variables(outputs)), []
     for e in reversed(equations):
@@ -169,7 +179,7 @@ def _needed(equations: Sequence[Any], outputs: Sequence[Any], known: Container) 
     return found[::-1]
 
 
-def _summed(arrays: list) -> list:
+def _summed(arrays: list[Array]) -> list[Array]:
     """Arrays (models, rows, columns, samples) summed over samples; the shorter of rows and columns may be missing."""
     turned = [x.ndim == 4 and x.shape[1] > x.shape[2] for x in arrays]
     upright = [jnp.swapaxes(x, 1, 2) if turn else x for x, turn in zip(arrays, turned, strict=True)]
@@ -181,27 +191,27 @@ def _summed(arrays: list) -> list:
     return [jnp.swapaxes(x, 1, 2) if turn else x for x, turn in zip(out, turned, strict=True)]
 
 
-def _inputs(equations: Sequence[Any]) -> list:
+def _inputs(equations: Sequence[JaxprEqn]) -> list[Var]:
     return _variables([x for e in equations for x in e.invars])
 
 
-def _variables(atoms: Sequence[Any]) -> list:
-    return [x for x in atoms if isinstance(x, core.Var)]
+def _variables(atoms: Sequence[Atom]) -> list[Var]:
+    return [x for x in atoms if isinstance(x, Var)]
 
 
-def _lifted(x: Any) -> Any:
+def _lifted(x: Array) -> Array:
     """A value that depends on neither model nor sample."""
     return x[None, ..., None]
 
 
-def _applied(equation: Any, values: list) -> list:
+def _applied(equation: JaxprEqn, values: list[Array]) -> list[Array]:
     """The results of an equation, on values with axes of models and samples."""
-    name, rank = equation.primitive.name, len(equation.outvars[0].aval.shape)
+    name, rank = equation.primitive.name, len(aval(equation.outvars[0]).shape)
     if name in ELEMENTWISE:
         full = [x.reshape(x.shape[0], *x.shape[1:-1] or (1,) * rank, x.shape[-1]) for x in values]
         return _bound(equation, jnp.broadcast_arrays(*full))
     if name == "dot_general" and not any(equation.params["dimension_numbers"][1]):
-        return [_contracted(*values, *equation.params["dimension_numbers"][0])]
+        return [_contracted(values[0], values[1], *equation.params["dimension_numbers"][0])]
     mapped = [(x.shape[0] > 1, x.shape[-1] > 1) for x in values]
     given = [x if of_model else x[0] for x, (of_model, _) in zip(values, mapped, strict=True)]
     given = [x if of_sample else x[..., 0] for x, (_, of_sample) in zip(given, mapped, strict=True)]
@@ -215,7 +225,7 @@ def _applied(equation: Any, values: list) -> list:
     return [x if of_models else x[None] for x in out]
 
 
-def _contracted(x: Any, y: Any, of_x: Sequence[int], of_y: Sequence[int]) -> Any:
+def _contracted(x: Array, y: Array, of_x: Sequence[int], of_y: Sequence[int]) -> Array:
     """`dot_general` without batch dimensions: a product of matrices, or a sum of products."""
     for matrix, vector, axes in ((x, y, of_x), (y, x, of_y)):
         weights = matrix.ndim == 4 and matrix.shape[-1] == 1 and matrix.shape[0] == vector.shape[0]
@@ -226,7 +236,7 @@ def _contracted(x: Any, y: Any, of_x: Sequence[int], of_y: Sequence[int]) -> Any
     y = jnp.moveaxis(y, [axis + 1 for axis in of_y], range(1, 1 + len(of_y)))
     free_x, free_y = x.ndim - 2 - len(of_x), y.ndim - 2 - len(of_y)
 
-    def product(place: tuple[int, ...]) -> Any:
+    def product(place: tuple[int, ...]) -> Array:
         a, b = x[(slice(None), *place)], y[(slice(None), *place)]
         return a.reshape(*a.shape[:-1], *(1,) * free_y, a.shape[-1]) * b.reshape(len(b), *(1,) * free_x, *b.shape[1:])
 
@@ -234,7 +244,7 @@ def _contracted(x: Any, y: Any, of_x: Sequence[int], of_y: Sequence[int]) -> Any
     return sum(map(product, places[1:]), product(places[0]))
 
 
-def _sums(leaves: list) -> list:
+def _sums(leaves: Sequence[Array]) -> list[Array]:
     """The sums of arrays over their last axis, in one reduction."""
     zeros = [np.zeros((), leaf.dtype) for leaf in leaves]
     return lax.reduce(leaves, zeros, lambda a, b: [x + y for x, y in zip(a, b, strict=True)], (leaves[0].ndim - 1,))

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Float, UInt32
 
 from tmsjax.engine import threefry
-from tmsjax.engine.scalars import Scalars, held_as_scalars, split
+from tmsjax.engine.scalars import Held, Scalars, held_as_scalars, split
 from tmsjax.engine.stages import kept
+from tmsjax.kinds.arrays import Array, Bits, Count
 from tmsjax.models import Instance, Problem, sampling, training_set
+
+Words = UInt32[Array, "samples columns"] | Scalars
+Offset = Bits | Scalars
 
 
 @struct.dataclass
 class Shared:
     """Numbers that all instances of a sweep share."""
 
-    seed: Any  # two () uint32, the low and the high word
-    steps: Any  # () int32, of the whole training
+    seed: threefry.Pair  # its low and its high word
+    steps: Count  # of the whole training
     apart: bool = struct.field(pytree_node=False, default=False)  # whether random bits are computed apart (stages.kept)
 
     @classmethod
@@ -32,47 +35,47 @@ class Shared:
         """`threefry.threefry`, not fused into what uses its bits."""
         if not self.apart:
             return threefry.looped(key, counter)
-        return tuple(kept(self.steps >= 0, threefry.threefry, key, counter))
+        first, second = kept(self.steps >= 0, threefry.threefry, key, counter)
+        return first, second
 
 
-def normals(instance: Instance, shared: Shared, count: int) -> jax.Array:
-    """Standard normals (count,) of the instance's init."""
+def normals(instance: Instance, shared: Shared, count: int) -> Float[Array, "{count}"]:
+    """Standard normals of the instance's init."""
     key = _key(shared, threefry.INIT, 0)
     return threefry.normal(threefry.own_bits(key, instance.identity, count, shared.rounds))
 
 
-def words(step: Any, shared: Shared, problem: Problem, scalars: bool = False) -> Any:
-    """The bits that all instances share at `step`: (batch, columns) uint32, or Scalars of (batch,) columns.
+def words(step: int | Count, shared: Shared, problem: Problem, scalars: bool = False) -> Words:
+    """The bits that all instances share at `step`; Scalars of columns if `scalars`.
 
     New bits at every step; with streams = "sobol", the same net at every step. For finite training sets the same bits
-    at every step, and a column more with the position in the batch.
+    at every step, and one more column with the position in the batch.
     """
     if problem.finite:
         key = _key(shared, threefry.TRAINING_SET, 0, scalars)
         position = jnp.arange(problem.batch, dtype=jnp.uint32)
-        drawn = _shared_words(key, problem.batch, shared, problem, scalars)
-        return _appended(drawn, position)
+        return _appended(_shared_words(key, problem.batch, shared, problem, scalars), position)
     if problem.streams == "sobol":
         points = jnp.asarray(sampling.sobol(problem.batch, problem.columns))
-        drawn = Scalars(tuple(points.T), points.shape[1:]) if scalars else points
+        drawn: Words = Scalars(tuple(points.T), points.shape[1:]) if scalars else points
     else:
         key = _key(shared, threefry.STREAM, step, scalars)
         drawn = _shared_words(key, problem.batch, shared, problem, scalars)
-    if scalars:
+    if isinstance(drawn, Scalars):
         return Scalars(problem.sampler.masked_columns(drawn.parts), drawn.shape)
     return problem.sampler.masked(drawn)
 
 
-def offset(step: Any, instance: Instance, shared: Shared, problem: Problem) -> Any:
-    """Random offset that decorrelates this instance's samples from the shared words: (columns,) uint32.
+def offset(step: int | Count, instance: Instance, shared: Shared, problem: Problem) -> Offset:
+    """Random offset that decorrelates this instance's samples from the shared words; Scalars if the instance is.
 
-    Held as scalars if the instance is. Added modulo 2^32 (Cranley-Patterson rotation): samples of one instance stay
-    independent and uniform, and samples of any two instances are independent of each other. Shared streams add 0.
-    Sobol' streams XOR their points with it instead: each sample is uniform, but samples of one batch are dependent.
-    For finite training sets it belongs to the part that the step trains on, and has a column more with minus the number
-    of its samples.
+    Added modulo 2^32 (Cranley-Patterson rotation): samples of one instance stay independent and uniform, and samples of
+    any two instances are independent of each other. Shared streams add 0. Sobol' streams XOR their points with it
+    instead: each sample is uniform, but samples of one batch are dependent. For finite training sets, it is keyed by
+    the number of the part, with an extra column that holds -size.
     """
-    identity, same = instance.identity, problem.streams == "shared"
+    identity: Held = instance.identity
+    same = problem.streams == "shared"
     if problem.finite:
         number, count = training_set.part(step, instance, problem.batch)
         key = _key(shared, threefry.TRAINING_SET_OFFSET, number, unrolled=True)
@@ -85,37 +88,38 @@ def offset(step: Any, instance: Instance, shared: Shared, problem: Problem) -> A
     return _own(_key(shared, threefry.OFFSET, step, held_as_scalars(instance)), identity, shared, problem)
 
 
-def evaluation_words(chunk: Any, samples: int, instance: Instance, shared: Shared, problem: Problem) -> Any:
+def evaluation_words(chunk: Count, samples: int, instance: Instance, shared: Shared, problem: Problem) -> Words:
     """The shared bits of a chunk of the evaluation batch, as those of `words`."""
     scalars = held_as_scalars(instance)
     return _shared_words(_key(shared, threefry.EVALUATION, chunk, scalars), samples, shared, problem, scalars)
 
 
-def evaluation_offset(instance: Instance, shared: Shared, problem: Problem) -> Any:
+def evaluation_offset(instance: Instance, shared: Shared, problem: Problem) -> Offset:
     """The offset of an instance in the evaluation batch, which it shares with all replicas of its cell."""
     key = _key(shared, threefry.EVALUATION_OFFSET, 0, held_as_scalars(instance))
     return _own(key, instance.cell, shared, problem)
 
 
-def _key(shared: Shared, purpose: int, step: Any, unrolled: bool = False) -> threefry.Pair:
+def _key(shared: Shared, purpose: int, step: int | Count | threefry.Word, unrolled: bool = False) -> threefry.Pair:
     return threefry.purpose_key(shared.seed, purpose, step, threefry.threefry if unrolled else shared.rounds)
 
 
-def _shared_words(key: threefry.Pair, samples: int, shared: Shared, problem: Problem, scalars: bool) -> Any:
+def _shared_words(key: threefry.Pair, samples: int, shared: Shared, problem: Problem, scalars: bool) -> Words:
     if scalars:
         return Scalars(threefry.shared_columns(key, samples, problem.columns), (problem.columns,))
     return threefry.shared_bits(key, samples, problem.columns, shared.rounds)
 
 
-def _own(key: threefry.Pair, identity: Any, shared: Shared, problem: Problem) -> Any:
+def _own(key: threefry.Pair, identity: Held, shared: Shared, problem: Problem) -> Offset:
     columns = problem.columns
     if isinstance(identity, Scalars):
-        return Scalars(threefry.own_words(key, identity.parts, columns), (columns,))
+        low, high = identity.parts
+        return Scalars(threefry.own_words(key, (low, high), columns), (columns,))
     return threefry.own_bits(key, identity, columns, shared.rounds)
 
 
-def _appended(words: Any, last: Any) -> Any:
-    """Words (..., columns) and one column more, `last` (...)."""
+def _appended(words: Held, last: UInt32[Array, "*batch"]) -> Held:
+    """Words (..., columns) and one more column."""
     if isinstance(words, Scalars):
         return Scalars((*words.parts, last), (len(words.parts) + 1,))
     return jnp.concatenate([words, last[..., None]], axis=-1)

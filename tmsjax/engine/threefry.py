@@ -8,14 +8,17 @@ change them (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.random import threefry2x32_p
+from jaxtyping import Float, UInt32
 
-Pair = tuple[Any, Any]  # two uint32 scalars or arrays that broadcast
+from tmsjax.kinds.arrays import Array, Count
+
+Word = np.uint32 | UInt32[Array, "..."]
+Pair = tuple[Word, Word]  # which broadcast
 Rounds = Callable[[Pair, Pair], Pair]  # how `threefry` is computed
 
 INIT, OFFSET, STREAM, EVALUATION, EVALUATION_OFFSET, TRAINING_SET, TRAINING_SET_OFFSET = range(7)  # purposes
@@ -44,21 +47,22 @@ def looped(key: Pair, counter: Pair) -> Pair:
     (measured: 80 times slower at n = 20, m = 5).
     """
     shape = jnp.broadcast_shapes(*(jnp.shape(word) for word in (*key, *counter)))
-    return tuple(threefry2x32_p.bind(*(jnp.broadcast_to(word, shape) for word in (*key, *counter))))
+    first, second = threefry2x32_p.bind(*(jnp.broadcast_to(word, shape) for word in (*key, *counter)))
+    return first, second
 
 
-def purpose_key(seed: Pair, purpose: int, step: Any, rounds: Rounds = threefry) -> Pair:
-    """The key for all draws of one purpose at one step. `seed`: its low and its high word. `step`: () int32."""
+def purpose_key(seed: Pair, purpose: int, step: int | Count | Word, rounds: Rounds = threefry) -> Pair:
+    """The key for all draws of one purpose at one step. `seed`: its low and its high word."""
     return rounds(seed, (jnp.uint32(purpose), jnp.asarray(step).astype(jnp.uint32)))
 
 
-def shared_bits(key: Pair, samples: int, columns: int, rounds: Rounds = looped) -> jax.Array:
-    """uint32 bits (samples, columns), drawn by position and therefore equal for every instance."""
+def shared_bits(key: Pair, samples: int, columns: int, rounds: Rounds = looped) -> UInt32[Array, "{samples} {columns}"]:
+    """Bits drawn by position and therefore equal for every instance."""
     return jnp.concatenate(_pairs_of_columns(key, samples, columns, 1, rounds), axis=1)[:, :columns]
 
 
-def shared_columns(key: Pair, samples: int, columns: int, rounds: Rounds = looped) -> tuple:
-    """The columns of `shared_bits` as separate vectors (samples,)."""
+def shared_columns(key: Pair, samples: int, columns: int, rounds: Rounds = looped) -> tuple[Word, ...]:
+    """The columns of `shared_bits` as separate vectors."""
     return tuple(jnp.concatenate(_pairs_of_columns(key, samples, columns, 0, rounds)))[:columns]
 
 
@@ -69,22 +73,22 @@ def _pairs_of_columns(key: Pair, samples: int, columns: int, axis: int, rounds: 
     return rounds(key, (jnp.expand_dims(pair, 1 - axis), jnp.expand_dims(sample, axis)))
 
 
-def own_words(key: Pair, identity: Pair, count: int) -> tuple:
+def own_words(key: Pair, identity: Pair, count: int) -> tuple[Word, ...]:
     """The words of `own_bits` one by one, for an instance that is held as scalars."""
     keys = [threefry(key, (jnp.uint32(j), jnp.uint32(0))) for j in range((count + 1) // 2)]
     pairs = [threefry(of_pair, identity) for of_pair in keys]
     return (*(first for first, _ in pairs), *(second for _, second in pairs))[:count]
 
 
-def own_bits(key: Pair, identity: Any, count: int, rounds: Rounds = looped) -> jax.Array:
-    """uint32 bits (count,) that belong to one `identity` (two uint32 words)."""
+def own_bits(key: Pair, identity: UInt32[Array, "2"], count: int, rounds: Rounds = looped) -> UInt32[Array, "{count}"]:
+    """Bits that belong to one `identity`."""
     pairs = (count + 1) // 2
     index = jnp.arange(pairs, dtype=jnp.uint32)
     pair_keys = rounds(key, (index, jnp.zeros_like(index)))
     return jnp.concatenate(rounds(pair_keys, (identity[0], identity[1])))[:count]
 
 
-def normal(bits: jax.Array) -> jax.Array:
-    """Standard normal float32 values from uint32 bits: quantiles of the midpoints of 2**23 equal cells of [0, 1]."""
+def normal(bits: UInt32[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Standard normal float32 values: quantiles of the midpoints of 2**23 equal cells of [0, 1]."""
     uniform = ((bits >> 9).astype(jnp.float32) + 0.5) * np.float32(2.0**-23)
     return np.float32(np.sqrt(2)) * jax.lax.erf_inv(2 * uniform - 1)

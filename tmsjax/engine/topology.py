@@ -47,14 +47,16 @@ class Compiled:
 
     memory: int
     ensemble: Ensemble
-    programs: dict[str, Any]
+    programs: dict[str, jax.stages.Compiled]
 
     @property
     def unit_bytes(self) -> int:
         """Bytes to train a unit: all its blocks between segments, and the work of one program."""
-        step, *others = (self.programs[name].memory_analysis() for name in ("advance", "init", "loss"))
+        memory = {name: program.memory_analysis() for name, program in self.programs.items()}
+        step = memory["advance"]
+        assert step is not None  # XLA's backends all have it
         held = step.argument_size_in_bytes + step.output_size_in_bytes - step.alias_size_in_bytes
-        return self.ensemble.plan.blocks * held + max(each.temp_size_in_bytes for each in (step, *others))
+        return self.ensemble.plan.blocks * held + max(each.temp_size_in_bytes for each in memory.values() if each)
 
     @property
     def fits(self) -> bool:

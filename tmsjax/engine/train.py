@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import struct
 
 from tmsjax.engine import gradient as gradients
 from tmsjax.engine import streams
-from tmsjax.engine.plan import EVALUATION_CHUNK
-from tmsjax.engine.scalars import on_scalars
-from tmsjax.engine.streams import Shared
+from tmsjax.engine.plan import EVALUATION_CHUNK, Plan
+from tmsjax.engine.scalars import HeldParams, on_scalars
+from tmsjax.engine.streams import Offset, Shared, Words
+from tmsjax.kinds.arrays import Count, Params, Scalar
 from tmsjax.models import Instance, Problem
 
 EVALUATION_SAMPLES = 2**16
-
-
-class Cut(Protocol):
-    """How to split a batch (see engine/plan.py)."""
-
-    @property
-    def microbatch(self) -> int: ...
-
-    @property
-    def unroll(self) -> int: ...
 
 
 @struct.dataclass
 class TrainState:
     """State of one instance. All instances share the leaves without an instance axis (step, optimizer counts)."""
 
-    step: Any  # () int32, steps done
-    params: Any  # {name: array}, see kinds.Family.parameters
-    opt_state: Any  # optax state
+    step: Count  # steps done
+    params: Params
+    opt_state: optax.OptState
 
 
 def init(instance: Instance, shared: Shared, problem: Problem) -> TrainState:
@@ -48,7 +40,9 @@ def init(instance: Instance, shared: Shared, problem: Problem) -> TrainState:
     return TrainState(jnp.int32(0), params, problem.optimized(instance, shared.steps).init(params))
 
 
-def gradient(params: Any, instance: Instance, bits: Any, shift: Any, problem: Problem, cut: Cut) -> Any:
+def gradient(
+    params: HeldParams, instance: Instance, bits: Words, shift: Offset, problem: Problem, cut: Plan
+) -> HeldParams:
     """The gradient of the mean loss at `params`, on samples from a step's shared `bits` and the instance's `shift`.
 
     Reads the bits in chunks of `cut.microbatch` samples.
@@ -56,17 +50,19 @@ def gradient(params: Any, instance: Instance, bits: Any, shift: Any, problem: Pr
     if problem.trains_exactly:
         return gradients.exact(params, instance, problem)
 
-    def of_chunk(k: Any) -> Any:
+    def of_chunk(k: int | Count) -> HeldParams:
         words = jax.tree.map(lambda w: jax.lax.dynamic_slice_in_dim(w, k * cut.microbatch, cut.microbatch), bits)
         return gradients.of_batch(params, instance, words, shift, problem, cut.unroll)
 
     return mean_over_chunks(of_chunk, params, problem, cut)
 
 
-def mean_over_chunks(of_chunk: Callable[[Any], Any], params: Any, problem: Problem, cut: Cut) -> Any:
+def mean_over_chunks(
+    of_chunk: Callable[[int | Count], HeldParams], params: HeldParams, problem: Problem, cut: Plan
+) -> HeldParams:
     """The mean over a batch; `of_chunk`: number of a chunk -> the sum over its `cut.microbatch` samples."""
 
-    def add(k: Any, so_far: Any) -> Any:
+    def add(k: Count, so_far: HeldParams) -> HeldParams:
         return jax.tree.map(jnp.add, so_far, of_chunk(k))
 
     chunks, zeros = problem.batch // cut.microbatch, jax.tree.map(jnp.zeros_like, params)
@@ -75,54 +71,44 @@ def mean_over_chunks(of_chunk: Callable[[Any], Any], params: Any, problem: Probl
 
 
 def step(
-    state: TrainState, instance: Instance, bits: Any, shift: Any, shared: Shared, problem: Problem, cut: Cut
+    state: TrainState, instance: Instance, bits: Words, shift: Offset, shared: Shared, problem: Problem, cut: Plan
 ) -> TrainState:
     """One optimizer step on samples from `streams.words` (`bits`) and `streams.offset` (`shift`) of `state.step`."""
     return update(gradient(state.params, instance, bits, shift, problem, cut), state, instance, shared, problem)
 
 
-def update(grads: Any, state: TrainState, instance: Instance, shared: Shared, problem: Problem) -> TrainState:
+def update(grads: HeldParams, state: TrainState, instance: Instance, shared: Shared, problem: Problem) -> TrainState:
     """The state after a step along the gradient `grads` of the mean loss."""
     given = (grads, state.opt_state, state.params, instance, shared.steps)
     return TrainState(state.step + 1, *on_scalars(problem.update, *given))
 
 
 def noise_free_loss(
-    params: Any, instance: Instance, shared: Shared, problem: Problem, chunk: int = EVALUATION_CHUNK
-) -> Any:
+    params: HeldParams, instance: Instance, shared: Shared, problem: Problem, chunk: int = EVALUATION_CHUNK
+) -> Scalar:
     """The exact loss if one is known, else the mean over an evaluation batch of 65,536 samples, without penalty.
 
-    The batch depends on the seed and the cell's identity, so all replicas of a cell share it. `chunk`: samples held at
+    The batch depends on the seed and the cell's identity, so all replicas of a cell share it. Holds `chunk` samples at
     once, a divisor of EVALUATION_CHUNK.
     """
     if problem.exact is not None:
         return gradients.exact_loss(params, instance, problem)
-
-    def loss(word: Any, shift: Any) -> Any:
-        return on_scalars(problem.loss, params, instance, word, shift)
-
-    return _evaluated(loss, instance, shared, problem, chunk)
+    return _evaluated(partial(on_scalars, problem.loss, params, instance), instance, shared, problem, chunk)
 
 
-def zero_model_loss(instance: Instance, shared: Shared, problem: Problem, chunk: int = EVALUATION_CHUNK) -> Any:
+def zero_model_loss(instance: Instance, shared: Shared, problem: Problem, chunk: int = EVALUATION_CHUNK) -> Scalar:
     """The loss of a model whose output is 0: the mean over the evaluation batch of sum_i I_i target_i^2."""
-
-    def loss(word: Any, shift: Any) -> Any:
-        return on_scalars(problem.zero_loss, instance, word, shift)
-
-    return _evaluated(loss, instance, shared, problem, chunk)
+    return _evaluated(partial(on_scalars, problem.zero_loss, instance), instance, shared, problem, chunk)
 
 
-def _evaluated(
-    loss: Callable[[Any, Any], Any], instance: Instance, shared: Shared, problem: Problem, chunk: int
-) -> Any:
+def _evaluated(loss: Callable[..., Scalar], instance: Instance, shared: Shared, problem: Problem, chunk: int) -> Scalar:
     """The mean over the evaluation batch of a loss of one sample; `loss`: (word, shift) -> number."""
     shift = streams.evaluation_offset(instance, shared, problem)
 
-    def add(k: Any, so_far: Any) -> Any:
+    def add(k: Count, so_far: Scalar) -> Scalar:
         words = streams.evaluation_words(k, EVALUATION_CHUNK, instance, shared, problem)
 
-        def add_part(j: Any, so_far: Any) -> Any:
+        def add_part(j: Count, so_far: Scalar) -> Scalar:
             part = jax.tree.map(lambda w: jax.lax.dynamic_slice_in_dim(w, j * chunk, chunk), words)
             return so_far + jnp.sum(jax.vmap(lambda word: loss(word, shift))(part))
 

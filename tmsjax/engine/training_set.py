@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from tmsjax.engine import streams
 from tmsjax.engine.streams import Shared
+from tmsjax.kinds.arrays import Array
 from tmsjax.models import bind, instances
 from tmsjax.models import training_set as of_instance
 from tmsjax.spec import SAMPLES, Box, Spec, option_quantities
 
 
-def training_set(spec: Spec, **position: int) -> np.ndarray:
-    """The features x of the samples that one instance trains on, (T, n) float32.
+def training_set(spec: Spec, **position: int) -> Float[np.ndarray, "samples feature"]:
+    """The features x of the samples that one instance trains on, float32.
 
-    `position`: along each axis of the spec; 0 where it is not given. A function of the seed and the instance's identity
-    (with streams = "shared", of the seed alone). Equal to what training sees up to rounding. Raises ValueError for an
-    unknown axis, a position outside it, or an instance that trains on fresh samples.
+    A function of the seed and the instance's identity (with streams = "shared", of the seed alone). Equal to what
+    training sees up to rounding.
+
+    Args:
+        spec: The sweep.
+        position: Along each axis of the spec; 0 where it is not given.
+
+    Raises:
+        ValueError: There is no such axis or position, or the instance trains on fresh samples.
 
     Examples:
         >>> tmsjax.training_set(tmsjax.load_spec(spec, ["data.samples=5"]), replica=1).shape
@@ -37,8 +45,9 @@ def training_set(spec: Spec, **position: int) -> np.ndarray:
     batch, problem, shared = spec.train.batch, bind(spec), Shared.of(spec.seed, spec.train.steps)
     words = streams.words(0, shared, problem)
 
-    def of_step(step: int) -> jax.Array:
+    def of_step(step: int) -> Float[Array, "batch feature"]:
         offset = streams.offset(step, row, shared, problem)
+        assert isinstance(offset, jax.Array)  # as the instance is
         return jax.vmap(lambda word: problem.sample(of_instance.member(word, offset, batch)[0], row))(words)
 
     parts = -(-samples // batch)

@@ -7,7 +7,7 @@ names, help and stored runs work without it. Imports no other room.
 """
 
 from tmsjax.errors import first_line
-from tmsjax.kinds import heads, measures, trial
+from tmsjax.kinds import arrays, heads, measures, trial
 from tmsjax.kinds.activations import ACTIVATIONS, Activation, add_activation, elementwise
 from tmsjax.kinds.activities import ACTIVITIES, ANY_NUMBER, Activity, add_activity
 from tmsjax.kinds.drawn import Drawn, drawn_by
@@ -63,6 +63,7 @@ __all__ = [
     "add_measure",
     "add_study",
     "add_values",
+    "arrays",
     "called",
     "drawn_by",
     "draws",

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
+from jaxtyping import Float
 
+from tmsjax.kinds.arrays import Array, Elementwise, Number
 from tmsjax.kinds.registry import Registry, checked_callables
 from tmsjax.kinds.trial import check_traced
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,21 +22,21 @@ class Activation:
     """A function applied to pre-activations.
 
     Attributes:
-        function: float32 array -> array of the same shape, traceable by jax
-        exact: which exact loss tied models with this activation have: "relu", "linear" or None
+        function: Plain JAX, from float32 pre-activations.
+        exact: Which exact loss tied models with this activation have: "relu", "linear" or None.
     """
 
-    function: Callable[[Any], Any]
+    function: Elementwise
     sentence: str
     exact: str | None = None
 
 
-def _relu(v: Any) -> Any:
+def _relu(v: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     # `where` instead of `maximum`: value and gradient share one mask, and XLA:CPU's NaN-propagating maximum is slow.
     return v.__array_namespace__().where(v > 0, v, np.float32(0))
 
 
-def _gelu(v: Any) -> Any:
+def _gelu(v: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     import jax
 
     return jax.nn.gelu(v)
@@ -48,11 +52,16 @@ ACTIVATIONS: Registry[Activation] = Registry(
 )
 
 
-def add_activation(name: str, function: Callable[[Any], Any], *, sentence: str = "") -> None:
+def add_activation(name: str, function: Elementwise, *, sentence: str = "") -> None:
     """Adds an activation that specs can name.
 
-    `function` maps a float32 array to an array of the same shape, in plain JAX, such as `jax.nn.softplus`. `sentence`
-    describes it in help and tables. Raises RegistryError if the name is taken or the function does not fit.
+    Args:
+        name: By which specs find it.
+        function: Maps a float32 array to one of the same shape, in plain JAX, such as `jax.nn.softplus`.
+        sentence: Describes it in help and tables.
+
+    Raises:
+        RegistryError: The name is taken or the function does not fit.
 
     Examples:
         >>> import jax
@@ -67,7 +76,7 @@ def add_activation(name: str, function: Callable[[Any], Any], *, sentence: str =
     ACTIVATIONS.add(name, Activation(function, sentence))
 
 
-def elementwise(function: Callable[..., Any], *arrays: Any) -> Any:
+def elementwise(function: Callable[..., T], *arrays: Number | Array) -> T:
     """`function(*arrays)`. Deprecated: functions of models are plain JAX and need no wrapper.
 
     Examples:

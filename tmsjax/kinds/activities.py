@@ -8,12 +8,13 @@ which moments and exact losses follow. Activities with a `size` split the featur
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float
 
+from tmsjax.kinds.arrays import Array, Features, Floats, Number, Numbers, PerFeature, PerPair
 from tmsjax.kinds.registry import Option, Registry, checked_callables, checked_options
 
 Subset = tuple[int, ...]
@@ -22,34 +23,27 @@ ANY_NUMBER = 2**16  # of features
 
 @dataclass(frozen=True, eq=False)
 class Activity:
-    """How active features are drawn: n features, k uniforms per sample. The spec's options are passed as keywords.
-
-    An option of type "quantity" is one number per instance, shape (...) where p is (..., n). Only `active`, `joint`,
-    `marginal` and `exactly` receive it.
+    """How active features are drawn. The spec's options are passed as keywords. `add_activity` describes more fields.
 
     Attributes:
-        columns: (n) -> k
-        active: (u (k,) uniform on [0, 1), p (n,)) -> (n,) booleans
-        joint: p (..., n) -> (..., n, n), the probability that i and j are both active; the diagonal: that i is
-        marginal: p (..., n) -> (..., n), the probability that each is active; None: the diagonal of `joint`
-        own: whether each feature is decided by one uniform of its own, which can then also give its value
-        exactly: (p: list over features, subset) -> the probability that exactly these are active; None: no exact loss
-        possible: (subset, n) -> whether the active set can be `subset`
-        most_active: (n) -> the largest number of features that can be active together
-        exact_up_to: () -> the largest n for which ReLU models train on the exact loss; above it, samples are cheaper
-        misfit: (n) -> why it cannot draw n features, or None
-        needs_probability: whether a spec must give feature_probability; if not, it defaults to 1
-        equal_only: whether feature_probability must be the same for all features of a model
-        scalars_up_to: the largest n for which `active` is cheap on separate scalars (see engine/scalars.py)
+        marginal: p -> the probability that each feature is active; None: the diagonal of `joint`.
+        own: Whether each feature is decided by one uniform of its own, which can then also give its value.
+        possible: (subset, n) -> whether the active set can be `subset`.
+        most_active: n -> the largest number of features that can be active together.
+        exact_up_to: () -> the largest n for which ReLU models train on the exact loss; above it, samples are cheaper.
+        misfit: n -> why it cannot draw n features, or None.
+        needs_probability: Whether a spec must give feature_probability; if not, it defaults to 1.
+        equal_only: Whether feature_probability must be the same for all features of a model.
+        scalars_up_to: The largest n for which `active` is cheap on separate scalars (see engine/scalars.py).
     """
 
     columns: Callable[..., int]
-    active: Callable[..., Any]
-    joint: Callable[..., Any]
+    active: Callable[..., Bool[Array, "feature"]]
+    joint: Callable[..., PerPair]
     sentence: str
-    marginal: Callable[..., Any] | None = None
+    marginal: Callable[..., PerFeature] | None = None
     own: bool = False
-    exactly: Callable[..., Any] | None = None
+    exactly: Callable[..., Numbers] | None = None
     possible: Callable[..., bool] = lambda subset, n: True
     most_active: Callable[..., int] = lambda n: n
     exact_up_to: Callable[..., int] = lambda: 3
@@ -60,26 +54,26 @@ class Activity:
     options: Mapping[str, Option] = field(default_factory=dict)
 
 
-def below(u: Any, p: Any) -> Any:
+def below(u: Float[Array, "*shape"], p: Float[Array, "*shape"]) -> Bool[Array, "*shape"]:
     """Whether u < p, elementwise, for u in [0, 1) and p in (0, 1]."""
     return 1 - u * (np.float32(1) / p) > 0  # with the rounding of sampling.active_uniform
 
 
-def _each(p: Any) -> Any:
+def _each(p: PerFeature) -> PerFeature:
     return p
 
 
-def _outer(p: Any) -> Any:
+def _outer(p: PerFeature) -> PerPair:
     return p[..., :, None] * p[..., None, :]
 
 
-def _with_diagonal(joint: Any, marginal: Any) -> Any:
+def _with_diagonal(joint: PerPair, marginal: PerFeature) -> PerPair:
     diagonal = np.broadcast_to(np.eye(marginal.shape[-1], dtype=bool), joint.shape)
     return joint.__array_namespace__().where(diagonal, marginal[..., :, None], joint)
 
 
-def _same_set(pairs: Any, size: int) -> np.ndarray:
-    """Booleans shaped like `pairs` (..., n, n): whether two features belong to the same set."""
+def _same_set(pairs: PerPair, size: int) -> Bool[Array, "*instance feature feature"]:
+    """Whether two features belong to the same set."""
     number = np.arange(pairs.shape[-1]) // size
     return np.broadcast_to(number[:, None] == number[None, :], pairs.shape)
 
@@ -94,7 +88,7 @@ def _sizes_misfit(n: int, size: int) -> str | None:
 # independent: each feature has its own uniform
 
 
-def _independent_exactly(p: list, subset: Subset) -> Any:
+def _independent_exactly(p: Sequence[Floats], subset: Subset) -> Numbers:
     rest = [q for k, q in enumerate(p) if k not in subset]
     return math.prod([p[k] for k in subset]) * math.prod(1 - q for q in rest)
 
@@ -102,22 +96,22 @@ def _independent_exactly(p: list, subset: Subset) -> Any:
 # groups: the features of a set share one uniform, so with equal probabilities they are active together
 
 
-def _groups_active(u: Any, p: Any, *, size: int) -> Any:
+def _groups_active(u: Float[Array, "columns"], p: Features, *, size: int) -> Bool[Array, "feature"]:
     return below(u.repeat(size), p)
 
 
-def _groups_joint(p: Any, *, size: int) -> Any:
+def _groups_joint(p: PerFeature, *, size: int) -> PerPair:
     xp = p.__array_namespace__()
     together = xp.minimum(p[..., :, None], p[..., None, :])
     return _with_diagonal(xp.where(_same_set(together, size), together, _outer(p)), p)
 
 
-def _groups_exactly(p: list, subset: Subset, *, size: int) -> Any:
+def _groups_exactly(p: Sequence[Floats], subset: Subset, *, size: int) -> Numbers:
     sets = [range(start, start + size) for start in range(0, len(p), size)]
     return math.prod(_one_group_exactly([p[k] for k in s], [k in subset for k in s]) for s in sets)
 
 
-def _one_group_exactly(p: list, chosen: list[bool]) -> Any:
+def _one_group_exactly(p: Sequence[Floats], chosen: list[bool]) -> Numbers:
     """The probability that one uniform u has u < p for the chosen features and u >= p for the others."""
     inside = [q for q, yes in zip(p, chosen, strict=True) if yes]
     outside = [q for q, yes in zip(p, chosen, strict=True) if not yes]
@@ -132,20 +126,22 @@ def _one_group_exactly(p: list, chosen: list[bool]) -> Any:
 # correlated: with some probability the features of a set share one uniform, else each has its own
 
 
-def _correlated_active(u: Any, p: Any, *, size: int, correlation: Any) -> Any:
+def _correlated_active(
+    u: Float[Array, "columns"], p: Features, *, size: int, correlation: Number
+) -> Bool[Array, "feature"]:
     n = p.shape[0]
     of_set = u[n:].repeat(size)
     together = of_set < correlation  # then of_set / correlation is uniform
     return (together & below(of_set / correlation, p)) | (~together & below(u[:n], p))
 
 
-def _correlated_joint(p: Any, *, size: int, correlation: Any) -> Any:
+def _correlated_joint(p: PerFeature, *, size: int, correlation: Numbers) -> PerPair:
     share = p.__array_namespace__().asarray(correlation)[..., None, None]
     return share * _groups_joint(p, size=size) + (1 - share) * _with_diagonal(_outer(p), p)
 
 
-def _correlated_exactly(p: list, subset: Subset, *, size: int, correlation: Any) -> Any:
-    out: Any = 1
+def _correlated_exactly(p: Sequence[Floats], subset: Subset, *, size: int, correlation: Number) -> Numbers:
+    out: Numbers = 1
     for start in range(0, len(p), size):
         some, chosen = p[start : start + size], [k in subset for k in range(start, start + size)]
         apart = math.prod(q if yes else 1 - q for q, yes in zip(some, chosen, strict=True))
@@ -153,7 +149,7 @@ def _correlated_exactly(p: list, subset: Subset, *, size: int, correlation: Any)
     return out
 
 
-def _extreme(values: list, low: bool) -> Any:
+def _extreme(values: list[Floats], low: bool) -> Floats:
     """The elementwise minimum (`low`) or maximum of a list of arrays."""
     out = values[0]
     for v in values[1:]:
@@ -164,29 +160,29 @@ def _extreme(values: list, low: bool) -> Any:
 # exclusive: at most one feature of each set is active
 
 
-def _exclusive_active(u: Any, p: Any, *, size: int) -> Any:
+def _exclusive_active(u: Float[Array, "columns"], p: Features, *, size: int) -> Bool[Array, "feature"]:
     share = (p / np.float32(size)).reshape(-1, size)
     return _first(u.reshape(-1, 1) < share.cumsum(axis=1)).reshape(-1)
 
 
-def _first(reached: Any) -> Any:
-    """Keeps only the first True of each row of booleans (rows, k), which are sorted: False before True."""
+def _first(reached: Bool[Array, "row column"]) -> Bool[Array, "row column"]:
+    """Keeps only the first True of each row, which is sorted: False before True."""
     k = reached.shape[1]
     return reached & ~(reached[:, np.arange(k) - 1] & (np.arange(k) > 0)[None])
 
 
-def _exclusive_marginal(p: Any, *, size: int) -> Any:
+def _exclusive_marginal(p: PerFeature, *, size: int) -> PerFeature:
     return p / size
 
 
-def _exclusive_joint(p: Any, *, size: int) -> Any:
+def _exclusive_joint(p: PerFeature, *, size: int) -> PerPair:
     xp, q = p.__array_namespace__(), p / size
     pairs = _outer(q)
     return _with_diagonal(xp.where(_same_set(pairs, size), xp.zeros_like(pairs), pairs), q)
 
 
-def _exclusive_exactly(p: list, subset: Subset, *, size: int) -> Any:
-    out: Any = 1
+def _exclusive_exactly(p: Sequence[Floats], subset: Subset, *, size: int) -> Numbers:
+    out: Numbers = 1
     for start in range(0, len(p), size):
         chosen = [k for k in subset if start <= k < start + size]
         out = out * (p[chosen[0]] / size if chosen else 1 - sum(p[start : start + size]) / size)
@@ -200,29 +196,29 @@ def _exclusive_possible(subset: Subset, n: int, *, size: int) -> bool:
 # one-hot: exactly one feature is active
 
 
-def _one_hot_active(u: Any, p: Any) -> Any:
+def _one_hot_active(u: Float[Array, "1"], p: Features) -> Bool[Array, "feature"]:
     n = p.shape[0]
     reached = (u < (p / p.sum()).cumsum()) | (np.arange(n) == n - 1)  # rounding may leave the last sum below 1
     return _first(reached.reshape(1, n)).reshape(n)
 
 
-def _one_hot_marginal(p: Any) -> Any:
+def _one_hot_marginal(p: PerFeature) -> PerFeature:
     return p / p.sum(-1, keepdims=True)
 
 
-def _one_hot_joint(p: Any) -> Any:
+def _one_hot_joint(p: PerFeature) -> PerPair:
     q = _one_hot_marginal(p)
     return _with_diagonal(q.__array_namespace__().zeros_like(_outer(q)), q)
 
 
-def _one_hot_exactly(p: list, subset: Subset) -> Any:
+def _one_hot_exactly(p: Sequence[Floats], subset: Subset) -> Numbers:
     return p[subset[0]] / sum(p)
 
 
 # exactly-k: a random subset of k features is active
 
 
-def _exactly_k_active(u: Any, p: Any, *, active: int) -> Any:
+def _exactly_k_active(u: Features, p: Features, *, active: int) -> Bool[Array, "feature"]:
     n = p.shape[0]
     mine, other = u[:, None], u[None, :]
     earlier = np.arange(n)[None, :] < np.arange(n)[:, None]
@@ -230,17 +226,17 @@ def _exactly_k_active(u: Any, p: Any, *, active: int) -> Any:
     return (lower * np.float32(1)).sum(1) < active  # the features of the k lowest uniforms
 
 
-def _exactly_k_marginal(p: Any, *, active: int) -> Any:
+def _exactly_k_marginal(p: PerFeature, *, active: int) -> PerFeature:
     return p * 0 + active / p.shape[-1]
 
 
-def _exactly_k_joint(p: Any, *, active: int) -> Any:
+def _exactly_k_joint(p: PerFeature, *, active: int) -> PerPair:
     n = p.shape[-1]
     both = active * (active - 1) / (n * max(n - 1, 1))
     return _with_diagonal(_outer(p) * 0 + both, _exactly_k_marginal(p, active=active))
 
 
-def _exactly_k_exactly(p: list, subset: Subset, *, active: int) -> Any:
+def _exactly_k_exactly(p: Sequence[Floats], subset: Subset, *, active: int) -> Numbers:
     return p[0] * 0 + 1 / math.comb(len(p), active)
 
 
@@ -345,31 +341,32 @@ def add_activity(
     name: str,
     *,
     columns: Callable[..., int],
-    active: Callable[..., Any],
-    joint: Callable[..., Any],
-    exactly: Callable[..., Any] | None = None,
+    active: Callable[..., Bool[Array, "feature"]],
+    joint: Callable[..., PerPair],
+    exactly: Callable[..., Numbers] | None = None,
     exact_up_to: int = 3,
     options: Mapping[str, Option] | None = None,
     sentence: str = "",
 ) -> None:
-    """Adds a rule for which of the n features of a sample are active. Options are passed as keywords.
+    """Adds a rule for which of the n features of a sample are active.
+
+    The functions get the spec's options as keywords. An option of type "quantity" is one number per instance, of shape
+    (...) where p is (..., n); `columns` does not get it.
 
     Args:
-        name: under which specs find it
-        columns: n -> k, the number of uniforms per sample
-        active: (u (k,) uniform on [0, 1), p (n,) the feature probabilities) -> (n,) booleans, in plain JAX
+        name: By which specs find it.
+        columns: n -> k, the number of uniforms per sample.
+        active: (u (k,) uniform on [0, 1), p (n,) the feature probabilities) -> (n,) booleans, in plain JAX.
         joint: p (..., n) -> (..., n, n), the probability that features i and j are both active (diagonal: that i is
-            active), by operators and functions of `p.__array_namespace__()`. Checked by simulation before a run
-        exactly: (p: list over features, subset: features in ascending order) -> the probability that exactly these are
-            active, for the exact loss of ReLU models; None: no exact loss
-        exact_up_to: the largest n of models with the exact loss, 1 to 5
-        options: keys that it adds to [data]
-        sentence: describes it in help and tables
-
-    An option of type "quantity" is one number per instance, shape (...) where p is (..., n); `columns` does not get it.
+            active), by operators and functions of `p.__array_namespace__()`. Checked by simulation before a run.
+        exactly: (p as a list over features, subset: features in ascending order) -> the probability that exactly these
+            are active, for the exact loss of ReLU models; None: no exact loss.
+        exact_up_to: The largest n of models with the exact loss, 1 to 5.
+        options: Keys that it adds to [data].
+        sentence: Describes it in help and tables.
 
     Raises:
-        RegistryError: if the name is taken or an argument does not fit.
+        RegistryError: The name is taken or an argument does not fit.
 
     Examples:
         >>> def both(p):  # one uniform decides for all features
@@ -378,8 +375,9 @@ def add_activity(
         >>> tmsjax.load_spec(spec, ["data.activity=at-once"]).data.activity
         'at-once'
     """
-    given: dict[str, Any] = {"columns": columns, "active": active, "joint": joint, "exactly": exactly}
-    functions = {what: function for what, function in given.items() if what != "exactly" or function is not None}
+    functions: dict[str, Callable] = {"columns": columns, "active": active, "joint": joint}
+    if exactly is not None:
+        functions["exactly"] = exactly
     checked_callables(ACTIVITIES, name, **functions)
     used, table = functions.values(), ("activity", "values", "masks_per_batch", "samples")
     options = checked_options(ACTIVITIES, name, options, table=table, used=used)

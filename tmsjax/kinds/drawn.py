@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
+
+from jaxtyping import Bool, Float
 
 from tmsjax.kinds.activities import ACTIVITIES, Activity, Subset
+from tmsjax.kinds.arrays import Array, Features, Floats, Numbers, PerFeature, PerPair
 from tmsjax.kinds.registry import called
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -15,26 +21,27 @@ class Drawn:
 
     activity: Activity
     n: int
-    options: tuple[tuple[str, Any], ...] = ()
+    options: tuple[tuple[str, Numbers], ...] = ()
 
-    def _call(self, function: Any, *arguments: Any) -> Any:
+    def _call(self, function: Callable[..., T], *arguments: int | Array | Sequence) -> T:
         return called(function, *arguments, options=dict(self.options))
 
     def columns(self) -> int:
         return self._call(self.activity.columns, self.n)
 
-    def active(self, u: Any, p: Any) -> Any:
+    def active(self, u: Float[Array, "columns"], p: Features) -> Bool[Array, "feature"]:
         return self._call(self.activity.active, u, p)
 
-    def joint(self, p: Any) -> Any:
+    def joint(self, p: PerFeature) -> PerPair:
         return self._call(self.activity.joint, p)
 
-    def marginal(self, p: Any) -> Any:
+    def marginal(self, p: PerFeature) -> PerFeature:
         if self.activity.marginal is not None:
             return self._call(self.activity.marginal, p)
         return p.__array_namespace__().diagonal(self.joint(p), axis1=-2, axis2=-1)
 
-    def exactly(self, p: list, subset: Subset) -> Any:
+    def exactly(self, p: Sequence[Floats], subset: Subset) -> Numbers:
+        assert self.activity.exactly is not None  # callers ask first
         return self._call(self.activity.exactly, p, subset)
 
     def possible(self, subset: Subset) -> bool:
@@ -53,18 +60,22 @@ class Drawn:
 def drawn_by(activity: str, n: int, **options: float) -> Drawn:
     """The activity named `activity` for n features; options that are not given have their defaults.
 
-    Raises ValueError for an unknown activity or option, and for option values that n features do not allow.
+    Raises:
+        ValueError: The activity or an option is unknown, or n features do not allow an option's value.
     """
     if activity not in ACTIVITIES:
         raise ValueError(f"activity must be one of {', '.join(ACTIVITIES)}, not {activity!r}")
     declared = ACTIVITIES[activity].options
     if unknown := options.keys() - declared.keys():
         raise ValueError(f"{activity!r} has no option {', '.join(sorted(unknown))}")
-    given = {key: options.get(key, option.default) for key, option in declared.items()}
-    for key, option in declared.items():
-        if problem := option.refuses(given[key]):
+    given = {}
+    for key, option in sorted(declared.items()):
+        value = options.get(key, option.default)
+        problem = option.refuses(value)
+        if value is None or problem:
             raise ValueError(f"{activity!r}: {key} {problem}")
-    drawn = Drawn(ACTIVITIES[activity], n, tuple(sorted(given.items())))
+        given[key] = value
+    drawn = Drawn(ACTIVITIES[activity], n, tuple(given.items()))
     if problem := drawn.misfit():
         raise ValueError(f"{activity!r}: {problem}")
     return drawn

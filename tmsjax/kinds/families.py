@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from jaxtyping import Float
 
 from tmsjax.kinds import autoencoders, heads
 from tmsjax.kinds.activations import ACTIVATIONS
+from tmsjax.kinds.arrays import Array, Elementwise, Features, Floats, Output, Params, Quantities, Scalar
 from tmsjax.kinds.registry import (
     DIMENSIONS,
     RESERVED,
@@ -21,8 +23,6 @@ from tmsjax.kinds.registry import (
     checked_callables,
     checked_options,
 )
-
-Params = dict[str, Any]
 
 
 def _one_per_feature(n: int) -> int:
@@ -35,31 +35,19 @@ def _fits(n: int, m: int) -> str | None:
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """Pure functions of one instance. The spec's options are passed as keywords.
+    """Pure functions of one instance. The spec's options are passed as keywords. `add_family` describes the fields.
 
     Attributes:
-        parameters: name -> names of its dimensions: "feature", "hidden" or an option of type "int"
-        init: (standard normals by parameter name, instance) -> parameters
-        apply: (parameters, x, f) -> output (o,); f is the activation
-        target: x -> the desired output (o,)
-        outputs: n -> the number of outputs o, at most n. Output i has the importance of feature i
-        misfit: (n, m) -> why a model cannot have these sizes, or None. Receives only options of type "int"
-        directions: parameters -> W (m, n), features as columns; None if features have no directions. A parameter named
-            W must equal this W
-        penalty: (parameters, x, f) -> a scalar that training adds to the loss of each sample; None: no penalty
-        gram_only: whether the output is f(W^T W x + b) or f(W^T W x); only these have exact losses
-        neurons: whether hidden dimension k is a neuron, h_k = ReLU(W_k . x) with W_k row k of W. Otherwise the hidden
-            basis can be arbitrary, as that of tied models is
-        writes: the parameter (feature, hidden) with which neurons write the output; None: W^T
+        gram_only: Whether the output is f(W^T W x + b) or f(W^T W x); only these have exact losses.
     """
 
     parameters: Mapping[str, tuple[str, ...]]
     init: Callable[..., Params]
-    apply: Callable[..., Any]
-    target: Callable[..., Any]
-    directions: Callable[..., Any] | None
+    apply: Callable[..., Output]
+    target: Callable[..., Output]
+    directions: Callable[..., Float[Array, "hidden feature"]] | None
     sentence: str
-    penalty: Callable[..., Any] | None = None
+    penalty: Callable[..., Scalar] | None = None
     gram_only: bool = False
     neurons: bool = False
     writes: str | None = None
@@ -78,42 +66,42 @@ class Family:
         return "b" in self.parameters
 
 
-def scaled_normals(normals: Params, instance: Any) -> Params:
+def scaled_normals(normals: Params, instance: Quantities) -> Params:
     """The default init: standard deviation bias_scale for b, init_scale for every other parameter."""
     return {k: (instance.bias_scale if k == "b" else instance.init_scale) * v for k, v in normals.items()}
 
 
-def _same(x: Any) -> Any:
+def _same(x: Features) -> Features:
     return x
 
 
-def _tied(params: Params, x: Any, f: Callable) -> Any:
+def _tied(params: Params, x: Features, f: Elementwise) -> Features:
     """f(W^T W x + b) (the paper, section "Demonstrating superposition")."""
     W, b = params["W"], params["b"]
     return f(W.T @ (W @ x) + b)
 
 
-def _tied_without_bias(params: Params, x: Any, f: Callable) -> Any:
+def _tied_without_bias(params: Params, x: Features, f: Elementwise) -> Features:
     W = params["W"]
     return f(W.T @ (W @ x))
 
 
-def _hidden_relu(params: Params, x: Any, f: Callable) -> Any:
+def _hidden_relu(params: Params, x: Features, f: Elementwise) -> Features:
     """f(W^T ReLU(W x) + b) (the paper, section "Superposition in a privileged basis")."""
     W, b = params["W"], params["b"]
     return f(W.T @ _relu(W @ x) + b)
 
 
-def _absolute_value(params: Params, x: Any, f: Callable) -> Any:
+def _absolute_value(params: Params, x: Features, f: Elementwise) -> Features:
     """f(V ReLU(W x) + b) (the paper, section "Computation in superposition", with W_1 = W and W_2 = V)."""
     return f(params["V"] @ _relu(params["W"] @ x) + params["b"])
 
 
-def _relu(h: Any) -> Any:
+def _relu(h: Floats) -> Floats:
     return ACTIVATIONS["relu"].function(h)
 
 
-def _columns_of_W(params: Params) -> Any:
+def _columns_of_W(params: Params) -> Float[Array, "hidden feature"]:
     return params["W"]
 
 
@@ -121,11 +109,10 @@ RATIO = Option("quantity", default=1.0, low=0.0, sentence="importance of each re
 VALUE_RANK = Option("int", default=1, sentence="rank of W_OV")
 
 
-def _of_head(apply: Callable, parameters: Mapping[str, tuple[str, ...]], sentence: str) -> Family:
-    """A head whose one output is its score, of pairs of vectors (see heads.py).
-
-    Features have no directions: what a head stores are relations.
-    """
+def _of_head(
+    apply: Callable[..., Float[Array, "1"]], parameters: Mapping[str, tuple[str, ...]], sentence: str
+) -> Family:
+    """A head whose output is its score (see heads.py). It stores relations, so features have no directions."""
     return Family(
         parameters=parameters,
         init=scaled_normals,
@@ -142,7 +129,12 @@ def _of_head(apply: Callable, parameters: Mapping[str, tuple[str, ...]], sentenc
 LATENTS = Option("quantity", default=2.0**16, low=1.0, sentence="number of latents in use, from the first")
 
 
-def _autoencoder(apply: Callable, penalty: Callable | None, options: Mapping[str, Option], sentence: str) -> Family:
+def _autoencoder(
+    apply: Callable[..., Features],
+    penalty: Callable[..., Scalar] | None,
+    options: Mapping[str, Option],
+    sentence: str,
+) -> Family:
     """A dictionary of `hidden` directions (see autoencoders.py). Features of a model's input have no directions."""
     return Family(
         parameters={"E": ("hidden", "feature"), "b": ("hidden",), "D": ("feature", "hidden")},
@@ -240,11 +232,11 @@ def add_family(
     name: str,
     *,
     parameters: Mapping[str, tuple[str, ...]],
-    apply: Callable[..., Any],
+    apply: Callable[..., Output],
     init: Callable[..., Params] = scaled_normals,
-    target: Callable[..., Any] = _same,
-    directions: Callable[..., Any] | None = None,
-    penalty: Callable[..., Any] | None = None,
+    target: Callable[..., Output] = _same,
+    directions: Callable[..., Float[Array, "hidden feature"]] | None = None,
+    penalty: Callable[..., Scalar] | None = None,
     outputs: Callable[[int], int] = _one_per_feature,
     misfit: Callable[..., str | None] = _fits,
     options: Mapping[str, Option] | None = None,
@@ -252,30 +244,32 @@ def add_family(
     writes: str | None = None,
     sentence: str = "",
 ) -> None:
-    """Adds a model family with n features and m hidden dimensions. The spec's options are passed as keywords.
+    """Adds a model family with n features and m hidden dimensions.
+
+    The functions are plain JAX of one sample x (n,), such as `jax.nn.relu(p["W"] @ x)`, and get the spec's options as
+    keywords. Shapes are checked before a run.
 
     Args:
-        name: under which specs find it
-        parameters: name -> names of its dimensions: "feature" (n), "hidden" (m), or an option of type "int"
-        apply: (parameters, x (n,), f) -> output (o,); f is the spec's activation
+        name: By which specs find it.
+        parameters: Name -> names of its dimensions: "feature" (n), "hidden" (m), or an option of type "int".
+        apply: (parameters, x, f) -> output (o,); f is the spec's activation.
         init: (standard normals by parameter name, instance) -> parameters; by default `b` has standard deviation
-            instance.bias_scale and every other parameter instance.init_scale
-        target: x (n,) -> the desired output (o,); by default x
-        directions: parameters -> W (m, n), features as columns, for measures and maps; None: no directions. It does not
-            receive options of type "quantity"
-        penalty: (parameters, x, f) -> a scalar that training adds to the loss of each sample. The noise-free loss,
-            which ranks models, excludes it
-        outputs: n -> the number of outputs o, at most n; by default n. Output i has the importance of feature i
-        misfit: (n, m) -> why a model cannot have these sizes, or None; receives only options of type "int"
-        neurons: whether hidden dimension k is a neuron, h_k = ReLU(W_k . x), which the study "neurons" shows
-        writes: the parameter (feature, hidden) with which neurons write the output; None: W^T
-        options: keys that it adds to [model]
-        sentence: describes it in help and tables
-
-    The functions are plain JAX, such as `jax.nn.relu(p["W"] @ x)`. Shapes are checked before a run.
+            instance.bias_scale and every other parameter instance.init_scale.
+        target: x -> the desired output (o,); by default x.
+        directions: Parameters -> W (m, n), features as columns, for measures and maps; None: no directions. A
+            parameter named W must equal this W. Receives only options of type "int".
+        penalty: (parameters, x, f) -> a number that training adds to the loss of each sample. The noise-free loss,
+            which ranks models, excludes it.
+        outputs: n -> the number of outputs o, at most n; by default n. Output i has the importance of feature i.
+        misfit: (n, m) -> why a model cannot have these sizes, or None. Receives only options of type "int".
+        neurons: Whether hidden dimension k is a neuron, h_k = ReLU(W_k . x) with W_k row k of W, which the study
+            "neurons" shows. Otherwise the hidden basis may be arbitrary, as that of tied models is.
+        writes: The parameter (feature, hidden) with which neurons write the output; None: W^T.
+        options: Keys that it adds to [model].
+        sentence: Describes it in help and tables.
 
     Raises:
-        RegistryError: if the name is taken or an argument does not fit.
+        RegistryError: The name is taken or an argument does not fit.
 
     Examples:
         >>> tmsjax.add_family(

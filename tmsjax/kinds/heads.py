@@ -8,45 +8,42 @@ parameter QK (hidden, feature), d = hidden; U and V, of W_OV = U^T V, are the ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import numpy as np
+from jaxtyping import Float
+
+from tmsjax.kinds.arrays import Array, Elementwise, Features, Number, Params
 
 
-def strengths(relations: int, ratio: Any) -> Any:
-    """Strengths r_i = ratio^(i / 2), shape (relations,), i = 0, 1, ...
-
-    A relation's importance, r_i^2, is `ratio` times that of the one before.
-    """
+def strengths(relations: int, ratio: Number) -> Float[Array, "relations"]:
+    """Strengths r_i = ratio^(i / 2), i = 0, 1, ...: a relation's importance r_i^2 is `ratio` times the one before."""
     return ratio ** (np.arange(relations, dtype=np.float32) / np.float32(2))
 
 
-def score(params: Mapping[str, Any], x: Any, f: Callable) -> Any:
-    """f(x^T W_QK y), shape (1,)."""
+def score(params: Params, x: Features, f: Elementwise) -> Float[Array, "1"]:
+    """f(x^T W_QK y)."""
     return f(_score(params["QK"], x))
 
 
-def score_with_bias(params: Mapping[str, Any], x: Any, f: Callable) -> Any:
-    """f(x^T W_QK y + b), shape (1,)."""
+def score_with_bias(params: Params, x: Features, f: Elementwise) -> Float[Array, "1"]:
+    """f(x^T W_QK y + b)."""
     return f(_score(params["QK"], x) + params["b"])
 
 
-def attended(params: Mapping[str, Any], x: Any, f: Callable) -> Any:
-    """f((x^T W_QK y) W_OV y), shape (k,)."""
+def attended(params: Params, x: Features, f: Elementwise) -> Float[Array, "feature/2"]:
+    """f((x^T W_QK y) W_OV y)."""
     U, V = _halves(params["OV"])
     y = x[x.shape[0] // 2 :]
     return f((U.T @ (V @ y)) * _score(params["QK"], x)[0])
 
 
-def related(x: Any, ratio: Any) -> Any:
-    """The score of a head with W_QK = diag(r): sum_i r_i x_i y_i, shape (1,)."""
+def related(x: Features, ratio: Number) -> Float[Array, "1"]:
+    """The score of a head with W_QK = diag(r): sum_i r_i x_i y_i."""
     k = x.shape[0] // 2
     return (x[:k] * x[k:] * strengths(k, ratio)).sum(keepdims=True)
 
 
-def moved(x: Any, ratio: Any) -> Any:
-    """What a head with W_QK = diag(r) and W_OV = 1 moves: (sum_i r_i x_i y_i) y, shape (k,)."""
+def moved(x: Features, ratio: Number) -> Float[Array, "feature/2"]:
+    """What a head with W_QK = diag(r) and W_OV = 1 moves: (sum_i r_i x_i y_i) y."""
     return x[x.shape[0] // 2 :] * related(x, ratio)[0]
 
 
@@ -64,13 +61,15 @@ def misfit(features: int, hidden: int, value_rank: int = 1) -> str | None:
     return None
 
 
-def _halves(pair: Any) -> tuple[Any, Any]:
-    """The two matrices (d, k) of a parameter (d, 2 k)."""
+def _halves(
+    pair: Float[Array, "rank feature"],
+) -> tuple[Float[Array, "rank feature/2"], Float[Array, "rank feature/2"]]:
+    """The two matrices of a parameter."""
     k = pair.shape[1] // 2
     return pair[:, :k], pair[:, k:]
 
 
-def _score(pair: Any, x: Any) -> Any:
+def _score(pair: Float[Array, "hidden feature"], x: Features) -> Float[Array, "1"]:
     Q, K = _halves(pair)
     k = x.shape[0] // 2
     return ((Q @ x[:k]) * (K @ x[k:])).sum(keepdims=True)

@@ -33,7 +33,8 @@ class Imported:
 def located(names: Sequence[str], folder: str) -> list[Imported]:
     """Resolves `names` to files; paths are relative to `folder`. Executes nothing.
 
-    Raises SpecError, which lists every file that is missing.
+    Raises:
+        SpecError: Files are missing; it lists all of them.
     """
     found, problems = [], []
     for k, name in enumerate(names):
@@ -62,7 +63,8 @@ def _file_of_module(name: str) -> str | None:
 def execute(found: Sequence[Imported], registries: Mapping[str, Registry]) -> None:
     """Executes the files that this process has not executed yet; a changed file replaces the entries that it added.
 
-    Raises SpecError if a file fails, with the line and the reason.
+    Raises:
+        SpecError: A file fails; it names the line and the reason.
     """
     for k, one in enumerate(found):
         if _executed.pop(one.path, None) != one.sha256:

@@ -1,7 +1,7 @@
-"""Measures of how features are represented: functions of W (..., m, n), column W_i the direction of feature i.
+"""Measures of how features are represented: functions of W, whose column W_i is the direction of feature i.
 
-They broadcast over leading axes and work with numpy (float64) as well as with jax. Source: the paper, sections
-"Demonstrating superposition" and "The geometry of superposition".
+They work with numpy (float64) as well as with jax. Source: the paper, sections "Demonstrating superposition" and "The
+geometry of superposition".
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
+from tmsjax.kinds.arrays import ArrayT
 from tmsjax.kinds.registry import RESERVED, RESERVED_PREFIXES, Registry, checked_callables
 from tmsjax.kinds.trial import Refuse, attempt
 
@@ -21,21 +22,21 @@ SUCCESS = 1.01  # an init succeeds if its loss is at most this times the best lo
 REPRESENTED = 0.3  # a feature is represented if |W_i| is at least this
 
 
-def norms(W: Any) -> Any:
-    """`|W_i|`, shape (..., n)."""
+def norms(W: Float[ArrayT, "*instance hidden feature"]) -> Float[ArrayT, "*instance feature"]:
+    """`|W_i|`."""
     xp = W.__array_namespace__()
     return xp.sqrt(xp.sum(W**2, axis=-2))
 
 
-def overlaps(W: Any) -> Any:
-    """`(w_i . W_j)^2` with `w_i = W_i / |W_i|`, shape (..., n, n), rows i; a row of zeros where W_i = 0."""
+def overlaps(W: Float[ArrayT, "*instance hidden feature"]) -> Float[ArrayT, "*instance feature feature"]:
+    """`(w_i . W_j)^2` with `w_i = W_i / |W_i|`, rows i; a row of zeros where W_i = 0."""
     xp = W.__array_namespace__()
     unit = W / xp.maximum(norms(W), TINY)[..., None, :]
     return (xp.swapaxes(unit, -1, -2) @ W) ** 2
 
 
-def superposition(W: Any) -> Any:
-    """sum_{j != i} (w_i . W_j)^2, shape (..., n).
+def superposition(W: Float[ArrayT, "*instance hidden feature"]) -> Float[ArrayT, "*instance feature"]:
+    """sum_{j != i} (w_i . W_j)^2.
 
     0 if W_i is orthogonal to all other columns; 1 if they overlap with w_i as much as one parallel unit vector.
     """
@@ -45,26 +46,26 @@ def superposition(W: Any) -> Any:
     return xp.sum(squared * others, axis=-1)
 
 
-def dimensionality(W: Any) -> Any:
-    """`D_i = |W_i|^2 / sum_j (w_i . W_j)^2`, shape (..., n), in [0, 1]; 0 where W_i = 0."""
+def dimensionality(W: Float[ArrayT, "*instance hidden feature"]) -> Float[ArrayT, "*instance feature"]:
+    """`D_i = |W_i|^2 / sum_j (w_i . W_j)^2`, in [0, 1]; 0 where W_i = 0."""
     xp = W.__array_namespace__()
     return norms(W) ** 2 / xp.maximum(xp.sum(overlaps(W), axis=-1), TINY)
 
 
-def dimensions_per_feature(W: Any) -> Any:
-    """`D* = m / |W|_F^2`, shape (...); infinite for W = 0."""
+def dimensions_per_feature(W: Float[ArrayT, "*instance hidden feature"]) -> Float[ArrayT, "*instance"]:
+    """`D* = m / |W|_F^2`; infinite for W = 0."""
     xp = W.__array_namespace__()
     return W.shape[-2] / xp.sum(W**2, axis=(-1, -2))
 
 
-def frobenius(W: Any) -> Any:
-    """`|W|_F`, shape (...)."""
+def frobenius(W: Float[ArrayT, "*instance hidden feature"]) -> Float[ArrayT, "*instance"]:
+    """`|W|_F`."""
     xp = W.__array_namespace__()
     return xp.sqrt(xp.sum(W**2, axis=(-1, -2)))
 
 
-def represented(W: Any) -> Any:
-    """The number of features with `|W_i| >= REPRESENTED`, shape (...)."""
+def represented(W: Float[ArrayT, "*instance hidden feature"]) -> Int[ArrayT, "*instance"]:
+    """The number of features with `|W_i| >= REPRESENTED`."""
     return (norms(W) >= REPRESENTED).sum(-1)
 
 
@@ -73,12 +74,12 @@ class Measure:
     """A quantity computed from W, for records and figures.
 
     Attributes:
-        function: `W (..., hidden, feature) -> (..., *dims)`; None for the noise-free loss, which the engine computes
-        dims: dimensions of one model's value, from "hidden" and "feature"
-        label: axis label in figures
+        function: `W (..., hidden, feature) -> (..., *dims)`; None for the noise-free loss, which the engine computes.
+        dims: Dimensions of one model's value, from "hidden" and "feature".
+        label: Axis label in figures.
     """
 
-    function: Callable[[Any], Any] | None
+    function: Callable[[Float[np.ndarray, "*instance hidden feature"]], np.ndarray] | None
     dims: tuple[str, ...]
     sentence: str
     label: str = ""
@@ -108,13 +109,24 @@ MEASURES: Registry[Measure] = Registry(
 
 
 def add_measure(
-    name: str, function: Callable[[Any], Any], *, dims: tuple[str, ...] = (), sentence: str = "", label: str = ""
+    name: str,
+    function: Callable[[Float[np.ndarray, "*instance hidden feature"]], np.ndarray],
+    *,
+    dims: tuple[str, ...] = (),
+    sentence: str = "",
+    label: str = "",
 ) -> None:
     """Adds a measure of W that `[record] measures` can name and `tmsjax.measures` computes.
 
-    `function` maps W (..., hidden, feature), a numpy array with any leading axes, to `(..., *dims)`. `dims` is a
-    tuple of "hidden" and "feature", each at most once. `sentence` describes it in help and tables, `label`
-    on the axes of figures. Raises RegistryError if the name is taken or the function is invalid.
+    Args:
+        name: By which specs find it, and the name of its variable in results.
+        function: Maps W (..., hidden, feature), a numpy array with any leading axes, to `(..., *dims)`.
+        dims: "hidden" and "feature", each at most once.
+        sentence: Describes it in help and tables.
+        label: Describes it on the axes of figures.
+
+    Raises:
+        RegistryError: The name is taken or the function is invalid.
 
     Examples:
         >>> tmsjax.add_measure("participation", lambda W: (W**2).sum(-2) ** 2 / (W**4).sum(-2), dims=("feature",))
@@ -140,7 +152,8 @@ def check_measure(measure: Measure, shape: tuple[int, ...], refuse: Refuse) -> N
     size = dict(zip(("hidden", "feature"), shape[-2:], strict=True))
     expected = (*shape[:-2], *(size[d] for d in measure.dims))
     W = np.linspace(-1, 1, math.prod(shape)).reshape(shape)
-    found = np.asarray(attempt(f"the function of W {shape}", refuse, measure.function, W))  # type: ignore[arg-type]
+    assert measure.function is not None  # users add no other
+    found = np.asarray(attempt(f"the function of W {shape}", refuse, measure.function, W))
     if found.shape != expected or found.dtype.kind not in "fiub":
         kind = f"real numbers of shape {expected}, not {found.dtype} of shape {found.shape}"
         raise refuse(f"the function of W {shape} must give {kind}")

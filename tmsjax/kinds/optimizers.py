@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
+from tmsjax.kinds.arrays import Count, Number, Params, Quantities, Scalar
 from tmsjax.kinds.registry import Registry
 
-Rate = Callable[[Any], Any]  # number of steps done -> learning rate of the next
+if TYPE_CHECKING:
+    from optax import EmptyState, GradientTransformation
+
+Rate = Callable[[Count], Number]  # number of steps done -> learning rate of the next
 TINY_NORM = 1e-8  # added to a norm before division, as in the source of `adamw-norm`
 
 
@@ -17,15 +21,14 @@ class Optimizer:
     """An optax optimizer.
 
     Attributes:
-        make: (learning rate as a function of the step, instance, momentum, whether weights decay) ->
-            optax.GradientTransformation
-        uses: optimizer-specific keys of [train] that it uses
-        defaults: values of these keys if the spec gives none
-        signed: whether weight_decay may be negative
-        tied: whether it needs parameters W and b of a model f(W^T W x + b)
+        make: (learning rate as a function of the step, instance, momentum, whether weights decay) -> the optimizer.
+        uses: Optimizer-specific keys of [train] that it uses.
+        defaults: Values of these keys if the spec gives none.
+        signed: Whether weight_decay may be negative.
+        tied: Whether it needs parameters W and b of a model f(W^T W x + b).
     """
 
-    make: Callable[[Rate, Any, float, bool], Any]
+    make: Callable[[Rate, Quantities, float, bool], GradientTransformation]
     sentence: str
     uses: tuple[str, ...] = ()
     defaults: Mapping[str, float] = field(default_factory=dict)
@@ -33,25 +36,25 @@ class Optimizer:
     tied: bool = False
 
 
-def _adam(rate: Rate, instance: Any, momentum: float, decays: bool) -> Any:
+def _adam(rate: Rate, instance: Quantities, momentum: float, decays: bool) -> GradientTransformation:
     import optax
 
     return optax.adam(rate)
 
 
-def _adamw(rate: Rate, instance: Any, momentum: float, decays: bool) -> Any:
+def _adamw(rate: Rate, instance: Quantities, momentum: float, decays: bool) -> GradientTransformation:
     import optax
 
     return optax.adamw(rate, weight_decay=instance.weight_decay)
 
 
-def _adamw_norm(rate: Rate, instance: Any, momentum: float, decays: bool) -> Any:
+def _adamw_norm(rate: Rate, instance: Quantities, momentum: float, decays: bool) -> GradientTransformation:
     import optax
 
     return optax.chain(optax.scale_by_adam(), _norm_decay(instance.weight_decay), optax.scale_by_learning_rate(rate))
 
 
-def _norm_decay(decay: Any) -> Any:
+def _norm_decay(decay: Scalar) -> GradientTransformation:
     """Adds `decay` W_i to the update of W_i if decay >= 0, else -`decay` (1 - 1/|W_i|) W_i, which draws |W_i| to 1.
 
     No other parameter decays. Source: Liu, Liu and Gore 2025, arXiv 2505.10465, and the optimizer in their repository.
@@ -59,16 +62,16 @@ def _norm_decay(decay: Any) -> Any:
     import jax.numpy as jnp
     import optax
 
-    def add(updates: Any, state: Any, params: Any = None) -> Any:
+    def add(updates: Params, state: EmptyState, params: Params) -> tuple[Params, EmptyState]:
         W = params["W"]
         norm = jnp.sqrt((W * W).sum(0))
         excess = jnp.where(decay < 0, 1 - 1 / (norm + TINY_NORM), jnp.ones_like(norm))
-        return {**updates, "W": updates["W"] + W * (excess * abs(decay))[None]}, state
+        return {**updates, "W": updates["W"] + W * (excess * jnp.abs(decay))[None]}, state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), add)
 
 
-def _sgd(rate: Rate, instance: Any, momentum: float, decays: bool) -> Any:
+def _sgd(rate: Rate, instance: Quantities, momentum: float, decays: bool) -> GradientTransformation:
     """Weight decay d adds d times each parameter to the gradient: the minimum is that of loss + d/2 |parameters|^2."""
     import optax
 
@@ -76,7 +79,7 @@ def _sgd(rate: Rate, instance: Any, momentum: float, decays: bool) -> Any:
     return optax.chain(optax.add_decayed_weights(instance.weight_decay), descent) if decays else descent
 
 
-def _rmsprop(rate: Rate, instance: Any, momentum: float, decays: bool) -> Any:
+def _rmsprop(rate: Rate, instance: Quantities, momentum: float, decays: bool) -> GradientTransformation:
     import optax
 
     return optax.rmsprop(rate, momentum=momentum or None)

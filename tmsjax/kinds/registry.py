@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from tmsjax.errors import RegistryError
+from tmsjax.kinds.arrays import Numbers
 
 
+@runtime_checkable
 class Entry(Protocol):
     """A registered entry has a sentence that describes it in help and documentation."""
 
@@ -22,6 +24,7 @@ class Entry(Protocol):
 
 
 T = TypeVar("T", bound=Entry)
+R = TypeVar("R")
 
 # Names of dimensions and variables in datasets of results, maps and measures. Nothing else may use them.
 DIMENSIONS = ("feature", "hidden")
@@ -40,11 +43,11 @@ class Option:
 
     Args:
         type: "int": a size or a count, the same for all instances; "quantity": one number per instance, which can name
-            an axis
-        default: the value if the key is absent; None: the key is required
-        low: the lowest allowed value; None: no limit
-        high: the highest allowed value; None: no limit
-        sentence: what it means
+            an axis.
+        default: The value if the key is absent; None: the key is required.
+        low: The lowest allowed value; None: no limit.
+        high: The highest allowed value; None: no limit.
+        sentence: What it means.
 
     Examples:
         >>> rank = tmsjax.Option("int", default=1, high=8, sentence="of W")
@@ -66,12 +69,11 @@ class Option:
             limits = {"low": 1 if self.low is None else self.low, "high": 2**16 if self.high is None else self.high}
         return {"type": self.type} | {k: v for k, v in limits.items() if v is not None}
 
-    def refuses(self, value: Any) -> str | None:
+    def refuses(self, value: object) -> str | None:
         """Why one number cannot be its value, or None."""
         rule, whole = self.rule, self.type == "int"
         low, high = rule.get("low", -math.inf), rule.get("high", math.inf)
-        right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-        if right and low <= value <= high:
+        if isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and low <= value <= high:
             return None
         return f"must be a {'whole ' * whole}number from {low:g} to {high:g}, not {value!r:.40}"
 
@@ -115,19 +117,22 @@ class Registry(Mapping[str, T], Generic[T]):
         """The file of `imports` that added the entry, or IN_PYTHON; None if it is built in."""
         return self._sources[name]
 
-    def refuse(self, name: Any, why: str) -> RegistryError:
+    def refuse(self, name: object, why: str) -> RegistryError:
         """The error that says why an entry cannot be added."""
         return RegistryError(f"{self.kind} {name!r}: {why}")
 
-    def check_name(self, name: Any) -> None:
+    def check_name(self, name: object) -> None:
         """Raises RegistryError if a spec could not contain `name`."""
         if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", name):
             raise self.refuse(name, "a name is a-z, then up to 62 of a-z, 0-9, '-' and '_'")
 
     def add(self, name: str, entry: T) -> None:
-        """Adds an entry. Raises RegistryError if the name is invalid or taken.
+        """Adds an entry.
 
         Python code may add the same name again, which replaces its entry, so that a notebook cell can be run twice.
+
+        Raises:
+            RegistryError: The name is invalid or taken.
         """
         self.check_name(name)
         source = _importing.get() or IN_PYTHON
@@ -155,7 +160,7 @@ def importing(source: str) -> Iterator[None]:
         _importing.reset(token)
 
 
-def called(function: Callable, *arguments: Any, options: Mapping[str, Any]) -> Any:
+def called(function: Callable[..., R], *arguments: object, options: Mapping[str, Numbers]) -> R:
     """`function(*arguments)`, with the options that its signature names as keywords."""
     if not options:
         return function(*arguments)
@@ -180,9 +185,17 @@ def checked_options(
     table: tuple[str, ...],
     used: Iterable[Callable | str],
 ) -> dict[str, Option]:
-    """The options as a dict. Raises RegistryError if one has a bad name, type, range or default, or is unused.
+    """The options as a dict.
 
-    `table`: keys that the spec's table already has. `used`: the entry's functions, and names that it uses itself.
+    Args:
+        registry: Of the entry.
+        name: Of the entry.
+        options: As the user gave them.
+        table: Keys that the spec's table already has.
+        used: The entry's functions, and names that it uses itself.
+
+    Raises:
+        RegistryError: An option has a bad name, type, range or default, or is unused.
     """
     if not isinstance(options, Mapping | None):
         raise registry.refuse(name, f"options must map names to tmsjax.Option, not {options!r}")
@@ -202,7 +215,7 @@ def checked_options(
     return dict(options or {})
 
 
-def checked_callables(registry: Registry, name: str, **functions: Any) -> None:
+def checked_callables(registry: Registry, name: str, **functions: object) -> None:
     """Raises RegistryError if the entry's name is invalid or one of `functions` is not callable."""
     registry.check_name(name)
     for what, function in functions.items():

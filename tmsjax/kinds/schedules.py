@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from tmsjax.kinds.arrays import Count, Number
 from tmsjax.kinds.registry import Registry
 
 
@@ -16,31 +16,31 @@ class Schedule:
     """A learning-rate schedule.
 
     Attributes:
-        factor: (step, number of training steps) -> the factor. Both may be traced
-        endless: whether the factor is independent of the number of steps, so that a run can be extended
+        factor: (step, number of training steps) -> the factor.
+        endless: Whether the factor is independent of the number of steps, so that a run can be extended.
     """
 
-    factor: Callable[[Any, Any], Any]
+    factor: Callable[[Count, Count], Number]
     sentence: str
     endless: bool = False
 
 
-def _constant(step: Any, steps: Any) -> Any:
+def _constant(step: Count, steps: Count) -> Number:
     return np.float32(1)
 
 
-def _linear(step: Any, steps: Any) -> Any:
+def _linear(step: Count, steps: Count) -> Number:
     return 1 - _share(step, steps)
 
 
-def _cosine(step: Any, steps: Any) -> Any:
+def _cosine(step: Count, steps: Count) -> Number:
     import jax.numpy as jnp
 
     return np.float32(0.5) * (1 + jnp.cos(np.float32(np.pi) * _share(step, steps)))
 
 
-def _share(step: Any, steps: Any) -> Any:
-    """The share of the steps that is done, from 0 to 1."""
+def _share(step: Count, steps: Count) -> Number:
+    """The fraction of the steps that is done, from 0 to 1."""
     import jax.numpy as jnp
 
     return jnp.minimum(step, steps).astype(jnp.float32) * (np.float32(1) / steps.astype(jnp.float32))

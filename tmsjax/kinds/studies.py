@@ -17,6 +17,7 @@ import numpy as np
 
 from tmsjax.kinds.families import FAMILIES
 from tmsjax.kinds.registry import Registry, checked_callables
+from tmsjax.kinds.sweep import Axis, Sweep
 
 REPLICA = "replica"  # the axis that repeats a cell; the only axis that no quantity has to name
 MOST_PANELS = 30  # of a phase map with a third axis, if no study is named
@@ -28,11 +29,11 @@ Need = Literal["directions", "history", "trajectory"]
 F = TypeVar("F", bound=Draw)
 
 
-def _fits(spec: Any) -> None:
+def _fits(spec: Sweep) -> None:
     return None
 
 
-def _never(spec: Any) -> bool:
+def _never(spec: Sweep) -> bool:
     return False
 
 
@@ -40,15 +41,16 @@ def _never(spec: Any) -> bool:
 class Study:
     """A kind of figures.
 
-    sentence:   what it shows
-    draw:       run -> figures by file name; of a built-in study None until tmsjax.plots is imported
-    most_axes:  the largest number of axes besides replica; None: any
-    most_cells: the largest number of cells; None: any
-    view:       how the explorer shows runs whose spec names it: a map of cells, or a chart along a line of cells
-    misfit:     (spec) -> why the figures cannot show a sweep of this shape, or None
-    unequal:    (spec) -> why they cannot show these importances and probabilities, or None
-    suits:      (spec) -> whether they suit a sweep of this shape; if no kind is named, suitable figures are drawn
-    needs:      what the results must contain
+    Attributes:
+        sentence: What it shows.
+        draw: Run -> figures by file name; of a built-in study None until tmsjax.plots is imported.
+        most_axes: The largest number of axes besides replica; None: any.
+        most_cells: The largest number of cells; None: any.
+        view: How the explorer shows runs whose spec names it: a map of cells, or a chart along a line of cells.
+        misfit: Spec -> why the figures cannot show a sweep of this shape, or None.
+        unequal: Spec -> why they cannot show these importances and probabilities, or None.
+        suits: Spec -> whether they suit a sweep of this shape; if no kind is named, suitable figures are drawn.
+        needs: What the results must contain.
     """
 
     sentence: str
@@ -56,22 +58,22 @@ class Study:
     most_axes: int | None = None
     most_cells: int | None = None
     view: View = "map"
-    misfit: Callable[[Any], str | None] = _fits
-    unequal: Callable[[Any], str | None] = _fits
-    suits: Callable[[Any], bool] = _never
+    misfit: Callable[[Sweep], str | None] = _fits
+    unequal: Callable[[Sweep], str | None] = _fits
+    suits: Callable[[Sweep], bool] = _never
     needs: tuple[Need, ...] = ()
 
 
-def _axes(spec: Any) -> list[Any]:
+def _axes(spec: Sweep) -> list[Axis]:
     """The axes that distinguish cells: all but replica with more than one value."""
     return [a for a in spec.axes if a.name != REPLICA and len(a) > 1]
 
 
-def _cells(spec: Any) -> int:
+def _cells(spec: Sweep) -> int:
     return math.prod(len(a) for a in _axes(spec))
 
 
-def mappable(spec: Any) -> bool:
+def mappable(spec: Sweep) -> bool:
     """Whether a phase map can show the sweep: two monotonic numeric axes, and at most one further axis."""
     y, x = spec.map_axes
     if x is None or y is None or REPLICA in (x, y):
@@ -88,28 +90,28 @@ def _is_scale(values: tuple) -> bool:
     return all(step > 0 for step in steps) or all(step < 0 for step in steps)
 
 
-def _suits_map(spec: Any) -> bool:
-    return mappable(spec) and _cells(spec) <= MOST_PANELS * math.prod(len(spec.axis[a]) for a in spec.map_axes)
+def _suits_map(spec: Sweep) -> bool:
+    return mappable(spec) and _cells(spec) <= MOST_PANELS * math.prod(len(spec.axis[a]) for a in spec.map_axes if a)
 
 
-def _suits_curves(spec: Any) -> bool:
+def _suits_curves(spec: Sweep) -> bool:
     """One axis, one cell with several replicas, or axes that a map cannot show."""
     axes = _axes(spec)
     return len(axes) == 1 or (not axes and spec.instances > 1) or (len(axes) > 1 and not _suits_map(spec))
 
 
-def _suits_vectors(spec: Any) -> bool:
+def _suits_vectors(spec: Sweep) -> bool:
     """Whether there are few cells; `_plane` checks that there are two hidden dimensions."""
     cells = _cells(spec)
     return cells <= 20 and cells * spec.model.features <= 1000
 
 
-def _suits_gram(spec: Any) -> bool:
+def _suits_gram(spec: Sweep) -> bool:
     cells = _cells(spec)
     return cells <= 12 and spec.model.features <= (20 if cells > 1 else 200)
 
 
-def _suits_norms(spec: Any) -> bool:
+def _suits_norms(spec: Sweep) -> bool:
     """Two axes that a map cannot show, such as named cases."""
     return (
         len(_axes(spec)) == 2
@@ -119,11 +121,11 @@ def _suits_norms(spec: Any) -> bool:
     )
 
 
-def _suits_dynamics(spec: Any) -> bool:
+def _suits_dynamics(spec: Sweep) -> bool:
     return _cells(spec) <= 6 and spec.model.features <= 40
 
 
-def without_lengths(spec: Any) -> str | None:
+def without_lengths(spec: Sweep) -> str | None:
     """Why lengths of the directions W have no meaning, so that models have no phases; None if they have one."""
     family = FAMILIES.get(spec.model.family)
     if family is None or family.writes is None:
@@ -134,12 +136,12 @@ def without_lengths(spec: Any) -> str | None:
     )
 
 
-def _suits_neurons(spec: Any) -> bool:
+def _suits_neurons(spec: Sweep) -> bool:
     family = FAMILIES.get(spec.model.family)
     return family is not None and family.neurons and len(_axes(spec)) <= 1 and _cells(spec) <= 12
 
 
-def _stackable(spec: Any) -> str | None:
+def _stackable(spec: Sweep) -> str | None:
     """Why stack plots cannot show the spec's neurons; None if they can."""
     family, (features, hidden) = FAMILIES.get(spec.model.family), (spec.model.features, spec.model.hidden)
     if family is not None and not family.neurons:
@@ -154,7 +156,7 @@ def _stackable(spec: Any) -> str | None:
     return None
 
 
-def _unrecorded(spec: Any) -> str | None:
+def _unrecorded(spec: Sweep) -> str | None:
     """Why a run of the spec will not record what 'dynamics' shows; None if it will."""
     measures, steps = spec.record.measures, spec.record.steps
     if measures is None or ("loss" in measures and {"W", "dimensionality"} & {*measures} and len(steps or "many") > 1):
@@ -163,13 +165,13 @@ def _unrecorded(spec: Any) -> str | None:
     return f"'dynamics' needs {needs}"
 
 
-def _plane(spec: Any) -> str | None:
+def _plane(spec: Sweep) -> str | None:
     if spec.model.hidden in (2, None):  # None: could not be read, which is reported elsewhere
         return None
     return f"'vectors' draws a plane: it needs model.hidden = 2, not {spec.model.hidden}"
 
 
-def _one_probability_a_cell(spec: Any) -> str | None:
+def _one_probability_a_cell(spec: Sweep) -> str | None:
     values = spec.evaluate("feature_probability")
     axes = {a.name: len(a) for a in spec.axes if a.name != REPLICA}
     if (values != values[..., :1]).any():
@@ -254,17 +256,19 @@ STUDIES: Registry[Study] = Registry(
 )
 
 
-def suited(spec: Any, has: Collection[str] | None = None) -> list[str]:
+def suited(spec: Sweep, has: Collection[str] | None = None) -> list[str]:
     """The kinds whose figures suit a sweep of this shape; "curves" if none does.
 
-    `has`: what its results contain of what studies need; None: what they will contain once it is trained.
+    Args:
+        spec: The sweep.
+        has: What its results contain of what studies need; None: what they will contain once it is trained.
     """
     has = _will_have(spec) if has is None else has
     able = {name: study for name, study in STUDIES.items() if set(study.needs) <= set(has)}
     return [name for name, study in able.items() if study.suits(spec) and misfit(spec, name) is None] or ["curves"]
 
 
-def _will_have(spec: Any) -> list[str]:
+def _will_have(spec: Sweep) -> list[str]:
     recorded = set(spec.record.measures) if len(spec.record_steps) > 1 else set()
     will_have = {
         "directions": FAMILIES[spec.model.family].directions is not None,
@@ -284,7 +288,7 @@ def draws(name: str) -> Callable[[F], F]:
     return register
 
 
-def misfit(spec: Any, kind: str) -> str | None:
+def misfit(spec: Sweep, kind: str) -> str | None:
     """Why figures of this kind cannot show the spec's sweep; None if they can."""
     study = STUDIES[kind]
     axes = [a for a in spec.axes if a.name != REPLICA]
@@ -308,16 +312,16 @@ def add_study(
     """Adds a kind of figures that `[study] kind` and `tmsjax plot --kind` can name.
 
     Args:
-        name: the name of the kind
-        draw: maps a run (see `tmsjax.open_run`) to a dict of matplotlib figures by file name
-        sentence: describes it in help and tables
-        most_axes: the largest number of axes, besides replica, of sweeps that it can show; None: any
-        most_cells: the largest number of cells of sweeps that it can show; None: any
-        view: how `tmsjax explore` shows runs whose spec names this kind: "map", cells coloured over two axes (if two
-            axes have several values), or "line", a chart of a measure over all cells
+        name: By which specs and `--kind` find it.
+        draw: Maps a run (see `tmsjax.open_run`) to a dict of matplotlib figures by file name.
+        sentence: Describes it in help and tables.
+        most_axes: The largest number of axes, besides replica, of sweeps that it can show; None: any.
+        most_cells: The largest number of cells of sweeps that it can show; None: any.
+        view: How `tmsjax explore` shows runs whose spec names this kind: "map", cells coloured over two axes (if two
+            axes have several values), or "line", a chart of a measure over all cells.
 
     Raises:
-        RegistryError: if the name is taken or an argument is invalid
+        RegistryError: The name is taken or an argument is invalid.
 
     Examples:
         >>> from matplotlib.figure import Figure

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
+from jaxtyping import Float64
 
 from tmsjax.errors import first_line
+from tmsjax.kinds.arrays import Array, Elementwise, Params
 
+T = TypeVar("T")
 Refuse = Callable[[str], Exception]  # reason -> the error to raise
 POINTS = 2**16  # of the quadrature
 NEAR = 2e-3  # largest error of a stated moment, relative to the scale of the values
 
 
-def attempt(what: str, refuse: Refuse, function: Callable, *arguments: Any) -> Any:
+def attempt(what: str, refuse: Refuse, function: Callable[..., T], *arguments: object) -> T:
     """`function(*arguments)`. Raises `refuse(...)` if it fails."""
     try:
         with np.errstate(all="ignore"):
@@ -24,7 +27,9 @@ def attempt(what: str, refuse: Refuse, function: Callable, *arguments: Any) -> A
         raise refuse(f"{what} fails ({first_line(error)})") from error
 
 
-def check_traced(what: str, refuse: Refuse, function: Callable, arguments: tuple, like: Any) -> None:
+def check_traced(
+    what: str, refuse: Refuse, function: Callable, arguments: tuple, like: Array | np.number | Params
+) -> None:
     """Raises `refuse(...)` unless jax traces `function(*arguments)` to arrays with the types and shapes of `like`."""
     import jax
 
@@ -35,7 +40,9 @@ def check_traced(what: str, refuse: Refuse, function: Callable, arguments: tuple
         raise refuse(f"{what} gives {gives}, not {wanted}".replace("'", ""))
 
 
-def quadrature(quantile: Callable, mean: Any, square: Any, refuse: Refuse) -> np.ndarray:
+def quadrature(
+    quantile: Elementwise, mean: float | np.floating, square: float | np.floating, refuse: Refuse
+) -> Float64[np.ndarray, "points"]:
     """Values at evenly spaced u. Raises `refuse(...)` if the quantile is invalid or does not have these moments."""
     import jax.numpy as jnp
 

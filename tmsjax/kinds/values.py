@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
+from tmsjax.kinds.arrays import Array, Elementwise
 from tmsjax.kinds.registry import Registry, checked_callables
 from tmsjax.kinds.trial import quadrature
 
@@ -18,14 +18,15 @@ class Values:
     """The distribution of an active feature's value x.
 
     Attributes:
-        quantile: v in (0, 1] -> x, elementwise, traceable by jax
-        mean, square: E x and E x^2
-        least: E min(x, y)^2 of two independent nonnegative values; None if values can be negative
-        zero_at_zero: whether quantile(0) is 0, so that inactive features (v = 0) need no mask
-        exact_relu: whether models/expected.py has the exact loss of ReLU models for these values
+        quantile: v in (0, 1] -> x, in plain JAX.
+        mean: E x.
+        square: E x^2.
+        least: E min(x, y)^2 of two independent nonnegative values; None if values can be negative.
+        zero_at_zero: Whether quantile(0) is 0, so that inactive features (v = 0) need no mask.
+        exact_relu: Whether models/expected.py has the exact loss of ReLU models for these values.
     """
 
-    quantile: Callable[[Any], Any]
+    quantile: Elementwise
     mean: float
     square: float
     least: float | None
@@ -34,14 +35,14 @@ class Values:
     exact_relu: bool = False
 
 
-def _half_normal(v: Any) -> Any:
+def _half_normal(v: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     import jax
 
     below_one = v.__array_namespace__().where(v < 1 - 2.0**-23, v, np.float32(1 - 2.0**-23))
     return np.float32(math.sqrt(2)) * jax.lax.erf_inv(below_one)
 
 
-def _one(v: Any) -> Any:
+def _one(v: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return v.__array_namespace__().where(v > 0, np.float32(1), np.float32(0))
 
 
@@ -58,14 +59,20 @@ VALUES: Registry[Values] = Registry(
 )
 
 
-def add_values(name: str, quantile: Callable[[Any], Any], *, mean: float, square: float, sentence: str = "") -> None:
+def add_values(
+    name: str, quantile: Elementwise, *, mean: float | np.floating, square: float | np.floating, sentence: str = ""
+) -> None:
     """Adds a distribution for the value x of an active feature.
 
-    `quantile` maps uniform u in (0, 1] (float32, any shape) to x, elementwise; `mean` is E x, `square` E x^2.
-    `sentence` describes it in help and tables.
+    Args:
+        name: By which specs find it.
+        quantile: Maps uniform u in (0, 1], float32 of any shape, to x, in plain JAX.
+        mean: E x, checked by quadrature.
+        square: E x^2, likewise.
+        sentence: Describes it in help and tables.
 
-    Raises RegistryError if the name is taken, the function is invalid, or the moments do not match the quantile
-    (checked by quadrature).
+    Raises:
+        RegistryError: The name is taken, the function is invalid, or the moments are not those of the quantile.
 
     Examples:
         >>> import jax.numpy as jnp

@@ -7,21 +7,17 @@ adversarial examples": analytic attacks, since gradients vanish where every outp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-Params = Mapping[str, Any]
+from tmsjax.kinds.arrays import Elementwise, Features, Params, Scalar
 
 
-def attacked(params: Params, x: Any, target: Any, importance: Any, f: Callable, radius: Any) -> Any:
-    """`x` (n,) with the worst of the n perturbations of length `radius`, a constant to differentiation.
-
-    `params` of a model f(W^T W x + b) or f(W^T W x).
-    """
+def attacked(
+    params: Params, x: Features, target: Features, importance: Features, f: Elementwise, radius: Scalar
+) -> Features:
+    """`x` with the worst perturbation of length `radius` for f(W^T W x + b), a constant to differentiation."""
     fixed = {name: jax.lax.stop_gradient(value) for name, value in params.items()}
     rows = fixed["W"].T @ fixed["W"]
     before = rows @ x + (fixed["b"] if "b" in fixed else np.float32(0))

@@ -13,26 +13,40 @@ Carlo.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from tmsjax.kinds import Drawn, drawn_by
+from tmsjax.kinds.arrays import Array, Floats, Numbers
 
 NEAR_ZERO = 1e-30
+Given = Floats | Sequence  # an array or nested lists
+Row = Sequence[Floats]  # over features
+Pair = tuple[Numbers, Numbers]
+Term = tuple[Floats, list[Floats], Floats, list[Numbers]]
 MOST_FEATURES = 5  # pieces x nodes of the nested integrals: 6, 90, 2430, 165,240 points for 2, 3, 4, 5 features
 
 
 def relu_loss(
-    W: Any, b: Any, importance: Any, probability: Any, *, activity: str = "independent", **options: float
-) -> Any:
-    """Exact loss of x' = ReLU(W^T W x + b) for n <= 5, any m; shape (...).
+    W: Given, b: Given, importance: Given, probability: Given, *, activity: str = "independent", **options: float
+) -> Floats:
+    """Exact loss of x' = ReLU(W^T W x + b), of shape (...); numpy or jax.
 
-    W (..., m, n), b, importance, probability (..., n), numpy or jax. `activity` and `options`: the joint activity of
-    features, such as `activity="groups", size=2`. With numpy, memory grows with n: 15 points per model for n = 3, 405
-    for n = 4, 27,540 for n = 5. Raises ValueError if n > 5, unless at most one feature is active at a time, or if the
-    last axes differ.
+    With numpy, memory grows with n: 15 points per model for n = 3, 405 for n = 4, 27,540 for n = 5.
+
+    Args:
+        W: (..., m, n), with n <= 5 unless at most one feature is active at a time; any m.
+        b: (..., n), like all that follow.
+        importance: At least 0.
+        probability: Of each feature, in (0, 1].
+        activity: Which features are active together, by name.
+        options: Of the activity, such as `size=2`.
+
+    Raises:
+        ValueError: There are too many features, the last axes differ, or no exact loss is known for the activity.
 
     Examples:
         >>> W, b = np.array([[1.0, -1.0]]), np.zeros(2)
@@ -40,7 +54,7 @@ def relu_loss(
         0.0833
     """
     arrays = (W, b, importance, probability)
-    W, b, importance, probability = (v if hasattr(v, "__array_namespace__") else np.asarray(v, float) for v in arrays)
+    W, b, importance, probability = (v if isinstance(v, Array) else np.asarray(v, float) for v in arrays)
     n = W.shape[-1] if W.ndim > 1 else 0
     if not n or any(v.shape[-1:] != (n,) for v in (b, importance, probability)):
         shapes = ", ".join(str(v.shape) for v in (W, b, importance, probability))
@@ -54,14 +68,15 @@ def relu_loss(
     if n > MOST_FEATURES:
         raise ValueError(f"the exact loss is known for at most {MOST_FEATURES} features, not {n}")
     lists = [[(W[..., i] * W[..., j]).sum(-1) for j in range(n)] for i in range(n)]
-    b, importance, probability = ([v[..., i] for i in range(n)] for v in (b, importance, probability))
-    return relu_loss_elementwise(lists, b, importance, probability, drawn)
+    each = [[v[..., i] for i in range(n)] for v in (b, importance, probability)]
+    return relu_loss_elementwise(lists, each[0], each[1], each[2], drawn)
 
 
-def relu_loss_elementwise(gram: Any, b: Any, importance: Any, probability: Any, drawn: Drawn) -> Any:
-    """`relu_loss` from gram[i][j] = W_i . W_j. All arguments are (nested) lists over features."""
-    n, total = len(b), 0
-    looped: dict[int, list] = {}  # by size of the active set
+def relu_loss_elementwise(gram: Sequence[Row], b: Row, importance: Row, probability: Row, drawn: Drawn) -> Floats:
+    """`relu_loss` from gram[i][j] = W_i . W_j and lists over features."""
+    n = len(b)
+    total: Floats = 0  # type: ignore[assignment]  # every feature adds an array
+    looped: dict[int, list[Term]] = {}  # by size of the active set
     for i in range(n):
         others = [j for j in range(n) if j != i]
         for size in range(min(n, drawn.most_active() + 1)):
@@ -72,7 +87,7 @@ def relu_loss_elementwise(gram: Any, b: Any, importance: Any, probability: Any, 
                 overlaps = [gram[i][j] for j in active]
                 shares = [drawn.exactly(probability, s) if drawn.possible(s) else None for s in (off, on)]
                 if n > 3 and size and not isinstance(b[i], (np.ndarray, np.generic)):
-                    weights = [b[i] * 0 if share is None else importance[i] * share for share in shares]
+                    weights: list[Numbers] = [b[i] * 0 if s is None else importance[i] * s for s in shares]
                     looped.setdefault(size, []).append((gram[i][i], overlaps, b[i], weights))
                     continue
                 means = _means(gram[i][i], overlaps, b[i])
@@ -81,7 +96,7 @@ def relu_loss_elementwise(gram: Any, b: Any, importance: Any, probability: Any, 
     return total + sum(map(_looped_sum, looped.values()))
 
 
-def _looped_sum(terms: list) -> Any:
+def _looped_sum(terms: list[Term]) -> Floats:
     """The sum over terms (a, overlaps, z, weights) of weights x `_means`, as a jax loop.
 
     The loop compiles one body for all active sets of a size. Unrolled, 4 features take 3 times as long to compile.
@@ -89,7 +104,7 @@ def _looped_sum(terms: list) -> Any:
     import jax
 
     @jax.checkpoint
-    def add(total: Any, term: Any) -> tuple:
+    def add(total: Floats, term: Term) -> tuple[Floats, None]:
         a, overlaps, z, weights = term
         square, error = _means(a, overlaps, z)
         return total + weights[0] * square + weights[1] * error, None
@@ -98,11 +113,10 @@ def _looped_sum(terms: list) -> Any:
     return jax.lax.scan(add, jax.numpy.zeros_like(terms[0][2]), stacked)[0]
 
 
-def relu_loss_of_single_features(gram: Any, b: Any, importance: Any, marginal: Any) -> Any:
-    """`relu_loss` if at most one feature is active, feature i with probability marginal_i; shape (...).
+def relu_loss_of_single_features(gram: Floats, b: Floats, importance: Floats, marginal: Floats) -> Floats:
+    """`relu_loss` from W^T W (..., n, n) if at most one feature is active, feature i with probability marginal_i.
 
-    gram (..., n, n) = W^T W, all others (..., n); any n. The pre-activation of output i is a x_i + b_i if feature i is
-    active, and c x_j + b_i if feature j is.
+    The pre-activation of output i is a x_i + b_i if feature i is active, and c x_j + b_i if feature j is.
     """
     xp = gram.__array_namespace__()
     n = gram.shape[-1]
@@ -116,7 +130,7 @@ def relu_loss_of_single_features(gram: Any, b: Any, importance: Any, marginal: A
     return (importance * (marginal * error + interference + none_active * square)).sum(-1)
 
 
-def _means(a: Any, overlaps: list, z: Any) -> tuple[Any, Any]:
+def _means(a: Floats, overlaps: Row, z: Floats) -> Pair:
     """E ReLU(z')^2 and E (x - ReLU(a x + z'))^2 over x and y uniform on [0, 1], z' = z + sum_j overlaps_j y_j."""
     if not overlaps:
         return _relu(z) ** 2, _own_integral(a, z)
@@ -136,7 +150,9 @@ def _means(a: Any, overlaps: list, z: Any) -> tuple[Any, Any]:
     return _outer_means(a, first, inner, z, points, shares)
 
 
-def _outer_means(a: Any, first: Any, inner: list, z: Any, points: list, shares: list) -> tuple[Any, Any]:
+def _outer_means(
+    a: Floats, first: Floats, inner: Row, z: Floats, points: Sequence[Numbers], shares: Sequence[Numbers]
+) -> Pair:
     """Sums of shares x `_means` at the points of one outer feature: on a new leading axis in numpy, by a loop in jax.
 
     In jax, arrays with this axis were 5 times slower, since they pass through memory, while the body of the loop is one
@@ -150,7 +166,7 @@ def _outer_means(a: Any, first: Any, inner: list, z: Any, points: list, shares: 
     import jax
 
     @jax.checkpoint
-    def add(sums: tuple, point: tuple) -> tuple:
+    def add(sums: Pair, point: Pair) -> tuple[Pair, None]:
         square, error = _means(a, inner, z + first * point[0])
         return (sums[0] + point[1] * square, sums[1] + point[1] * error), None
 
@@ -158,27 +174,27 @@ def _outer_means(a: Any, first: Any, inner: list, z: Any, points: list, shares: 
     return jax.lax.scan(add, (zero, zero), (y, w))[0]
 
 
-def _gauss_legendre(degree: int) -> tuple[list, list]:
+def _gauss_legendre(degree: int) -> tuple[list[float], list[float]]:
     """Nodes on [-1, 1] and weights that integrate polynomials up to `degree` exactly."""
     nodes, weights = np.polynomial.legendre.leggauss((degree + 2) // 2)
     return nodes.tolist(), weights.tolist()
 
 
-def _own_integral(a: Any, z: Any) -> Any:
+def _own_integral(a: Floats, z: Floats) -> Floats:
     """The integral over x in [0, 1] of (x - ReLU(a x + z))^2, a >= 0: split at the kink t = -z/a."""
     t = _kink(a, z)
     d = 1 - a
     return (t**3 + d**2 * (1 - t**3)) / 3 - d * z * (1 - t**2) + z**2 * (1 - t)
 
 
-def _kink(a: Any, z: Any) -> Any:
+def _kink(a: Floats, z: Floats) -> Floats:
     """clip(-z/a, 0, 1) without 0/0, as a constant to differentiation, since the integrand is continuous there."""
     xp = z.__array_namespace__()
     inside = (z < 0) & (z > -a)
     return _constant(xp.where(inside, -z * _inverse(a), xp.where(z < 0, xp.ones_like(z), xp.zeros_like(z))))
 
 
-def _sorted(values: list) -> list:
+def _sorted(values: list[Floats]) -> list[Floats]:
     """`values` in ascending order, elementwise, as constants to differentiation (integrands are continuous there)."""
     out = list(values)
     for end in range(len(out) - 1, 0, -1):
@@ -189,23 +205,23 @@ def _sorted(values: list) -> list:
     return [_constant(v) for v in out]
 
 
-def _inverse(x: Any) -> Any:
+def _inverse(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """1 / x, and 1 near 0. Computed once for all kinks, since divisions dominated the time of the exact loss."""
     xp = x.__array_namespace__()
     return 1 / xp.where((x > NEAR_ZERO) | (x < -NEAR_ZERO), x, xp.ones_like(x))
 
 
-def _relu(z: Any) -> Any:
+def _relu(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     xp = z.__array_namespace__()
     return xp.where(z > 0, z, xp.zeros_like(z))
 
 
-def _clip01(z: Any) -> Any:
+def _clip01(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     xp = z.__array_namespace__()
     return xp.where(z > 0, xp.where(z < 1, z, xp.ones_like(z)), xp.zeros_like(z))
 
 
-def _constant(x: Any) -> Any:
+def _constant(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`x` as a constant to jax's differentiation."""
     if isinstance(x, (np.ndarray, np.generic)):
         return x

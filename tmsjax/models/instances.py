@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from flax import struct
+from jaxtyping import Float, Float32, UInt32, UInt64
 
 from tmsjax.kinds import REPLICA, VALUES
+from tmsjax.kinds.arrays import Array, Floats
 from tmsjax.spec import ATTACK, Box, Data, Spec, hash64, option_quantities
 
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
@@ -16,21 +17,21 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 @struct.dataclass
 class Instance:
-    """The swept quantities of one instance with n features. Stacked, every field has a leading instance axis."""
+    """The swept quantities of one instance, or of a stack of instances."""
 
-    importance: Any  # (n,) float32, >= 0
-    feature_probability: Any  # (n,) float32, in (0, 1]
-    learning_rate: Any  # () float32, peak of the schedule
-    weight_decay: Any  # () float32
-    init_scale: Any  # () float32, standard deviation of W at init
-    bias_scale: Any  # () float32, standard deviation of b at init
-    identity: Any  # (2,) uint32, hash of the sorted (axis, value) pairs
-    cell: Any  # (2,) uint32, the same hash without the replica axis
-    replica: Any  # () uint32, index along the replica axis; 0 if there is none
-    options: Any = struct.field(default_factory=dict)  # "table.key" -> () float32, quantities of some entries
-    source: Any = struct.field(default_factory=dict)  # the stored model whose hidden layer is the data, see spec.Source
+    importance: Float32[Array, "*instance feature"]  # >= 0
+    feature_probability: Float32[Array, "*instance feature"]  # in (0, 1]
+    learning_rate: Float32[Array, "*instance"]  # peak of the schedule
+    weight_decay: Float32[Array, "*instance"]
+    init_scale: Float32[Array, "*instance"]  # standard deviation of W at init
+    bias_scale: Float32[Array, "*instance"]  # standard deviation of b at init
+    identity: UInt32[Array, "*instance 2"]  # hash of the sorted (axis, value) pairs
+    cell: UInt32[Array, "*instance 2"]  # the same hash without the replica axis
+    replica: UInt32[Array, "*instance"]  # index along the replica axis; 0 if there is none
+    options: Mapping[str, Float32[Array, "*instance"]] = struct.field(default_factory=dict)  # by "table.key"
+    source: Mapping[str, Floats] = struct.field(default_factory=dict)  # the stored model that is the data (spec.Source)
 
-    def own(self, table: str) -> dict[str, Any]:
+    def own(self, table: str) -> dict[str, Floats]:
         """The values of the options in one table of the spec, by key."""
         return {k.partition(".")[2]: v for k, v in self.options.items() if k.startswith(f"{table}.")}
 
@@ -58,31 +59,33 @@ def instances(spec: Spec, box: Box | None = None) -> Instance:
     )
 
 
-def of_activity(spec: Spec, box: Box) -> dict[str, np.ndarray]:
-    """The values of the activity's options that are quantities, (instances,) float32."""
+def of_activity(spec: Spec, box: Box) -> dict[str, Float32[np.ndarray, "instance"]]:
+    """The values of the activity's options that are quantities."""
     names = [name for name in option_quantities(spec) if name.startswith("data.")]
     return {name.removeprefix("data."): _column(spec, name, box, per_feature=False) for name in names}
 
 
-def root_mean_square(probability: np.ndarray, data: Data, own: Mapping[str, Any]) -> np.ndarray:
-    """The root mean square norm of a sample, shape (...), for `probability` (..., n)."""
+def root_mean_square(
+    probability: Float[np.ndarray, "*instance feature"], data: Data, own: Mapping[str, Floats]
+) -> Float[np.ndarray, "*instance"]:
+    """The root mean square norm of a sample; `own`: values of the activity's options that are quantities."""
     active = data.drawn(probability.shape[-1], own).marginal(probability.astype(np.float64))
     return np.sqrt(VALUES[data.values].square * active.sum(-1))
 
 
-def inputs(spec: Spec, box: Box) -> dict[str, np.ndarray]:
-    """The columns that results keep: importance and feature_probability, (instances, n) float32."""
+def inputs(spec: Spec, box: Box) -> dict[str, Float32[np.ndarray, "instance feature"]]:
+    """The columns that results keep: importance and feature_probability."""
     return {name: _column(spec, name, box) for name in ("importance", "feature_probability")}
 
 
-def _column(spec: Spec, name: str, box: Box, per_feature: bool = True) -> np.ndarray:
+def _column(spec: Spec, name: str, box: Box, per_feature: bool = True) -> Float32[np.ndarray, "instance ..."]:
     values = spec.evaluate(name, box).astype(np.float32)
     if per_feature:
         return np.broadcast_to(values, (*box.shape, spec.model.features)).reshape(box.size, -1)
     return np.broadcast_to(values[..., 0], box.shape).reshape(box.size)
 
 
-def _replica(spec: Spec, box: Box) -> np.ndarray:
+def _replica(spec: Spec, box: Box) -> UInt32[np.ndarray, "instance"]:
     axis = spec.replica_axis
     if axis is None:
         return np.zeros(box.size, np.uint32)
@@ -96,11 +99,18 @@ def _spread(values: np.ndarray, axis: int, box: Box) -> np.ndarray:
     return np.broadcast_to(values.reshape(shape), box.shape)
 
 
-def identities(spec: Spec, box: Box | None = None, without: tuple[str, ...] = ()) -> np.ndarray:
-    """(instances,) uint64: each instance's hash of its (axis name, value) pairs, axes in alphabetical order.
+def identities(spec: Spec, box: Box | None = None, without: tuple[str, ...] = ()) -> UInt64[np.ndarray, "instance"]:
+    """Each instance's hash of its (axis name, value) pairs, axes in alphabetical order.
 
-    It depends on neither the order nor the other values of an axis. `box`: a part of the grid. `without`: axes to leave
-    out. Raises ValueError if two instances of the box share a hash.
+    It depends on neither the order nor the other values of an axis.
+
+    Args:
+        spec: The sweep.
+        box: A part of its grid; None: all.
+        without: Axes to leave out.
+
+    Raises:
+        ValueError: Two instances of the box share a hash.
     """
     box = box or Box.whole(spec.shape)
     out = np.zeros(box.shape, np.uint64)
@@ -116,13 +126,12 @@ def identities(spec: Spec, box: Box | None = None, without: tuple[str, ...] = ()
     return out
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
+def _mix(x: UInt64[np.ndarray, "*axes"]) -> UInt64[np.ndarray, "*axes"]:
     """The splitmix64 finaliser: a bijection of uint64 that spreads every bit."""
     x = (x ^ (x >> np.uint64(30))) * _MIX[0]
     x = (x ^ (x >> np.uint64(27))) * _MIX[1]
     return x ^ (x >> np.uint64(31))
 
 
-def _words(identity: np.ndarray) -> np.ndarray:
-    """uint64 (k,) as uint32 (k, 2)."""
+def _words(identity: UInt64[np.ndarray, "instance"]) -> UInt32[np.ndarray, "instance 2"]:
     return np.stack([identity, identity >> np.uint64(32)], axis=-1).astype(np.uint32)

@@ -5,26 +5,25 @@ The paper's notebook also takes the mean over features, so its loss is smaller b
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from jaxtyping import Float
 
+from tmsjax.kinds.arrays import Features, Number, Output, PerFeature, PerInstance, PerPair, Scalar, Weights
 from tmsjax.models.instances import Instance
 from tmsjax.models.sampling import Sampler, with_own
 
 
-def weighted_square(error: Any, importance: Any) -> Any:
+def weighted_square(error: Output, importance: Features) -> Scalar:
     """sum_i I_i error_i^2 of one sample. There may be fewer outputs than features; output i has importance I_i."""
     outputs = error.shape[0]
     importance = importance if outputs == importance.shape[0] else importance[:outputs]
     return (importance * (error * error)).sum()
 
 
-def linear_loss(W: Any, b: Any, importance: Any, mean: Any, covariance: Any) -> Any:
-    """Exact loss of x' = W^T W x + b for any n, shape (...): squared mean plus variance of A x - b, A = 1 - W^T W.
-
-    W (..., m, n), b, importance, mean (..., n), covariance (..., n, n). The optimal b is A mean.
-    """
+def linear_loss(
+    W: Weights, b: Number | PerFeature, importance: PerFeature, mean: PerFeature, covariance: PerPair
+) -> PerInstance:
+    """Exact loss of x' = W^T W x + b: squared mean plus variance of A x - b, A = 1 - W^T W. The optimal b is A mean."""
     xp = W.__array_namespace__()
     A = xp.eye(W.shape[-1], dtype=W.dtype) - xp.swapaxes(W, -1, -2) @ W
     spread = xp.sum((A @ covariance) * A, axis=-1)
@@ -32,10 +31,7 @@ def linear_loss(W: Any, b: Any, importance: Any, mean: Any, covariance: Any) -> 
     return xp.sum(importance * (spread + offset**2), axis=-1)
 
 
-def of_zero_model(instance: Instance, sampler: Sampler) -> np.ndarray:
-    """The loss of models whose output is 0 and whose target is x: sum_i I_i P(i active) E v^2, (instances,).
-
-    `instance`: stacked, as numpy arrays.
-    """
+def of_zero_model(instance: Instance, sampler: Sampler) -> Float[np.ndarray, "instance"]:
+    """The loss of models (stacked, in numpy) whose output is 0 and whose target is x: sum_i I_i P(i active) E v^2."""
     active = with_own(sampler.drawn, instance.own("data")).marginal(instance.feature_probability)
     return np.sum(instance.importance * active, axis=-1) * sampler.values.square

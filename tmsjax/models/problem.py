@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Float
 
 from tmsjax.kinds import ACTIVATIONS, FAMILIES, OPTIMIZERS, SCHEDULES, Activation, Family, Optimizer, Schedule, called
+from tmsjax.kinds.arrays import Array, Bits, Count, Features, Floats, Number, Output, Params, Scalar
 from tmsjax.models import expected, sampling, training_set
 from tmsjax.models.attack import attacked
 from tmsjax.models.instances import Instance
@@ -25,7 +26,8 @@ from tmsjax.models.loss import linear_loss, weighted_square
 from tmsjax.models.sampling import Sampler
 from tmsjax.spec import ATTACK, SAMPLES, Spec, option_quantities, static
 
-Params = Mapping[str, Any]
+Row = list[Floats]  # over features
+Overlaps = tuple[list[Row], Row, Row, Row, Mapping[str, Floats]]
 
 
 @dataclass(frozen=True)
@@ -106,26 +108,28 @@ class Problem:
     @property
     def instance(self) -> Instance:
         """Shapes and types of an instance's arrays, as jax.ShapeDtypeStruct."""
-        n, words = self.features, jax.ShapeDtypeStruct((2,), np.uint32)
-        number, one_per_feature = _float32(()), _float32((n,))
-        source = {}
+        number, word = np.zeros((), np.float32), np.zeros((), np.uint32)
+        words, per_feature = np.zeros(2, np.uint32), np.zeros(self.features, np.float32)
+        source: dict[str, np.ndarray] = {}
         if self.stored is not None:
             options = self.sampler.drawn.activity.options
             source = {f"data.{key}": number for key, option in options.items() if option.type == "quantity"}
-            source |= {"W": _float32(self.stored), "feature_probability": _float32(self.stored[1:])}
-        return Instance(
-            importance=one_per_feature,
-            feature_probability=one_per_feature,
+            source["W"] = np.zeros(self.stored, np.float32)
+            source["feature_probability"] = np.zeros(self.stored[1], np.float32)
+        zeros = Instance(
+            importance=per_feature,
+            feature_probability=per_feature,
             learning_rate=number,
             weight_decay=number,
             init_scale=number,
             bias_scale=number,
             identity=words,
             cell=words,
-            replica=jax.ShapeDtypeStruct((), np.uint32),
+            replica=word,
             options=dict.fromkeys(self.quantities, number),
             source=source,
         )
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), zeros)
 
     def init(self, normals: Params, instance: Instance) -> Params:
         """The parameters before step 0, from standard normals by parameter name."""
@@ -134,8 +138,8 @@ class Problem:
         params = called(self.family.init, normals, instance, options=self._options(instance))
         return _on_polygon(params, **instance.own("init")) if "init.polygon" in instance.options else params
 
-    def sample(self, bits: Any, instance: Instance) -> Any:
-        """The input x (n,) of a model, from `columns` random uint32 words: a sample's features, or a hidden layer."""
+    def sample(self, bits: Bits, instance: Instance) -> Features:
+        """The input x of a model, from random bits: a sample's features, or a stored model's hidden layer."""
         if self.stored is None:
             return self.sampler.sample(bits, instance.feature_probability, instance.own("data"))
         source = instance.source
@@ -143,43 +147,40 @@ class Problem:
         h = source["W"] @ self.sampler.sample(bits, source["feature_probability"], own)
         return sampling.positive(h) if self.neurons else h
 
-    def target(self, x: Any, instance: Instance) -> Any:
-        """The desired output (o,) for one input `x` (n,)."""
+    def target(self, x: Features, instance: Instance) -> Output:
+        """The desired output for one input."""
         return called(self.family.target, x, options=self._options(instance))
 
-    def output(self, params: Params, x: Any, instance: Instance) -> Any:
-        """The model's output (o,) for one input `x` (n,); o is n, unless its family says otherwise."""
+    def output(self, params: Params, x: Features, instance: Instance) -> Output:
+        """The model's output for one input; one output per feature, unless its family says otherwise."""
         return called(self.family.apply, params, x, self.activation.function, options=self._options(instance))
 
-    def penalty(self, params: Params, x: Any, instance: Instance) -> Any:
+    def penalty(self, params: Params, x: Features, instance: Instance) -> Scalar | None:
         """The penalty that training adds to the loss of one sample; None if the family has none."""
         if self.family.penalty is None:
             return None
         return called(self.family.penalty, params, x, self.activation.function, options=self._options(instance))
 
-    def directions(self, params: Params) -> Any:
-        """W (m, n), features as columns; None if features have no directions."""
+    def directions(self, params: Params) -> Float[Array, "hidden feature"] | None:
+        """W, features as columns; None if features have no directions."""
         if self.family.directions is None:
             return None
         return called(self.family.directions, params, options=dict(self.options))
 
-    def loss(self, params: Params, instance: Instance, word: Any, offset: Any) -> Any:
-        """The loss of one sample: sum over outputs of I_i (target_i - output_i)^2, without penalty.
-
-        `word`: (columns,) uint32 random bits, which `offset` (columns,) shifts.
-        """
+    def loss(self, params: Params, instance: Instance, word: Bits, offset: Bits) -> Scalar:
+        """Sum over outputs of I_i (target_i - output_i)^2 of one sample: random bits `word`, which `offset` shifts."""
         x = self.sample(sampling.rotate(word, offset, self.streams), instance)
         return weighted_square(self.target(x, instance) - self.output(params, x, instance), instance.importance)
 
-    def zero_loss(self, instance: Instance, word: Any, offset: Any) -> Any:
-        """The loss of one sample of a model whose output is 0."""
+    def zero_loss(self, instance: Instance, word: Bits, offset: Bits) -> Scalar:
+        """`loss` of a model whose output is 0."""
         x = self.sample(sampling.rotate(word, offset, self.streams), instance)
         return weighted_square(self.target(x, instance), instance.importance)
 
-    def training_loss(self, params: Params, instance: Instance, word: Any, offset: Any) -> Any:
+    def training_loss(self, params: Params, instance: Instance, word: Bits, offset: Bits) -> Scalar:
         """`loss` as training sees it: with attack, penalty and weight of the sample, where they exist.
 
-        For finite training sets, `word` and `offset` have a column more (see training_set.py).
+        For finite training sets, `word` and `offset` have one more column (see training_set.py).
         """
         share = None
         if self.finite:
@@ -196,7 +197,7 @@ class Problem:
             loss = loss + penalty
         return loss if share is None else share * loss
 
-    def exact_loss(self, params: Params, instance: Instance) -> Any:
+    def exact_loss(self, params: Params, instance: Instance) -> Scalar:
         """The exact expected loss. Raises ValueError if none is known."""
         if self.exact is None:
             raise ValueError("no exact loss is known for this model")
@@ -210,33 +211,37 @@ class Problem:
         b = params.get("b", jnp.zeros_like(importance))
         return expected.relu_loss_of_single_features(W.T @ W, b, importance, drawn.marginal(p))
 
-    def overlaps(self, params: Params, instance: Instance) -> tuple:
+    def overlaps(self, params: Params, instance: Instance) -> Overlaps:
         """What the exact loss of a ReLU model depends on, as lists of numbers: W_i . W_j, b, I, p, and own options."""
         W, features = params["W"], range(self.features)
         gram = [[(W[:, i] * W[:, j]).sum() for j in features] for i in features]
-        b = params.get("b", [jnp.zeros_like(gram[0][0])] * self.features)
-        lists = ([v[i] for i in features] for v in (b, instance.importance, instance.feature_probability))
-        return (gram, *lists, instance.own("data"))
+        biases = params["b"] if "b" in params else [jnp.zeros_like(gram[0][0])] * self.features
+        b, importance, p = (
+            [v[i] for i in features] for v in (biases, instance.importance, instance.feature_probability)
+        )
+        return gram, b, importance, p, instance.own("data")
 
-    def exact_of_overlaps(self, gram: list, b: list, importance: list, p: list, own: Mapping[str, Any]) -> Any:
+    def exact_of_overlaps(self, gram: list[Row], b: Row, importance: Row, p: Row, own: Mapping[str, Floats]) -> Floats:
         """The exact loss of a ReLU model from its `overlaps`."""
         return expected.relu_loss_elementwise(gram, b, importance, p, sampling.with_own(self.sampler.drawn, own))
 
-    def update(self, grads: Params, opt_state: Any, params: Params, instance: Instance, steps: Any) -> tuple:
-        """(parameters, optimizer state) after a step along `grads`. `steps`: of the whole training, () int32."""
+    def update(
+        self, grads: Params, opt_state: optax.OptState, params: Params, instance: Instance, steps: Count
+    ) -> tuple[Params, optax.OptState]:
+        """(parameters, optimizer state) after a step along `grads`, of a training of `steps` steps."""
         updates, opt_state = self.optimized(instance, steps).update(grads, opt_state, params)
         return optax.apply_updates(params, updates), opt_state
 
-    def optimized(self, instance: Instance, steps: Any) -> optax.GradientTransformation:
+    def optimized(self, instance: Instance, steps: Count) -> optax.GradientTransformation:
         """The optax optimizer with this instance's learning rate and weight decay."""
 
-        def rate(step: Any) -> Any:
+        def rate(step: Count) -> Number:
             return instance.learning_rate * self.schedule.factor(step, steps)
 
         return self.optimizer.make(rate, instance, self.momentum, self.decays)
 
-    def _options(self, instance: Instance) -> dict[str, Any]:
-        return dict(self.options) | instance.own("model")
+    def _options(self, instance: Instance) -> dict[str, Number]:
+        return {**dict(self.options), **instance.own("model")}
 
 
 def bind(spec: Spec) -> Problem:
@@ -269,12 +274,8 @@ def bind(spec: Spec) -> Problem:
     )
 
 
-def _float32(shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, np.float32)
-
-
-def _stratified(W: Any, instance: Instance) -> Any:
-    """W (1, n) with the signs of features 2, 3, ... relative to the first set by the bits of the replica's number.
+def _stratified(W: Float[Array, "1 feature"], instance: Instance) -> Float[Array, "1 feature"]:
+    """W with the signs of features 2, 3, ... relative to the first set by the bits of the replica's number.
 
     A 0 bit gives the opposite sign. Random bits of the cell flip all bits but the first, so that a few replicas of many
     features favour no sign. Any 2^(n - 1) consecutive replicas of a cell cover every pattern once.
@@ -286,8 +287,8 @@ def _stratified(W: Any, instance: Instance) -> Any:
     return jnp.concatenate([W[:, :1], relative[None] * jnp.abs(W[:, 1 : features + 1]), W[:, features + 1 :]], axis=1)
 
 
-def _on_polygon(params: Params, polygon: Any, polygon_norm: Any, polygon_bias: Any) -> Params:
-    """Adds a regular polygon to W (2, n), and its biases to b (n,) if there are any: features 0 to `polygon` - 1."""
+def _on_polygon(params: Params, polygon: Number, polygon_norm: Number, polygon_bias: Number) -> Params:
+    """Adds a regular polygon to W, and its biases to b if there are any: features 0 to `polygon` - 1 (m = 2)."""
     number = jnp.arange(params["W"].shape[1], dtype=jnp.float32)
     angle = number * (2 * np.pi / jnp.maximum(polygon, 1))
     length = jnp.where(number < polygon, polygon_norm, 0)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, UInt32
 
 from tmsjax.kinds import ACTIVITIES, VALUES, Drawn, Values
+from tmsjax.kinds.arrays import Array, Bits, Features, Floats, PerFeature, PerPair
 from tmsjax.spec import Data, static
 
 
@@ -54,14 +55,8 @@ class Sampler:
         """The number of uniforms per sample: one per feature, plus those that only decide activity."""
         return self.features + self.activity_columns
 
-    def sample(self, bits: Any, probability: Any, own: Mapping[str, Any]) -> Any:
-        """The features x (n,) of one sample.
-
-        Args:
-            bits: (columns,) uint32, random.
-            probability: (n,) float32, of each feature.
-            own: Values of the activity's options that are quantities, () float32 each.
-        """
+    def sample(self, bits: Bits, probability: Features, own: Mapping[str, Floats]) -> Features:
+        """The features of one sample from random bits; `own`: values of the activity's options that are quantities."""
         n, values = self.features, self.values
         if not self.activity_columns:
             v = active_uniform(bits, probability)
@@ -71,29 +66,29 @@ class Sampler:
         x = values.quantile(v)
         return x if values.zero_at_zero else jnp.where(v > 0, x, np.float32(0))
 
-    def masked(self, words: Any) -> Any:
-        """Words (samples, columns) of a batch where consecutive samples share those that decide activity."""
+    def masked(self, words: UInt32[Array, "sample column"]) -> UInt32[Array, "sample column"]:
+        """Words of a batch where consecutive samples share those that decide activity."""
         if not self.masks:
             return words
         n = self.features
         return jnp.concatenate([words[:, :n], self._repeated(words[:, n:])], axis=1)
 
-    def masked_columns(self, columns: tuple) -> tuple:
-        """The same for separate columns (samples,)."""
+    def masked_columns(self, columns: tuple[UInt32[Array, "sample"], ...]) -> tuple[UInt32[Array, "sample"], ...]:
+        """The same for separate columns."""
         n = self.features
         return (*columns[:n], *map(self._repeated, columns[n:])) if self.masks else columns
 
-    def _repeated(self, words: Any) -> Any:
+    def _repeated(self, words: UInt32[Array, "sample ..."]) -> UInt32[Array, "sample ..."]:
         return jnp.repeat(words[: self.masks], len(words) // self.masks, axis=0)
 
 
-def with_own(drawn: Drawn, own: Mapping[str, Any]) -> Drawn:
+def with_own(drawn: Drawn, own: Mapping[str, Floats]) -> Drawn:
     """The activity with the values of its options that are quantities."""
     return replace(drawn, options=(*drawn.options, *own.items())) if own else drawn
 
 
-def sobol(samples: int, columns: int) -> np.ndarray:
-    """The first points of the Sobol' sequence as bits, (samples, columns) uint32.
+def sobol(samples: int, columns: int) -> UInt32[np.ndarray, "samples columns"]:
+    """The first points of the Sobol' sequence as bits.
 
     2^k samples form a net: every interval [i, i + 1) 2^-k of a column holds one point, and so do most boxes of this
     volume in a few columns. XORed with one random word per column (a digital shift), each point is uniform and the
@@ -105,38 +100,38 @@ def sobol(samples: int, columns: int) -> np.ndarray:
     return (points * 2.0**32).astype(np.uint32)
 
 
-def rotate(word: Any, offset: Any, streams: str) -> Any:
+def rotate(word: Bits, offset: Bits, streams: str) -> Bits:
     """An instance's word: the shared word, shifted by the instance's `offset`. Uniform if the offset is."""
     return word ^ offset if streams == "sobol" else word + offset
 
 
-def positive(v: Any) -> Any:
+def positive(v: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """max(v, 0)."""
     # `where` instead of `maximum`: value and gradient share one mask, and XLA:CPU's NaN-propagating maximum is slow.
     return jnp.where(v > 0, v, np.float32(0))
 
 
-def active_uniform(bits: Any, probability: Any) -> Any:
-    """v in [0, 1]: 0 with probability 1 - p, otherwise uniform. `bits`: uint32; `probability` p in (0, 1].
+def active_uniform(bits: UInt32[Array, "feature"], probability: Floats | np.float32) -> Features:
+    """v in [0, 1]: 0 with probability 1 - p, otherwise uniform, for `probability` p in (0, 1].
 
     Bits near 0 are active, since float32 has the finest resolution there: v has steps of 2^-32 / p.
     """
     return positive(1 - bits.astype(jnp.float32) * (np.float32(2.0**-32) / probability))
 
 
-def _uniform(bits: Any) -> Any:
+def _uniform(bits: Bits) -> Float[Array, "columns"]:
     """Uniform on [0, 1). Words that float32 rounds up to 2^32 give the largest float32 below 1."""
     u = bits.astype(jnp.float32) * np.float32(2.0**-32)
     return jnp.where(u < 1, u, np.float32(1 - 2.0**-24))
 
 
-def mean(probability: Any, drawn: Drawn, values: Values) -> Any:
-    """E x, shape of `probability` (..., n)."""
+def mean(probability: PerFeature, drawn: Drawn, values: Values) -> PerFeature:
+    """E x."""
     return values.mean * drawn.marginal(probability)
 
 
-def covariance(probability: Any, drawn: Drawn, values: Values) -> Any:
-    """Cov x, shape (..., n, n), for `probability` (..., n).
+def covariance(probability: PerFeature, drawn: Drawn, values: Values) -> PerPair:
+    """Cov x.
 
     P_ij is the probability that features i and j are both active, v the value of an active feature. The diagonal is
     P_ii E[v^2] - P_ii^2 E[v]^2, which is p/3 - p^2/4 for uniform values of independent features. The other entries are

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from tmsjax.errors import SpecError
 from tmsjax.kinds import MEASURES, REGISTRIES, Drawn
@@ -18,7 +18,7 @@ from tmsjax.models.sampling import Sampler, with_own
 from tmsjax.spec import Boxes, Spec
 
 ADDED = ("model.family", "model.activation", "data.activity", "data.values")  # keys of entries that a loss calls
-
+Pairs = Float[np.ndarray, "feature feature"]
 CHANCE = 6  # standard errors by which a stated probability may differ from a simulation
 
 
@@ -79,7 +79,8 @@ def _check_family(problem: Problem, row: Instance, refuse: Refuse) -> None:
         check_traced("penalty", refuse, lambda p, x: problem.penalty(p, x, row), (params, x), zero)
     if family.directions is not None:
         check_traced("directions", refuse, problem.directions, (params,), np.tile(x, (m, 1)))
-        if "W" in params and not np.array_equal(problem.directions(params), params["W"]):
+        W = problem.directions(params)
+        if W is not None and "W" in params and not np.array_equal(W, params["W"]):
             raise refuse("a parameter W must be the directions W (hidden, feature); give it another name")
 
 
@@ -99,12 +100,14 @@ def _check_activity(spec: Spec, row: Instance, refuse: Refuse) -> None:
     _compare("joint of features", joint[0], simulated, len(sets), refuse)
     if n <= drawn.exact_up_to():
         shape = (2,) * n
-        exactly = [attempt("exactly", refuse, drawn.exactly, list(p), (*np.flatnonzero(a),)) for a in np.ndindex(shape)]
+        subsets = [(*np.flatnonzero(active).tolist(),) for active in np.ndindex(shape)]
+        exactly = [attempt("exactly", refuse, drawn.exactly, list(p), subset) for subset in subsets]
         shares = [(sets == active).all(1).mean() for active in np.ndindex(shape)]
-        _compare("exactly of active =", np.reshape(exactly, shape), np.reshape(shares, shape), len(sets), refuse)
+        stated, found = (np.asarray(each).reshape(shape) for each in (exactly, shares))
+        _compare("exactly of active =", stated, found, len(sets), refuse)
 
 
-def _compare(what: str, stated: Any, found: np.ndarray, samples: int, refuse: Refuse) -> None:
+def _compare(what: str, stated: np.ndarray, found: np.ndarray, samples: int, refuse: Refuse) -> None:
     stated = attempt(what, refuse, np.asarray, stated, np.float64)
     error = np.maximum(standard_error(stated, samples), standard_error(found, samples))
     far = np.argwhere(~(abs(stated - found) <= CHANCE * error))  # also where stated is NaN
@@ -113,8 +116,10 @@ def _compare(what: str, stated: Any, found: np.ndarray, samples: int, refuse: Re
         raise refuse(f"{what} {place} is {stated[place]:.4g}; in a simulation it is {found[place]:.4g}")
 
 
-def estimated_joint(drawn: Drawn, p: Any, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Simulates the sets of active features (samples, n): how often both of two are active, standard errors, sets."""
+def estimated_joint(
+    drawn: Drawn, p: Float[np.ndarray, "feature"], seed: int = 0
+) -> tuple[Pairs, Pairs, Float[np.ndarray, "sample feature"]]:
+    """Simulates the sets of active features: how often both of two are active, standard errors, sets."""
     samples = min(2**15, max(2**10, 2**22 // drawn.n))
     u = np.random.default_rng(seed).random((samples, drawn.columns()), np.float32)
     sets = np.asarray(jax.vmap(lambda u: drawn.active(u, p))(u), np.float32)
@@ -122,6 +127,6 @@ def estimated_joint(drawn: Drawn, p: Any, seed: int = 0) -> tuple[np.ndarray, np
     return joint, standard_error(joint, samples), sets
 
 
-def standard_error(share: np.ndarray, samples: int) -> np.ndarray:
-    """Of a probability that was estimated by the share of samples; never 0."""
+def standard_error(share: Float[np.ndarray, "*shape"], samples: int) -> Float[np.ndarray, "*shape"]:
+    """The standard error of a probability that is estimated as a share of samples; never 0."""
     return np.sqrt(np.clip(share * (1 - share), 0, None) / samples) + 1 / samples

@@ -24,6 +24,7 @@ PROGRAM = 400_000_000  # bytes used by Python, jax and compiled programs
 def block_bytes(ensemble: Ensemble) -> tuple[int, int]:
     """(bytes that a block occupies between segments, additional bytes while its program runs)."""
     memory = ensemble.compile().memory_analysis()
+    assert memory is not None  # XLA's backends all have it
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return held, memory.temp_size_in_bytes
 

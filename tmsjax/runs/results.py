@@ -18,7 +18,8 @@ WHAT_DIVERGED = f"not finite, or with more than {DIVERGED:g} times the loss of a
 def results(training: Training) -> tuple[xr.Dataset, int]:
     """The labelled dataset of a trained unit, as much as the spec keeps, and the number of its diverged models."""
     ensemble, spec, history = training.ensemble, training.spec, training.history
-    params = ensemble.gather([state.params for state in training.states])
+    gathered = ensemble.gather([state.params for state in training.states])
+    params = {name: np.asarray(values) for name, values in gathered.items()}
     losses = history.last("loss", training.step)
     losses = ensemble.noise_free_loss(training.states) if losses is None else losses
     given = inputs(spec, ensemble.box)

@@ -36,7 +36,7 @@ def head_matrix(dataset: xr.Dataset, name: str = "QK") -> np.ndarray:
 def relation_strengths(spec: Spec) -> np.ndarray:
     """r_i of every cell, over the spec's axes (of length 1 where it does not depend on one), and k."""
     ratio = spec.evaluate("model.ratio")
-    return heads.strengths(spec.model.features // 2, np.asarray(ratio, float))
+    return np.asarray(heads.strengths(spec.model.features // 2, np.asarray(ratio, float)))
 
 
 def at_best(run: Any, name: str = "QK") -> np.ndarray:
