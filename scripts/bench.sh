@@ -6,7 +6,7 @@
 #   bash scripts/bench.sh --curve DIR      the engine's rate for many sizes, with a figure; a minute
 #   bash scripts/bench.sh --first          a process's first sweeps, and from how many seeds on they beat the others when
 #                                          all start cold; minutes; --quick: only the (2,1) sweeps, 15 seconds
-#   bash scripts/bench.sh --first --before CHECKOUT   the same sweeps with another version as well
+#   bash scripts/bench.sh --first --before CHECKOUT   another version as well
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 setup

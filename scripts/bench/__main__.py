@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one small workload; takes a minute")
     parser.add_argument("--first", action="store_true", help="instead: time cold processes")
-    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="with --first: also time this version's sweeps")
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="with --first: also time this version")
     parser.add_argument("--rounds", type=int, help="number of alternating rounds (default 5; of --first 3)")
     outputs = parser.add_mutually_exclusive_group()
     outputs.add_argument("--json", type=Path, metavar="FILE", help="also write the result to this file")

@@ -59,16 +59,20 @@ def first_calls(versions: Mapping[str, Path], sizes: Sequence[tuple[int, int]], 
     return _medians(found, "version", "features", "hidden", "call")
 
 
-def trainings(sizes: Sequence[tuple[int, int]], rounds: int) -> list[dict]:
+def trainings(sizes: Sequence[tuple[int, int]], rounds: int, before: Path | None = None) -> list[dict]:
     """The median seconds of training SEEDS in each way. Raises RunFailed if a way learns something else."""
-    ways = {ENGINE: cold.engine, "JAX vmap": cold.vmap} | ({"PyTorch": cold.torch} if has_torch() else {})
+    ways: dict[str, tuple[Callable, Path]] = {ENGINE: (cold.engine, ROOT), "JAX vmap": (cold.vmap, ROOT)}
+    if before is not None:
+        ways["engine, before"] = (cold.engine, before)
+    if has_torch():
+        ways["PyTorch"] = (cold.torch, ROOT)
     found = defaultdict(list)
     for _ in range(rounds):
         for n, m in sizes:
             reached = {}
-            for way, function in ways.items():
+            for way, (function, checkout) in ways.items():
                 for seeds in [SEEDS] if function is cold.torch else [(k,) for k in SEEDS]:
-                    result = fresh(function, n, m, *seeds)
+                    result = fresh(function, n, m, *seeds, checkout=checkout)
                     for count, spent in result["seconds"].items():
                         found[way, n, m, int(count)].append(spent)
                 reached[way] = {"check_loss": result["loss"]}
@@ -137,7 +141,7 @@ def run_first(quick: bool, rounds: int, before: Path | None, say: Callable[[str]
     result["calls"] = first_calls(versions, SIZES[:1] if quick else SIZES, rounds)
     say("4 models, 20 steps: wall / processor seconds\n\n" + table(result["calls"], "call"))
     if not quick:
-        result["trainings"] = trainings(SIZES, rounds)
+        result["trainings"] = trainings(SIZES, rounds, before)
         result["wins"] = wins(result["trainings"])
         say(f"\n{cold.STEPS} steps, batch {cold.BATCH}: wall / processor seconds by number of seeds\n")
         say(table(result["trainings"], "seeds"))
