@@ -16,15 +16,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tmsjax.engine import WIDE_VECTORS, cores, plan, train
-from tmsjax.models import instances, loss, split
-from tmsjax.spec import Boxes, Spec
+from tmsjax.engine import WIDE_VECTORS, cores, plan
+from tmsjax.engine.gradient import exact
+from tmsjax.engine.scalars import split
+from tmsjax.models import bind
+from tmsjax.spec import Spec
 
 
 def machine_rates() -> dict[str, float]:
@@ -96,10 +99,14 @@ def bound_of(spec: Spec, machine: dict[str, float]) -> dict[str, Any]:
 
 def _equations_of_exact_loss(spec: Spec) -> int:
     """Scalar operations in one gradient of the exact loss."""
-    row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), instances(spec, Boxes(spec.shape, (1,) * len(spec.shape))[0]))
-    params = train.init(row, spec).params
-    params, row = (jax.tree.map(lambda x: split(x, 0) if x.ndim else x, tree) for tree in (params, row))
-    return _equations(jax.make_jaxpr(lambda p, r: jax.grad(loss.exact)(p, r, spec))(params, row).jaxpr)
+    problem = bind(spec)
+    params = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in problem.shapes.items()}
+
+    def held(tree: Any) -> Any:
+        return jax.tree.map(lambda x: split(x, 0) if x.ndim else x, tree)
+
+    given = jax.eval_shape(held, (params, problem.instance))
+    return _equations(jax.make_jaxpr(partial(exact, problem=problem))(*given).jaxpr)
 
 
 def _equations(jaxpr: Any) -> int:

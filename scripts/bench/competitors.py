@@ -108,7 +108,7 @@ class _Torch:
         self.activation = {"relu": torch.relu, "linear": lambda v: v}[spec.model.activation]
 
     def _tensor(self, array: Any) -> Any:
-        return self.torch.from_numpy(array).to(self.device)
+        return self.torch.tensor(array, device=self.device)
 
     def _parameters(self) -> tuple[Any, Any]:
         model = self.spec.model

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -29,7 +29,7 @@ import numpy as np
 
 from bench import competitors
 from bench.bound import bound_of, machine_rates
-from tmsjax.engine import Ensemble, device_line, peak_memory
+from tmsjax.engine import Ensemble, device_line, peak_memory, plan
 from tmsjax.errors import RunFailed
 from tmsjax.runs import provenance
 from tmsjax.spec import Spec, load_spec
@@ -148,13 +148,13 @@ _held: dict[str, Any] = {}  # per process: its trainer and its steps per round
 
 def _load(way: str) -> None:
     """Runs in the process: imports what the way needs, concurrently with the other processes."""
-    if way.startswith("PyTorch") and _has_torch():
+    if way.startswith("PyTorch") and has_torch():
         import torch  # noqa: F401
 
 
 def _begin(way: str, workload: Workload, models: int, seconds: float) -> dict:
     """Runs in the process: checks, builds and compiles the way; finds how many steps take about `seconds`."""
-    if way.startswith("PyTorch") and not _has_torch():
+    if way.startswith("PyTorch") and not has_torch():
         return {"missing": "PyTorch is not installed (extra `bench`)"}
     streams = "shared" if way == SHARED else "independent"
     reached = _loss_after_training(WAYS[way](_check_spec(workload, streams)), workload)
@@ -190,13 +190,16 @@ def forget_peak_memory() -> None:
         file.write("5")
 
 
-def _has_torch() -> bool:
+def has_torch() -> bool:
     return find_spec("torch") is not None
 
 
 def _check_spec(workload: Workload, streams: str) -> Spec:
+    """A short training of a few models, on the path that the timed training takes."""
     models, steps = (1024, 300) if workload.features <= 5 else (32, 200) if workload.features <= 20 else (32, 50)
-    return workload.spec(models, streams, steps=steps, batch=32)
+    path = "scalars" if plan(workload.spec(), jax.default_backend()).scalars else "arrays"
+    spec = workload.spec(models, streams, steps=steps, batch=32)
+    return replace(spec, engine=replace(spec.engine, path=path))
 
 
 def _loss_after_training(trainer: Any, workload: Workload) -> float:
@@ -342,6 +345,16 @@ def _python(*arguments: str, **environment: str) -> str:
     return done.stdout
 
 
+def circumstances() -> dict:
+    """When and where a benchmark runs, with which versions."""
+    return provenance() | {
+        "date": time.strftime("%Y-%m-%d"),
+        "device": device_line(jax.devices()),
+        "python": platform.python_version(),
+        "torch": version("torch") if has_torch() else None,
+    }
+
+
 def run_suite(quick: bool, rounds: int, say: Callable[[str], None]) -> dict:
     """Runs the whole suite: prints lines by `say` and returns what `--json` writes."""
     began = time.monotonic()
@@ -357,11 +370,7 @@ def run_suite(quick: bool, rounds: int, say: Callable[[str], None]) -> dict:
         say(f"  {number} of {len(workloads)}, about {spent / number * (len(workloads) - number):.0f} s left")
     starting = startup(tries)
     say("\nstart-up, seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in starting.items()))
-    result = provenance() | {
-        "date": time.strftime("%Y-%m-%d"),
-        "device": device_line(jax.devices()),
-        "python": platform.python_version(),
-        "torch": version("torch") if _has_torch() else None,
+    result = circumstances() | {
         "rounds": rounds,
         "seconds": time.monotonic() - began,
         "machine": machine,

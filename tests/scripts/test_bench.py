@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from bench import __main__, bound, competitors, suite, throughput
+from bench import __main__, bound, cold, competitors, first, suite, throughput
 from bench.suite import ENGINE, Workload
 
 from tmsjax.errors import RunFailed
@@ -121,7 +121,92 @@ def test_results_are_json(tmp_path, monkeypatch):
     assert "jax" in read["versions"]
 
 
-@pytest.mark.parametrize("given", [["--json", "a", "--curve", "b"], ["--rounds", "0"]])
+@pytest.mark.parametrize(
+    ("ours", "theirs", "seeds"),
+    [
+        ({1: 2.0, 5: 2.0, 20: 2.0}, {1: 3.0, 5: 15.0, 20: 60.0}, 1),
+        ({1: 2.0, 5: 2.0, 20: 2.0}, {1: 0.5, 5: 2.5, 20: 10.0}, 5),  # equal at 4 seeds
+        ({1: 2.0, 5: 2.0, 20: 9.0}, {1: 0.9, 5: 4.5, 20: 9.0}, None),
+        ({1: 1.0, 5: 5.0, 20: 5.0}, {1: 2.0, 5: 3.0, 20: 5.5}, 18),  # slower again at 5, equal at 17
+    ],
+)
+def test_the_number_of_seeds_from_which_a_way_is_faster(ours, theirs, seeds):
+    assert first.wins_from(ours, theirs) == seeds
+
+
+def measured(function, *numbers, checkout=first.ROOT, cache=None):
+    """In place of a fresh process: sweeps take a second each, in /old 10; the engine 4 + k for k seeds, PyTorch 2 k."""
+    if function is cold.calls:
+        count = numbers[2]
+        assert cache is not None
+        return {call: [10.0 if checkout != first.ROOT else 1.0, 0.5] for call in list(cold.CALLS)[:count]}
+    seeds = numbers[2:]
+    assert function is cold.torch or len(seeds) == 1, "a way that compiles is cold for each number of seeds"
+    costs = {cold.engine: lambda k: 4 + k, cold.vmap: lambda k: 1 + 10 * k, cold.torch: lambda k: 2 * k}[function]
+    slower = 1 if checkout == first.ROOT else 10
+    return {"seconds": {str(k): [slower * costs(k), 0.1 * costs(k)] for k in seeds}, "loss": 0.2}
+
+
+def test_first_sweeps_are_measured_in_fresh_processes_and_compared(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(first, "fresh", measured)
+    monkeypatch.setattr(first, "has_torch", lambda: True)
+    __main__.main(["--first", "--json", str(tmp_path / "first.json"), "--before", "/old", "--rounds", "2"])
+    read = json.loads((tmp_path / "first.json").read_text())
+    assert len(read["calls"]) == 2 * len(first.SIZES) * (len(cold.CALLS) + 1)
+    assert {row["version"]: row["wall"] for row in read["calls"]} == {"this": 1.0, "before": 10.0}
+    assert {(row["way"], row["wall"], row["processor"]) for row in read["wins"]} == {
+        ("JAX vmap", 1, 1),
+        ("engine, before", 1, None),
+        ("PyTorch", 5, 5),
+    }
+    said = capsys.readouterr().out
+    assert "| 20 | 5 | 1 / 1 | 1 / never | 5 / 5 |" in said
+    assert "| before | 20 | 5 | 10 / 0.5 |" in said
+
+
+def test_the_median_of_each_clock_over_rounds_counts():
+    assert first._medians({("a", 2): [[1, 9], [9, 8], [2, 1]]}, "way", "seeds") == [
+        {"way": "a", "seeds": 2, "wall": 2, "processor": 8}
+    ]
+
+
+def test_without_torch_the_rest_is_measured(monkeypatch, capsys):
+    monkeypatch.setattr(first, "fresh", measured)
+    monkeypatch.setattr(first, "has_torch", lambda: False)
+    __main__.main(["--first"])
+    said = capsys.readouterr().out
+    assert "torch is not installed" in said
+    assert "JAX vmap" in said
+    assert "PyTorch" not in said
+
+
+@pytest.mark.slow
+def test_a_fresh_process_compiles_once_and_stores_programs(tmp_path):
+    seconds = first.fresh(cold.calls, 2, 1, 2, cache=str(tmp_path))
+    assert seconds["again"][1] < seconds["first"][1] / 3
+    assert list(tmp_path.glob("tmsjax/*/*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", [cold.vmap, cold.torch])
+def test_plain_trainings_reach_the_engines_loss(way):
+    if way is cold.torch:
+        pytest.importorskip("torch")
+    losses = [first.fresh(function, 5, 2, 5)["loss"] for function in (cold.engine, way)]
+    assert losses[1] == pytest.approx(losses[0], rel=suite.SAME_LOSS)
+    untrained = cold.best_loss([(np.zeros((2, 5)), np.zeros(5))])
+    assert untrained > 1.5 * losses[0], "the check must tell trained from untrained"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--json", "a", "--curve", "b"],
+        ["--rounds", "0"],
+        ["--curve", "b", "--first"],
+        ["--before", "b"],
+    ],
+)
 def test_bad_options_are_refused_before_any_work(given, capsys):
     with pytest.raises(SystemExit) as stopped:
         __main__.main(given)
