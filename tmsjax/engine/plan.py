@@ -35,8 +35,8 @@ EVALUATION_CHUNK = 2**10  # samples
 
 # CPU: samples of a whole sweep up to which compiling for speed takes longer than it saves (see docs/performance.md).
 SMALL = 10**8  # of any model; per weight:
-SMALL_PER_WEIGHT = 10**7
-TINY = 2 * 10**7  # samples times features
+SMALL_PER_WEIGHT = 5 * 10**6
+TINY = 10**7  # samples times features
 OF_EXACT = 64  # samples that take about as long as a step on the exact loss
 SMALL_BLOCK = 64
 QUICK, QUICKEST, FULL = 1, 0, 3  # XLA's optimization levels
