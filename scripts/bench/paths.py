@@ -5,8 +5,8 @@ PYTHONPATH=scripts python -m bench.paths
 
 from __future__ import annotations
 
-import os
 import statistics
+import time
 
 from tmsjax.engine import Ensemble
 from tmsjax.spec import Spec, load_spec
@@ -34,10 +34,10 @@ class Timed:
 
     def nanoseconds(self) -> float:
         """Processor nanoseconds a sample, in a segment of training."""
-        before = sum(os.times()[:2])
+        before = time.process_time()
         self.step += self.segment
         self.states = self.ensemble.advance(self.states, self.step)
-        return 1e9 * (sum(os.times()[:2]) - before) / (self.segment * self.samples) or 1.0
+        return 1e9 * (time.process_time() - before) / (self.segment * self.samples)
 
 
 def spec_of(features: int, hidden: int, batch: int, models: int, path: str) -> Spec:

@@ -118,7 +118,10 @@ def plan(spec: Spec, platform: str) -> Plan:
         largest = enough = 2**20
         unroll = math.gcd(batch, (16 if kernel == "xla" else 8) if parameters <= LANES_LIMIT else 4)
         microbatch = batch if kernel == "pallas" else math.gcd(batch, 4 * unroll)
-    elif (scalars or staged) and cpu:
+    elif staged:  # an array of a stage: 2 MB
+        microbatch = max(size for size in range(1, min(batch, STAGED_SAMPLES) + 1) if batch % size == 0)
+        largest, enough = max(1, 2**19 // (microbatch * n)), 2**16 // batch
+    elif scalars and cpu:
         largest, enough = max(1, 2**16 // weights), 2**16 // batch
     elif cpu:  # activations of a block: 4 MB
         largest = enough = max(1, 2**20 // (batch * n))
@@ -135,8 +138,6 @@ def plan(spec: Spec, platform: str) -> Plan:
     if scalars:
         block = max(64, 16 * math.ceil(block / 16))  # whole SIMD vectors
     block = spec.engine.block or block
-    if staged:
-        microbatch = max(size for size in range(1, min(batch, STAGED_SAMPLES) + 1) if batch % size == 0)
     if spec.engine.microbatch:
         microbatch = spec.engine.microbatch
         unroll = math.gcd(microbatch, unroll)
