@@ -4,13 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import digest, plain_spec, slowly
+from conftest import bound, digest, plain_spec, slowly
 
 import tmsjax
-from tmsjax.engine import Ensemble, Plan, train, training_set
+from tmsjax.engine import Ensemble, Plan, streams, training_set
 from tmsjax.errors import SpecError
 from tmsjax.kinds import ACTIVITIES, drawn_by
-from tmsjax.models import instances
 from tmsjax.models import training_set as of_instance
 from tmsjax.runs import run_sweep
 from tmsjax.spec import load_spec
@@ -38,12 +37,12 @@ def trained(raw: dict, cut: Plan | None = None, stops: tuple = ()) -> dict[str, 
 def test_every_sample_is_seen_once_in_an_epoch(samples):
     spec, batch = load_spec(of_sizes(samples)), 8
     x = training_set(spec, replica=1)
-    row = jax.tree.map(lambda leaf: jnp.asarray(leaf[1]), instances(spec))
+    problem, row, shared = bound(spec, 1)
     parts = -(-samples // batch)
     seen = []
     for step in range(parts, 2 * parts):
-        offset = train.offset(step, row, spec)
-        weights = np.array([of_instance.member(word, offset, batch)[1] for word in train.stream(step, spec)])
+        words, offset = streams.words(step, shared, problem), streams.offset(step, row, shared, problem)
+        weights = np.array([of_instance.member(word, offset, batch)[1] for word in words])
         here = np.flatnonzero(weights)
         assert weights.sum() == pytest.approx(batch)
         assert len(set(weights[here].tolist())) == 1

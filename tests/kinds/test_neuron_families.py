@@ -4,16 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import plain_spec
+from conftest import bound, draws, held, plain_spec
 
 import tmsjax
 from tmsjax.engine import Plan, plan, train
+from tmsjax.engine.scalars import joined
 from tmsjax.errors import RegistryError, SpecError
 from tmsjax.kinds import misfit, suited
-from tmsjax.models import loss, model, sampling
-from tmsjax.models.instances import instances
-from tmsjax.models.scalars import joined, split
-from tmsjax.spec import Boxes, load_spec
+from tmsjax.spec import load_spec
 
 FAMILIES = {"hidden-relu": "uniform", "absolute-value": "signed"}
 
@@ -41,26 +39,21 @@ def reference(family: str, params: dict, importance: np.ndarray, x: np.ndarray) 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_loss_and_gradient_are_those_of_numpy_on_both_paths(family):
-    spec = spec_of(family)
-    row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), instances(spec, Boxes(spec.shape, (1,))[0]))
+    spec = spec_of(family, engine={"path": "scalars"})
+    problem, row, _ = bound(spec)
     rng = np.random.default_rng(0)
-    params = {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in model.shapes(spec.model).items()}
-    bits, shift = train.stream(4, spec), train.offset(4, row, spec)
-    x = np.asarray(jax.vmap(lambda word: sampling.sample(word + shift, row, spec.data))(bits), np.float64)
+    params = {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in problem.shapes.items()}
+    x, arrays, scalars = draws(spec)
     assert ((x < 0).any() and (x > 0).any()) == (family == "absolute-value")
     exact = {k: np.asarray(v, np.float64) for k, v in params.items()}
     value, slopes = reference(family, exact, np.asarray(row.importance, np.float64), x)
-    assert float(loss.total(params, row, bits, shift, spec)) == pytest.approx(value, rel=1e-5)
-    assert plan(spec, "cpu").scalars, "small models take the fast path"
-
-    def scalars(tree):
-        return jax.tree.map(lambda leaf: split(leaf, batch_dims=0) if jnp.ndim(leaf) else leaf, tree)
-
-    held = scalars(params), scalars(row), train.stream(4, spec, scalars=True), scalars(shift)
-    for on_scalars, given in ((False, (params, row, bits, shift)), (True, held)):
-        grads = joined(train.gradient(*given, spec, Plan(on_scalars, 1, 1, 64)))
+    losses = jax.vmap(problem.loss, (None, None, 0, None))(params, *arrays)
+    assert float(losses.sum()) == pytest.approx(value, rel=1e-5)
+    assert plan(spec, "cpu").scalars
+    for cut, given in ((Plan(False, 1, 1, 64), (params, *arrays)), (Plan(True, 1, 1, 64), (held(params), *scalars))):
+        grads = joined(train.gradient(*given, problem, cut))
         for key, expected in slopes.items():
-            np.testing.assert_allclose(grads[key], expected / 64, rtol=2e-4, atol=2e-5, err_msg=f"{on_scalars} {key}")
+            np.testing.assert_allclose(grads[key], expected / 64, rtol=2e-4, atol=2e-5, err_msg=f"{cut} {key}")
 
 
 def test_there_is_no_exact_loss_and_no_phase_map_of_weights_without_a_scale():
