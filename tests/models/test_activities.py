@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import plain_spec, slowly
+from conftest import bound, held, plain_spec, slowly
 from scipy import optimize
 
 from tmsjax.engine import Plan
 from tmsjax.engine.ensemble import Ensemble
+from tmsjax.engine.scalars import joined, on_scalars
 from tmsjax.kinds import ACTIVITIES, VALUES, drawn_by
-from tmsjax.models import expected, instances, loss, sampling, split
-from tmsjax.models.scalars import as_arrays
+from tmsjax.models import expected, sampling
 from tmsjax.runs import run_sweep
 from tmsjax.spec import load_spec
 
@@ -47,36 +47,26 @@ def spec_of(features: int, data: dict, p=None, hidden: int = 2, **tables):
     return load_spec(raw)
 
 
-def row_of(spec):
-    return jax.tree.map(lambda a: jnp.asarray(a[0]), instances(spec))
-
-
 def rule(spec, *leading: int):
     """The spec's activity with the options of its first instance, for probabilities (*leading, n)."""
-    own = {key: np.broadcast_to(float(v), leading) for key, v in row_of(spec).own("data").items()}
-    return spec.data.drawn(spec.model.features, own)
+    problem, row, _ = bound(spec)
+    own = {key: np.broadcast_to(float(v), leading) for key, v in row.own("data").items()}
+    return sampling.with_own(problem.sampler.drawn, own)
 
 
 def drawn(spec, count: int = COUNT, seed: int = 3, scalars: bool = False, more=()) -> np.ndarray:
-    """x (count, n) of random words and of those of `more`, on arrays or on arrays of scalars."""
-    row, columns = row_of(spec), sampling.columns(spec.data, spec.model.features)
-    words = np.random.default_rng(seed).integers(0, 2**32, (count, columns), np.uint32)
+    """x (count, n) of random words and of those of `more`, on arrays or on scalars."""
+    problem, row, _ = bound(spec)
+    words = np.random.default_rng(seed).integers(0, 2**32, (count, problem.columns), np.uint32)
     words = jnp.asarray(np.concatenate([words, more]) if len(more) else words)
-
-    def one(word):
-        if not scalars:
-            return sampling.sample(word, row, spec.data)
-        held = jax.tree.map(lambda leaf: split(leaf, 0) if jnp.ndim(leaf) else leaf, row)
-        x = sampling.sample(*as_arrays((split(word, 0), held)), spec.data)
-        return jnp.stack(list(x))
-
-    return np.asarray(jax.jit(jax.vmap(one))(words))
+    form = held if scalars else lambda tree: tree
+    return np.asarray(jax.jit(jax.vmap(lambda word: joined(on_scalars(problem.sample, form(word), form(row)))))(words))
 
 
 def extreme(name: str, spec) -> np.ndarray:
     """Words that decide which features are active, at the ends of their range."""
     ends = np.array([0, 1, 2**31, 2**32 - 1, 2**32 - 200], np.uint32)  # float32 rounds the last two up to 2^32
-    columns = sampling.columns(spec.data, spec.model.features)
+    columns = bound(spec)[0].columns
     deciding = columns if name == "independent" else columns - spec.model.features
     if not deciding:
         return np.empty((0, columns), np.uint32)
@@ -98,7 +88,7 @@ def case(every):
 
 
 def probabilities(spec) -> np.ndarray:
-    return np.asarray(row_of(spec).feature_probability, np.float64)
+    return np.asarray(bound(spec)[1].feature_probability, np.float64)
 
 
 def test_both_paths_draw_the_same(case):
@@ -184,13 +174,13 @@ def test_mean_and_covariance_are_those_of_samples(name, values):
     features, data, p = CASES[name]
     spec = spec_of(features, data | {"values": values}, p)
     x, p = drawn(spec).astype(np.float64), probabilities(spec)
-    own = row_of(spec).own("data")
-    mean, covariance = sampling.mean(p, spec.data, own), sampling.covariance(p, spec.data, own)
+    mean, covariance = (f(p, rule(spec), VALUES[values]) for f in (sampling.mean, sampling.covariance))
     assert (np.abs(x.mean(0) - mean) < 5 * x.std(0) / np.sqrt(COUNT) + 1e-6).all()
     centred = x - mean
     spread = np.sqrt(((centred[:, :, None] * centred[:, None, :]) ** 2).mean(0) / COUNT)
     assert (np.abs(centred.T @ centred / COUNT - covariance) < 5 * spread + 1e-5).all()
-    np.testing.assert_allclose(sampling.covariance(np.stack([p, p / 2]), spec.data, own)[0], covariance, rtol=1e-12)
+    of_two = sampling.covariance(np.stack([p, p / 2]), rule(spec, 2), VALUES[values])
+    np.testing.assert_allclose(of_two[0], covariance, rtol=1e-12)
 
 
 @pytest.mark.parametrize("scalars", [False, True])
@@ -274,7 +264,8 @@ def test_linear_exact_loss_is_the_mean_over_samples(name):
     params = {"W": jnp.asarray(W, jnp.float32), "b": jnp.asarray(b, jnp.float32)}
     x = drawn(spec).astype(np.float64)
     losses = ((x - x @ W.T @ W - b) ** 2).sum(1)
-    exact = float(loss.exact(params, row_of(spec), spec))
+    problem, row, _ = bound(spec)
+    exact = float(problem.exact_loss(params, row))
     assert abs(losses.mean() - exact) < 5 * losses.std() / np.sqrt(COUNT)
 
 
