@@ -11,8 +11,8 @@ from conftest import bound, draws, held, plain_spec, slowly, small_spec
 from tmsjax.engine import Plan, train
 from tmsjax.engine.gradient import exact_loss
 from tmsjax.engine.scalars import joined
-from tmsjax.models import of_zero_model
-from tmsjax.spec import Box, load_spec
+from tmsjax.models import instances, of_zero_model
+from tmsjax.spec import load_spec
 
 
 def last_instance(source):
@@ -63,8 +63,7 @@ def test_the_loss_is_a_sum_over_features():
     nothing = jax.tree.map(jnp.zeros_like, params)
     np.testing.assert_allclose(losses_of(problem.loss, nothing, *arrays), (x**2).sum(1), rtol=1e-5)
     np.testing.assert_allclose(losses_of(problem.zero_loss, *arrays), (x**2).sum(1), rtol=1e-5)
-    zero = of_zero_model(np.ones((4, 4)), np.full((4, 4), 0.3), spec, Box.whole(spec.shape))
-    assert zero == pytest.approx(4 * 0.3 / 3)
+    assert of_zero_model(instances(spec), problem.sampler) == pytest.approx(4 * 0.3 / 3)
 
 
 CASES = {
