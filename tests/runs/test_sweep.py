@@ -34,7 +34,7 @@ def test_results_are_labelled_by_the_axes(tmp_path):
     assert digest(again.dataset) == digest(d)
     info = json.loads((tmp_path / "run" / "run.json").read_text())
     assert info["state"] == "complete"
-    assert info["plan"]["block"] == 64
+    assert (info["plan"]["block"], info["plan"]["effort"]) == (16, 0)
     assert {"versions", "device", "seed", "seconds_of_training"} <= set(info)
 
 
