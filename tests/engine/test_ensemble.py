@@ -1,7 +1,5 @@
 """Many instances: bits do not depend on other instances, devices or segments; all options train."""
 
-from itertools import product
-
 import numpy as np
 import pytest
 from conftest import plain_spec, slowly, small_spec
@@ -30,20 +28,6 @@ def test_an_instance_does_not_depend_on_the_others(scalars):
     ours = trained(small_spec(), cut=Plan(scalars, block=4, blocks=3, microbatch=8))["W"].reshape(2, 3, 2, 1, 2)
     theirs = trained(grown, cut=Plan(scalars, 4, 8, 8))["W"].reshape(2, 3, 5, 1, 2)
     np.testing.assert_allclose(ours, theirs[:, :, :2], rtol=1e-4, atol=1e-6)
-
-
-TIED = {"data": {"activity": "tied", "values": "half-normal"}}
-STREAMS = [{"train": {"streams": streams}} for streams in ("shared", "sobol")]
-
-
-@pytest.mark.smoke
-@pytest.mark.parametrize("table", [{}, *slowly(TIED, *STREAMS)], ids=str)
-def test_scalar_and_array_paths_agree(table):
-    raw = plain_spec(2, 2, instances=6, **table)
-    on_scalars = trained(raw, cut=Plan(True, 3, 2, 8))
-    on_arrays = trained(raw, cut=Plan(False, 3, 2, 16))
-    for name in on_scalars:
-        np.testing.assert_allclose(on_scalars[name], on_arrays[name], rtol=2e-3, atol=1e-5, err_msg=name)
 
 
 def test_evaluation_holds_no_more_samples_at_once_than_training():
@@ -97,28 +81,6 @@ def test_linear_models_reach_the_projector():
     gram = np.swapaxes(result["W"], 1, 2) @ result["W"]
     np.testing.assert_allclose(gram, np.broadcast_to(np.diag([1, 1, 0, 0, 0, 0]), gram.shape), atol=1e-3)
     np.testing.assert_allclose(result["loss"], theory.variance(0.3) * (0.7 ** np.arange(2, 6)).sum(), rtol=1e-4)
-
-
-OPTIMIZERS = {
-    "adam": {},
-    "adamw": {"weight_decay": 1e-4},
-    "sgd": {"learning_rate": 0.3, "momentum": 0.9},
-    "rmsprop": {},
-}
-USUAL = (("adam", "constant"), ("adamw", "linear"), ("sgd", "cosine"), ("rmsprop", "constant"))
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "schedule"),
-    [*USUAL, *slowly(*(p for p in product(OPTIMIZERS, ("constant", "linear", "cosine")) if p not in USUAL))],
-)
-def test_every_optimizer_and_schedule_reaches_the_antipodal_minimum(optimizer, schedule):
-    train = {"optimizer": optimizer, **OPTIMIZERS[optimizer]}
-    raw = small_spec(train={"steps": 1500, "loss": "exact", "schedule": schedule, **train})
-    raw["axes"] = {"replica": {"count": 8}}
-    raw["instance"] = {"feature_probability": 0.2, "init_scale": 0.8}
-    best = trained(raw)["loss"].min()
-    assert best == pytest.approx(2 * 0.2**2 / 6, rel=0.05)
 
 
 def test_trained_linear_models_split_at_importance_one():

@@ -8,18 +8,10 @@ from conftest import bound, held, small_spec
 
 from tmsjax.engine import train
 from tmsjax.engine.scalars import joined
-from tmsjax.kinds import SCHEDULES
 from tmsjax.models import instances
 from tmsjax.spec import load_spec
 
-
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [("constant", [1, 1, 1]), ("linear", [1, 0.75, 0]), ("cosine", [1, (1 + np.cos(np.pi / 4)) / 2, 0])],
-)
-def test_schedules(kind, expected):
-    found = [SCHEDULES[kind].factor(jnp.int32(k), jnp.int32(40)) for k in (0, 10, 40)]
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+SCHEDULES = {"constant": lambda s: 1, "linear": lambda s: 1 - s, "cosine": lambda s: (1 + np.cos(np.pi * s)) / 2}
 
 
 def by_hand(name: str, params, grads: list, rate: float, factors: list[float], decay: bool) -> np.ndarray:
@@ -40,6 +32,7 @@ def by_hand(name: str, params, grads: list, rate: float, factors: list[float], d
     return params
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -51,8 +44,8 @@ def by_hand(name: str, params, grads: list, rate: float, factors: list[float], d
     ],
     ids=lambda s: "-".join(map(str, s.values())),
 )
-def test_steps_follow_the_optimizers_formula_with_the_instances_own_rate(settings):
-    given = {"loss": "exact", "schedule": "linear", "steps": 4, "learning_rate": "rate", **settings}
+def test_steps_follow_the_formulas_of_optimizer_and_schedule_with_the_instances_own_rate(settings, schedule):
+    given = {"loss": "exact", "schedule": schedule, "steps": 4, "learning_rate": "rate", **settings}
     raw = small_spec(model={"activation": "linear"}, train=given)  # whose exact loss is short
     raw["axes"]["rate"] = {"values": [1e-3, 5e-3]}
     problem, instance, shared = bound(raw, 1)
@@ -61,7 +54,8 @@ def test_steps_follow_the_optimizers_formula_with_the_instances_own_rate(setting
     for _ in range(3):
         grads.append(np.asarray(jax.grad(problem.exact_loss)(state.params, instance)["W"], np.float64))
         state = train.step(state, instance, None, None, shared, problem, None)
-    expected = by_hand(settings["optimizer"], start, grads, 5e-3, [1, 0.75, 0.5], "weight_decay" in settings)
+    factors = [SCHEDULES[schedule](k / 4) for k in range(3)]
+    expected = by_hand(settings["optimizer"], start, grads, 5e-3, factors, "weight_decay" in settings)
     np.testing.assert_allclose(state.params["W"] - start, expected - start, rtol=2e-3, atol=1e-7)
     assert int(state.step) == 3
 

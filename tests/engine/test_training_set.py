@@ -71,17 +71,6 @@ def test_a_step_descends_the_loss_of_its_part(samples, scalars):
             np.testing.assert_allclose(own[name] - slope, params[name][replica], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.smoke
-def test_paths_and_chunks_agree():
-    raw = of_sizes(3, 20, 0)
-    expected = trained(raw, Plan(True, 3, 2, 8))
-    for cut in (Plan(False, 3, 2, 8), Plan(True, 6, 1, 8, unroll=4, chunk=4), Plan(False, 6, 1, 4, chunk=4)):
-        found = trained(raw, cut)
-        for name in expected:
-            np.testing.assert_allclose(found[name], expected[name], rtol=2e-3, atol=1e-5)
-
-
 def test_sets_depend_on_seed_and_identity_alone():
     spec = load_spec(of_sizes(3, 20))
     ours = training_set(spec, samples=1)
