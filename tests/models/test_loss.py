@@ -14,6 +14,8 @@ from tmsjax.engine.scalars import joined
 from tmsjax.models import instances, of_zero_model
 from tmsjax.spec import load_spec
 
+gradient = jax.jit(train.gradient, static_argnums=(4, 5), compiler_options={"xla_backend_optimization_level": 0})
+
 
 def last_instance(source):
     """(problem, row, shared, parameters at init) of the last instance."""
@@ -26,34 +28,46 @@ def losses_of(loss, *given):
     return jax.vmap(loss, (*[None] * (len(given) - 2), 0, None))(*given)
 
 
-def reference(params, table, x) -> tuple[float, dict]:
-    """Mean loss and its gradient in float64, written by hand for the tied ReLU model."""
-    W, b, importance = (np.asarray(v, np.float64) for v in (params["W"], params["b"], table.importance))
-    hidden = x @ W.T
-    before = hidden @ W + b
-    error = np.maximum(before, 0) - x
-    slope = 2 * importance * error * (before > 0) / len(x)
-    dW = hidden.T @ slope + (slope @ W.T).T @ x
-    return float((importance * error**2).sum(1).mean()), {"W": dW, "b": slope.sum(0)}
+def reference(family: str, params: dict, importance, x: np.ndarray) -> tuple[float, dict]:
+    """The mean loss of samples x (batch, n) and its gradient in float64, with the gradients written out by hand."""
+    W, b, importance = (np.asarray(v, np.float64) for v in (params["W"], params["b"], importance))
+    V, before = np.asarray(params.get("V", W.T), np.float64), x @ W.T
+    slope = np.ones_like(before) if family == "tied" else before > 0
+    h = before * slope
+    out = h @ V.T + b
+    error = np.maximum(out, 0) - (np.abs(x) if family == "absolute-value" else x)
+    d_out = 2 * importance * error * (out > 0) / len(x)
+    d_V, d_W = d_out.T @ h, ((d_out @ V) * slope).T @ x
+    slopes = {"b": d_out.sum(0)} | ({"W": d_W, "V": d_V} if "V" in params else {"W": d_W + d_V.T})
+    return float((importance * error**2).sum(1).mean()), slopes
+
+
+NEURONS = (("hidden-relu", 4, 3), ("absolute-value", 4, 3))
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize(("features", "hidden"), [(2, 1), *slowly((3, 2), (5, 2), (20, 5))])
-def test_loss_and_gradient_of_both_paths_equal_the_reference_on_the_same_draws(features, hidden):
-    raw = plain_spec(features, hidden, train={"batch": 64}, init={"bias_scale": 0.2})
-    raw["instance"]["importance"] = {"first": 1.0, "ratio": 0.8}
+@pytest.mark.parametrize(
+    ("family", "features", "hidden"),
+    [("tied", 2, 1), *NEURONS, *slowly(("tied", 3, 2), ("tied", 5, 2), ("tied", 20, 5))],
+)
+def test_loss_and_gradient_of_both_paths_equal_the_reference_on_the_same_draws(family, features, hidden):
+    changes = {"init": {"bias_scale": 0.2}, "model": {"family": family}}
+    changes["data"] = {"values": "signed" if family == "absolute-value" else "uniform"}
+    raw = plain_spec(features, hidden, train={"batch": 64}, **changes)
+    raw["instance"] |= {"importance": {"first": 1.0, "ratio": 0.8}, "init_scale": 1.5}
     problem, row, _, params = last_instance(raw)
     x, arrays, scalars = draws(raw, k=-1)
-    value, slopes = reference(params, row, x)
+    assert ((x < 0).any() and (x > 0).any()) == (family == "absolute-value")
+    value, slopes = reference(family, params, row.importance, x)
     losses = losses_of(problem.loss, params, *arrays)
     assert float(losses.mean()) == pytest.approx(value, rel=1e-5)
     cases = [(params, *arrays, Plan(False, 1, 1, microbatch)) for microbatch in (64, 16)]
-    for microbatch, unroll in [(64, 1), (16, 1), (32, 4), (8, 8)] if features < 20 else [(64, 1)]:
+    for microbatch, unroll in [(64, 1), (16, 1), (32, 4), (8, 8)] if family == "tied" and features < 20 else [(64, 1)]:
         cases.append((held(params), *scalars, Plan(True, 1, 1, microbatch, unroll)))
     for *given, cut in cases:
-        grads = joined(train.gradient(*given, problem, cut))
-        np.testing.assert_allclose(grads["W"], slopes["W"], rtol=2e-4, atol=2e-6, err_msg=str(cut))
-        np.testing.assert_allclose(grads["b"], slopes["b"], rtol=2e-4, atol=2e-6, err_msg=str(cut))
+        grads = joined(gradient(*given, problem, cut))
+        for name, slope in slopes.items():
+            np.testing.assert_allclose(grads[name], slope, rtol=2e-4, atol=2e-6, err_msg=f"{name} {cut}")
 
 
 def test_the_loss_is_a_sum_over_features():
