@@ -1,5 +1,6 @@
 """The plan: scalars or arrays, the compiler's effort, blocks; a run keeps its own; what needs arrays is told."""
 
+import math
 import re
 from dataclasses import replace
 from importlib import import_module
@@ -13,8 +14,7 @@ from tmsjax.errors import Interrupted, SpecError
 from tmsjax.runs import open_run, run_sweep
 from tmsjax.spec import load_spec
 
-SCALARS, ARRAYS, QUICK, QUICKEST = (True, 3), (False, 3), (False, 1), (False, 0)  # and the compiler's effort
-PATHS = ("auto", "scalars", "arrays")
+PATHS = ("auto", "scalars", "stages", "arrays")
 
 
 def nothing_is_small(monkeypatch) -> None:
@@ -22,31 +22,34 @@ def nothing_is_small(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "train", "auto", "forced"),
+    ("sizes", "train", "auto"),
     [  # 4 instances
-        ((2, 1), {"steps": 2**13}, QUICKEST, SCALARS),
-        ((2, 1), {"steps": 2**13, "batch": 2**12}, SCALARS, SCALARS),
-        ((2, 1), {"steps": 2**13, "batch": 2**12, "loss": "exact"}, QUICKEST, SCALARS),
-        ((5, 2), {"steps": 2**19}, QUICK, SCALARS),
-        ((5, 2), {"steps": 2**21}, SCALARS, SCALARS),
-        ((20, 10), {"steps": 2**13}, QUICKEST, SCALARS),
-        ((20, 10), {"steps": 2**21}, ARRAYS, SCALARS),
+        ((2, 1), {"steps": 2**13}, "arrays 0"),
+        ((2, 1), {"steps": 2**13, "batch": 2**12}, "scalars 3"),
+        ((2, 1), {"steps": 2**13, "batch": 2**12, "loss": "exact"}, "arrays 0"),
+        ((5, 2), {"steps": 2**19}, "arrays 1"),
+        ((3, 2), {"steps": 2**21}, "scalars 3"),
+        ((5, 2), {"steps": 2**21}, "stages 3"),
+        ((20, 10), {"steps": 2**13}, "arrays 0"),
+        ((20, 10), {"steps": 2**21}, "stages 3"),
+        ((40, 20), {"steps": 2**21}, "arrays 3"),
     ],
     ids=str,
 )
-def test_a_sweep_trains_on_the_path_that_suits_its_work_or_that_a_key_forces(sizes, train, auto, forced):
-    def found(path: str, platform: str) -> tuple:
+def test_a_sweep_trains_on_the_path_that_suits_its_work_or_that_a_key_forces(sizes, train, auto):
+    def found(path: str, platform: str = "cpu") -> str:
         cut = plan(load_spec(plain_spec(*sizes, train=train, engine={"path": path})), platform)
-        return cut.scalars, cut.effort
+        return f"{'scalars' if cut.scalars else 'stages' if cut.staged else 'arrays'} {cut.effort}"
 
-    assert [found(path, "cpu") for path in PATHS] == [auto, forced, ARRAYS]
-    assert found("auto", "gpu") == (ARRAYS if sizes == (20, 10) else SCALARS)
+    stages = "arrays 3" if "loss" in train else "stages 3"
+    assert [found(path) for path in PATHS] == [auto, "scalars 3", stages, "arrays 3"]
+    assert found("auto", "gpu") == ("scalars 3" if math.prod(sizes) <= 16 else "arrays 3")
 
 
 def test_the_default_path_leaves_the_hash():
     plain, *others = (load_spec(plain_spec(3, 2, engine=table)) for table in ({}, *({"path": p} for p in PATHS)))
-    assert [plain.hash == other.hash for other in others] == [True, False, False]
-    assert len({other.hash for other in others}) == 3
+    assert [plain.hash == other.hash for other in others] == [True, False, False, False]
+    assert len({other.hash for other in others}) == len(PATHS)
 
 
 def test_blocks_hold_all_instances_and_little_else():

@@ -16,7 +16,7 @@ from tmsjax.spec import load_spec
 
 EVENTS = {"jaxpr_trace_duration", "jaxpr_to_mlir_module_duration", "backend_compile_duration"}
 ADAMW = {"optimizer": "adamw", "weight_decay": 0.1}
-PATHS = ("auto", "scalars")
+PATHS = ("auto", "scalars")  # compiled quickly, and for speed
 
 
 @contextmanager

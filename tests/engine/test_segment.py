@@ -61,6 +61,7 @@ SPECS = {
 PATHS = [
     ("cpu", {"path": "arrays", "microbatch": 8}),
     ("cpu", {"path": "scalars", "block": 5, "microbatch": 4}),
+    ("cpu", {"path": "stages", "microbatch": 8}),
     ("gpu", {"path": "arrays"}),
     ("gpu", {"path": "scalars"}),
     ("gpu", {"kernel": "pallas"}),

@@ -13,8 +13,8 @@ from tmsjax.models.instances import identities, instances
 from tmsjax.spec import load_spec
 
 
-def key_of(seed: int, purpose: int, step: int, **options):
-    return threefry.purpose_key(Shared.of(seed, 0).seed, purpose, step, **options)
+def key_of(seed: int, purpose: int, step: int):
+    return threefry.purpose_key(Shared.of(seed, 0).seed, purpose, step)
 
 
 def test_threefry_is_jaxs():
@@ -24,11 +24,16 @@ def test_threefry_is_jaxs():
     np.testing.assert_array_equal(np.concatenate(ours), threefry_2x32(key, counters))
 
 
-def test_own_bits_are_the_same_one_by_one_and_with_unrolled_rounds():
-    identity = jnp.array([123, 456], jnp.uint32)
-    together = threefry.own_bits(key_of(3, threefry.OFFSET, 17), identity, 5)
-    one_by_one = threefry.own_words(key_of(3, threefry.OFFSET, 17, unrolled=True), tuple(identity), 5)
-    np.testing.assert_array_equal(np.array(one_by_one), together)
+def test_own_bits_are_the_same_one_by_one_and_however_the_rounds_are_computed():
+    key, identity, shared = (
+        key_of(3, threefry.OFFSET, 17),
+        jnp.array([123, 456], jnp.uint32),
+        Shared.of(3, 9, apart=True),
+    )
+    one_by_one = np.array(threefry.own_words(key, tuple(identity), 5))
+    for rounds in (threefry.threefry, threefry.looped, shared.rounds):
+        np.testing.assert_array_equal(threefry.own_bits(key, identity, 5, rounds), one_by_one)
+        np.testing.assert_array_equal(threefry.purpose_key(shared.seed, threefry.OFFSET, 17, rounds), key)
 
 
 def test_purposes_steps_seeds_and_identities_draw_different_bits():
