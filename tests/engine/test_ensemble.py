@@ -55,7 +55,7 @@ def test_a_diverged_models_nan_survives_the_reordered_sums():
 TRAIN = {"steps": 1000, "batch": 64, "learning_rate": 1e-2}
 LARGE = {
     "5 x 2": plain_spec(5, 2, train=TRAIN | {"steps": 1500}, engine=SCALARS),
-    "20 x 5": plain_spec(20, 5, train=TRAIN, engine=SCALARS),
+    "20 x 5": plain_spec(20, 5, train=TRAIN, engine={"path": "stages"}),
     "200 x 20": plain_spec(200, 20, instances=2, train=TRAIN | {"steps": 150, "batch": 128}),
     "curve": plain_spec(20, 5, probability={"geometric": [0.5, 0.01]}, train=TRAIN),
 }
