@@ -42,11 +42,9 @@ TRIANGULAR = {"quantile": lambda u: 1 - jnp.sqrt(1 - u), "mean": 1 / 3, "square"
 ACTIVATION = {
     "softplus": jax.nn.softplus,
     "softmax": jax.nn.softmax,
-    "centred": lambda v: v - v.mean(),
 }
 FAMILY = {  # by default with the parameters and the output of "tied"
     "or": {"target": lambda x: 1 - (1 - x) * (1 - x[np.arange(1, len(x) + 1) % len(x)])},
-    "boolean-target": {"target": lambda x: x > 0.5},
     "low-rank": {
         "parameters": {"U": ("hidden", "rank"), "V": ("rank", "feature")},
         "apply": lambda p, x, f: f(p["V"].T @ (p["U"].T @ (p["U"] @ (p["V"] @ x)))),
@@ -58,13 +56,6 @@ FAMILY = {  # by default with the parameters and the output of "tied"
         "options": {"l1": tmsjax.Option("quantity", default=0.0, low=0.0)},
         "directions": lambda p: p["W"],
     },
-    "scaled": {
-        "apply": lambda p, x, f, gain: gain * f(gain - jnp.arange(len(x)) * 0.1 + p["W"].T @ (p["W"] @ (gain * x))),
-        "options": {"gain": tmsjax.Option("quantity", default=0.5)},
-    },
-    "unit": {"apply": lambda p, x, f: f(p["W"].T @ (p["W"] @ x) / jnp.linalg.norm(p["W"]) + p["b"])},
-    "rolled": {"target": lambda x: jnp.concatenate([x[1:], x[:1]]), "directions": None},
-    "largest": {"target": lambda x: x * (x >= x.max())},
 }
 OPTIONS = {"low-rank": {"rank": 2}, "sparse-hidden": {"l1": 0.3}}
 
