@@ -29,6 +29,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = Path(__file__).parents[1]
 
 
+PATHS = ("auto", "scalars", "stages", "arrays")  # engine.path
+
 ANGLES = 2 * np.pi * np.arange(5) / 5
 Z = np.sqrt(1 / 3)
 RING = np.sqrt(1 - Z**2)

@@ -7,14 +7,12 @@ from importlib import import_module
 from itertools import product
 
 import pytest
-from conftest import digest, plain_spec, run_command, small_spec, write_spec
+from conftest import PATHS, digest, plain_spec, run_command, small_spec, write_spec
 
 from tmsjax.engine import Ensemble, Plan, plan
 from tmsjax.errors import Interrupted, SpecError
 from tmsjax.runs import open_run, run_sweep
 from tmsjax.spec import load_spec
-
-PATHS = ("auto", "scalars", "stages", "arrays")
 
 
 def nothing_is_small(monkeypatch) -> None:
