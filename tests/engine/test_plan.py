@@ -23,8 +23,8 @@ def nothing_is_small(monkeypatch) -> None:
     ("sizes", "train", "auto"),
     [  # 4 instances
         ((2, 1), {"steps": 2**13}, "arrays 0"),
-        ((2, 1), {"steps": 2**13, "batch": 2**12}, "scalars 3"),
-        ((2, 1), {"steps": 2**13, "batch": 2**12, "loss": "exact"}, "arrays 0"),
+        ((2, 1), {"steps": 2**13, "batch": 2**10}, "scalars 3"),
+        ((2, 1), {"steps": 2**13, "batch": 2**10, "loss": "exact"}, "arrays 0"),
         ((5, 2), {"steps": 2**19}, "arrays 1"),
         ((3, 2), {"steps": 2**21}, "scalars 3"),
         ((5, 2), {"steps": 2**21}, "stages 3"),
