@@ -12,17 +12,24 @@ from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tmsjax import cli
+from tmsjax.engine import streams
+from tmsjax.engine.scalars import split
+from tmsjax.engine.streams import Shared
 from tmsjax.kinds import REGISTRIES, imports
+from tmsjax.models import bind, instances, sampling
 from tmsjax.runs import run_sweep
 from tmsjax.spec import load_spec, to_toml
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = Path(__file__).parents[1]
 
+
+PATHS = ("auto", "scalars", "stages", "arrays")  # engine.path
 
 ANGLES = 2 * np.pi * np.arange(5) / 5
 Z = np.sqrt(1 / 3)
@@ -80,6 +87,29 @@ def plain_spec(features: int, hidden: int, *, probability=0.3, instances: int = 
     for table, values in changes.items():
         raw[table] = {**raw.get(table, {}), **values} if isinstance(values, dict) else values
     return raw
+
+
+def bound(source, k: int = 0) -> tuple:
+    """(the problem, instance k, the numbers that all instances share) of a spec."""
+    spec = load_spec(source)
+    row = jax.tree.map(lambda leaf: jnp.asarray(leaf[k]), instances(spec))
+    return bind(spec), row, Shared.of(spec.seed, spec.train.steps)
+
+
+def draws(source, step: int = 4, k: int = 0) -> tuple:
+    """What instance k sees in a step: x (batch, n), and (instance, words, offset) as arrays and as scalars."""
+    problem, row, shared = bound(source, k)
+    arrays, scalars = (
+        (one, streams.words(step, shared, problem, as_scalars), streams.offset(step, one, shared, problem))
+        for one, as_scalars in ((row, False), (held(row), True))
+    )
+    x = jax.vmap(lambda word: problem.sample(sampling.rotate(word, arrays[2], problem.streams), row))(arrays[1])
+    return np.asarray(x, np.float64), arrays, scalars
+
+
+def held(tree):
+    """A tree of one instance's arrays, as separate scalars."""
+    return jax.tree.map(lambda leaf: split(leaf, 0) if leaf.ndim else leaf, tree)
 
 
 def digest(dataset) -> str:

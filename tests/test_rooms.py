@@ -15,13 +15,14 @@ BY_NAME = {  # where a module may be imported by a name in a string, or looked u
     "lazy": "imports a public name when it is first used",
     "kinds/imports": "executes the files that a user's spec imports",
     "runs/cluster": "a task that lets a Dask worker import its code",
+    "kinds/arrays": "is jax loaded?",
     "runs/files": "is dask loaded?",
     "plots/notebook": "is IPython loaded?",
 }
 IMPORTING = {"attr": ("import_module", "modules"), "id": ("__import__",), "name": ("import_module",)}
 ONLY_IN = {  # models are functions of one instance: vmap over instances (or samples, outputs), jit and devices are here
-    r"jax\.jit|NamedSharding": "engine/ensemble|theory/(newton|landscape|curvature)",
-    r"jax\.vmap": "engine/(ensemble|segment|lanes|training_set)|models/(loss|trial)|theory/vertices",
+    r"jax\.jit|NamedSharding": "engine/programs|theory/(newton|landscape|curvature)",
+    r"jax\.vmap": "engine/(ensemble|gradient|programs|segment|stages|train|training_set)$|models/trial|theory/vertices",
 }
 
 

@@ -3,14 +3,18 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from conftest import small_spec
+from conftest import bound, small_spec
 from jax.extend.random import threefry_2x32
 from scipy import stats
 
 from tmsjax.engine import threefry, train
+from tmsjax.engine.streams import Shared
 from tmsjax.models.instances import identities, instances
-from tmsjax.models.scalars import objects
 from tmsjax.spec import load_spec
+
+
+def key_of(seed: int, purpose: int, step: int):
+    return threefry.purpose_key(Shared.of(seed, 0).seed, purpose, step)
 
 
 def test_threefry_is_jaxs():
@@ -20,17 +24,21 @@ def test_threefry_is_jaxs():
     np.testing.assert_array_equal(np.concatenate(ours), threefry_2x32(key, counters))
 
 
-def test_own_bits_are_the_same_as_array_and_as_scalars():
-    key = threefry.purpose_key(3, threefry.OFFSET, 17)
-    identity = jnp.array([123, 456], jnp.uint32)
-    as_array = threefry.own_bits(key, identity, 5)
-    as_scalars = threefry.own_bits(key, objects(list(identity), (2,)), 5)
-    np.testing.assert_array_equal(np.array([int(v) for v in as_scalars]), as_array)
+def test_own_bits_are_the_same_one_by_one_and_however_the_rounds_are_computed():
+    key, identity, shared = (
+        key_of(3, threefry.OFFSET, 17),
+        jnp.array([123, 456], jnp.uint32),
+        Shared.of(3, 9, apart=True),
+    )
+    one_by_one = np.array(threefry.own_words(key, tuple(identity), 5))
+    for rounds in (threefry.threefry, threefry.looped, shared.rounds):
+        np.testing.assert_array_equal(threefry.own_bits(key, identity, 5, rounds), one_by_one)
+        np.testing.assert_array_equal(threefry.purpose_key(shared.seed, threefry.OFFSET, 17, rounds), key)
 
 
 def test_purposes_steps_seeds_and_identities_draw_different_bits():
     draws = [
-        tuple(np.asarray(threefry.own_bits(threefry.purpose_key(seed, purpose, step), jnp.uint32([identity, 1]), 4)))
+        tuple(np.asarray(threefry.own_bits(key_of(seed, purpose, step), jnp.uint32([identity, 1]), 4)))
         for seed in (0, 1, 2**33)
         for purpose in (threefry.INIT, threefry.OFFSET)
         for step in (0, 1)
@@ -40,12 +48,12 @@ def test_purposes_steps_seeds_and_identities_draw_different_bits():
 
 
 def test_normal_follows_the_normal_distribution():
-    bits = threefry.shared_bits(threefry.purpose_key(0, threefry.INIT, 0), 50_000, 4)
+    bits = threefry.shared_bits(key_of(0, threefry.INIT, 0), 50_000, 4)
     assert stats.kstest(np.asarray(threefry.normal(bits)).reshape(-1), "norm").pvalue > 1e-3
 
 
 def test_shared_columns_are_those_of_the_shared_bits():
-    key = threefry.purpose_key(0, threefry.STREAM, 3)
+    key = key_of(0, threefry.STREAM, 3)
     together = threefry.shared_bits(key, 10, 5)
     assert len({*np.asarray(together).reshape(-1).tolist()}) == 50
     np.testing.assert_array_equal(np.stack(threefry.shared_columns(key, 10, 5), axis=1), together)
@@ -88,8 +96,9 @@ def test_rows_of_the_table_follow_c_order_and_replicas_share_the_cell_identity_o
 def test_init_scale_does_not_depend_on_how_many_models_run():
     raw = small_spec(instance={"init_scale": 1.5}, init={"bias_scale": 0.5})
     raw["axes"]["replica"] = {"count": 3000}
-    spec = load_spec(raw)
-    state = jax.vmap(lambda t: train.init(t, spec))(jax.tree.map(jnp.asarray, instances(spec)))
+    problem, _, shared = bound(raw)
+    table = jax.tree.map(jnp.asarray, instances(load_spec(raw)))
+    state = jax.vmap(lambda row: train.init(row, shared, problem))(table)
     W, b = np.asarray(state.params["W"]).reshape(-1), np.asarray(state.params["b"]).reshape(-1)
     assert abs(W.std() - 1.5) < 0.02
     assert abs(b.std() - 0.5) < 0.007

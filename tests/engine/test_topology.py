@@ -72,7 +72,7 @@ def test_a_sweep_compiles_for_a_chip_and_fits_it(compiled, name, chip):
     found = compiled(name, chip)
     assert found.fits
     assert found.ensemble.plan.kernel == (name.partition(" ")[2] or "xla")
-    text = found.programs["step"].as_text()
+    text = found.programs["advance"].as_text()
     assert "f64[" not in text
     assert "callback" not in text
     assert "all-reduce" not in text

@@ -4,21 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import small_spec
+from conftest import bound, held, small_spec
 
 from tmsjax.engine import train
-from tmsjax.kinds import SCHEDULES
-from tmsjax.models import instances, joined, loss, split
+from tmsjax.engine.scalars import joined
+from tmsjax.models import instances
 from tmsjax.spec import load_spec
 
-
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [("constant", [1, 1, 1]), ("linear", [1, 0.75, 0]), ("cosine", [1, (1 + np.cos(np.pi / 4)) / 2, 0])],
-)
-def test_schedules(kind, expected):
-    factor = SCHEDULES[kind].factor(40)
-    np.testing.assert_allclose([factor(k) for k in (0, 10, 40)], expected, atol=1e-6)
+SCHEDULES = {"constant": lambda s: 1, "linear": lambda s: 1 - s, "cosine": lambda s: (1 + np.cos(np.pi * s)) / 2}
 
 
 def by_hand(name: str, params, grads: list, rate: float, factors: list[float], decay: bool) -> np.ndarray:
@@ -39,6 +32,7 @@ def by_hand(name: str, params, grads: list, rate: float, factors: list[float], d
     return params
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -50,19 +44,18 @@ def by_hand(name: str, params, grads: list, rate: float, factors: list[float], d
     ],
     ids=lambda s: "-".join(map(str, s.values())),
 )
-def test_steps_follow_the_optimizers_formula_with_the_instances_own_rate(settings):
-    given = {"loss": "exact", "schedule": "linear", "steps": 4, "learning_rate": "rate", **settings}
+def test_steps_follow_the_formulas_of_optimizer_and_schedule_with_the_instances_own_rate(settings, schedule):
+    given = {"loss": "exact", "schedule": schedule, "steps": 4, "learning_rate": "rate", **settings}
     raw = small_spec(model={"activation": "linear"}, train=given)  # whose exact loss is short
     raw["axes"]["rate"] = {"values": [1e-3, 5e-3]}
-    spec = load_spec(raw)
-    instance = jax.tree.map(lambda a: jnp.asarray(a[1]), instances(spec))
-    state = train.init(instance, spec)
-    start = np.asarray(state.params["W"], np.float64)
-    grads = []
+    problem, instance, shared = bound(raw, 1)
+    state = train.init(instance, shared, problem)
+    start, grads = np.asarray(state.params["W"], np.float64), []
     for _ in range(3):
-        grads.append(np.asarray(jax.grad(loss.exact)(state.params, instance, spec)["W"], np.float64))
-        state = train.step(state, instance, jnp.zeros((16, 2), jnp.uint32), jnp.zeros(2, jnp.uint32), spec, None)
-    expected = by_hand(settings["optimizer"], start, grads, 5e-3, [1, 0.75, 0.5], "weight_decay" in settings)
+        grads.append(np.asarray(jax.grad(problem.exact_loss)(state.params, instance)["W"], np.float64))
+        state = train.step(state, instance, None, None, shared, problem, None)
+    factors = [SCHEDULES[schedule](k / 4) for k in range(3)]
+    expected = by_hand(settings["optimizer"], start, grads, 5e-3, factors, "weight_decay" in settings)
     np.testing.assert_allclose(state.params["W"] - start, expected - start, rtol=2e-3, atol=1e-7)
     assert int(state.step) == 3
 
@@ -80,20 +73,14 @@ def norms_by_hand(W: np.ndarray, grads: list[np.ndarray], rate: float, decay: fl
 
 def three_steps(raw: dict, scalars: bool) -> tuple[np.ndarray, list[np.ndarray], dict]:
     """W at the start, its gradients before three steps, and the parameters after them."""
-    spec = load_spec(raw)
-    instance = jax.tree.map(lambda a: jnp.asarray(a[0]), instances(spec))
-    state = train.init(instance, spec)
+    problem, instance, shared = bound(raw)
+    state = train.init(instance, shared, problem)
     start, grads = np.asarray(state.params["W"], np.float64), []
     for _ in range(3):
-        grad = jax.grad(loss.exact)(state.params, instance, spec)
+        grad = jax.grad(problem.exact_loss)(state.params, instance)
         grads.append(np.asarray(grad["W"], np.float64))
-        if scalars:
-            held, grad = (jax.tree.map(lambda x: split(x, batch_dims=0), tree) for tree in (state.params, grad))
-            moments = jax.tree.map(lambda x: split(x, batch_dims=0) if x.ndim else x, state.opt_state)
-            after = train.update(grad, train.TrainState(state.step, held, moments), instance, spec)
-            state = train.TrainState(*map(joined, (after.step, after.params, after.opt_state)))
-        else:
-            state = train.update(grad, state, instance, spec)
+        given = (held(grad), held(state)) if scalars else (grad, state)
+        state = joined(train.update(*given, instance, shared, problem))
     return start, grads, state.params
 
 
@@ -117,11 +104,14 @@ def test_the_first_features_start_on_a_polygon_and_noise_is_added():
     raw = small_spec(model={"features": 5, "hidden": 2}, init=polygon)
     raw["axes"] = {"k": {"values": [0, 3, 5]}, "replica": {"count": 2}}
     raw["instance"] = {"feature_probability": 0.3, "init_scale": 0.1}
-    spec = load_spec(raw)
-    table = jax.tree.map(jnp.asarray, instances(spec))
-    with_polygon = jax.vmap(lambda row: train.init(row, spec).params)(table)
-    plain = load_spec({**raw, "init": {"bias_scale": {"select": "k", "of": [0.1, 0.1, 0.1]}}})
-    noise = jax.vmap(lambda row: train.init(row, plain).params)(jax.tree.map(jnp.asarray, instances(plain)))
+    plain = {**raw, "init": {"bias_scale": {"select": "k", "of": [0.1, 0.1, 0.1]}}}
+
+    def starts(raw: dict):
+        problem, _, shared = bound(raw)
+        table = jax.tree.map(jnp.asarray, instances(load_spec(raw)))
+        return jax.vmap(lambda row: train.init(row, shared, problem).params)(table)
+
+    with_polygon, noise = starts(raw), starts(plain)
     W, b = (np.asarray(with_polygon[name] - noise[name]) for name in ("W", "b"))
     np.testing.assert_array_equal(W[:2], 0)
     np.testing.assert_array_equal(b[:2], 0)
@@ -136,6 +126,6 @@ def test_the_first_features_start_on_a_polygon_and_noise_is_added():
 def test_a_model_without_bias_can_start_on_a_polygon():
     raw = small_spec(model={"features": 4, "hidden": 2, "family": "tied-no-bias"}, init={"polygon": 4})
     raw["axes"], raw["instance"] = {"replica": {"count": 1}}, {"feature_probability": 0.3, "init_scale": 0}
-    spec = load_spec(raw)
-    row = jax.tree.map(lambda a: jnp.asarray(a[0]), instances(spec))
-    np.testing.assert_allclose(train.init(row, spec).params["W"], [[1, 0, -1, 0], [0, 1, 0, -1]], atol=1e-6)
+    problem, row, shared = bound(raw)
+    W = train.init(row, shared, problem).params["W"]
+    np.testing.assert_allclose(W, [[1, 0, -1, 0], [0, 1, 0, -1]], atol=1e-6)

@@ -1,66 +1,12 @@
-"""Families with a ReLU hidden layer: output, target and gradient as in plain numpy, and what they refuse."""
+"""Families with a ReLU hidden layer: what they refuse and what is drawn of them (their losses: test_loss.py)."""
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 from conftest import plain_spec
 
 import tmsjax
-from tmsjax.engine import Plan, plan, train
 from tmsjax.errors import RegistryError, SpecError
 from tmsjax.kinds import misfit, suited
-from tmsjax.models import loss, model, sampling
-from tmsjax.models.instances import instances
-from tmsjax.models.scalars import joined, split
-from tmsjax.spec import Boxes, load_spec
-
-FAMILIES = {"hidden-relu": "uniform", "absolute-value": "signed"}
-
-
-def spec_of(family: str, features: int = 4, hidden: int = 3, **changes):
-    values = {"values": FAMILIES[family]}
-    raw = plain_spec(features, hidden, model={"family": family}, data=values, train={"batch": 64}, **changes)
-    raw["instance"]["importance"] = {"first": 1.0, "ratio": 0.8}
-    return load_spec(raw)
-
-
-def reference(family: str, params: dict, importance: np.ndarray, x: np.ndarray) -> tuple[float, dict]:
-    """The summed loss of samples x (batch, n) and its gradient, in numpy, with the gradients written out by hand."""
-    W, b = params["W"], params["b"]
-    V = params.get("V", W.T)
-    before = x @ W.T
-    h = np.maximum(before, 0)
-    out = h @ V.T + b
-    error = np.maximum(out, 0) - (np.abs(x) if family == "absolute-value" else x)
-    d_out = 2 * importance * error * (out > 0)
-    d_V, d_W = d_out.T @ h, ((d_out @ V) * (before > 0)).T @ x
-    slopes = {"b": d_out.sum(0)} | ({"W": d_W, "V": d_V} if "V" in params else {"W": d_W + d_V.T})
-    return float((importance * error**2).sum()), slopes
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_loss_and_gradient_are_those_of_numpy_on_both_paths(family):
-    spec = spec_of(family)
-    row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), instances(spec, Boxes(spec.shape, (1,))[0]))
-    rng = np.random.default_rng(0)
-    params = {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in model.shapes(spec.model).items()}
-    bits, shift = train.stream(4, spec), train.offset(4, row, spec)
-    x = np.asarray(jax.vmap(lambda word: sampling.sample(word + shift, row, spec.data))(bits), np.float64)
-    assert ((x < 0).any() and (x > 0).any()) == (family == "absolute-value")
-    exact = {k: np.asarray(v, np.float64) for k, v in params.items()}
-    value, slopes = reference(family, exact, np.asarray(row.importance, np.float64), x)
-    assert float(loss.total(params, row, bits, shift, spec)) == pytest.approx(value, rel=1e-5)
-    assert plan(spec, "cpu").scalars, "small models take the fast path"
-
-    def scalars(tree):
-        return jax.tree.map(lambda leaf: split(leaf, batch_dims=0) if jnp.ndim(leaf) else leaf, tree)
-
-    held = scalars(params), scalars(row), train.stream(4, spec, scalars=True), scalars(shift)
-    for on_scalars, given in ((False, (params, row, bits, shift)), (True, held)):
-        grads = joined(train.gradient(*given, spec, Plan(on_scalars, 1, 1, 64)))
-        for key, expected in slopes.items():
-            np.testing.assert_allclose(grads[key], expected / 64, rtol=2e-4, atol=2e-5, err_msg=f"{on_scalars} {key}")
+from tmsjax.spec import load_spec
 
 
 def test_there_is_no_exact_loss_and_no_phase_map_of_weights_without_a_scale():
@@ -72,7 +18,7 @@ def test_there_is_no_exact_loss_and_no_phase_map_of_weights_without_a_scale():
 
 
 def test_stack_plots_are_offered_where_there_are_neurons():
-    assert "neurons" in suited(spec_of("hidden-relu"), ["directions"])
+    assert "neurons" in suited(load_spec(plain_spec(4, 3, model={"family": "hidden-relu"})), ["directions"])
     tied = load_spec(plain_spec(4, 3))
     assert "neurons" not in suited(tied, ["directions"])
     with pytest.raises(SpecError, match=r"h = ReLU\(W x\) .*'hidden-relu', 'absolute-value'.* not the family 'tied'"):

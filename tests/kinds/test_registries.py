@@ -2,7 +2,6 @@
 
 import re
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -128,14 +127,6 @@ def test_python_may_add_again_and_a_file_may_not():
     assert "filed" not in ACTIVATIONS
     assert ACTIVATIONS.source("mine") is not None
     assert ACTIVATIONS.source("relu") is None
-
-
-def test_activations_of_whole_vectors_are_told_from_elementwise_ones():
-    for function in (jax.nn.softmax, lambda v: v - v.mean()):
-        tmsjax.add_activation("mine", function)
-        assert not ACTIVATIONS["mine"].elementwise
-    tmsjax.add_activation("mine", jnp.log)  # NaN below 0
-    assert ACTIVATIONS["mine"].elementwise
 
 
 def test_options_are_given_to_those_that_name_them():

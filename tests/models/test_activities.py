@@ -1,19 +1,18 @@
 """Activities: draws on both paths against the stated probabilities; exact losses."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import plain_spec, slowly
+from conftest import bound, held, plain_spec, slowly
 from scipy import optimize
 
-from tmsjax.engine import Plan
-from tmsjax.engine.ensemble import Ensemble
+from tmsjax.engine.scalars import joined, on_scalars
 from tmsjax.kinds import ACTIVITIES, VALUES, drawn_by
-from tmsjax.models import expected, instances, loss, sampling, split
-from tmsjax.models.scalars import as_arrays
+from tmsjax.models import expected, sampling
 from tmsjax.runs import run_sweep
 from tmsjax.spec import load_spec
 
@@ -47,36 +46,26 @@ def spec_of(features: int, data: dict, p=None, hidden: int = 2, **tables):
     return load_spec(raw)
 
 
-def row_of(spec):
-    return jax.tree.map(lambda a: jnp.asarray(a[0]), instances(spec))
-
-
 def rule(spec, *leading: int):
     """The spec's activity with the options of its first instance, for probabilities (*leading, n)."""
-    own = {key: np.broadcast_to(float(v), leading) for key, v in row_of(spec).own("data").items()}
-    return spec.data.drawn(spec.model.features, own)
+    problem, row, _ = bound(spec)
+    own = {key: np.broadcast_to(float(v), leading) for key, v in row.own("data").items()}
+    return sampling.with_own(problem.sampler.drawn, own)
 
 
 def drawn(spec, count: int = COUNT, seed: int = 3, scalars: bool = False, more=()) -> np.ndarray:
-    """x (count, n) of random words and of those of `more`, on arrays or on arrays of scalars."""
-    row, columns = row_of(spec), sampling.columns(spec.data, spec.model.features)
-    words = np.random.default_rng(seed).integers(0, 2**32, (count, columns), np.uint32)
+    """x (count, n) of random words and of those of `more`, on arrays or on scalars."""
+    problem, row, _ = bound(spec)
+    words = np.random.default_rng(seed).integers(0, 2**32, (count, problem.columns), np.uint32)
     words = jnp.asarray(np.concatenate([words, more]) if len(more) else words)
-
-    def one(word):
-        if not scalars:
-            return sampling.sample(word, row, spec.data)
-        held = jax.tree.map(lambda leaf: split(leaf, 0) if jnp.ndim(leaf) else leaf, row)
-        x = sampling.sample(*as_arrays((split(word, 0), held)), spec.data)
-        return jnp.stack(list(x))
-
-    return np.asarray(jax.jit(jax.vmap(one))(words))
+    form = held if scalars else lambda tree: tree
+    return np.asarray(jax.jit(jax.vmap(lambda word: joined(on_scalars(problem.sample, form(word), form(row)))))(words))
 
 
 def extreme(name: str, spec) -> np.ndarray:
     """Words that decide which features are active, at the ends of their range."""
     ends = np.array([0, 1, 2**31, 2**32 - 1, 2**32 - 200], np.uint32)  # float32 rounds the last two up to 2^32
-    columns = sampling.columns(spec.data, spec.model.features)
+    columns = bound(spec)[0].columns
     deciding = columns if name == "independent" else columns - spec.model.features
     if not deciding:
         return np.empty((0, columns), np.uint32)
@@ -98,7 +87,7 @@ def case(every):
 
 
 def probabilities(spec) -> np.ndarray:
-    return np.asarray(row_of(spec).feature_probability, np.float64)
+    return np.asarray(bound(spec)[1].feature_probability, np.float64)
 
 
 def test_both_paths_draw_the_same(case):
@@ -184,13 +173,13 @@ def test_mean_and_covariance_are_those_of_samples(name, values):
     features, data, p = CASES[name]
     spec = spec_of(features, data | {"values": values}, p)
     x, p = drawn(spec).astype(np.float64), probabilities(spec)
-    own = row_of(spec).own("data")
-    mean, covariance = sampling.mean(p, spec.data, own), sampling.covariance(p, spec.data, own)
+    mean, covariance = (f(p, rule(spec), VALUES[values]) for f in (sampling.mean, sampling.covariance))
     assert (np.abs(x.mean(0) - mean) < 5 * x.std(0) / np.sqrt(COUNT) + 1e-6).all()
     centred = x - mean
     spread = np.sqrt(((centred[:, :, None] * centred[:, None, :]) ** 2).mean(0) / COUNT)
     assert (np.abs(centred.T @ centred / COUNT - covariance) < 5 * spread + 1e-5).all()
-    np.testing.assert_allclose(sampling.covariance(np.stack([p, p / 2]), spec.data, own)[0], covariance, rtol=1e-12)
+    of_two = sampling.covariance(np.stack([p, p / 2]), rule(spec, 2), VALUES[values])
+    np.testing.assert_allclose(of_two[0], covariance, rtol=1e-12)
 
 
 @pytest.mark.parametrize("scalars", [False, True])
@@ -207,7 +196,8 @@ def test_signed_values(scalars):
 
 
 EXACT = {
-    "tied": (3, {"activity": "tied"}),
+    **{f"independent, {n}": (n, {"activity": "independent"}) for n in (2, 3, 4, 5)},
+    **{f"tied, {n}": (n, {"activity": "tied"}) for n in (2, 3, 4, 5)},
     "groups, 2": (2, {"activity": "groups"}),
     "groups, 4": (4, {"activity": "groups"}),
     "exclusive, 2": (2, {"activity": "exclusive"}),
@@ -242,15 +232,18 @@ def test_exact_loss_is_the_mean_over_samples(name, seed):
     losses = ((x - np.maximum(x @ W.T @ W + b, 0)) ** 2 * importance).sum(1)
     exact = expected.relu_loss(W, b, importance, p, **data)
     assert abs(losses.mean() - exact) < 5 * losses.std() / np.sqrt(COUNT)
+    if name == "independent, 5":  # takes long in jax
+        return
     single = [jnp.asarray(v, jnp.float32) for v in (W, b, importance, p)]
     rounded = expected.relu_loss(*(np.asarray(v, np.float64) for v in single), **data)
     assert float(expected.relu_loss(*single, **data)) == pytest.approx(rounded, rel=1e-5)
 
 
-FAST = ("tied", "groups, 2", "one-hot, 3")
+FAST = ("independent, 2", "tied, 2", "groups, 2", "one-hot, 3")
+NEVER = ("independent, 4", "independent, 5", "tied, 4", "tied, 5", "groups, 4")  # compile for long
 
 
-@pytest.mark.parametrize("name", [*FAST, *slowly(*(k for k in EXACT if k not in (*FAST, "groups, 4")))])
+@pytest.mark.parametrize("name", [*FAST, *slowly(*(k for k in EXACT if k not in (*FAST, *NEVER)))])
 def test_gradients_of_the_exact_loss_are_finite_differences(name):
     W, b, importance, p, data = exact_case(name, 4)
     n = len(b)
@@ -259,9 +252,13 @@ def test_gradients_of_the_exact_loss_are_finite_differences(name):
         return expected.relu_loss(theta[: 2 * n].reshape(2, n), theta[2 * n :], importance, p, **data)
 
     numeric = optimize.approx_fprime(np.concatenate([W.reshape(-1), b]), value, 1e-7)
-    single = [jnp.asarray(v, jnp.float32) for v in (W, b, importance, p)]
-    slopes = jax.grad(lambda W, b: expected.relu_loss(W, b, *single[2:], **data), argnums=(0, 1))(*single[:2])
-    np.testing.assert_allclose(np.concatenate([np.ravel(v) for v in slopes]), numeric, rtol=1e-4, atol=2e-5)
+    slopes_of = jax.jit(jax.grad(partial(expected.relu_loss, **data), argnums=(0, 1)))
+    single = slopes_of(*(jnp.asarray(v, jnp.float32) for v in (W, b, importance, p)))
+    with jax.enable_x64(True):
+        double = slopes_of(*map(jnp.asarray, (W, b, importance, p)))
+    np.testing.assert_allclose(np.concatenate([np.ravel(v) for v in double]), numeric, atol=5e-6)
+    for slope, reference in zip(single, double, strict=True):
+        np.testing.assert_allclose(slope, reference, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -274,7 +271,8 @@ def test_linear_exact_loss_is_the_mean_over_samples(name):
     params = {"W": jnp.asarray(W, jnp.float32), "b": jnp.asarray(b, jnp.float32)}
     x = drawn(spec).astype(np.float64)
     losses = ((x - x @ W.T @ W - b) ** 2).sum(1)
-    exact = float(loss.exact(params, row_of(spec), spec))
+    problem, row, _ = bound(spec)
+    exact = float(problem.exact_loss(params, row))
     assert abs(losses.mean() - exact) < 5 * losses.std() / np.sqrt(COUNT)
 
 
@@ -325,19 +323,6 @@ def test_training_with_the_exact_loss_reaches_known_optima():
     assert best_loss(4, 4, {"activity": "groups"}, 0.5, steps=200) < 0.05
     interfering = best_loss(2, 1, {"activity": "exactly-k", "active": 2})
     assert interfering == pytest.approx(2 / 12 / 2, abs=0.03), "two values through one number"
-
-
-@pytest.mark.parametrize("name", [*slowly("tied", "groups", "exclusive", "one-hot", "exactly 2")])
-def test_trained_models_are_the_same_on_both_paths(name):
-    features, data, p = CASES[name]
-    spec = spec_of(features, data, p, train={"steps": 20, "batch": 16, "learning_rate": 1e-2})
-    results = []
-    for scalars in (True, False):
-        sweep = Ensemble(spec, cut=Plan(scalars, 4, 1, 16))
-        states = sweep.advance(sweep.init(), 20)
-        results.append(sweep.gather(states).params | {"loss": sweep.noise_free_loss(states)})
-    for key in results[0]:
-        np.testing.assert_allclose(results[0][key], results[1][key], rtol=2e-3, atol=1e-5, err_msg=key)
 
 
 def test_small_probabilities_keep_their_shares():

@@ -4,80 +4,71 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import plain_spec, small_spec
+from conftest import bound, held, plain_spec, small_spec
 
+from tmsjax.engine.scalars import joined, on_scalars
 from tmsjax.errors import SpecError
-from tmsjax.models import as_arrays, attack, instances, loss, model, sampling, split
+from tmsjax.models import attack
 from tmsjax.runs import run_sweep
 from tmsjax.spec import load_spec
 
 RADIUS = 0.3
 
 
-def parts(features: int = 5, hidden: int = 2, **changes):
-    spec = load_spec(plain_spec(features, hidden, probability=0.4, train={"attack": RADIUS, "steps": 5}) | changes)
-    row = jax.tree.map(lambda a: jnp.asarray(a[0]), instances(spec))
+def parts(features: int = 5, hidden: int = 2):
+    problem, row, _ = bound(plain_spec(features, hidden, probability=0.4, train={"attack": RADIUS, "steps": 5}))
     rng = np.random.default_rng(0)
     W, b = rng.normal(size=(hidden, features)), rng.normal(size=features) * 0.2
     params = {"W": jnp.asarray(W, "f4"), "b": jnp.asarray(b, "f4")}
     x = (rng.random((40, features)) < 0.4) * rng.random((40, features))
-    return spec, row, params, jnp.asarray(x, "f4")
+    return problem, row, params, jnp.asarray(x, "f4")
 
 
-def test_the_attack_is_the_row_of_largest_loss():
-    spec, row, params, samples = parts()
+def attacked(params, x, importance):
+    return attack.attacked(params, x, x, importance, jax.nn.relu, jnp.float32(RADIUS))
+
+
+def test_the_attack_is_the_row_of_largest_loss_on_both_paths():
+    _, row, params, samples = parts()
     W, b = (np.asarray(params[k], np.float64) for k in "Wb")
     rows = W.T @ W
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     raised = 0
-    for x in np.asarray(samples, np.float64):
+    for single in samples:
+        x = np.asarray(single, np.float64)
         losses = [((np.maximum(rows @ (x + RADIUS * u) + b, 0) - x) ** 2).sum() for u in unit]
-        single = jnp.asarray(x, "f4")
-        found = attack.attacked(params, single, single, row, spec.model, jnp.float32(RADIUS))
-        np.testing.assert_allclose(found, x + RADIUS * unit[np.argmax(losses)], atol=2e-5)
+        given = params, single, row.importance
+        for found in (attacked(*given), joined(on_scalars(attacked, *held(given)))):
+            np.testing.assert_allclose(found, x + RADIUS * unit[np.argmax(losses)], atol=2e-5)
+            assert float(jnp.linalg.norm(found - single)) == pytest.approx(RADIUS, rel=1e-4)
         raised += max(losses) > ((np.maximum(rows @ x + b, 0) - x) ** 2).sum() + 0.01
     assert raised > 30
 
 
-def test_both_paths_attack_the_same_and_keep_the_length():
-    spec, row, params, samples = parts()
-
-    def of(x, scalars: bool):
-        p, x, r = params, x, row
-        if scalars:
-            p, x, r = as_arrays(jax.tree.map(lambda v: split(v, 0) if v.ndim else v, (p, x, r)))
-        return jnp.stack(list(attack.attacked(p, x, x, r, spec.model, jnp.float32(RADIUS))))
-
-    for x in samples:
-        on_arrays, on_scalars = of(x, False), of(x, True)
-        np.testing.assert_allclose(on_arrays, on_scalars, atol=1e-5)
-        assert float(jnp.linalg.norm(on_arrays - x)) == pytest.approx(RADIUS, rel=1e-4)
-
-
 def test_the_radius_is_relative_to_the_root_mean_square_norm():
-    spec, row, *_ = parts()
+    problem, row, *_ = parts()
     words = np.random.default_rng(1).integers(0, 2**32, (2**15, 5), np.uint32)
-    x = np.asarray(jax.vmap(lambda w: sampling.sample(w, row, spec.data))(jnp.asarray(words)))
+    x = np.asarray(jax.vmap(lambda w: problem.sample(w, row))(jnp.asarray(words)))
     assert float(row.options["train.attack"]) == pytest.approx(RADIUS * np.sqrt((x**2).sum(1).mean()), rel=0.02)
 
 
 def test_training_differentiates_at_the_attacked_sample_and_evaluation_is_not_attacked():
-    spec, row, params, _ = parts()
+    problem, row, params, _ = parts()
     word, offset = jnp.asarray([2**28, 2**31, 2**27, 2**29, 2**30], jnp.uint32), jnp.zeros(5, jnp.uint32)
-    x = sampling.sample(word, row, spec.data)
-    seen = attack.attacked(params, x, x, row, spec.model, row.options["train.attack"])
+    x = problem.sample(word, row)
+    seen = attack.attacked(params, x, x, row.importance, jax.nn.relu, row.options["train.attack"])
 
     def at(params, seen):
-        error = x - model.apply(params, seen, row, spec.model)
+        error = x - problem.output(params, seen, row)
         return (row.importance * error * error).sum()
 
-    expected = jax.grad(at)(params, seen)
-    found = jax.grad(lambda p: loss.one(p, row, word, offset, spec, True))(params)
+    value, expected = jax.value_and_grad(at)(params, seen)
+    found, slopes = jax.value_and_grad(problem.training_loss)(params, row, word, offset)
     for name in params:
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
-    assert float(loss.one(params, row, word, offset, spec)) == pytest.approx(float(at(params, x)), rel=1e-6)
-    assert float(loss.one(params, row, word, offset, spec, True)) == pytest.approx(float(at(params, seen)), rel=1e-6)
-    assert abs(float(at(params, seen)) - float(at(params, x))) > 0.01
+        np.testing.assert_allclose(slopes[name], expected[name], rtol=1e-5, atol=1e-6)
+    assert float(problem.loss(params, row, word, offset)) == pytest.approx(float(at(params, x)), rel=1e-6)
+    assert float(found) == pytest.approx(float(value), rel=1e-6)
+    assert abs(float(value) - float(at(params, x))) > 0.01
 
 
 @pytest.mark.slow

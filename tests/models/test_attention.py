@@ -3,14 +3,12 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import run_command
+from conftest import bound, held, run_command
 
 import tmsjax
+from tmsjax.engine.scalars import on_scalars
 from tmsjax.errors import RunError, SpecError
 from tmsjax.kinds import FAMILIES
-from tmsjax.models import Instance
-from tmsjax.models import loss as losses
-from tmsjax.models.scalars import split
 from tmsjax.spec import load_spec
 
 HEADS = ("attention-score", "attention-score-bias", "attention-output")
@@ -54,27 +52,17 @@ def test_outputs_and_targets_are_those_by_hand(family):
 @pytest.mark.parametrize("family", HEADS)
 def test_losses_use_the_importance_of_each_output_on_both_paths(family):
     """On arrays and on scalars, beside a loss with loops."""
-    spec = load_spec(raw(family, ratio=0.5))
+    problem, row, _ = bound(raw(family, ratio=0.5))
+    row = row.replace(feature_probability=jnp.ones(4))
     rng = np.random.default_rng(1)
-    params = {"QK": rng.normal(size=(1, 4)), "OV": rng.normal(size=(1, 4)), "b": np.float64(0.2)}
-    params = {k: jnp.asarray(v, jnp.float32) for k, v in params.items() if k in FAMILIES[family].parameters}
-    importance = jnp.asarray([2.0, 3.0, 1.0, 1.0])
-    row = Instance(importance, jnp.ones(4), *[jnp.float32(0)] * 4, *[jnp.zeros(2, jnp.uint32)] * 2, jnp.uint32(0))
-    row = row.replace(options={"model.ratio": jnp.float32(0.5)})
+    params = {k: jnp.asarray(rng.normal(size=shape), jnp.float32) for k, shape in problem.shapes.items()}
     word, nothing = jnp.asarray(rng.integers(0, 2**32, 4, np.uint32)), jnp.zeros(4, jnp.uint32)
     x = 1 - np.asarray(word, float) / 2**32  # every feature is active
     double = {k: np.asarray(v, float) for k, v in params.items()}
     output, target = by_hand(family, double, x, 0.5 ** (np.arange(2) / 2), lambda v: np.maximum(v, 0))
     expected = (np.array([2.0, 3.0])[: len(output)] * (output - target) ** 2).sum()
-
-    def held(v):
-        return split(v, batch_dims=0) if v.ndim else v
-
-    scalars = {k: held(v) for k, v in params.items()}
-    fields = {k: held(v) for k, v in vars(row).items() if k not in ("options", "source")}
-    assert losses.one(params, row, word, nothing, spec) == pytest.approx(expected, rel=1e-4)
-    on_scalars = losses.one(scalars, row.replace(**fields), held(word), held(nothing), spec)
-    assert float(on_scalars) == pytest.approx(expected, rel=1e-4)
+    for given in ((params, row, word, nothing), held((params, row, word, nothing))):
+        assert float(on_scalars(problem.loss, *given)) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(

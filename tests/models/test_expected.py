@@ -1,4 +1,4 @@
-"""The exact expected loss against quadrature, closed forms, Monte Carlo and finite differences."""
+"""The exact expected loss against quadrature and closed forms (test_activities.py: samples, finite differences)."""
 
 import itertools
 import math
@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import slowly
-from scipy import integrate, optimize
+from scipy import integrate
 
 from tmsjax.models import expected
 
@@ -73,18 +72,6 @@ def test_exact_loss_is_the_integral(hidden, activity):
         assert float(loss(*single, activity=activity)) == pytest.approx(rounded, rel=2e-6)
 
 
-@pytest.mark.parametrize("features", [2, 3, 4, 5])
-@pytest.mark.parametrize("activity", ["independent", "tied"])
-def test_exact_loss_is_the_mean_over_samples(features, activity):
-    count = 500_000
-    for W, b, importance, probability in random_cases(3, 2, features):
-        uniform = RNG.uniform(size=(count, 1 if activity == "tied" else features))
-        x = (uniform < probability) * RNG.uniform(size=(count, features))
-        losses = ((x - np.maximum(x @ W.T @ W + b, 0)) ** 2 * importance).sum(1)
-        exact = expected.relu_loss(W, b, importance, probability, activity=activity)
-        assert abs(losses.mean() - exact) < 5 * losses.std() / np.sqrt(count)
-
-
 EDGES = {
     "a = 0": ([[0.0, 1.0]], [0.1, 0.0]),
     "a = c = 0, b < 0": ([[0.0, 1.0]], [-0.1, 0.0]),
@@ -111,24 +98,6 @@ def test_exact_loss_and_gradient_at_the_edges(name):
     for slope, reference in zip(slopes, double, strict=True):
         assert np.isfinite(reference).all()
         np.testing.assert_allclose(slope, reference, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(("features", "activity"), [(2, "independent"), (2, "tied"), *slowly((3, "independent"))])
-def test_gradients_are_finite_differences(features, activity):
-    for W, b, importance, probability in random_cases(6, 2, features):
-        theta = np.concatenate([W.reshape(-1), b])
-
-        def value(t, importance=importance, probability=probability):
-            W, b = t[: 2 * features].reshape(2, features), t[2 * features :]
-            return expected.relu_loss(W, b, importance, probability, activity=activity)
-
-        numeric = optimize.approx_fprime(theta, value, 1e-7)
-        with jax.enable_x64(True):
-            double = slopes_of(*(jnp.asarray(v) for v in (W, b, importance, probability)), activity=activity)
-        np.testing.assert_allclose(np.concatenate([np.ravel(v) for v in double]), numeric, atol=3e-6)
-        single = slopes_of(*(jnp.asarray(v, jnp.float32) for v in (W, b, importance, probability)), activity=activity)
-        for slope, reference in zip(single, double, strict=True):
-            np.testing.assert_allclose(slope, reference, atol=1e-5)
 
 
 def cube_integral(g: np.ndarray, b: float) -> float:

@@ -6,30 +6,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import small_spec
+from conftest import bound, draws, small_spec
 from scipy import stats
 
-from tmsjax.engine import train
-from tmsjax.kinds import VALUES
+from tmsjax.engine import streams as random_bits
+from tmsjax.engine.scalars import join
+from tmsjax.kinds import VALUES, drawn_by
 from tmsjax.models import instances, sampling
+from tmsjax.models.sampling import Sampler
 from tmsjax.spec import load_spec
 
 STEPS, BATCH = 2000, 64
 
 
-def draws(streams: str = "independent", **table) -> np.ndarray:
+def samples(streams: str = "independent", **table) -> np.ndarray:
     """x of shape (step, instance, sample, feature) as training sees them, p = 0.5."""
     raw = small_spec(train={"streams": streams, "batch": BATCH}, data=table)
     raw["axes"] = {"replica": {"count": 6}}
     raw["model"]["features"] = 3
     raw["instance"] = {"feature_probability": 0.5}
-    spec = load_spec(raw)
-    rows = jax.tree.map(jnp.asarray, instances(spec))
+    problem, _, shared = bound(raw)
+    rows = jax.tree.map(jnp.asarray, instances(load_spec(raw)))
 
     def one(instance, step):
-        words = train.stream(step, spec)
-        shift = train.offset(step, instance, spec)
-        return jax.vmap(lambda w: sampling.sample(sampling.rotate(w, shift, streams), instance, spec.data))(words)
+        words = random_bits.words(step, shared, problem)
+        shift = random_bits.offset(step, instance, shared, problem)
+        return jax.vmap(lambda w: problem.sample(sampling.rotate(w, shift, streams), instance))(words)
 
     over_instances = jax.vmap(one, in_axes=(0, None))
     return np.asarray(jax.jit(jax.vmap(over_instances, in_axes=(None, 0)))(rows, jnp.arange(STEPS)))
@@ -37,7 +39,7 @@ def draws(streams: str = "independent", **table) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def independent() -> np.ndarray:
-    return draws()
+    return samples()
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -64,13 +66,13 @@ def test_independent_draws_have_no_correlation_anywhere(independent, part):
 
 
 def test_shared_streams_give_every_instance_the_same_samples():
-    x = draws("shared")
+    x = samples("shared")
     np.testing.assert_array_equal(x[:, 0], x[:, 5])
     assert abs(correlation(x[..., 0], x[..., 1])) < BOUND
 
 
 def test_sobol_batches_are_nets_that_move_with_step_and_instance():
-    x = draws("sobol")
+    x = samples("sobol")
     active = x > 0
     np.testing.assert_array_equal(active.sum(axis=2), BATCH // 2, "p = 1/2 of a net's points are active in every batch")
     quarters = np.sort(x, axis=2)[:, :, BATCH // 2 :].reshape(STEPS, 6, 4, BATCH // 8, 3)  # v is uniform where active
@@ -89,33 +91,19 @@ def test_sobol_batches_are_nets_that_move_with_step_and_instance():
 
 def sampled(p: float, values: str, count: int = 400_000) -> np.ndarray:
     bits = jnp.asarray(np.random.default_rng(0).integers(0, 2**32, (count, 1), dtype=np.uint32))
-    spec = load_spec(small_spec(data={"values": values}))
-    instance = jax.tree.map(lambda a: jnp.asarray(a[0]), instances(spec))
-    instance = instance.replace(feature_probability=jnp.float32([p]), importance=jnp.float32([1]))
-    return np.asarray(jax.vmap(lambda w: sampling.sample(w, instance, spec.data))(bits))[:, 0]
+    sampler = Sampler(drawn_by("independent", 1), VALUES[values])
+    return np.asarray(jax.vmap(lambda w: sampler.sample(w, jnp.float32([p]), {}))(bits))[:, 0]
 
 
-@pytest.mark.parametrize("values", [v for v in VALUES if v != "signed"])
 @pytest.mark.parametrize("p", [1.0, 0.3, 0.01])
-def test_moments_are_those_of_the_closed_form(p, values):
-    x = sampled(p, values).astype(np.float64)
-    law = VALUES[values]
-    error = np.sqrt(law.square * p / len(x))
-    mean = sampling.mean(np.array([p]), load_spec(small_spec(data={"values": values})).data)[0]
-    assert abs(x.mean() - mean) < 5 * error
-    spread = np.sqrt(np.mean(x**4) / len(x)) + 1e-12
-    assert abs(np.mean(x**2) - law.square * p) < 5 * spread
-    assert abs((x > 0).mean() - p) < 5 * np.sqrt(p / len(x))
-    assert x.min() >= 0
-    if values != "half-normal":
-        assert x.max() <= 1
-
-
-def test_values_follow_their_distributions():
-    uniform = sampled(0.3, "uniform")
-    assert stats.kstest(uniform[uniform > 0], "uniform").pvalue > 1e-3
-    half_normal = sampled(0.3, "half-normal")
-    assert stats.kstest(half_normal[half_normal > 0], "halfnorm").pvalue > 1e-3
+def test_values_follow_their_distributions(p):
+    for values, law in (("uniform", "uniform"), ("half-normal", "halfnorm"), ("constant", None)):
+        x = sampled(p, values)
+        active = x[x > 0]
+        assert abs(len(active) / len(x) - p) < 5 * np.sqrt(p / len(x))
+        assert x.min() == 0 or p == 1
+        assert (active == 1).all() if law is None else stats.kstest(active, law).pvalue > 1e-3
+        assert values == "half-normal" or x.max() <= 1
 
 
 def test_extreme_bits_stay_in_range():
@@ -128,7 +116,7 @@ def test_extreme_bits_stay_in_range():
 
 @pytest.mark.parametrize("activity", ["independent", "tied"])
 def test_masks_repeat_in_the_parts_of_a_batch_and_nowhere_else(activity):
-    x = draws(activity=activity, masks_per_batch=2)
+    x = samples(activity=activity, masks_per_batch=2)
     active = x > 0
     halves = active.reshape(STEPS, 6, 2, BATCH // 2, 3)
     assert (halves == halves[:, :, :, :1]).all()
@@ -143,9 +131,9 @@ def test_masks_repeat_in_the_parts_of_a_batch_and_nowhere_else(activity):
 
 
 def test_the_scalar_path_sees_the_same_masks():
-    spec = load_spec(small_spec(data={"activity": "tied", "masks_per_batch": 4}))
-    words, columns = train.stream(3, spec), train.stream(3, spec, scalars=True)
-    np.testing.assert_array_equal(words, np.stack(columns.parts, axis=1))
+    _, arrays, scalars = draws(small_spec(data={"activity": "tied", "masks_per_batch": 4}))
+    for words, columns in zip(arrays[1:], scalars[1:], strict=True):
+        np.testing.assert_array_equal(words, join(columns))
 
 
 def test_least_of_two_values_has_the_moment_that_candidates_use():

@@ -5,6 +5,7 @@ import warnings
 import pytest
 from conftest import run_command, small_spec, write_spec
 
+from tmsjax.engine import programs
 from tmsjax.errors import Diverged
 from tmsjax.runs import progress_bar, run_sweep
 from tmsjax.runs.progress import Progress
@@ -28,8 +29,10 @@ def on_terminal(monkeypatch) -> None:
 
 def test_python_shows_a_bar_in_a_terminal(monkeypatch, capsys):
     on_terminal(monkeypatch)
+    programs._kept.cache_clear()
     run_sweep(small_spec())
-    assert "30/30" in capsys.readouterr().out
+    assert "compiling ..." in (out := capsys.readouterr().out)
+    assert "30/30" in out
 
 
 @pytest.mark.parametrize("options", [{"progress": False}, {"listen": lambda p: None}])
@@ -54,6 +57,19 @@ def test_plain_lines_come_every_ten_seconds_and_at_the_end(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines] == ["10/30", "20/30", "30/30"]
     assert lines[0] == "step 10/30  2 s left  4 models/s 5.0e+03 samples/s mean loss 0.25"
+
+
+@pytest.mark.parametrize("path", ["auto", "scalars"])
+def test_compiling_is_told_once_and_only_if_something_is_compiled(path, capsys):
+    programs._kept.cache_clear()
+    told = []
+    for seed in (1, 2):
+        spec = load_spec(small_spec(seed=seed, engine={"path": path}))
+        with progress_bar(spec, plain=True) as listen:
+            run_sweep(spec, listen=listen)
+        told.append(capsys.readouterr().out.splitlines())
+    assert [[line.partition(" ")[0] for line in lines] for lines in told] == [["compiling", "step"], ["step"]]
+    assert told[0][0] == "compiling ..."
 
 
 def test_python_warns_once_of_diverged_models_when_a_sweep_finishes(tmp_path):

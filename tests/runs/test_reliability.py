@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import copied, digest, flip, plain_spec, slowly, small_spec, write_spec
+from conftest import PATHS, copied, digest, flip, plain_spec, slowly, small_spec, write_spec
 
 import tmsjax
 from tmsjax.errors import CheckpointError, Interrupted, RunError, RunFailed
@@ -369,11 +369,10 @@ def test_steps_may_grow_under_a_constant_schedule(tmp_path):
         run_sweep(raw, tmp_path / "run")
 
 
-@pytest.mark.parametrize(("optimizer", "path"), [("sgd", "scalars"), *slowly(("adam", "scalars"), ("adam", "arrays"))])
+@pytest.mark.parametrize(("optimizer", "path"), [("sgd", "scalars"), *slowly(*(("adam", path) for path in PATHS))])
 def test_a_diverging_cell_is_marked_and_no_other_changes_a_bit(optimizer, path):
     """The sweep with a learning rate of 1e6 in one of its cells, beside the sweep that lacks that cell."""
-    sizes = {"scalars": (2, 1), "arrays": (16, 9)}[path]
-    raw = plain_spec(*sizes, instances=5, engine={"block": 16})
+    raw = plain_spec(4, 2, instances=5, engine={"block": 16, "path": path})
     raw["train"] |= {"optimizer": optimizer, "learning_rate": "rate", "steps": 200, "schedule": "constant"}
     raw["axes"] = {"rate": {"values": [1e-2, 1e6, 3e-3]}, **raw["axes"]}
     wild = run_sweep(raw).dataset

@@ -78,7 +78,7 @@ def test_the_command_prints_a_table_that_the_spec_can_have(monkeypatch, tmp_path
     table = tomllib.loads(done.stdout)
     assert table.keys() == {"engine"}
     assert load_spec(small_spec(**table)).engine.block == table["engine"]["block"]
-    assert "1 of 3: block 64, microbatch 16: " in done.stderr
+    assert "1 of 5: block 16, microbatch 16: " in done.stderr
     assert "samples/s" in done.stderr
 
 

@@ -34,11 +34,14 @@ def best_units(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(("unit", "count"), [(3, 6), *slowly((4, 4), (6, 2), (12, 1))])
-@pytest.mark.parametrize("keep", ["all", "best", *slowly("results")])
-def test_bits_do_not_depend_on_units(tmp_path, unit, count, keep):
+@pytest.mark.parametrize(
+    ("keep", "path"), [("all", "scalars"), ("best", "auto"), *slowly(("results", "stages"), ("all", "arrays"))]
+)
+def test_bits_do_not_depend_on_units(tmp_path, unit, count, keep, path):
     raw = small_spec(store={"keep": keep}, record={"measures": ["loss", "W"], "steps": [0, 7, 30]})
+    raw["engine"] = {"path": path, "block": 4}
     whole = run_sweep(raw).dataset
-    raw["engine"] = {"unit": unit}
+    raw["engine"]["unit"] = unit
     run = run_sweep(raw, tmp_path / "run")
     assert len(run.units) == count
     assert digest(run.dataset) == digest(whole)
@@ -48,17 +51,6 @@ def test_bits_do_not_depend_on_units(tmp_path, unit, count, keep):
     for k, box in enumerate(again.units):
         cut = dict(zip(whole["loss"].dims, box.slices, strict=True))
         xr.testing.assert_equal(again.part(k), whole.isel(cut))
-
-
-def test_arrays_in_units_are_the_same_bits(tmp_path):
-    raw = plain_spec(30, 6, instances=5, engine={"block": 2})
-    raw["axes"]["probability"] = {"values": [0.5, 0.1, 0.05]}
-    raw["instance"]["feature_probability"] = "probability"
-    whole = run_sweep(raw).dataset
-    raw["engine"]["unit"] = 5
-    run = run_sweep(raw, tmp_path / "run")
-    assert len(run.units) == 3
-    assert digest(run.dataset) == digest(whole)
 
 
 def test_units_hold_whole_cells_and_cover_the_grid():

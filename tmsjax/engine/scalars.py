@@ -238,14 +238,14 @@ class _Evaluation:
     def _apply(self, equation: JaxprEqn, values: list[np.ndarray]) -> Sequence[np.ndarray]:
         name, params = equation.primitive.name, equation.params
         outputs = list(map(aval, equation.outvars))
-        if any(math.prod(a.shape) > MOST_ELEMENTS for a in outputs):
-            raise NeedsArrays(f"{name}, of more than {MOST_ELEMENTS:,} elements", *_where(equation))
         if name in CALLS:
             inner = params[CALLS[name]]
             try:
                 return self._run(inner.jaxpr, inner.consts, values)
             except NeedsArrays as reason:
                 raise reason if reason.args[1:] else NeedsArrays(*reason.args, *_where(equation)) from None
+        if any(math.prod(a.shape) > MOST_ELEMENTS for a in outputs):
+            raise NeedsArrays(f"{name}, of more than {MOST_ELEMENTS:,} elements", *_where(equation))
         if all(x.dtype != object for x in values) and all(a.dtype.kind in "iub" for a in outputs):
             return _known(equation, values)  # positions, such as those that indexing computes
         if name in ELEMENTWISE:
@@ -317,7 +317,7 @@ class _Evaluation:
         out = np.empty((len(x), x.shape[1], y.shape[1]), object)
         for k, i, j in np.ndindex(out.shape):
             out[k, i, j] = _UNKNOWN if self.dry else reduce(lax.add, map(lax.mul, x[k, i], y[k, j]))
-        return [out.reshape(*batch, *rows, *columns)]
+        return [out.reshape((*batch, *rows, *columns))]
 
     def _dynamic_slice(self, equation: JaxprEqn, x: np.ndarray, *starts: np.ndarray) -> list[np.ndarray]:
         """A slice at positions that data decide, chosen among all slices."""

@@ -1,4 +1,4 @@
-"""Training of one instance: state, init and step. Only ensemble.py and segment.py vmap them over instances."""
+"""Training of one instance: state, init and step. Only programs.py and segment.py vmap them over instances."""
 
 from __future__ import annotations
 
