@@ -83,8 +83,8 @@ def raw_spec(tables: dict, **changes) -> dict:
     return raw
 
 
-def trained(spec, scalars: bool) -> dict:
-    sweep = Ensemble(spec, cut=Plan(scalars, 3, 1, 16))
+def trained(spec, cut: Plan) -> dict:
+    sweep = Ensemble(spec, cut=cut)
     states = sweep.advance(sweep.init(), spec.train.steps)
     return sweep.gather(states).params | {"loss": sweep.noise_free_loss(states)}
 
@@ -93,14 +93,15 @@ EVERY = {*ACTIVATION, *FAMILY, "triangular", "neighbours"}
 
 
 @pytest.mark.parametrize("name", ["softplus", *slowly(*sorted(EVERY - {"softplus"}))])
-def test_extensions_run_on_scalars_with_the_numbers_of_arrays(name):
+def test_extensions_run_on_scalars_and_in_stages_with_the_numbers_of_arrays(name):
     spec = load_spec(raw_spec(extended(name), engine={"path": "scalars"}))
     check_spec(spec)
     assert plan(spec, "cpu").scalars
-    on_scalars, on_arrays = trained(spec, True), trained(spec, False)
-    for key, values in on_scalars.items():
-        assert np.isfinite(values).all()
-        np.testing.assert_allclose(values, on_arrays[key], rtol=2e-3, atol=2e-5, err_msg=key)
+    on_arrays = trained(spec, Plan(False, 3, 1, 16))
+    for cut in (Plan(True, 3, 1, 16), Plan(False, 3, 1, 8, staged=True)):
+        for key, values in trained(spec, cut).items():
+            assert np.isfinite(values).all()
+            np.testing.assert_allclose(values, on_arrays[key], rtol=2e-3, atol=2e-5, err_msg=key)
 
 
 def test_a_family_without_matrices_still_counts_as_large():

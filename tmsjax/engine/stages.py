@@ -28,6 +28,7 @@ Flag = np.bool | Bool[Array, ""]
 Value = Array | np.generic | float
 ACCUMULATORS = 16  # sums of one reduction, in registers
 SUITED = ELEMENTWISE | VIEWS.keys() | CUMULATIVE.keys() | {"dot_general", "gather", "iota"}
+INLINED = CALLS | dict.fromkeys(("custom_jvp_call", "custom_vjp_call"), "call_jaxpr")  # whose derivatives are taken
 PRODUCT = 8  # terms from which a contraction is a matrix product; below, a sum of products
 # XLA would split each stage over threads, which costs more than a stage. The engine's threads take whole blocks.
 WHOLE_STAGES = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
@@ -97,7 +98,8 @@ def _inlined(closed: ClosedJaxpr, args: Sequence[Value]) -> list[Value]:
 
     for equation in closed.jaxpr.eqns:
         values, name = list(map(read, equation.invars)), equation.primitive.name
-        out = _inlined(equation.params[CALLS[name]], values) if name in CALLS else _bound(equation, values)
+        inner = equation.params.get(INLINED.get(name))
+        out = _bound(equation, values) if inner is None else _inlined(inner, values)
         known.update(zip(equation.outvars, out, strict=True))
     return list(map(read, closed.jaxpr.outvars))
 
