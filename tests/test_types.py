@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from conftest import slowly
+
 ROOT = Path(__file__).parents[1]
 SOURCES = [path for room in ("kinds", "models", "engine") for path in sorted((ROOT / "tmsjax" / room).glob("*.py"))]
 MOST = 150  # uses of Any
@@ -40,20 +43,22 @@ SWEEPS = """if True:
     ensemble = trace("relu", "init", "advance", "zero")
     for values in (ensemble.gather(ensemble.table), ensemble.gather(ensemble.init()), ensemble.shared):
         checked[type(values)](object.__new__(type(values)), **vars(values))
-    trace("relu", "advance", platform="gpu")  # steps in chunks, instances in lanes
-    trace("relu, Pallas kernel", "advance")
-    trace("relu, stratified signs, biases", "init")
-    trace("relu, masks", "advance")
-    trace("five features, polygon", "init", "loss")
-    trace("three features, exact loss", "advance")
     trace("arrays, training set", "advance", "zero")
-    trace("arrays, attack", "advance")
-    trace("arrays, attack", "advance", path="stages")
-    trace("arrays, linear, exact loss, sgd", "advance")
+    trace("five features", "advance", path="stages")
     trace("family attention-output, arrays", "init", "advance", "loss")
-    trace("family top-k-autoencoder, arrays", "init", "advance")
-    trace("activity correlated, scalars", "advance")
-    trace("optimizer adamw-norm, scalars", "advance")
+    if sys.argv[2] == "all":
+        trace("relu", "advance", platform="gpu")  # steps in chunks, instances in lanes
+        trace("relu, Pallas kernel", "advance")
+        trace("relu, masks", "advance")
+        trace("three features, exact loss", "advance")
+        trace("arrays, attack", "advance")
+        trace("arrays, attack", "advance", path="stages")
+        trace("arrays, linear, exact loss, sgd", "advance")
+        trace("family top-k-autoencoder, arrays", "init", "advance")
+        trace("activity correlated, scalars", "advance")
+        trace("optimizer adamw-norm, scalars", "advance")
+        trace("relu, stratified signs, biases", "init")
+        trace("five features, polygon", "init", "loss")
     of_set = digests.spec_of("scalars", *digests.RUNS["relu, training set"][1:])
     print(tmsjax.training_set(tmsjax.load_spec(of_set), replica=1).shape)
     run = tmsjax.run_sweep(digests.spec_of(None, digests.FIVE, {}), out=sys.argv[1])
@@ -64,9 +69,10 @@ SWEEPS = """if True:
 """
 
 
-def test_annotations_are_true_when_sweeps_of_every_kind_are_traced_and_trained(tmp_path):
+@pytest.mark.parametrize("which", ["some", *slowly("all")])
+def test_annotations_are_true_when_sweeps_are_traced_and_trained(which, tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "scripts")])}
-    command = [sys.executable, "-c", SWEEPS, str(tmp_path / "run")]
+    command = [sys.executable, "-c", SWEEPS, str(tmp_path / "run"), which]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 

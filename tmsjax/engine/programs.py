@@ -27,7 +27,7 @@ from tmsjax.kinds.arrays import Array, Params
 from tmsjax.models import Instance, Problem
 
 T = TypeVar("T")
-KEPT = 64  # sets of programs, those used last
+KEPT = 16  # sets of programs, those used last
 WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}  # XLA's default is 256
 # Sums over samples in SIMD lanes need permission to reorder additions; NaN, infinity and division stay IEEE.
 REASSOCIATE = {"xla_cpu_enable_fast_math": True} | {
