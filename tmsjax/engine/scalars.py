@@ -260,11 +260,10 @@ class _Evaluation:
             return self._rearranged(equation, values)
         if name == "iota":
             return [_known(equation, values)[0]]
-        method = getattr(self, f"_{name}", None)
-        if method is None:
+        if name not in OTHERS:
             decided = " at positions that data decide" if name in REARRANGING else ""
             raise NeedsArrays(f"{name}{decided}", *_where(equation))
-        return method(equation, *values)
+        return OTHERS[name](self, equation, *values)
 
     def _elementwise(self, function: Callable, *values: np.ndarray) -> np.ndarray:
         function = (lambda *x: _UNKNOWN) if self.dry else function
@@ -374,6 +373,15 @@ class _Evaluation:
 
 def aval(atom: Atom) -> ShapedArray:
     return atom.aval  # type: ignore[return-value]
+
+
+OTHERS: dict[str, Callable[..., list[np.ndarray]]] = {
+    "dot_general": _Evaluation._dot_general,
+    "dynamic_slice": _Evaluation._dynamic_slice,
+    "argmax": _Evaluation._argmax,
+    "argmin": _Evaluation._argmin,
+    "custom_jvp_call": _Evaluation._custom_jvp_call,
+}
 
 
 def _known(equation: JaxprEqn, values: Sequence[Array]) -> list[np.ndarray]:
