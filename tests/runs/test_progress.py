@@ -59,12 +59,16 @@ def test_plain_lines_come_every_ten_seconds_and_at_the_end(capsys):
     assert lines[0] == "step 10/30  2 s left  4 models/s 5.0e+03 samples/s mean loss 0.25"
 
 
-@pytest.mark.parametrize("path", ["auto", "scalars"])
-def test_compiling_is_told_once_and_only_if_something_is_compiled(path, capsys):
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"engine": {"path": "scalars"}}, {"model": {"activation": "gelu"}, "record": {"measures": []}}],
+    ids=str,
+)
+def test_compiling_is_told_once_and_only_if_something_is_compiled(changes, capsys):
     programs._kept.cache_clear()
     told = []
     for seed in (1, 2):
-        spec = load_spec(small_spec(seed=seed, engine={"path": path}))
+        spec = load_spec(small_spec(seed=seed, **changes))
         with progress_bar(spec, plain=True) as listen:
             run_sweep(spec, listen=listen)
         told.append(capsys.readouterr().out.splitlines())

@@ -116,14 +116,15 @@ def _bar(spec: Spec) -> Iterator[Listener]:
 
 
 def _plain_lines(spec: Spec) -> Listener:
-    told, compiling = 0.0, False
+    told, compiled = 0.0, False
 
     def listen(p: Progress) -> None:
-        nonlocal told, compiling
-        if p.compiling and not compiling:
-            print(COMPILING, flush=True)
-        compiling = p.compiling
-        if not compiling and (p.share == 1 or p.seconds - told >= PLAIN_SECONDS):
+        nonlocal told, compiled
+        if p.compiling:
+            if not compiled:
+                print(COMPILING, flush=True)
+            compiled = True
+        elif p.share == 1 or p.seconds - told >= PLAIN_SECONDS:
             told = p.seconds
             unit = f"unit {p.units_done + 1}/{p.units}  " if p.units > 1 else ""
             place = f"{unit}step {p.step}/{p.steps}"
