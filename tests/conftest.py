@@ -212,7 +212,8 @@ def pytest_collection_finish():
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
     """Keeps the compiled programs of tests, and of commands that they start, in folders of this session."""
-    folder = str(tmp_path_factory.mktemp("cache"))
+    of_all_workers = tmp_path_factory.getbasetemp().parent / "cache"
+    folder = str(of_all_workers if "PYTEST_XDIST_WORKER" in os.environ else tmp_path_factory.mktemp("cache"))
     jax.config.update("jax_compilation_cache_dir", f"{folder}/in-process")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     with pytest.MonkeyPatch.context() as patch:

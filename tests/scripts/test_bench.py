@@ -111,6 +111,7 @@ def test_the_curve_covers_models_and_batches_and_is_drawn(monkeypatch, tmp_path)
     assert ends == {".nc", ".png", ".svg"}
 
 
+@pytest.mark.slow
 def test_results_are_json(tmp_path, monkeypatch):
     monkeypatch.setattr(suite, "QUICK", ())
     monkeypatch.setattr(suite, "startup", lambda tries: {"help": 0.2})
