@@ -1,12 +1,12 @@
 """Engine: trains many instances at once.
 
-train.py defines the state, init and step of one instance, with gradient.py and streams.py; scalars.py holds small
-models as separate scalars. segment.py vmaps steps over a block of instances, in the form that suits the device
-(hoisting.py, kernel.py); programs.py compiles it and ensemble.py calls it, as plan.py splits the work. Random bits come
-from counters keyed by an instance's identity (threefry.py), so no instance depends on another; training_set.py
-regenerates a finite training set. machine.py describes the hardware, cache.py keeps compiled programs, topology.py
-compiles for a chip that is not here.
-Imports kinds, spec and models.
+train.py defines the state, init and step of one instance, with gradient.py and streams.py. scalars.py holds small
+models as separate scalars, stages.py middle-sized ones as arrays over models and samples. segment.py vmaps steps over a
+block of instances, in the form that suits the device (hoisting.py, kernel.py); programs.py compiles it and ensemble.py
+calls it, as plan.py splits the work. Random bits come from counters keyed by an instance's identity (threefry.py), so
+no instance depends on another; training_set.py regenerates a finite training set. machine.py describes the hardware,
+cache.py keeps compiled programs on disk, topology.py compiles for a chip that is not here. Imports kinds, spec and
+models.
 """
 
 from tmsjax.engine import train
