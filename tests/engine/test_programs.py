@@ -54,7 +54,6 @@ def test_a_second_sweep_of_other_numbers_compiles_nothing_and_has_its_own_bits(p
         warm = run_sweep(second(path)).dataset
     assert counts == {}
     programs._kept.cache_clear()
-    jax.clear_caches()
     with counted() as counts:
         cold = run_sweep(second(path)).dataset
     assert counts.keys() == EVENTS
