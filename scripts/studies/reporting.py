@@ -27,7 +27,7 @@ QUICK = (
     "number in them may belong to another point of a grid than the sentence says; n/a stands for a point that the "
     "coarse grid lacks. Tables and figures show what was computed.*"
 )
-SMALLEST = ("train.steps=20", "train.batch=16", "engine.path=arrays")  # of every run of --smallest; compiles fastest
+SMALLEST = ("train.steps=20", "train.batch=16")  # of every run of --smallest
 STAGES = ("seconds_of_compiling", "seconds_of_training", "seconds_of_results")
 DIGITS = (6, 9, 17)  # significant digits of published numbers: the least with which the text stays the same
 # a value, the path of its number ("-" before it changes the sign), and its format
