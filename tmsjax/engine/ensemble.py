@@ -1,4 +1,4 @@
-"""Many instances at once: jit, donation and placement on devices.
+"""Many instances at once: blocks, their placement on devices, and the calls of compiled programs.
 
 Instances are split into blocks of one fixed size. One compiled program advances a block by a segment of steps, with all
 its instances under vmap. Blocks never communicate: they are distributed over the devices, and one thread per device (on

@@ -36,7 +36,7 @@ def of_batch(
         return _in_lanes(params, instance, words, offset, problem, unroll)
     every = jax.vmap(lambda word: of_samples(params, instance, [word], offset, problem))(words)
     leaves, tree = jax.tree.flatten(every)
-    return jax.tree.unflatten(tree, _sums(leaves))
+    return jax.tree.unflatten(tree, sums_of(leaves))
 
 
 def of_samples(
@@ -67,10 +67,12 @@ def _total(params: HeldParams, instance: Instance, words: Held, offset: Held, pr
     return jnp.sum(jax.vmap(lambda word: on_scalars(problem.training_loss, params, instance, word, offset))(words))
 
 
-def _sums(leaves: Sequence[Array]) -> list[Array]:
-    """The sums of arrays over their first axis, in one reduction."""
+def sums_of(leaves: Sequence[Array], axis: int = 0) -> list[Array]:
+    """The sums of arrays over one axis, in one reduction."""
     zeros = [np.zeros((), leaf.dtype) for leaf in leaves]
-    return jax.lax.reduce(leaves, zeros, lambda a, b: [x + y for x, y in zip(a, b, strict=True)], (0,))
+    return jax.lax.reduce(
+        leaves, zeros, lambda a, b: [x + y for x, y in zip(a, b, strict=True)], (axis % leaves[0].ndim,)
+    )
 
 
 def _in_lanes(
@@ -100,7 +102,7 @@ def _in_lanes(
         every = jax.vmap(of_group, in_axes=(axes[0], axes[1], None, axes[3]))
         leaves, tree = jax.tree.flatten(jax.vmap(lambda group: every(params, instance, group, offset))(groups))
         pairs = [jax.lax.complex(a, b) for a, b in zip_longest(leaves[::2], leaves[1::2], fillvalue=leaves[-1])]
-        parts = [part for pair in _sums(pairs) for part in (jnp.real(pair), jnp.imag(pair))]
+        parts = [part for pair in sums_of(pairs) for part in (jnp.real(pair), jnp.imag(pair))]
         return jax.tree.unflatten(tree, parts[: len(leaves)]), jax.tree.unflatten(tree, [True] * len(leaves))
 
     groups = jax.tree.map(lambda column: column.reshape(-1, unroll), words)

@@ -32,7 +32,6 @@ CHUNK = {"xla": 16, "pallas": 256}  # steps; enough to make what is done once a 
 CHUNK_WORDS = 2**24  # of random bits that a chunk holds at once
 EVALUATION_CHUNK = 2**10  # samples
 
-
 # CPU: samples of a whole sweep up to which compiling for speed takes longer than it saves (see docs/performance.md).
 SMALL = 10**8  # of any model; per weight:
 SMALL_PER_WEIGHT = 5 * 10**6

@@ -47,7 +47,7 @@ def run_sweep(
         out: the run's directory or the URL of an object store; None keeps everything in memory
         overrides: changes of the spec, such as "train.steps=2000"
         progress: whether to show a bar in a terminal or notebook
-        listen: called with a Progress between segments, instead of the bar
+        listen: called with a Progress between segments and before a program is compiled, instead of the bar
         should_stop: asked between segments; if it returns True, the run stops with Interrupted
         units: "3/16" trains the third of 16 shares of the run's units, beside other processes that train the other
             shares in the same `out`

@@ -148,9 +148,7 @@ class Engine:
     microbatch: int = _key(0, type="int", low=0, high=2**20)
     unit: int = _key(0, type="int", low=0, high=2**40)  # largest number of models to train and store at once
     kernel: str = _key("xla", type="choice", of=("xla", "pallas"))  # who compiles a step on a GPU, see docs/devices.md
-    path: str = _key(
-        "auto", type="choice", of=("auto", "scalars", "stages", "arrays")
-    )  # how to hold a model's parameters
+    path: str = _key("auto", type="choice", of=("auto", "scalars", "stages", "arrays"))  # how to compute models
 
 
 @dataclass(frozen=True)
