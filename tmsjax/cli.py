@@ -29,7 +29,7 @@ from tmsjax.terminal import (
 
 if TYPE_CHECKING:
     from tmsjax.kinds import Imported
-    from tmsjax.runs import Run, Share
+    from tmsjax.runs import Run
     from tmsjax.spec import Spec
 
 app = typer.Typer(
@@ -47,14 +47,10 @@ Out = Annotated[
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as train.steps=2000.")
 ]
-Units = Annotated[
-    str | None,
-    typer.Option(metavar="I/K", help="Train share I of K of the units, beside processes that train the other shares."),
+Join = Annotated[
+    bool, typer.Option("--join", help="Train beside other processes that do the same, until the run is complete.")
 ]
-Workers = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Train units on N processes of this machine; they divide its cores or GPUs."),
-]
+Gone = Annotated[str | None, typer.Option(hidden=True)]  # options of earlier versions
 Dask = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="Train units on the workers of this Dask scheduler, tcp://HOST:8786."),
@@ -76,16 +72,17 @@ def run(
     out: Out = None,
     set_: Set = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Rename an existing run and start a new one.")] = False,
-    units: Units = None,
-    workers: Workers = None,
+    join: Join = False,
     dask: Dask = None,
+    workers: Gone = None,
+    units: Gone = None,
 ) -> None:
     """Train every model of a sweep. Resumes an unfinished run; does nothing if the run is complete."""
-    from tmsjax.runs import RunDirectory, Share, check_crew, set_aside
+    from tmsjax.runs import RunDirectory, check_options, set_aside
     from tmsjax.spec import load_spec
 
-    check_crew(workers, dask, units)
-    loaded, share = load_spec(spec, set_ or []), Share.parse(units)
+    check_options(join, dask, {"--workers": workers, "--units": units})
+    loaded = load_spec(spec, set_ or [])
     if loaded.imports:
         from tmsjax.runs import with_imports
 
@@ -95,23 +92,43 @@ def run(
     client = _connected(dask)
     if fresh and (aside := set_aside(directory)) is not None:
         say(f"set aside: {aside}")
-    _train(loaded, directory, share, workers, client)
+    _train(loaded, directory, join, client)
 
 
 @app.command()
-def resume(run: RunPath, set_: Set = None, units: Units = None, workers: Workers = None, dask: Dask = None) -> None:
-    """Resume a run from its newest checkpoint. Under a constant schedule, --set train.steps=N extends it."""
-    from tmsjax.runs import RunDirectory, Share, check_crew, with_imports
+def resume(
+    run: RunPath,
+    set_: Set = None,
+    join: Join = False,
+    dask: Dask = None,
+    workers: Gone = None,
+    units: Gone = None,
+) -> None:
+    """Resume a run from its newest checkpoint.
 
-    check_crew(workers, dask, units)
+    A run can be extended: with more values of an axis, --set axes.replica.count=N; under a constant schedule with more
+    steps, --set train.steps=N.
+    """
+    from tmsjax.runs import RunDirectory, check_options, with_imports
+
+    check_options(join, dask, {"--workers": workers, "--units": units})
     client = _connected(dask)
-    directory, share = RunDirectory(run), Share.parse(units)
+    directory = RunDirectory(run)
     if directory.exists():
         directory.create()
-        with directory.lock(share is not None), directory.begin_lock():
+        with directory.lock(join or client is not None), directory.begin_lock():
             directory.repair()
     stored = directory.spec()
-    _train(with_imports(stored, stored, set_ or [], directory, _tell_import), run, share, workers, client)
+    _train(with_imports(stored, stored, set_ or [], directory, _tell_import), run, join, client)
+
+
+@app.command("finish")
+def finish_(run: RunPath) -> None:
+    """Make results of an interrupted run's newest checkpoints. The run can still be resumed."""
+    from tmsjax.runs import RunDirectory, finish
+
+    say(finish(RunDirectory(run)))
+    say(f"next: tmsjax map, compare or plot {run}; to go on: tmsjax resume {run}")
 
 
 @app.command("map")
@@ -228,9 +245,9 @@ def info(
         _tune(_described("--tune", path, set_ or [], imports))
         return
     if path.is_dir():
-        from tmsjax.runs import facts, open_run
+        from tmsjax.runs import open_run, summary
 
-        _tell(facts(open_run(path)))
+        _tell(summary(open_run(path)))
         return
     loaded = load_spec(path, set_ or [], imports=imports)
     if loaded.imports and not imports:
@@ -316,17 +333,17 @@ def _connected(dask: str | None) -> Any:
     return client
 
 
-def _train(spec: Spec, directory: str, share: Share | None, workers: int | None, client: Any) -> None:
+def _train(spec: Spec, directory: str, join: bool, client: Any) -> None:
     import jax
 
     from tmsjax.engine import device_line, keep_programs
     from tmsjax.errors import Interrupted
     from tmsjax.runs import progress_bar, run_sweep
 
-    if workers is None and client is None:
+    if client is None:
         say(f"device: {device_line(jax.devices())}")
     else:
-        say(f"training on {f'{workers} processes' if client is None else client.scheduler.address}")
+        say(f"training on {client.scheduler.address}")
         jax.config.update("jax_platforms", "cpu")  # the devices are the workers'
     keep_programs()
     warn_of_unused_gpu(jax.default_backend())
@@ -334,7 +351,7 @@ def _train(spec: Spec, directory: str, share: Share | None, workers: int | None,
     with stop_on_signal() as stopped, progress_bar(spec, plain=True) as listen:
         try:
             stop = lambda: bool(stopped)  # noqa: E731
-            how = {"units": share, "workers": workers, "client": client}
+            how = {"join": join, "client": client}
             trained = run_sweep(spec, directory, progress=False, listen=listen, should_stop=stop, **how)
         except Interrupted as reason:
             say(f"{reason}; to continue: tmsjax resume {directory}", err=True)
@@ -344,17 +361,16 @@ def _train(spec: Spec, directory: str, share: Share | None, workers: int | None,
 
 
 def _summary(run: Run, seconds: float) -> str:
-    """What a command has trained in `seconds`, and what is left."""
+    """What a command has trained in `seconds`."""
     assert run.directory is not None
-    facts, units = run.directory.info(), len(run.units)
-    if not run.trained and facts["state"] == "complete":
+    facts = run.directory.info()
+    if not run.trained:
         return "this run is complete; nothing to do"
-    if facts["state"] != "complete":
-        return f"trained {run.trained} units in {seconds:.1f} s; {run.units_done} of the run's {units} units are done"
+    share = "" if run.trained == len(run.units) else f"{run.trained} of {len(run.units)} units here; "
     return (
-        f"trained {facts['models']:,} models in {facts['seconds_of_training']:.1f} s "
-        f"({seconds:.1f} s with compiling and saving; peak memory {facts['peak_memory_bytes'] / 1e9:.2f} GB)\n"
-        f"diverged models: {facts['diverged_models']:,}\n"
+        f"trained {facts.models:,} models in {facts.seconds_of_training:.1f} s "
+        f"({share}{seconds:.1f} s with compiling and saving; peak memory {facts.peak_memory_bytes / 1e9:.2f} GB)\n"
+        f"diverged models: {facts.diverged_models or 0:,}\n"
         "next: tmsjax plot, map, compare or explore, with this directory:"
     )
 

@@ -172,7 +172,7 @@ def _resumed(sweep: str, sets: list[str], dry: bool) -> dict:
         out, steps = _stopped(sweep_file(sweep), sets, Path(folder), 6000 if dry else 20_000)
         run = tmsjax.open_run(out)
         assert run.directory is not None
-        stopped = run.directory.info()["steps_done"]
+        stopped = run.directory.info().steps_done
         call(command("resume", out))
         spec = sweep_spec(sweep, [*sets, f"train.steps={steps}"])
         whole, resumed = tmsjax.run_sweep(spec, progress=False).dataset, tmsjax.open_run(out).dataset

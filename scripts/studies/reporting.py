@@ -135,7 +135,7 @@ class Report:
             self.train(name, sweep)
             self.seconds_of_runs += time.monotonic() - start
         run: Any = tmsjax.open_run(self.runs / name)
-        self.infos[name] = run.directory.info()
+        self.infos[name] = vars(run.directory.info())
         return run
 
     def figure(self, name: str, figure: Any) -> None:

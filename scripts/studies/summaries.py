@@ -20,11 +20,11 @@ FEW = ["axes.replica.count=2"]
 
 def of_run(run: Any) -> dict:
     """Number of models, seconds of training, number of diverged models."""
-    info = run.directory.info() if run.directory else {"seconds_of_training": 0.0, "diverged_models": 0}  # drawn
+    facts = run.directory.info() if run.directory else None  # None: drawn
     return {
         "models": run.spec.instances,
-        "seconds": info["seconds_of_training"],
-        "diverged": info["diverged_models"],
+        "seconds": facts.seconds_of_training if facts else 0.0,
+        "diverged": facts.diverged_models if facts else 0,
     }
 
 

@@ -83,7 +83,7 @@ def test_a_run_keeps_its_plan_when_it_is_resumed_and_extended(tmp_path, monkeypa
     for steps in (30, 50):
         run_sweep(raw, tmp_path / "run", overrides=[f"train.steps={steps}"])
     run = open_run(tmp_path / "run")
-    assert {key: run.directory.info()["plan"][key] for key in ("scalars", "block", "effort")} == {
+    assert {key: run.directory.info().plan[key] for key in ("scalars", "block", "effort")} == {
         "scalars": False, "block": 16, "effort": 0
     }  # fmt: skip
     assert digest(run.dataset) == digest(whole.dataset)

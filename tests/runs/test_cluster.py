@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import digest, run_process, small_spec, write_spec
-from test_workers import start, stored, sweep, under_way, wait_for
+from processes import start, stored, sweep, under_way, wait_for
 
 from tmsjax.runs import open_run, run_sweep
 from tmsjax.runs.remote import News
@@ -130,7 +130,7 @@ def test_kills_a_late_worker_and_a_new_scheduler_change_no_byte(tmp_path, cluste
     assert "6/6 units" in output
     run = open_run(out)
     assert digest(run.dataset) == digest(run_sweep(spec).dataset)
-    assert run.directory.info()["device"].startswith("workers: cpu, ")
+    assert run.directory.info().device.startswith("workers: cpu, ")
 
 
 def test_what_was_heard_before_the_scheduler_was_lost_counts():

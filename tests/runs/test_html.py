@@ -9,6 +9,7 @@ import pytest
 from conftest import plain_spec, small_spec
 
 import tmsjax
+from tmsjax.errors import RunError
 from tmsjax.runs import Run, RunDirectory, html, open_run, run_sweep, write_json
 from tmsjax.runs.files import read_sealed, write_sealed
 from tmsjax.spec import load_spec, stored_spec, to_toml
@@ -84,10 +85,10 @@ def test_a_complete_run_says_what_came_out_and_shows_its_first_figure(run):
     compared = {"exact": {"agreement": 0.99949}, "candidate": {"agreement": None}}
     write_json(run.directory.path / "comparison.json", compared)
     read = Read(open_run(run.directory.path)._repr_html_())
-    info = run.directory.info()
+    facts = run.directory.info()
     assert read.facts["state"] == "complete"
-    assert read.facts["device"] == info["device"]
-    assert read.facts["training time"] == f"{info['seconds_of_training']:,.1f} s"
+    assert read.facts["device"] == facts.device
+    assert read.facts["training time"] == f"{facts.seconds_of_training:,.1f} s"
     assert read.facts["diverged models"] == "0"
     assert read.facts["agreement with exact theory"] == "99.95% of cells"
     assert "agreement with candidate theory" not in read.facts
@@ -104,7 +105,7 @@ def test_texts_of_a_spec_and_of_run_json_are_escaped(run, tmp_path):
     directory = RunDirectory(tmp_path / "<img src=x onerror=alert(1)>")
     directory.create()
     info = read_sealed(run.directory.info_file)[0]
-    info |= {"state": EVIL, "device": EVIL, "seconds_of_training": EVIL, "diverged_models": EVIL}
+    info |= {"state": EVIL, "device": EVIL}
     info["spec"] = info["spec"].replace('family = "tied"', f'family = "{EVIL}"')
     write_sealed(directory.info_file, info)
     (directory.path / "comparison.json").write_text(json.dumps({"exact": {"agreement": EVIL}}))
@@ -113,22 +114,28 @@ def test_texts_of_a_spec_and_of_run_json_are_escaped(run, tmp_path):
     assert not re.search("<script|<img", text)
     assert {read.facts[key] for key in ("state", "device")} == {EVIL}
     assert read.facts["model"].startswith(EVIL)
-    assert not {"training time", "agreement with exact theory"} & set(read.facts)
+    assert "agreement with exact theory" not in read.facts
+    write_sealed(directory.info_file, info | {"seconds_of_training": EVIL})
+    with pytest.raises(RunError, match="damaged: no good seconds_of_training"):
+        open_run(directory.path)
 
 
 def test_runs_that_are_unfinished_or_damaged_have_html(run, tmp_path):
     unfinished = RunDirectory(tmp_path / "unfinished")
     unfinished.create()
-    info = run.directory.info()
-    write_sealed(unfinished.info_file, {**info, "state": "running", "steps_done": 7})
+    facts = run.directory.info()
+    unfinished.write(facts.with_(state="running", steps_done=7))
     opened = open_run(unfinished.path)
     read = Read(opened._repr_html_())
-    assert (read.facts["state"], read.facts["steps done"]) == ("running", "7 of 30")
+    assert (read.facts["state"], read.facts["steps done"]) == (
+        f"interrupted: `tmsjax resume {unfinished.path}` continues it",
+        "7 of 30",
+    )
     assert read.picture is None
     for damage in (lambda: unfinished.info_file.write_text("{"), unfinished.info_file.unlink):
         damage()
         assert Read(opened._repr_html_()).facts["state"].startswith("damaged: ")
-    write_sealed(unfinished.info_file, info)
+    unfinished.write(facts)
     (unfinished.path / "results.nc").write_bytes(b"no dataset")
     huge = '{"exact": {"agreement": 1' + "0" * 400 + "}}"
     for comparison in ("[", "[1]", "3", '{"exact": 3}', '{"exact": {"agreement": NaN}}', huge):

@@ -71,7 +71,7 @@ def test_the_command_tells_records_and_executes_the_file_once(folder):
     assert done.stdout.splitlines()[0] == f"imports {file} (sha256 {sha256[:8]})"
     assert executions(folder) == 2
     found = open_run(run)
-    assert found.directory.info()["imports"] == [{"name": "mymodels.py", "path": str(file), "sha256": sha256}]
+    assert found.directory.info().imports == [{"name": "mymodels.py", "path": str(file), "sha256": sha256}]
     assert {"W", "V", "b"} <= set(found.dataset.data_vars)
 
 
@@ -184,6 +184,8 @@ def test_an_activity_of_a_file_may_need_no_probability():
 
 @pytest.mark.slow
 def test_a_worker_process_imports_the_file_there(folder, tmp_path):
-    run = run_sweep(folder / "sweep.toml", tmp_path / "run", workers=1)
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(1, threads_per_worker=1, dashboard_address=None) as cluster:
+        run = run_sweep(folder / "sweep.toml", tmp_path / "run", client=cluster.scheduler_address)
     assert executions(folder) == 2, "once in each process"
     assert digest(run.dataset) == digest(run_sweep(folder / "sweep.toml").dataset)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import digest, run_command, run_process, small_spec, write_spec
-from test_workers import start
+from processes import start
 
 from tmsjax.runs import open_run
 

@@ -16,10 +16,10 @@ import xarray as xr
 from conftest import small_spec
 
 from tmsjax.errors import RunError
-from tmsjax.runs import RunDirectory, files, provenance
+from tmsjax.runs import RunDirectory, RunFacts, files, provenance
 from tmsjax.runs.files import as_path, read_dataset, read_sealed, write_dataset, write_sealed, write_whole
 from tmsjax.runs.store import Store
-from tmsjax.spec import Boxes, load_spec
+from tmsjax.spec import Boxes, load_spec, to_toml
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # as in test_store.py
 URL = os.environ.get("TMSJAX_TEST_URL", "memory://tests")
@@ -155,12 +155,12 @@ def test_a_run_directory(place):
     directory.create()
     with directory.lock(), directory.lock(), directory.begin_lock():
         directory.clean()
-        directory.write(provenance() | {"steps_done": 0, "state": "running"}, spec)
+        directory.write(RunFacts(to_toml(spec), provenance()["versions"]))
         directory.log("start", step=0)
         directory.log("complete", step=30)
     assert directory.exists()
     assert RunDirectory(directory.path).spec() == spec
-    assert directory.info()["state"] == "running"
+    assert directory.info().state == "running"
     assert {p.name for p in directory.path.iterdir()} == {"run.json", "spec.toml", "log.jsonl"}
     lines = (directory.path / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["start", "complete"]

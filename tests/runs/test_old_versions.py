@@ -65,8 +65,8 @@ def test_a_complete_run_opens_restores_maps_and_compares(unpacked, version):
     folder = unpacked / "complete"
     before = files(folder)
     run = open_run(folder)
-    info = run.directory.info()
-    assert (info["format"], info["versions"]["tmsjax"]) == (3, version)
+    facts = run.directory.info()
+    assert (facts.format, facts.versions["tmsjax"]) == (3, version)
     assert weights(run).shape == (2, 2, 2, 1, 2)
     np.testing.assert_array_equal(run.restore()["state.params.W"].reshape(weights(run).shape), weights(run))
     assert tmsjax.phase_map(run)["phase"].dims == ("feature_probability", "extra_importance")
@@ -78,7 +78,7 @@ def test_a_complete_run_opens_restores_maps_and_compares(unpacked, version):
     assert digest(again.dataset) == digest(run.dataset)
     spec = load_spec(unpacked / "sweep.toml")
     assert not difference(run.spec, spec)
-    assert spec.hash == info["spec_hash"]
+    assert spec.hash == facts.spec_hash
 
 
 @pytest.mark.filterwarnings("ignore:resumed with other versions")

@@ -177,7 +177,7 @@ def test_a_damaged_run_json_is_made_again_from_a_checkpoint(tmp_path, stopped):
         if run.trained:
             assert digest(run.dataset) == reference
         else:
-            assert run.directory.info()["steps_done"] == 12
+            assert run.directory.info().steps_done == 12
         assert (out / "damaged-run.json-0").exists() == (case != "delete")
         assert open_run(out).spec == open_run(source).spec
 
@@ -400,7 +400,7 @@ def test_diverged_models_are_counted_in_the_report_and_masked_in_the_map(tmp_pat
     report = (tmp_path / "run" / "report.md").read_text()
     assert "masked: 3." in report
     assert "Diverged models: 6." in report
-    assert open_run(tmp_path / "run").directory.info()["diverged_models"] == 6
+    assert open_run(tmp_path / "run").directory.info().diverged_models == 6
 
 
 def test_newer_and_damaged_runs_are_refused(tmp_path):

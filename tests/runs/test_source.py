@@ -80,7 +80,7 @@ def test_results_have_the_known_features_and_open_without_the_run(stored, tmp_pa
     known = opened.dataset["known_W"]
     assert known.dims == ("l1", "latents", "feature_probability", "feature", "known_feature")
     assert opened.dataset["known_feature_probability"].sel(feature_probability=0.2).values == pytest.approx(0.2)
-    facts = opened.directory.info()["source"]
+    facts = opened.directory.info().source
     assert facts["spec_hash"] == stored.spec.hash
     np.testing.assert_array_equal(
         known.values[0, 0], with_source(load_spec(on(stored.directory.path))).source.arrays["W"]
@@ -119,7 +119,7 @@ def test_a_relative_path_starts_at_the_spec(stored, tmp_path):
     file = tmp_path / "specs" / "on.toml"
     file.write_text(to_toml(load_spec(on("../toy"))))
     assert with_source(load_spec(file)).source is not None
-    done = run_process("run", file, "--out", tmp_path / "run", "--workers", 1, "--set", "engine.unit=4")
+    done = run_process("run", file, "--out", tmp_path / "run", "--join", "--set", "engine.unit=4")
     assert done.returncode == 0, done.stderr
     assert run_command("resume", tmp_path / "run").returncode == 0
 

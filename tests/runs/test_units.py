@@ -15,7 +15,7 @@ import tmsjax
 from tmsjax.engine import Ensemble, plan
 from tmsjax.errors import Interrupted, RunError, SpecError
 from tmsjax.kinds import SUCCESS
-from tmsjax.runs import capacity, facts, open_run, run_sweep
+from tmsjax.runs import capacity, open_run, run_sweep, summary
 from tmsjax.runs.training import Training
 from tmsjax.spec import Box, Boxes, load_spec, part_shape
 
@@ -157,7 +157,7 @@ def test_an_interrupted_run_goes_on_with_the_missing_units(tmp_path, small_run):
             done = open_run(tmp_path / "run").units_done
             with pytest.raises(RunError, match=rf"no results yet \({done} of 6 units done\)"):
                 open_run(tmp_path / "run").dataset  # noqa: B018
-            assert facts(open_run(tmp_path / "run"))["units done"] == f"{done} of 6"
+            assert summary(open_run(tmp_path / "run"))["units done"] == f"{done} of 6"
             seen.add(done)
     assert len(seen) > 2
     assert digest(run.dataset) == reference
@@ -213,36 +213,6 @@ def test_a_lost_run_json_is_made_again_from_a_unit(tmp_path, unit_run, best_unit
     assert again.trained == 0
     assert digest(again.dataset) == reference
     assert len(again.units) == 6
-
-
-@pytest.mark.slow
-def test_shares_of_processes_make_one_run(tmp_path):
-    spec = write_spec(tmp_path / "s.toml", divided())
-    for k in (2, 3):
-        done = run_command("run", spec, "--out", tmp_path / "run", "--units", f"{k}/3")
-        assert done.returncode == 0, done.stderr
-        assert "trained 2 units in " in done.stdout
-        assert f"{2 * (k - 1)} of the run's 6 units are done" in done.stdout
-    done = run_command("run", spec, "--out", tmp_path / "run", "--units", "1/3")
-    assert "trained 12 models in" in done.stdout
-    assert digest(open_run(tmp_path / "run").dataset) == digest(run_sweep(small_spec()).dataset)
-
-
-def test_bad_shares_are_refused():
-    for share in ("\uff11/\uff13", "0/3", "4/3", "1/0", "x", "1/3/5", "", "-1/3"):
-        with pytest.raises(SpecError, match="--units: "):
-            run_sweep(small_spec(), units=share)
-
-
-def test_a_share_waits_for_no_one_but_leaves_a_unit_to_who_holds_it(tmp_path):
-    run_sweep(divided(), tmp_path / "run", units="1/2")
-    with pytest.raises(RunError, match="no results yet"):
-        tmsjax.phase_map(open_run(tmp_path / "run"))
-    directory = open_run(tmp_path / "run").directory
-    with directory.try_lock(directory.unit_folder(3)) as locked:
-        assert locked
-        assert run_sweep(divided(), tmp_path / "run", units="2/2").units_done == 5
-    assert run_sweep(divided(), tmp_path / "run").trained == 1
 
 
 def test_a_unit_beyond_memory_is_refused_before_anything_is_written(tmp_path, monkeypatch):

@@ -153,18 +153,18 @@ def theory_store(run: Run) -> Store:
 def report(run: Run, result: dict) -> str:
     """A short report of a comparison in Markdown; `result` is from `compare_run`."""
     spec = run.spec
-    info = run.directory.info() if run.directory else {}
+    facts = run.directory.info() if run.directory else None
     axes = " x ".join(f"{len(a)} {a.name}" for a in spec.axes)
     lines = [
         f"# {spec.name}",
         "",
         f"{spec.instances:,} models ({axes}), {spec.train.steps} steps of {spec.train.optimizer}.",
     ]
-    if info:
-        seconds = info["seconds_of_training"]
+    if facts is not None:
+        seconds = facts.seconds_of_training
         samples = spec.instances * spec.train.steps * (spec.train.batch if spec.train.loss == "sampled" else 1)
         unit = "samples" if spec.train.loss == "sampled" else "model-steps"
-        lines.append(f"Trained in {seconds:.1f} s on {info['device']}: {samples / max(seconds, 1e-9):.2e} {unit}/s.")
+        lines.append(f"Trained in {seconds:.1f} s on {facts.device}: {samples / max(seconds, 1e-9):.2e} {unit}/s.")
     lines += [
         "",
         f"Selection: {result['select']}. Cells: {result['cells']:,}, masked: {result['masked_cells']}.",

@@ -12,7 +12,15 @@ models.
 from tmsjax.engine import train
 from tmsjax.engine.cache import keep_programs
 from tmsjax.engine.ensemble import Ensemble, directions
-from tmsjax.engine.machine import available_memory, cores, device_line, peak_memory, processor_features
+from tmsjax.engine.machine import (
+    available_memory,
+    cores,
+    device_line,
+    memory_group,
+    peak_memory,
+    processor_features,
+    resident_memory,
+)
 from tmsjax.engine.plan import Plan, plan, slow_path, stored_plan, why_arrays
 from tmsjax.engine.programs import WIDE_VECTORS
 from tmsjax.engine.topology import compile_for
@@ -30,9 +38,11 @@ __all__ = [
     "device_line",
     "directions",
     "keep_programs",
+    "memory_group",
     "peak_memory",
     "plan",
     "processor_features",
+    "resident_memory",
     "slow_path",
     "stored_plan",
     "train",

@@ -92,3 +92,11 @@ def _kilobytes(path: str, key: str) -> int:
     """The value of `key` in bytes, from a file that gives it in kB."""
     with open(path) as file:
         return next(1024 * int(line.split()[1]) for line in file if line.startswith(key))
+
+
+def memory_group() -> str:
+    return ""
+
+
+def resident_memory(process: int) -> int | None:
+    return None

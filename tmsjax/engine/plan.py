@@ -96,8 +96,10 @@ def stored_plan(facts: Mapping) -> Plan:
     return Plan(**{**facts, "unit": None if unit is None else tuple(unit)})
 
 
-def plan(spec: Spec, platform: str) -> Plan:
+def plan(spec: Spec, platform: str, units: int = 1) -> Plan:
     """The plan for `spec` on `platform`; path, block and microbatch sizes in `spec.engine` take precedence.
+
+    `units`: how many there should be at least, unless `spec.engine.unit` says otherwise; none is smaller than a block.
 
     CPU: blocks whose state stays in cache. Their number in a unit is a multiple of the largest power of two, up to 16,
     that leaves each block enough work to cover its fixed costs. GPU, TPU: as few blocks as memory allows. The block
@@ -140,7 +142,8 @@ def plan(spec: Spec, platform: str) -> Plan:
     if spec.engine.microbatch:
         microbatch = spec.engine.microbatch
         unroll = math.gcd(microbatch, unroll)
-    unit = _unit(spec, spec.engine.unit or most)
+    shared = max(block, spec.instances // units // block * block)
+    unit = _unit(spec, spec.engine.unit or min(most, shared))
     words = batch * problem.columns
     chunk = 1 if cpu and kernel == "xla" else max(2, min(CHUNK[kernel], CHUNK_WORDS // words))
     return Plan(

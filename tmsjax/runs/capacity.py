@@ -29,14 +29,11 @@ def block_bytes(ensemble: Ensemble) -> tuple[int, int]:
     return held, memory.temp_size_in_bytes
 
 
-def device_bytes(ensemble: Ensemble, box: Box, copies: int = 1) -> int:
-    """Bytes needed on the fullest device (on CPU: in total) to train the instances in `box`.
-
-    `copies`: processes that each train as many on this machine, and divide its cores.
-    """
+def device_bytes(ensemble: Ensemble, box: Box) -> int:
+    """Bytes needed on the fullest device (on CPU: in total) to train the instances in `box`."""
     held, working = block_bytes(ensemble)
-    blocks = copies * math.ceil(box.size / ensemble.plan.block)
-    workers = min(max(ensemble.threads, copies), blocks)
+    blocks = math.ceil(box.size / ensemble.plan.block)
+    workers = min(ensemble.threads, blocks)
     if ensemble.platform != "cpu":
         blocks, workers = math.ceil(blocks / len(ensemble.devices)), 1
     return held * blocks + working * workers
@@ -51,20 +48,25 @@ def free_device_memory(ensemble: Ensemble) -> int | None:
     return min(known) if len(known) == len(stats) else None
 
 
-def check_memory(ensemble: Ensemble, box: Box, copies: int = 1, device: bool = True) -> None:
+def check_memory(ensemble: Ensemble, box: Box, others: int = 0) -> None:
     """Raises RunError if main memory or the devices cannot hold a unit, whose instances are those in `box`.
 
-    `copies`: processes that each train one. `device`: whether to check the devices, for which a program is compiled.
+    `others`: bytes of main memory that other processes will take.
     """
-    unit = f"a unit of {box.size:,} models needs" if copies == 1 else f"{copies} units of {box.size:,} models need"
+    unit = f"a unit of {box.size:,} models needs"
+    beside = f" beside the {megabytes(others)} that other processes of this run will take" if others else ""
     advice = "set engine.unit lower, which changes no bit, or engine.block, which does"
-    if device:
-        need, free = device_bytes(ensemble, box, copies), free_device_memory(ensemble)
-        if free is not None and need > SHARE * free:
-            raise RunError(f"{unit} {megabytes(need)} on the device, {megabytes(free)} are free: {advice}")
-    need, free = copies * main_bytes(ensemble, box), available_memory()
-    if free is not None and need > free:
-        raise RunError(f"{unit} {megabytes(need)} of main memory, {megabytes(free)} are free: {advice}")
+    need, free = device_bytes(ensemble, box), free_device_memory(ensemble)
+    if free is not None and need > SHARE * max(0, free - (others if ensemble.platform == "cpu" else 0)):
+        raise RunError(f"{unit} {megabytes(need)} on the device{beside}, {megabytes(free)} are free: {advice}")
+    need, free = main_bytes(ensemble, box), available_memory()
+    if free is not None and need + others > free:
+        raise RunError(f"{unit} {megabytes(need)} of main memory{beside}, {megabytes(free)} are free: {advice}")
+
+
+def needed_bytes(ensemble: Ensemble, box: Box) -> int:
+    """Bytes of main memory that a process takes to train a unit."""
+    return max(main_bytes(ensemble, box), device_bytes(ensemble, box) if ensemble.platform == "cpu" else 0)
 
 
 def main_bytes(ensemble: Ensemble, box: Box) -> int:

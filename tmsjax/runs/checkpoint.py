@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import warnings
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
@@ -41,9 +42,15 @@ Arrays = dict[str, np.ndarray]
 class Checkpoints:
     """The checkpoints in one directory, by step. `keep`: how many the writer keeps; None opens them for reading."""
 
-    def __init__(self, directory: str | PathLike, keep: int | None = None):
+    def __init__(
+        self,
+        directory: str | PathLike,
+        keep: int | None = None,
+        most: int | None = None,
+        protected: Collection[int] = (),
+    ):
         self.directory = Path(directory).absolute()
-        self.keep = keep
+        self.keep, self.most, self.protected = keep, most, protected
         if keep is not None and self.directory.is_dir():
             for name in (".saving-*", ".old-*"):  # left by a killed process
                 for path in self.directory.glob(name):
@@ -53,7 +60,8 @@ class Checkpoints:
         """Steps of complete checkpoints, ascending."""
         if not self.directory.is_dir():
             return []
-        return sorted(int(p.name) for p in self.directory.iterdir() if is_step(p.name) and p.is_dir())
+        found = sorted(int(p.name) for p in self.directory.iterdir() if is_step(p.name) and p.is_dir())
+        return [step for step in found if self.most is None or step <= self.most]
 
     def save(self, step: int, arrays: Arrays, run: dict | None = None) -> None:
         """Writes `arrays` atomically, then removes all but the newest `keep` checkpoints. Raises RunFailed.
@@ -78,7 +86,8 @@ class Checkpoints:
             shutil.rmtree(new, ignore_errors=True)
             raise RunFailed(f"{place}: cannot be saved ({_words(error)})") from error
         for outdated in self.steps()[: -self.keep] if self.keep else []:
-            self._remove(self.directory / str(outdated))
+            if outdated not in self.protected:
+                self._remove(self.directory / str(outdated))
 
     def _remove(self, place: Path) -> None:
         """Renames before deleting, so that a partly deleted checkpoint is never taken for a complete one."""

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from tmsjax.kinds import MEASURES, REPLICA, SUCCESS
-from tmsjax.runs.directory import FORMAT
-from tmsjax.spec import Box, Boxes, Spec, to_toml
+from tmsjax.runs.facts import FORMAT
+from tmsjax.spec import Box, Spec, Tiling, to_toml
 
 STATUS = {"ok": 0, "non_finite": 1, "diverged": 2}
 
@@ -108,7 +108,7 @@ def best_of_cells(dataset: xr.Dataset) -> xr.Dataset:
     return best.assign_attrs(dataset.attrs, keep="best", replicas=dataset.sizes[REPLICA])
 
 
-def assembled(parts: Sequence[xr.Dataset], units: Boxes) -> xr.Dataset:
+def assembled(parts: Sequence[xr.Dataset], units: Tiling) -> xr.Dataset:
     """One dataset from those of all units, in their order."""
     if len(parts) == 1:
         return parts[0]

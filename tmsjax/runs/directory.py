@@ -14,32 +14,28 @@ are not noticed, and the units under way when a process is killed are trained ag
 from __future__ import annotations
 
 import fcntl
-import importlib.metadata
 import json
 import os
 import re
 import socket
-import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any
 
 from tmsjax.errors import CheckpointError, RunError
+from tmsjax.runs.facts import EXTENDED, FORMAT, RunFacts
 from tmsjax.runs.files import as_path, is_local, read_dataset, read_sealed, rename, write_sealed, write_text
-from tmsjax.spec import Spec, stored_spec, to_toml
+from tmsjax.spec import Spec
 
-FORMAT = 3  # of the run directory; increased when older versions cannot read it
 LAST_READER = "0.11.0"  # the last version that reads formats 1 and 2
 MANIFEST = "manifest.json"  # in a checkpoint
 FACTS = "facts"  # attribute of a unit's results: JSON about its training
-NEEDED = {"format": int, "state": str, "steps_done": int, "versions": dict, "spec": str}
 
 
 class OtherFormat(RunError):
@@ -133,6 +129,12 @@ class RunDirectory:
             file.flush()
             yield
 
+    def is_held(self) -> bool | None:
+        with open(self.path / ".lock", "a+") as f:
+            try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError: return True
+            return False
+
     @contextmanager
     def begin_lock(self) -> Iterator[None]:
         """Waits until no other process begins or repairs this run. Does nothing in an object store."""
@@ -170,39 +172,37 @@ class RunDirectory:
             for half in self.path.glob(f".{file.name}.*"):
                 half.unlink(missing_ok=True)
 
-    def write(self, info: dict, spec: Spec) -> None:
-        """Writes run.json, which includes the spec as run, then spec.toml."""
-        write_sealed(self.info_file, {**info, "spec": to_toml(spec)})
-        write_text(self.spec_file, to_toml(spec))
+    def write(self, facts: RunFacts) -> None:
+        """Writes run.json, then spec.toml."""
+        write_sealed(self.info_file, facts.to_json())
+        write_text(self.spec_file, facts.spec)
 
     def spec(self) -> Spec:
         """The spec as run."""
-        info = self.info()
-        return stored_spec(info["spec"], str(self.info_file), str(info.get("folder", "")))
+        facts = self.info()
+        return facts.all_extents[-1].loaded(str(self.info_file), facts.folder)
 
-    def info(self) -> dict:
-        """run.json: spec, versions, device, plan, timings, state. Raises RunError: missing, damaged, another format."""
+    def info(self) -> RunFacts:
+        """What run.json holds. Raises RunError: missing, damaged, another format."""
         if not self.exists():
             raise RunError(f"{self.path}: not a run directory (it has no run.json)")
         try:
             info, sealed = read_sealed(self.info_file)
             self._check_format(info.get("format"))
-            wrong = [k for k in NEEDED if not isinstance(info.get(k), NEEDED[k])]
-            if wrong or info["format"] != FORMAT:
-                raise ValueError(f"no good {', '.join(wrong or ['format'])}")
+            facts = RunFacts.from_json(info)
             if not sealed:
                 raise ValueError("it has no checksum")
         except (OSError, ValueError, RecursionError) as error:
             again = f"; `tmsjax resume {self.path}` rebuilds it from a copy" if self._copies() else ""
             raise RunError(f"{self.info_file}: damaged: {error}{again}") from error
-        return info
+        return facts
 
     def _check_format(self, format_: Any) -> None:
         """Raises OtherFormat for the formats of other versions."""
-        if not isinstance(format_, int) or format_ == FORMAT or format_ < 1:
+        if not isinstance(format_, int) or FORMAT <= format_ <= EXTENDED or format_ < 1:
             return
-        if format_ > FORMAT:
-            why = f"written by a newer tmsjax (format {format_}; this one reads up to {FORMAT})"
+        if format_ > EXTENDED:
+            why = f"written by a newer tmsjax (format {format_}; this one reads up to {EXTENDED})"
         else:
             why = (
                 f"run format {format_:d}; tmsjax {LAST_READER} is the last version that reads it: open it with that "
@@ -226,14 +226,15 @@ class RunDirectory:
                 try:
                     info = _copy_of_info(copy)
                     self._check_format(info["format"])
-                    spec = stored_spec(info["spec"], str(copy))
+                    facts = RunFacts.from_json(info)
+                    facts.all_extents[-1].loaded(str(copy))
                 except OtherFormat:
                     raise
                 except (OSError, ValueError, KeyError, TypeError, RecursionError, RunError):
                     continue
                 if self.info_file.exists():
                     self.info_file.rename(free_name(self.path / "damaged-run.json"))
-                self.write({**info, "state": "running"}, spec)
+                self.write(facts.with_(state="running"))
                 warnings.warn(f"{error}; made again from {copy}", stacklevel=2)
                 return
             raise CheckpointError(f"{error}; and no checkpoint has a copy of it; --fresh starts again") from error
@@ -298,27 +299,3 @@ def free_name(path: Path) -> Path:
     while (free := path.with_name(f"{path.name}-{number}")).exists():
         number += 1
     return free
-
-
-def provenance() -> dict:
-    """Package versions and the git commit of this repository ("-dirty" if modified), for run.json."""
-    packages = ["tmsjax", "jax", "jaxlib", "optax", "flax", "orbax-checkpoint", "numpy", "xarray"]
-    versions = {}
-    for name in packages:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "unknown"
-    return {"format": FORMAT, "versions": versions, "git_commit": _git_commit()}
-
-
-def _git_commit() -> str | None:
-    here = Path(__file__).parents[1]
-    try:
-        ask = partial(subprocess.run, cwd=here, capture_output=True, text=True, timeout=10, check=False)
-        top = ask(["git", "rev-parse", "--show-toplevel"]).stdout.strip()
-        if not top or Path(top) / "tmsjax" != here:  # installed inside another repository
-            return None
-        return ask(["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]).stdout.strip() or None
-    except (OSError, subprocess.TimeoutExpired):
-        return None

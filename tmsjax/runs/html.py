@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from tmsjax.errors import RunError, SpecError
+from tmsjax.runs.facts import RunFacts
 from tmsjax.runs.files import megabytes
 from tmsjax.spec import description, html_table
 
@@ -19,12 +20,12 @@ MOST_NUMBERS = 2 * 10**7  # in W, above which no thumbnail is drawn
 
 def html(run: Any) -> str:
     """The HTML representation of a run."""
-    told = facts(run)
+    told = summary(run)
     complete = told["state"] in ("complete", "in memory")
     return html_table(f"Run {run.spec.name}", told, _picture(run) if complete else "")
 
 
-def facts(run: Any) -> dict[str, str]:
+def summary(run: Any) -> dict[str, str]:
     """What is known of a run, by the name of each fact: its state, its spec, agreement with theory."""
     return {**_state(run), **description(run.spec), **_agreement(run)}
 
@@ -35,28 +36,46 @@ def _state(run: Any) -> dict[str, str]:
         return {"state": "in memory", "diverged models": f"{int((run.dataset['status'] != 0).sum()):,}"}
     known = {"directory": str(run.directory.path)}
     try:
-        info, done, units = run.directory.info(), run.units_done, len(run.units)
+        facts, done, units = run.directory.info(), run.units_done, len(run.units)
     except (RunError, SpecError, OSError) as error:
         return {"state": f"damaged: {error}", **known}
-    known = {"state": str(info["state"]), **known}
-    if known["state"] != "complete" and units > 1:
-        known["units done"] = f"{done:,} of {units:,}"
-    elif known["state"] != "complete":
-        known["steps done"] = f"{info['steps_done']:,} of {run.spec.train.steps:,}"
-    if "device" in info:
-        known["device"] = str(info["device"])
-    for key, name, form in (
-        ("seconds_of_training", "training time", "{:,.1f} s".format),
-        ("peak_memory_bytes", "peak memory", megabytes),
-        ("diverged_models", "diverged models", "{:,}".format),
-    ):
-        if _is_number(info.get(key)):
-            known[name] = form(info[key])
-    if isinstance(versions := info.get("versions"), dict):
-        known["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
-    if info.get("git_commit"):
-        known["git commit"] = str(info["git_commit"])
-    return known
+    return {"state": _progress(run, facts), **known} | _undone(run, facts, done, units) | _training(facts)
+
+
+def _progress(run: Any, facts: RunFacts) -> str:
+    """The state, in words."""
+    if facts.state != "running":
+        return facts.state
+    held, target = run.directory.is_held(), facts.all_extents[-1].loaded()
+    again = f"interrupted: `tmsjax resume {run.directory.path}` continues it"
+    now = {True: "running", False: again}.get(held, "unfinished")
+    if not facts.finished:
+        return now
+    more_steps = len(facts.finished) == len(facts.all_extents)
+    goal = f"{target.train.steps:,} steps" if more_steps else f"{target.instances:,} models"
+    return f"complete; to be continued to {goal}: {now}"
+
+
+def _undone(run: Any, facts: RunFacts, done: int, units: int) -> dict[str, str]:
+    if facts.state == "complete" or facts.finished:
+        return {}
+    if units > 1:
+        return {"units done": f"{done:,} of {units:,}"}
+    return {"steps done": f"{facts.steps_done:,} of {run.spec.train.steps:,}"}
+
+
+def _training(facts: RunFacts) -> dict[str, str]:
+    """What is known of its training."""
+    known = {"device": facts.device}
+    if facts.seconds_of_training:
+        known["training time"] = f"{facts.seconds_of_training:,.1f} s"
+    if facts.peak_memory_bytes:
+        known["peak memory"] = megabytes(facts.peak_memory_bytes)
+    if facts.diverged_models is not None:
+        known["diverged models"] = f"{facts.diverged_models:,}"
+    known["versions"] = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+    known["git commit"] = facts.git_commit or ""
+    return {name: text for name, text in known.items() if text}
 
 
 def _agreement(run: Any) -> dict[str, str]:

@@ -12,13 +12,14 @@ from os import PathLike
 from tmsjax.errors import RunError
 from tmsjax.kinds import REGISTRIES, Imported, execute, located
 from tmsjax.runs.directory import RunDirectory
+from tmsjax.runs.facts import RunFacts
 from tmsjax.spec import Spec, difference, load_spec
 
 
 def recorded(spec: Spec) -> dict:
     """Entries for run.json: the spec's `imports`, and the `folder` from which relative paths start."""
     found = located(spec.imports, spec.folder)
-    return {"imports": [asdict(one) for one in found], "folder": spec.folder} if found else {}
+    return {"imports": tuple(asdict(one) for one in found), "folder": spec.folder} if found else {}
 
 
 def with_imports(
@@ -43,22 +44,22 @@ def with_imports(
     """
     found = located(spec.imports, spec.folder)
     try:
-        info = {} if run is None else run.info()
+        facts = None if run is None else run.info()
     except RunError:  # there is none, or it is damaged, which later steps refuse or repair
-        info = {}
-    if run is not None and info:
-        _check_unchanged(found, info, run)
+        facts = None
+    if run is not None and facts is not None:
+        _check_unchanged(found, facts, run)
     for one in found:
         tell(one)
     execute(found, REGISTRIES)
-    if run is not None and info and not difference(run.spec(), spec):
+    if run is not None and facts is not None and not difference(run.spec(), spec):
         _check_known(spec, str(run.path), worker)
     return load_spec(source, overrides, imports=True)
 
 
-def _check_unchanged(found: Sequence[Imported], info: Mapping, run: RunDirectory) -> None:
+def _check_unchanged(found: Sequence[Imported], facts: RunFacts, run: RunDirectory) -> None:
     try:
-        was = {one["name"]: one["sha256"][:64] for one in info.get("imports", [])}
+        was = {one["name"]: one["sha256"][:64] for one in facts.imports}
     except (KeyError, TypeError):  # somebody wrote this run.json by hand
         was = {}
     changed = [

@@ -2,119 +2,198 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import warnings
-from collections.abc import Iterable
-from contextlib import ExitStack
-from dataclasses import asdict
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, replace
+from itertools import takewhile
+from os import PathLike
 
+from tmsjax.engine import Plan
 from tmsjax.errors import RunError, SpecError
 from tmsjax.runs import source
 from tmsjax.runs.capacity import disk_bytes
-from tmsjax.runs.directory import RunDirectory, provenance
+from tmsjax.runs.directory import RunDirectory
+from tmsjax.runs.facts import EXTENDED, Extent, RunFacts, tiling
 from tmsjax.runs.files import check_space, is_local
 from tmsjax.runs.imports import recorded
-from tmsjax.runs.unit import Job
-from tmsjax.spec import Spec, difference, grows, stored_spec, to_toml
+from tmsjax.runs.job import Job
+from tmsjax.runs.versions import provenance
+from tmsjax.spec import Record, Spec, difference, extensions, grows, part_shape, to_toml
 
 
-def find(directory: RunDirectory, held: ExitStack, shared: bool) -> dict | None:
-    """run.json of the run in `directory`, after locking and repairing it. None if there is no run; creates nothing.
+def find(path: str | PathLike, held: ExitStack, shared: bool) -> tuple[RunDirectory, RunFacts | None]:
+    """The directory `path` and run.json of the run in it, after locking and repairing it; creates nothing else.
 
     `shared`: whether other processes may train other units of the run at the same time.
     """
+    directory = RunDirectory(path)
     if not directory.exists():
         directory.check_free()
-        return None
+        return directory, None
     directory.create()
     held.enter_context(directory.lock(shared))
     with directory.begin_lock():
         directory.repair()
-    return directory.info()
+    return directory, directory.info()
 
 
-def check_same(directory: RunDirectory, spec: Spec) -> bool:
-    """Whether `spec` has more steps than the run in `directory` and may continue it.
+def planned(directory: RunDirectory | None, found: RunFacts | None, spec: Spec, plan: Plan) -> RunFacts:
+    """What run.json will hold for training `spec`: the run that was found, with more steps or values, or a new one.
 
-    Raises RunError if the spec differs from the directory's in any other way.
+    Raises RunError if the spec differs from the run's in any other way.
     """
-    there = directory.spec()
-    if grows(there, spec):
-        return True
-    if lines := difference(there, spec):
-        changes = "\n".join(f"  {line}" for line in lines)
-        free = "the [checkpoint] table, engine.unit and, if the schedule is constant and store.keep 'all', train.steps"
-        raise RunError(
-            f"{directory.path} holds another sweep (there -> here):\n{changes}\n"
-            f"  choose another --out; only {free} may change"
-        )
-    return False
-
-
-def begin(job: Job, info: dict | None, held: ExitStack, *, facts: dict, shared: bool) -> dict:
-    """Prepares the job's directory for training and writes run.json; returns its content without the spec.
-
-    `info`: run.json of an existing run, whose lock is held. `facts`: about the devices, for run.json; the platform is
-    that of the first call. Removes the results of fewer steps that the job continues.
-    """
-    directory, spec = job.directory, job.ensemble.spec
+    if found is None:
+        new = RunFacts(to_toml(spec), {}, seed=spec.seed, spec_hash=spec.hash, plan=asdict(plan))
+        return new.with_(models=spec.instances, started=time.strftime("%Y-%m-%dT%H:%M:%S%z"))
     assert directory is not None
-    assert job.store is not None
+    there = found.all_extents
+    for base in (there, found.finished):  # a target that was not reached may be given up
+        if base and (extents := _continued(base, spec)) is not None:
+            break
+    else:
+        raise RunError(_refusal(directory, there[-1].loaded(), spec))
+    if extents == there:
+        same = (*there[:-1], replace(there[-1], spec=to_toml(spec)))  # what changes no result may differ
+        return found.with_(spec=same[-1].spec, extents=same if found.extents else ())
+    if extents == found.finished:
+        return _with_extents(found, extents).with_(finished=(), state="complete")
+    ended = found.finished or (there if found.state == "complete" else ())
+    return _with_extents(found, extents).with_(finished=ended, state="running", models=spec.instances)
+
+
+def _with_extents(facts: RunFacts, extents: tuple[Extent, ...]) -> RunFacts:
+    last, several = extents[-1], len(extents) > 1
+    changes = {"extents": extents, "format": EXTENDED} if several else {"extents": ()}
+    return facts.with_(spec=last.spec, spec_hash=last.spec_hash, **changes)
+
+
+def _continued(base: tuple[Extent, ...], spec: Spec) -> tuple[Extent, ...] | None:
+    """The extents of a run that goes on to `spec`: with more steps, or with more values of axes. None if it cannot."""
+    there = base[-1].loaded()
+    if not difference(there, spec):
+        return base
+    if grows(there, spec):
+        train, record = spec.train, spec.record
+        longer = [replace(extent.loaded(), train=train, record=record) for extent in base]
+        return tuple(Extent(to_toml(s), s.hash, e.unit) for s, e in zip(longer, base, strict=True))
+    return _added(base, extensions(there, spec)[0]) or None
+
+
+def _added(base: tuple[Extent, ...], specs: list[Spec]) -> tuple[Extent, ...]:
+    """The extents with units of about the same size for what each of `specs` adds."""
+    if not specs:
+        return ()
+    extents, before = list(base), base[-1].loaded()
+    most = _size(base[0])
+    for spec in specs:
+        added = [new - old if new > old else new for old, new in zip(before.shape, spec.shape, strict=True)]
+        whole = () if spec.replica_axis is None else (spec.replica_axis,)
+        extents.append(Extent(to_toml(spec), spec.hash, part_shape(tuple(added), most, whole)))
+        before = spec
+    return tuple(extents)
+
+
+def _size(extent: Extent) -> int:
+    """The number of models in a unit."""
+    unit, size = extent.unit or extent.loaded().shape, 1
+    for length in unit:
+        size *= length
+    return size
+
+
+def _refusal(directory: RunDirectory, there: Spec, spec: Spec) -> str:
+    _, reason = extensions(there, spec)
+    if reason:
+        return f"{directory.path}: {reason}"
+    changes = "\n".join(f"  {line}" for line in difference(there, spec))
+    free = (
+        "the [checkpoint] table, engine.unit, more values of an axis and, if the schedule is constant and store.keep "
+        "'all', train.steps"
+    )
+    return (
+        f"{directory.path} holds another sweep (there -> here):\n{changes}\n"
+        f"  choose another --out; only {free} may change"
+    )
+
+
+def with_record_of(found: RunFacts | None, spec: Spec) -> Spec:
+    """The spec; without records if the run that it continues dropped them, see capacity.within_record_limit."""
+    kept = Record(measures=())
+    if found is not None and spec.record == Record() and found.all_extents[-1].loaded().record == kept:
+        return replace(spec, record=kept)
+    return spec
+
+
+def begin(job: Job, found: RunFacts | None, held: ExitStack, shared: bool) -> bool:
+    """Prepares the job's directory for training and writes run.json; sets `job.facts`.
+
+    `found`: the run whose lock is held. Returns False if another process has begun or changed the run meanwhile.
+    """
+    directory, spec = job.directory, job.spec
+    assert directory is not None
     check_space(directory.path, disk_bytes(job.ensemble) - directory.held())
-    if info is None:
+    if found is None:
         directory.create()
         held.enter_context(directory.lock(shared))
     with directory.begin_lock():
-        if info is None and directory.exists():
+        now = directory.info() if directory.exists() else None
+        if now is not None and (found is None or now.spec_hash != found.spec_hash):
             if not shared:
                 raise RunError(f"{directory.path}: another process has just begun this run")
-            check_same(directory, spec)
-            info = directory.info()
+            return False
         if not shared:
             directory.clean()
-        new = provenance() | {
-            "seed": spec.seed,
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "steps_done": 0,
-        }
-        versions, before = new["versions"], (info or new)["versions"]
+        new = provenance()
+        versions, before = new["versions"], (now or job.facts).versions
         changed = [f"{k} {v} -> {versions[k]}" for k, v in before.items() if versions.get(k) != v]
         if changed and directory.held():
             warnings.warn(f"resumed with other versions, bits may differ: {', '.join(changed)}", stacklevel=5)
-        facts = facts | {"plan": asdict(job.ensemble.plan), "models": spec.instances, "units": len(job.units)}
-        if info is not None and "platform" in info:
-            facts["platform"] = info["platform"]
-        info = (info or new) | facts | {"spec_hash": spec.hash, "state": "running"}
-        info |= recorded(spec) | source.recorded(spec)
-        info.pop("spec", None)
-        directory.write(info, spec)
-        directory.log("start", step=info["steps_done"], versions=versions)
-    for unit in job.outdated:
-        job.store.remove(unit)
-    return info
+        facts = job.facts.with_(
+            state="running",
+            units=len(job.units),
+            plan=asdict(job.ensemble.plan) if found is None else job.facts.plan,
+            **recorded(spec),
+            **source.recorded(spec),
+        )
+        if found is None:
+            facts = facts.with_(versions=versions, git_commit=new["git_commit"])
+        if now is not None and now.spec_hash == facts.spec_hash:
+            facts = facts.with_(steps_done=now.steps_done)
+        _forget_abandoned(job, found)
+        directory.write(facts)
+        directory.log("start", step=facts.steps_done, versions=versions)
+    job.facts = facts
+    return True
 
 
-def finished(job: Job, units: Iterable[int]) -> set[int]:
-    """Those of `units` whose results are stored; reads all of them. Sets damaged files aside, with a warning.
+def _forget_abandoned(job: Job, found: RunFacts | None) -> None:
+    """Removes checkpoints of units that a larger grid would have had, which was given up."""
+    if found is None or job.directory is None or not job.directory.local:
+        return
+    specs = [extent.loaded() for extent in found.all_extents]
+    pairs = zip(found.all_extents, specs, job.facts.all_extents, job.specs, strict=False)
+    common = sum(1 for _ in takewhile(lambda p: (p[0].unit, p[1].axes) == (p[2].unit, p[3].axes), pairs))
+    kept = len(tiling(found.all_extents[:common], specs[:common]))
+    for folder in job.directory.units.glob("[0-9]*"):
+        if int(folder.name) >= kept:
+            shutil.rmtree(folder, ignore_errors=True)
 
-    Notes units in `job.outdated` that the job continues with more steps; their checkpoints hold the state.
+
+def check_stored(job: Job, thoroughly: bool) -> None:
+    """Checks the results that are stored. Sets damaged files aside, with a warning.
+
+    `thoroughly`: reads all of them; else only what they say about themselves.
     """
-    store, spec = job.store, job.ensemble.spec
+    store = job.store
     assert store is not None
-    good, text = set(), to_toml(spec)
-    for unit in sorted(store.done() & set(units)):
+    for unit in sorted(store.done()):
         try:
-            stored = store.attributes(unit).get("spec")
-            there = spec if stored == text else stored_spec(stored, str(store.path(unit)))
-            if grows(there, spec):
-                job.outdated.add(unit)
-            elif difference(there, spec):
-                raise RunError(f"{store.path(unit)}: these are the results of another spec")
-            else:
+            if job.is_good(store, unit) and thoroughly:
                 store.read(unit)
-                good.add(unit)
         except (RunError, SpecError) as error:
             if not is_local(store.path(unit)):  # it may be out of reach
                 raise
-            warnings.warn(f"{error}; set aside as {store.set_aside(unit)}", stacklevel=5)
-    return good
+            with suppress(FileNotFoundError):  # another process was faster
+                warnings.warn(f"{error}; set aside as {store.set_aside(unit)}", stacklevel=5)

@@ -14,6 +14,7 @@ from tmsjax.spec import Spec
 
 PLAIN_SECONDS = 10.0  # between plain lines
 COMPILING = "compiling ..."
+WAITING = "waiting for other processes"
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,21 @@ class Progress:
     samples_per_second: float
     mean_loss: float  # noise-free, over finite instances; NaN if not computed yet
     models: int  # in the unit that is trained
-    units_done: int = 0
-    units: int = 1  # to train in this call
-    workers: int = 0  # whose steps and speeds are added up; 0: this process trains
+    units_done: int = 0  # by all processes
+    units: int = 1
+    others: float = 0.0  # models per second that other processes train
     compiling: bool = False  # whether a program is being compiled; then speeds are NaN
+    waiting: bool = False  # whether all units left are trained by other processes; then speeds are NaN
 
     @classmethod
     def of_compiling(cls, spec: Spec) -> Progress:
         """A report that a program is being compiled."""
         return cls(0, spec.train.steps, 0.0, math.nan, math.nan, math.nan, spec.instances, compiling=True)
+
+    @classmethod
+    def of_waiting(cls, spec: Spec) -> Progress:
+        """A report that other processes train all units that are left."""
+        return cls(0, spec.train.steps, 0.0, math.nan, math.nan, math.nan, spec.instances, waiting=True)
 
     @property
     def share(self) -> float:
@@ -45,7 +52,7 @@ class Progress:
     @property
     def seconds_left(self) -> float:
         """The time that the rest takes at the current speed, assuming units of equal size."""
-        return self.models * self.units * (1 - self.share) / self.models_per_second
+        return self.models * self.units * (1 - self.share) / (self.models_per_second + self.others)
 
 
 Listener = Callable[[Progress], None]
@@ -106,8 +113,8 @@ def _bar(spec: Spec) -> Iterator[Listener]:
         task = bar.add_task("", total=spec.train.steps, text="")
 
         def listen(p: Progress) -> None:
-            if p.compiling:
-                bar.update(task, text=COMPILING)
+            if p.compiling or p.waiting:
+                bar.update(task, text=COMPILING if p.compiling else f"{p.units_done}/{p.units} units {WAITING}")
             else:
                 done, total = p.units_done * p.steps + p.step, p.units * p.steps
                 bar.update(task, completed=done, total=total, text=_words(p, spec))
@@ -126,11 +133,12 @@ def _plain_lines(spec: Spec) -> Listener:
             compiled = True
         elif p.share == 1 or p.seconds - told >= PLAIN_SECONDS:
             told = p.seconds
-            unit = f"unit {p.units_done + 1}/{p.units}  " if p.units > 1 else ""
-            place = f"{unit}step {p.step}/{p.steps}"
-            if p.workers:
-                place = f"{p.units_done}/{p.units} units  {p.workers} worker{'s' * (p.workers > 1)}"
-            print(f"{place}  {p.seconds_left:.0f} s left  {_words(p, spec)}", flush=True)
+            units = f"{p.units_done}/{p.units} units  " if p.units > 1 else ""
+            if p.waiting:
+                print(f"{units}{WAITING}", flush=True)
+            else:
+                place = f"{units}step {p.step}/{p.steps}"
+                print(f"{place}  {p.seconds_left:.0f} s left  {_words(p, spec)}", flush=True)
 
     return listen
 

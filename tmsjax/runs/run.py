@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cached_property
 from os import PathLike
 from typing import Any
@@ -10,10 +11,10 @@ import numpy as np
 import xarray as xr
 
 from tmsjax.errors import RunError
-from tmsjax.kinds import REPLICA
 from tmsjax.runs.directory import RunDirectory
-from tmsjax.runs.store import Store, kept_boxes, results_store
-from tmsjax.spec import Boxes, Spec, difference, stored_spec
+from tmsjax.runs.facts import Extent, tiling
+from tmsjax.runs.store import Store, results_store
+from tmsjax.spec import Box, Boxes, Spec, Tiling, difference, stored_spec, to_toml
 
 
 class Run:
@@ -51,37 +52,30 @@ class Run:
         return explore(self, **options)
 
     @property
-    def units(self) -> Boxes:
+    def units(self) -> Tiling:
         """The parts of the grid that were trained one by one: boxes over the dimensions of `dataset`."""
-        return kept_boxes(self.spec, Boxes(self.spec.shape, self._unit or self.spec.shape))
-
-    @property
-    def cells(self) -> Boxes:
-        """The boxes of the units in the grid without the replica axis. Raises RunError if units divide this axis."""
-        names = list(self.spec.axis)
-        axis = names.index(REPLICA) if REPLICA in names and len(self.units.grid) == len(names) else None
-        if axis is not None and self.units.counts[axis] > 1:
-            raise RunError(f"{self.spec.name}: several units share the replicas of a cell; `engine.unit` is too small")
-        return self.units.without(axis)
+        return tiling(*self._extents, self.spec.store.keep != "best")
 
     @cached_property
-    def _unit(self) -> tuple[int, ...] | None:
-        """The shape of the units; None for one."""
+    def cells(self) -> Boxes:
+        """Boxes that tile the grid without the replica axis: those of the units, if units hold whole cells."""
+        axis, extents = self.spec.replica_axis, self._extents[0]
+        shapes = (self.spec.shape, extents[0].unit or self._extents[1][0].shape)
+        return Boxes(*(tuple(length for k, length in enumerate(shape) if k != axis) for shape in shapes))
+
+    @cached_property
+    def _extents(self) -> tuple[tuple[Extent, ...], list[Spec]]:
+        """How the grid grew until this spec was reached, and the spec of each extent."""
         if self.directory is None:
-            return None
-        plan = self.directory.info().get("plan")
-        unit = plan.get("unit") if isinstance(plan, dict) else None
-        if unit is None:
-            return None
-        axes = len(self.spec.shape)
-        if not isinstance(unit, list) or len(unit) != axes or not all(type(k) is int and k > 0 for k in unit):
-            raise RunError(f"{self.directory.info_file}: damaged: its units have no shape of {axes} axes")
-        return tuple(unit)
+            return (Extent(""),), [self.spec]
+        facts = self.directory.info()
+        extents = facts.finished or facts.all_extents
+        return extents, [*(extent.loaded() for extent in extents[:-1]), self.spec]
 
     @cached_property
     def _store(self) -> Store:
         assert self.directory is not None
-        return results_store(self.directory.path, self.spec, Boxes(self.spec.shape, self._unit or self.spec.shape))
+        return results_store(self.directory.path, *self._extents)
 
     @property
     def dataset(self) -> xr.Dataset:
@@ -98,8 +92,8 @@ class Run:
             self._dataset = self._checked(self._store.open())
         return self._dataset
 
-    def part(self, unit: int) -> xr.Dataset:
-        """The results of one unit, in memory. Raises RunError if the run is unfinished or the unit damaged.
+    def part(self, number: int) -> xr.Dataset:
+        """The results of one box of `cells`, in memory. Raises RunError if the run is unfinished or a unit damaged.
 
         Examples:
             >>> run.part(0)["W"].shape
@@ -107,8 +101,19 @@ class Run:
         """
         if self._dataset is not None and len(self.units) == 1:
             return self._dataset
-        self._check_complete()
-        return self._checked(self._store.read(unit))
+        box = self._with_replicas(self.cells[number])
+        if self.directory is not None and number < len(self.units) and self.units[number] == box:
+            self._check_complete()
+            return self._checked(self._store.read(number))
+        dims = self.dataset["loss"].dims
+        return self.dataset.isel(dict(zip(dims, box.slices, strict=True))).load()
+
+    def _with_replicas(self, cells: Box) -> Box:
+        """A box of cells with all their replicas, over the dimensions of `dataset`."""
+        axis = self.spec.replica_axis
+        if axis is None or len(self.units.grid) < len(self.spec.shape):
+            return cells
+        return Box((*cells.ranges[:axis], range(self.spec.shape[axis]), *cells.ranges[axis:]))
 
     @property
     def units_done(self) -> int:
@@ -117,17 +122,33 @@ class Run:
 
     def _check_complete(self) -> None:
         assert self.directory is not None
-        info, path = self.directory.info(), self.directory.path
+        facts, path = self.directory.info(), self.directory.path
         done = self.units_done
-        if info["state"] != "complete" or done < len(self.units):
-            told = f"{info['steps_done']} steps" if len(self.units) == 1 else f"{done} of {len(self.units)} units"
-            raise RunError(f"{path}: no results yet ({told} done); `tmsjax resume {path}` continues it")
+        if not (facts.state in ("complete", "finished") or facts.finished) or done < len(self.units):
+            told = f"{facts.steps_done} steps" if len(self.units) == 1 else f"{done} of {len(self.units)} units"
+            again = f"`tmsjax resume {path}` continues it, `tmsjax finish {path}` makes results of what is trained"
+            raise RunError(f"{path}: no results yet ({told} done); {again}")
 
     def _checked(self, results: xr.Dataset) -> xr.Dataset:
         assert self.directory is not None
-        if difference(stored_spec(results.attrs["spec"], "results"), self.spec):
+        found = stored_spec(results.attrs["spec"], "results")
+        if all(difference(found, spec) for spec in self._extents[1]):
             raise RunError(f"{self.directory.path}: these are the results of another spec")
-        return results
+        results.attrs.pop("steps_done", None)
+        return results.assign_attrs(spec=to_toml(self.spec))
+
+    def finish(self) -> Run:
+        """The run with results of its newest checkpoints, which this writes into its directory.
+
+        Warns of what they are. The run can still be resumed. Raises RunError if another process trains it, or if it has
+        results already.
+        """
+        from tmsjax.runs.finish import finish  # which imports jax
+
+        if self.directory is None:
+            raise RunError("a run in memory is finished")
+        warnings.warn(finish(self.directory), stacklevel=2)
+        return open_run(self.directory.path)
 
     def steps(self, unit: int = 0) -> list[int]:
         """Steps of a unit's checkpoints that can be restored.
@@ -157,8 +178,8 @@ class Run:
             raise RunError("a run in memory has no checkpoints; give run_sweep an `out`")
         if not 0 <= unit < len(self.units):
             raise RunError(f"{self.directory.path}: no unit {unit}; has {len(self.units)}")
-        single = len(self.units) == 1
-        return Checkpoints(self.directory.checkpoints if single else self.directory.unit_folder(unit) / "checkpoints")
+        alone = self._store.alone(unit)
+        return Checkpoints(self.directory.checkpoints if alone else self.directory.unit_folder(unit) / "checkpoints")
 
 
 def as_run(run: Run | str | PathLike) -> Run:
@@ -181,5 +202,6 @@ def open_run(path: str | PathLike) -> Run:
     if not isinstance(path, (str, PathLike)) and not hasattr(path, "fs"):  # a UPath is no PathLike
         raise RunError(f"needs the path of a run's directory, not {path!r:.80}")
     directory = RunDirectory(path)
-    directory.info()
-    return Run(directory.spec(), directory)
+    facts = directory.info()
+    extents = facts.finished or facts.all_extents
+    return Run(extents[-1].loaded(str(directory.info_file), facts.folder), directory)

@@ -14,6 +14,7 @@ import xarray as xr
 from tmsjax.errors import RunError, SpecError
 from tmsjax.kinds import ACTIVITIES, FAMILIES, REPLICA, VALUES
 from tmsjax.runs.dataset import STATUS, best_of_cells
+from tmsjax.runs.facts import RunFacts
 from tmsjax.runs.run import Run, open_run
 from tmsjax.spec import Axis, Source, Spec, axes_used, option_quantities, shown, static, suggest
 
@@ -60,12 +61,11 @@ def recorded(spec: Spec) -> dict[str, Any]:
     return {} if spec.source is None else {"source": dict(spec.source.facts), "folder": spec.folder}
 
 
-def check_unchanged(spec: Spec, info: dict, path: Any) -> None:
-    """Raises RunError if the models that a run recorded in `info` are not those that were read now."""
-    before = info.get("source")
-    if spec.source is None or not isinstance(before, dict):
+def check_unchanged(spec: Spec, found: RunFacts | None, path: Any) -> None:
+    """Raises RunError if the models that a run recorded are not those that were read now."""
+    if spec.source is None or found is None or found.source is None:
         return
-    was, now = str(before.get("sha256")), spec.source.facts["sha256"]
+    was, now = str(found.source.get("sha256")), spec.source.facts["sha256"]
     if was != now:
         there = spec.source.facts["path"]
         raise RunError(

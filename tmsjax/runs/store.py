@@ -24,8 +24,9 @@ from xarray.core import indexing
 from tmsjax.errors import RunError
 from tmsjax.kinds import REPLICA
 from tmsjax.runs.directory import FACTS, free_name
+from tmsjax.runs.facts import Extent, tiling
 from tmsjax.runs.files import as_path, is_local, read_attributes, read_dataset, read_values, stamp, write_dataset
-from tmsjax.spec import Boxes, Spec
+from tmsjax.spec import Boxes, Spec, Tiling
 
 UNIT = "unit"  # attribute of a file: which unit of which sweep it is
 NUMBERS = "iufb"  # kinds of dtypes that a file stores as they are
@@ -35,24 +36,28 @@ Positions = slice | np.ndarray  # along one dimension
 class Store:
     """The units of one dataset: FOLDER/00000.nc, 00001.nc, ... in the order of `boxes`; a single one is FOLDER.nc.
 
+    Of a grid that has grown, a single first unit remains in FOLDER.nc.
+
     `coords`: the values along each dimension of the grid, in its order. Variables may have more dimensions, such as
     feature or step, and coordinates along them; these are the same in all units. `attrs`: attributes of the whole and
     of each unit read; default: those of the dataset written. `sweep`: a name of what is stored, such as the spec's
-    hash; a file with another is refused. `remedy`: what to do about a missing or damaged file, for error messages.
+    hash, or one for each region of a Tiling; a file with another is refused. `remedy`: what to do about a missing or
+    damaged file, for error messages.
     """
 
     def __init__(
         self,
         folder: str | PathLike,
-        boxes: Boxes,
+        boxes: Boxes | Tiling,
         coords: Mapping[str, Any],
         attrs: Mapping[str, Any] | None = None,
         *,
-        sweep: str = "",
+        sweep: str | Sequence[str] = "",
         remedy: str = "",
     ):
         self.folder, self.boxes = as_path(folder), boxes
-        self.attrs, self.sweep = attrs, sweep
+        self.attrs = attrs
+        self.sweeps = (sweep,) if isinstance(sweep, str) else tuple(sweep)
         self.remedy = remedy or f"`tmsjax resume {self.folder.parent}` makes it again"
         self.dims = tuple(coords)
         self._labels = xr.Dataset(coords={dim: (dim, list(values)) for dim, values in coords.items()})
@@ -66,17 +71,22 @@ class Store:
         return len(self.boxes) == 1
 
     def path(self, unit: int) -> Path:
-        if self.single:
+        if self.alone(unit):
             return self.folder.with_name(f"{self.folder.name}.nc")
         return self.folder / f"{unit:05d}.nc"
 
+    def alone(self, unit: int) -> bool:
+        """Whether a unit is, or was before the grid grew, the whole dataset."""
+        return unit == 0 and len(self.boxes.regions[0].boxes) == 1
+
     def done(self) -> set[int]:
         """The units whose files exist."""
+        first = {0} if self.alone(0) and self.path(0).exists() else set()
         if self.single:
-            return {0} if self.path(0).exists() else set()
+            return first
         names = [p.name for p in self.folder.iterdir()] if self.folder.is_dir() else []
         units = {int(name[:-3]) for name in names if re.fullmatch(r"[0-9]{5,}\.nc", name)}
-        return {unit for unit in units if unit < len(self.boxes)}
+        return first | {unit for unit in units if unit < len(self.boxes) and not self.alone(unit)}
 
     @property
     def bytes(self) -> int:
@@ -94,7 +104,7 @@ class Store:
         if sizes != dict(labels.sizes) or not _same_coords(dataset, labels):
             raise ValueError(f"unit {unit} spans {dict(labels.sizes)}, not {sizes}, or its coordinates differ")
         attrs = dict(dataset.attrs if self.attrs is None else self.attrs)
-        attrs |= {} if self.single else {UNIT: self._mark(unit)}
+        attrs |= {} if self.alone(unit) else {UNIT: self._mark(unit)}
         attrs |= {} if facts is None else {FACTS: json.dumps(facts)}
         path = self.path(unit)
         if is_local(path):
@@ -105,11 +115,11 @@ class Store:
 
     def read(self, unit: int) -> xr.Dataset:
         """One unit in memory, verified. Raises RunError if it is missing, damaged or another unit."""
-        found = self._stamp(unit)
+        found = self.stamp(unit)
         with self._advising():
             dataset = read_dataset(self.path(unit))
         labels = self._labels.isel(self._box(unit))
-        mark = self._mark(unit) if self.single else dataset.attrs.pop(UNIT, None)
+        mark = self._mark(unit) if self.alone(unit) else dataset.attrs.pop(UNIT, None)
         dataset.attrs.pop(FACTS, None)
         if mark != self._mark(unit) or not _same_coords(dataset, labels, strict=True):
             raise RunError(f"{self.path(unit)}: not the {self._mark(unit)}; {self.remedy}")
@@ -171,7 +181,7 @@ class Store:
 
         Verifies the unit's file unless this process has already, and the file has not changed since.
         """
-        if self._verified.get(unit) != self._stamp(unit) or dtype.kind not in NUMBERS:
+        if self._verified.get(unit) != self.stamp(unit) or dtype.kind not in NUMBERS:
             whole = self.read(unit)
             if name not in whole:
                 raise RunError(f"{self.path(unit)}: has no {name}, unlike {self.path(0).name}; {self.remedy}")
@@ -189,7 +199,7 @@ class Store:
         except RunError as error:
             raise RunError(f"{error}; {self.remedy}") from error
 
-    def _stamp(self, unit: int) -> Any:
+    def stamp(self, unit: int) -> Any:
         """What changes if the file of a unit does. Raises RunError if there is none."""
         try:
             return stamp(self.path(unit))
@@ -197,7 +207,9 @@ class Store:
             raise RunError(f"{self.path(unit)}: missing; {self.remedy}") from None
 
     def _mark(self, unit: int) -> str:
-        return f"unit {unit} of {len(self.boxes)}" + f" of sweep {self.sweep}" * bool(self.sweep)
+        region, number = self.boxes.placed(unit)
+        sweep = self.sweeps[region]
+        return f"unit {number} of {len(self.boxes.regions[region].boxes)}" + f" of sweep {sweep}" * bool(sweep)
 
     def _box(self, unit: int) -> dict[str, slice]:
         return dict(zip(self.dims, self.boxes[unit].slices, strict=True))
@@ -219,29 +231,34 @@ class _Whole(BackendArray):
         """The values at all combinations of the positions in `key`; an integer removes its dimension."""
         wanted = [np.atleast_1d(np.arange(size)[k]) for k, size in zip(key, self.shape, strict=True)]
         out = np.empty([len(w) for w in wanted], self.dtype)
-        boxes = self.store.boxes
-        part = dict(zip(self.store.dims, boxes.part, strict=True))
-        cuts = [
-            list(_cut(w, part.get(str(dim), size))) for dim, w, size in zip(self.dims, wanted, self.shape, strict=True)
-        ]
-        for pieces in itertools.product(*cuts):
-            place = {dim: piece[0] for dim, piece in zip(self.dims, pieces, strict=True)}
-            unit = int(np.ravel_multi_index([place.get(dim, 0) for dim in self.store.dims], boxes.counts))
-            _, where, within = zip(*pieces, strict=True)
-            out[_combinations(where, out.shape)] = self.store._values(unit, self.name, self.dtype, within)
+        first = 0  # unit of the region
+        for region in self.store.boxes.regions:
+            boxes, start = region.boxes, dict(zip(self.store.dims, region.start, strict=True))
+            length, part = (dict(zip(self.store.dims, shape, strict=True)) for shape in (boxes.grid, boxes.part))
+            cuts = [
+                list(_cut(w, start.get(dim, 0), length.get(dim, size), part.get(dim, size)))
+                for dim, w, size in zip(map(str, self.dims), wanted, self.shape, strict=True)
+            ]
+            for pieces in itertools.product(*cuts):
+                place = {dim: piece[0] for dim, piece in zip(self.dims, pieces, strict=True)}
+                unit = first + int(np.ravel_multi_index([place.get(dim, 0) for dim in self.store.dims], boxes.counts))
+                _, where, within = zip(*pieces, strict=True)
+                out[_combinations(where, out.shape)] = self.store._values(unit, self.name, self.dtype, within)
+            first += len(boxes)
         return out[tuple(0 if isinstance(k, int | np.integer) else slice(None) for k in key)]
 
 
-def _cut(wanted: np.ndarray, part: int) -> Iterator[tuple[int, Positions, Positions]]:
-    """Divides positions along a dimension among boxes of length `part`.
+def _cut(wanted: np.ndarray, start: int, length: int, part: int) -> Iterator[tuple[int, Positions, Positions]]:
+    """Divides positions along a dimension among the boxes of length `part` from `start` to `start + length`.
 
     Yields (place of the box, where in `wanted`, positions in the box) of each box that has any.
     """
-    places = wanted // max(part, 1)
+    inside = np.flatnonzero((wanted >= start) & (wanted < start + length))
+    places = (wanted[inside] - start) // max(part, 1)
     order = np.argsort(places, kind="stable")
     for where in np.split(order, np.flatnonzero(np.diff(places[order])) + 1) if len(order) else []:
         place = int(places[where[0]])
-        yield place, _as_slice(where), _as_slice(wanted[where] - place * part)
+        yield place, _as_slice(inside[where]), _as_slice(wanted[inside[where]] - start - place * part)
 
 
 def _as_slice(positions: np.ndarray) -> Positions:
@@ -269,13 +286,12 @@ def _same_coords(dataset: xr.Dataset, labels: xr.Dataset, strict: bool = False) 
     )
 
 
-def results_store(folder: Path, spec: Spec, units: Boxes) -> Store:
-    """The results of a run whose directory is `folder`."""
-    kept = kept_boxes(spec, units)
-    axes = [axis for axis in spec.axes if len(kept.grid) == len(spec.axes) or axis.name != REPLICA]
-    return Store(folder / "results", kept, {axis.name: axis.values for axis in axes}, sweep=spec.hash)
+def results_store(folder: Path, extents: Sequence[Extent], specs: Sequence[Spec], name: str = "results") -> Store:
+    """The results of a run whose directory is `folder`, and whose grid grew by `extents`, of which these are the specs.
 
-
-def kept_boxes(spec: Spec, units: Boxes) -> Boxes:
-    """The boxes of the units' results: without replicas if only the best of each cell is kept."""
-    return units.without(spec.replica_axis) if spec.store.keep == "best" else units
+    Without replicas if only the best of each cell is kept.
+    """
+    every = specs[-1].store.keep != "best"
+    axes = [axis for axis in specs[-1].axes if every or axis.name != REPLICA]
+    coords = {axis.name: axis.values for axis in axes}
+    return Store(folder / name, tiling(extents, specs, every), coords, sweep=[one.spec_hash for one in extents])

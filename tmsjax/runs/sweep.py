@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, suppress
 from functools import partial
 from os import PathLike
 from typing import Any
 
-from tmsjax.engine import Ensemble, peak_memory, plan, slow_path, stored_plan
-from tmsjax.errors import Diverged
+import jax
+
+from tmsjax.engine import Ensemble, device_line, peak_memory, plan, slow_path, stored_plan
+from tmsjax.errors import Diverged, RunError, SpecError
 from tmsjax.models import check_spec
 from tmsjax.runs import capacity, imports, opening
 from tmsjax.runs.dataset import assembled
 from tmsjax.runs.directory import RunDirectory
+from tmsjax.runs.facts import SECONDS, RunFacts
+from tmsjax.runs.interrupts import stopping
+from tmsjax.runs.job import Job
+from tmsjax.runs.join import beside_others, train_units
 from tmsjax.runs.progress import Listener, Progress, progress_bar
 from tmsjax.runs.results import WHAT_DIVERGED
 from tmsjax.runs.run import Run
-from tmsjax.runs.share import Share
 from tmsjax.runs.source import check_unchanged, with_source
-from tmsjax.runs.trainers import chosen
-from tmsjax.runs.unit import Job
 from tmsjax.spec import Spec, load_spec
+
+SHARED_UNITS = 32  # at least, where blocks allow, if several processes are to train a run
 
 
 def run_sweep(
@@ -33,14 +39,15 @@ def run_sweep(
     progress: bool = True,
     listen: Listener | None = None,
     should_stop: Callable[[], bool] | None = None,
-    units: str | Share | None = None,
-    workers: int | None = None,
+    join: bool = False,
     client: Any = None,
+    **gone: Any,
 ) -> Run:
     """Trains every instance of a spec and returns its results.
 
-    An unfinished run of the same sweep in `out` is resumed, with the same bits as without the interruption; under a
-    constant schedule, `train.steps` may be larger than before. The bytes do not depend on who trains.
+    An unfinished run of the same sweep in `out` is resumed, with the same bits as without the interruption. A run can
+    be continued with more values of its axes, and under a constant schedule with more steps. The bytes do not depend
+    on who trains.
 
     Args:
         source: a Spec, a dict, or the path of a TOML file; the files that it imports are executed
@@ -48,11 +55,11 @@ def run_sweep(
         overrides: changes of the spec, such as "train.steps=2000"
         progress: whether to show a bar in a terminal or notebook
         listen: called with a Progress between segments and before a program is compiled, instead of the bar
-        should_stop: asked between segments; if it returns True, the run stops with Interrupted
-        units: "3/16" trains the third of 16 shares of the run's units, beside other processes that train the other
-            shares in the same `out`
-        workers: trains units on that many processes of this machine
+        should_stop: asked between segments; if it returns True, the run stops with Interrupted. By default, SIGINT
+            (Ctrl-C, a notebook's stop button) and SIGTERM stop the run
+        join: trains beside any number of other processes that do the same in `out`, until the run is complete
         client: trains units on the workers of a Dask cluster; a dask.distributed.Client or the address of a scheduler
+        **gone: options of earlier versions, which are refused
 
     Warns (Diverged) if models diverged. Raises SpecError (bad spec), RunError (unusable directory, another sweep in
     it, too little memory or disk, workers that differ), Interrupted, RunFailed.
@@ -73,39 +80,41 @@ def run_sweep(
         >>> dict(run.dataset["W"].sizes)
         {'feature_probability': 3, 'extra_importance': 3, 'replica': 2, 'hidden': 1, 'feature': 2}
     """
-    should_stop = should_stop or (lambda: False)
-    trainer = chosen(workers, client, units, out, should_stop)
+    check_options(join, client, gone)
+    if out is None and (join or client is not None):
+        raise SpecError("join, client", [("", "several processes need `out`, where they store what they have trained")])
     spec = load_spec(source, overrides)  # refuses bad input before anything is written or executed
-    share = Share.parse(units)
-    directory = None if out is None else RunDirectory(out)
     with ExitStack() as held:
-        held.enter_context(trainer)
-        info = None if directory is None else opening.find(directory, held, share is not None)
+        stop = should_stop or held.enter_context(stopping())
+        cluster = None if client is None else held.enter_context(_cluster().DaskCluster(client, stop))
+        shared = join or cluster is not None
+        directory, found = (None, None) if out is None else opening.find(out, held, shared)
         if spec.imports:
             spec = imports.with_imports(spec, source, overrides, directory)
-        spec = with_source(spec)
-        check_unchanged(spec, info or {}, out)
+        spec = opening.with_record_of(found, with_source(spec))
+        check_unchanged(spec, found, out)
         check_spec(spec)
-        cut = stored_plan(info["plan"]) if info and "plan" in info else plan(spec, trainer.platform(spec))
-        spec = capacity.within_record_limit(spec, cut.units(spec)[0])
-        if directory is not None and info is not None:
-            opening.check_same(directory, spec)
-        job = Job(Ensemble(spec, cut=cut), directory, info or {})
-        wanted = range(len(job.units)) if share is None else share.of(len(job.units))
-        done = opening.finished(job, wanted) if info else set()
-        todo = [unit for unit in wanted if unit not in done]
-        if not todo and info and info["state"] == "complete":
-            return Run(spec, directory)
-        if todo and (reason := slow_path(spec, job.ensemble.plan, job.ensemble.platform)):
-            warnings.warn(f"trains on {reason}", stacklevel=2)
-        shown = progress and listen is None
-        with progress_bar(spec) if shown else nullcontext(listen) as listener:
+        listener = held.enter_context(progress_bar(spec)) if progress and listen is None else listen
+        while True:
+            job = _job(directory, found, spec, cluster, shared)
             if listener is not None:
                 job.ensemble.on_compiling = partial(listener, Progress.of_compiling(spec))
-            facts = trainer.prepare(job, len(todo)) if todo else {}
-            if directory is not None:
-                job.info = opening.begin(job, info, held, facts=facts, shared=share is not None)
-            trained, parts = trainer.train(job, todo, listener, should_stop) if todo else (0, [])
+            if directory is not None and found is not None:
+                opening.check_stored(job, thoroughly=not shared)
+            left = job.missing() if directory is not None else list(range(len(job.units)))
+            if directory is not None and not left and job.facts.state == "complete":
+                if job.facts != found:
+                    directory.write(job.facts)
+                return Run(job.spec, directory)
+            if left and (reason := slow_path(job.spec, job.ensemble.plan, job.ensemble.platform)):
+                warnings.warn(f"trains on {reason}", stacklevel=2)
+            if left:
+                _prepare(job, left[0], cluster, join, held)
+            if directory is None or opening.begin(job, found, held, shared):
+                break
+            found = directory.info()  # another process has begun the run meanwhile
+        how = train_units if cluster is None else cluster.train
+        trained, parts = how(job, listener, stop) if left else (0, [])
         diverged = _sum_up(job, [facts for _, facts in parts])
         in_memory = assembled([dataset for dataset, _ in parts], job.kept) if directory is None else None
     if diverged:
@@ -114,27 +123,100 @@ def run_sweep(
             Diverged,
             stacklevel=2,
         )
-    run = Run(spec, directory, in_memory)
+    run = Run(job.spec, directory, in_memory)
     run.trained = trained
     return run
 
 
+def check_options(join: bool, client: Any, gone: Mapping[str, Any]) -> None:
+    """Raises SpecError if options do not fit together, or went; TypeError for unknown ones."""
+    for name, value in gone.items():
+        if name.lstrip("-") not in ("workers", "units"):
+            raise TypeError(f"run_sweep() got an unexpected keyword argument {name!r}")
+        if value is not None:
+            instead = (
+                "start as many processes as you like with --join (join=True), which divide the units by themselves"
+            )
+            raise SpecError(name, [("", f"went: {instead}")])
+    if join and client is not None:
+        raise SpecError("--join, --dask", [("", "choose one of them")])
+
+
+def _cluster() -> Any:
+    """The module that needs Dask."""
+    try:
+        from tmsjax.runs import cluster
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("dask", "distributed"):
+            raise
+        raise RunError("--dask needs Dask: pip install 'tmsjax[dask]'") from error
+    return cluster
+
+
+def connect(address: str) -> Any:
+    """A dask.distributed.Client of the scheduler at `address`. Raises RunError if it or Dask is missing."""
+    return _cluster().connect(address)
+
+
+def _job(directory: RunDirectory | None, found: RunFacts | None, spec: Spec, cluster: Any, shared: bool) -> Job:
+    """The run to train: what was found, or a new one. Raises RunError if it cannot go on as `spec`."""
+    if found is not None:
+        cut = stored_plan(found.plan)
+    else:
+        platform = jax.local_devices()[0].platform if cluster is None else cluster.platform(spec)
+        cut = plan(spec, platform, SHARED_UNITS if shared else 1)
+        spec = capacity.within_record_limit(spec, cut.units(spec)[0])
+    return Job(Ensemble(spec, cut=cut), directory, opening.planned(directory, found, spec, cut))
+
+
+def _prepare(job: Job, unit: int, cluster: Any, join: bool, held: ExitStack) -> None:
+    """Checks memory, or the workers of a cluster; notes the device."""
+    if cluster is not None:
+        device, platform = cluster.prepare(job)
+    else:
+        ensemble, box, others = job.ensemble, job.units[unit], 0
+        if join and job.directory is not None:
+            others = held.enter_context(beside_others(job.directory, capacity.needed_bytes(ensemble, box)))
+        capacity.check_memory(ensemble, box, others)
+        device, platform = device_line(ensemble.devices), ensemble.platform
+    job.facts = job.facts.with_(device=device, platform=job.facts.platform or platform)
+
+
 def _sum_up(job: Job, facts: list[dict]) -> int:
-    """The number of diverged models. Completes run.json if the results of all units are stored.
+    """The number of diverged models. Completes run.json, unless another process has.
 
     `facts`: of all units of a run in memory.
     """
-    if job.store is not None and job.directory is not None:
-        if len(job.store.done()) < len(job.units):
-            return 0
-        facts = [job.store.facts(unit) for unit in range(len(job.units))]
-        if not job.single:
-            keys = [key for key in facts[0] if key.startswith("seconds_of_")]
-            job.info |= {key: sum(one.get(key, 0.0) for one in facts) for key in keys}
-    diverged = sum(one["diverged_models"] for one in facts)
-    if job.directory is not None:
-        done = {"state": "complete", "steps_done": job.ensemble.spec.train.steps, "diverged_models": diverged}
-        job.info |= done | {"peak_memory_bytes": max(peak_memory(), job.info.get("peak_memory_bytes", 0))}
-        job.directory.write(job.info, job.ensemble.spec)
-        job.directory.log("complete", step=job.info["steps_done"])
-    return diverged
+    if job.directory is None:
+        return sum(one["diverged_models"] for one in facts)
+    with job.directory.begin_lock():
+        now = job.directory.info()
+        if now.state != "complete" or now.spec_hash != job.facts.spec_hash:
+            job.publish()
+            job.facts = _summed(job)
+            job.directory.write(job.facts)
+            job.directory.log("complete", step=job.facts.steps_done)
+            if job.directory.local and job.spec.store.keep != "all":
+                shutil.rmtree(job.directory.units, ignore_errors=True)
+            elif job.directory.local:
+                with suppress(OSError):  # it is not empty
+                    job.directory.units.rmdir()
+        else:
+            job.facts = now
+    return job.facts.diverged_models or 0
+
+
+def _summed(job: Job) -> RunFacts:
+    """The facts of a complete run, from those of its units."""
+    units = [job.stored.facts(unit) for unit in range(len(job.units))]
+    spent = [one["run"] for one in units] if job.single else units  # one unit: of all sessions
+    done = {f"seconds_of_{key}": sum(one.get(f"seconds_of_{key}", 0.0) for one in spent) for key in SECONDS}
+    peaks = [peak_memory(), job.facts.peak_memory_bytes, *(one.get("peak_memory_bytes", 0) for one in units)]
+    return job.facts.with_(
+        **done,
+        state="complete",
+        steps_done=job.spec.train.steps,
+        diverged_models=sum(one["diverged_models"] for one in units),
+        peak_memory_bytes=max(peaks),
+        finished=(),
+    )

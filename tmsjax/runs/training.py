@@ -15,17 +15,17 @@ from tmsjax.runs.checkpoint import flatten, unflatten
 from tmsjax.runs.history import History, measured
 from tmsjax.runs.progress import Listener, Progress
 
-SECONDS = ("compiling", "training", "results")  # what the time of a unit is spent on
 MEASURE_SECONDS = 1.0  # between measurements of the mean loss
 Arrays = dict[str, np.ndarray]
-Save = Callable[[int, Callable[[], Arrays]], None]
+Save = Callable[[int, Callable[[], Arrays], bool], None]
 
 
 class Training:
     """The states of a unit's instances after `step`.
 
-    `seconds`: the time spent, by SECONDS, to which it adds. `save`: called with a step and a function that returns the
-    arrays of its checkpoint; it must not refer to this object, whose memory would then outlive it.
+    `seconds`: the time spent, by facts.SECONDS, to which it adds. `save`: called with a step, a function that returns
+    the arrays of its checkpoint, and whether training stops here; it must not refer to this object, whose memory would
+    then outlive it.
     """
 
     def __init__(
@@ -44,17 +44,21 @@ class Training:
         self.states: list[TrainState] = []
 
     def begin(self, step: int, arrays: Arrays) -> None:
-        """Places the state of a checkpoint after `step` on the devices, or initialises it, and compiles."""
+        """Places the state of a checkpoint after `step`, and compiles."""
         start = time.monotonic()
+        self.place(step, arrays)
+        self.states = self.ensemble.advance(self.states, step)
+        self.seconds["compiling"] += time.monotonic() - start
+
+    def place(self, step: int, arrays: Arrays) -> None:
+        """Places the state of a checkpoint after `step` on the devices, or initialises it."""
         self.step = step
         self.history.restore(arrays)
         if arrays:
             state = unflatten(arrays, "state", self.ensemble.abstract_state(self.ensemble.box.size))
-            states = self.ensemble.place(state)
+            self.states = self.ensemble.place(state)
         else:
-            states = self.ensemble.init()
-        self.states = self.ensemble.advance(states, step)
-        self.seconds["compiling"] += time.monotonic() - start
+            self.states = self.ensemble.init()
 
     def run(self) -> None:
         """Trains to the last step. Raises Interrupted, after saving, if the run should stop."""
@@ -74,7 +78,7 @@ class Training:
             stopping = stop < last and self.should_stop()
             due = time.monotonic() - saved >= spec.checkpoint.every_seconds
             if stopping or (stop < last and due) or (stop == last and spec.store.keep == "all"):
-                self.save(stop, self._arrays)
+                self.save(stop, self._arrays, stopping)
                 saved = time.monotonic()
             if stopping:
                 raise Interrupted(f"stopped after step {stop} of {last}")

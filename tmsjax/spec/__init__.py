@@ -5,7 +5,7 @@ A quantity is a number that may vary over axes and features (quantity.py). Table
 kinds, for the names that a spec may use, and no jax.
 """
 
-from tmsjax.spec.boxes import Box, Boxes, part_shape
+from tmsjax.spec.boxes import Box, Boxes, Tiling, part_shape
 from tmsjax.spec.html import description
 from tmsjax.spec.html import table as html_table
 from tmsjax.spec.loader import json_copy, load_spec, stored_spec
@@ -25,7 +25,7 @@ from tmsjax.spec.tables import (
     Train,
     option_quantities,
 )
-from tmsjax.spec.text import difference, grows, to_toml
+from tmsjax.spec.text import difference, extensions, grows, to_toml
 
 __all__ = [
     "ATTACK",
@@ -41,10 +41,12 @@ __all__ = [
     "Record",
     "Source",
     "Spec",
+    "Tiling",
     "Train",
     "axes_used",
     "description",
     "difference",
+    "extensions",
     "grows",
     "hash64",
     "html_table",

@@ -65,6 +65,15 @@ class Boxes(Sequence[Box]):
         assert self.counts[axis] == 1
         return Boxes(self.grid[:axis] + self.grid[axis + 1 :], self.part[:axis] + self.part[axis + 1 :])
 
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The grid itself, see Tiling."""
+        return (Region((0,) * len(self.grid), self),)
+
+    def placed(self, index: int) -> tuple[int, int]:
+        """(0, index), see Tiling."""
+        return 0, index
+
     def overlapping(self, box: Box) -> Iterator[int]:
         """The indices of the boxes that share a position with `box`, in ascending order."""
         spans = [
@@ -75,6 +84,50 @@ class Boxes(Sequence[Box]):
             for place, count in zip(places, self.counts, strict=True):
                 index = index * count + place
             yield index
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of a larger grid, from position `start` on, and the boxes that tile it."""
+
+    start: Shape
+    boxes: Boxes
+
+
+class Tiling(Sequence[Box]):
+    """Boxes that tile a grid which has grown along its axes: those of its first grid, then those of each addition.
+
+    `grids`: the shapes that the grid has had, each longer than the one before along one axis. `parts`: the shape of the
+    boxes in each addition.
+    """
+
+    def __init__(self, grids: Sequence[Shape], parts: Sequence[Shape]):
+        self.grid = tuple(grids[-1])
+        before = (0,) * len(self.grid)
+        regions: list[Region] = []
+        for grid, part in zip(grids, parts, strict=True):
+            longer = [k for k, (old, new) in enumerate(zip(before, grid, strict=True)) if old != new]
+            start = tuple(before[k] if longer == [k] and regions else 0 for k in range(len(grid)))
+            size = tuple(length - first for length, first in zip(grid, start, strict=True))
+            regions.append(Region(start, Boxes(size, part)))
+            before = grid
+        self.regions = tuple(regions)
+
+    def __len__(self) -> int:
+        return sum(len(region.boxes) for region in self.regions)
+
+    def __getitem__(self, index: int) -> Box:  # type: ignore[override]  # no slices
+        region, index = self.placed(index)
+        ranges = zip(self.regions[region].boxes[index].ranges, self.regions[region].start, strict=True)
+        return Box(tuple(range(r.start + first, r.stop + first) for r, first in ranges))
+
+    def placed(self, index: int) -> tuple[int, int]:
+        """(the number of a box's region, the box's number in it)."""
+        for region, each in enumerate(self.regions):
+            if 0 <= index < len(each.boxes):
+                return region, index
+            index -= len(each.boxes)
+        raise IndexError(index)
 
 
 def part_shape(grid: Shape, most: int, whole: Collection[int] = ()) -> Shape:

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from tmsjax.kinds import SCHEDULES
+from tmsjax.kinds import REPLICA, SCHEDULES
 from tmsjax.spec.quantity import is_number
 from tmsjax.spec.tables import DEFAULT_STUDY, Spec, to_dict
 
@@ -56,3 +56,26 @@ def grows(old: Spec, new: Spec) -> bool:
     before = [s for s in new.record.steps or () if s <= old.train.steps]
     kept = before == list(old.record.steps or ()) and (new.record.steps is None) == (old.record.steps is None)
     return kept and not difference(replace(old, train=train, record=record), new)
+
+
+def extensions(old: Spec, new: Spec) -> tuple[list[Spec], str]:
+    """The specs from `old` to `new`, in each of which one more axis has its new values after the old ones.
+
+    Returns ([], why not) if axes differ in another way, ([], "") if something else differs.
+    """
+    names = [axis.name for axis in old.axes]
+    if names != [axis.name for axis in new.axes] or difference(replace(old, axes=new.axes), new):
+        return [], ""
+    grown, axes = [], list(old.axes)
+    for k, (before, after) in enumerate(zip(old.axes, new.axes, strict=True)):
+        if before.values == after.values:
+            continue
+        if {"log", "linear"} & {key for axis in (before, after) for key, _ in axis.source}:
+            return [], f"axes.{before.name}: a log or linear axis cannot grow, since its old values would move"
+        if after.values[: len(before)] != before.values:
+            return [], f"axes.{before.name}: an axis grows only behind its old values, which stay as they are"
+        if before.name == REPLICA and old.store.keep == "best":
+            return [], 'axes.replica: store.keep = "best" has not kept the replicas with which new ones would compete'
+        axes[k] = after
+        grown.append(replace(old, axes=tuple(axes)))
+    return grown, ""

@@ -41,7 +41,7 @@ def of_map(run: Any, select: str = "best") -> dict:
     kept = {k: facts[k]["agreement"] for k in ("candidate", "exact") if k in facts}
     return {
         "models": run.spec.instances,
-        "seconds": info["seconds_of_training"],
+        "seconds": info.seconds_of_training,
         "success": facts["mean_success"],
         "diverged": facts["diverged_models"],
         **kept,

@@ -114,6 +114,6 @@ def by_scale(run: Any, report: Report) -> dict:
     return {
         "rows": rows,
         "models": run.spec.instances,
-        "seconds": run.directory.info()["seconds_of_training"],
+        "seconds": run.directory.info().seconds_of_training,
         "diverged": failed,
     }

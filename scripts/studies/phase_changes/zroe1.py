@@ -55,7 +55,7 @@ def make(report: Report) -> dict:
             kind = np.where(net > 5, 1, np.where(net < -5, -1, 0))
         facts = {
             "models": run.spec.instances,
-            "seconds": run.directory.info()["seconds_of_training"],
+            "seconds": run.directory.info().seconds_of_training,
             "diverged": int((~ok).sum()),
             "mean_loss": loss,
             "mean_loss_with_zeros": loss * share,

@@ -74,7 +74,7 @@ def make(report: Report) -> dict:
         "sizes": found,
         "runs": {str(m): of_run(run) for m, run in runs.items()},
         "models": sum(run.spec.instances for run in runs.values()),
-        "seconds": sum(run.directory.info()["seconds_of_training"] for run in runs.values()),
+        "seconds": sum(run.directory.info().seconds_of_training for run in runs.values()),
         "limit": {
             "dimensions": staircase,
             "gain": [one.gain / one.hidden for one in limit],

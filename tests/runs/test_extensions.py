@@ -1,0 +1,156 @@
+"""Runs that are extended: more values of an axis, more steps; results of an interrupted run (`finish`)."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from conftest import digest, run_command, small_spec
+
+import tmsjax
+from tmsjax.errors import Interrupted, RunError
+from tmsjax.runs import open_run, run_sweep, summary
+from tmsjax.spec import Tiling
+
+CONSTANT = {"schedule": "constant"}
+
+
+def listed(probabilities=(1.0, 0.1), importances=(0.5, 2.0), replicas=2, **changes) -> dict:
+    """A sweep whose axes can grow."""
+    axes = {
+        "feature_probability": {"values": list(probabilities)},
+        "extra_importance": {"values": list(importances)},
+        "replica": {"count": replicas},
+    }
+    return small_spec(**{**changes, "axes": axes})
+
+
+def files(folder) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*.nc")}
+
+
+def stopping_after(calls: int):
+    left = iter([False] * calls)
+    return lambda: next(left, True)
+
+
+@pytest.mark.parametrize("unit", [0, 2], ids=["one unit", "four units"])
+def test_more_replicas_and_values_train_beside_the_old_results(tmp_path, unit):
+    run_sweep(listed(engine={"unit": unit}), tmp_path / "run")
+    before = files(tmp_path / "run")
+    for larger in ({"replicas": 5}, {"replicas": 5, "probabilities": (1.0, 0.1, 0.3), "importances": (0.5, 2.0, 4.0)}):
+        run = run_sweep(listed(**larger, engine={"unit": unit}), tmp_path / "run")
+        whole = run_sweep(listed(**larger))
+        assert digest(run.dataset) == digest(whole.dataset)
+        assert digest(open_run(tmp_path / "run").dataset) == digest(whole.dataset)
+        assert before.items() <= files(tmp_path / "run").items(), "the old bytes stay"
+        mapped, expected = tmsjax.phase_map(open_run(tmp_path / "run")), tmsjax.phase_map(whole)
+        np.testing.assert_array_equal(mapped["phase"], expected["phase"])
+        np.testing.assert_allclose(mapped["success"], expected["success"])
+        agreement = [tmsjax.compare(one)["exact"]["agreement"] for one in (run, whole)]
+        assert agreement[0] == agreement[1]
+        before = files(tmp_path / "run")
+    assert run_sweep(listed(**larger), tmp_path / "run").trained == 0
+
+
+def test_the_command_extends_a_run_and_an_unreached_larger_grid_can_be_given_up(tmp_path):
+    run_sweep(listed(), tmp_path / "run")
+    reference = digest(open_run(tmp_path / "run").dataset)
+    with pytest.raises(Interrupted):
+        run_sweep(listed(replicas=2000), tmp_path / "run", should_stop=lambda: True)
+    assert digest(open_run(tmp_path / "run").dataset) == reference, "what was complete still opens"
+    assert summary(open_run(tmp_path / "run"))["state"].startswith("complete; to be continued to 8,000 models: interr")
+    done = run_command("resume", tmp_path / "run", "--set", "axes.replica.count=4")
+    assert done.returncode == 0, done.stderr
+    assert digest(open_run(tmp_path / "run").dataset) == digest(run_sweep(listed(replicas=4)).dataset)
+    done = run_command("resume", tmp_path / "run", "--set", "axes.replica.count=3")
+    assert done.returncode == 2
+    assert "axes.replica: an axis grows only behind its old values, which stay as they are" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("axes", "changes", "why"),
+    [
+        ({"replica": {"count": 4}}, {"store": {"keep": "best"}}, "axes.replica: store.keep = \"best\" has not kept"),
+        ({"feature_probability": {"log": [1.0, 0.1], "count": 5}}, {}, "a log or linear axis cannot grow"),
+        ({"replica": {"count": 4}}, {"seed": 8}, "seed: 7 -> 8"),
+    ],
+)
+def test_what_cannot_grow_is_refused_with_the_reason(tmp_path, axes, changes, why):
+    keep = {"store": changes["store"]} if "store" in changes else {}
+    run_sweep(small_spec(**keep), tmp_path / "run")
+    with pytest.raises(RunError, match=why):
+        run_sweep(small_spec(axes=axes, **changes), tmp_path / "run")
+    assert open_run(tmp_path / "run").dataset is not None
+
+
+@pytest.mark.parametrize("unit", [0, 3], ids=["one unit", "units"])
+def test_finished_results_stay_until_those_of_more_steps_replace_them(tmp_path, unit):
+    def spec(steps: int) -> dict:
+        return small_spec(train={**CONSTANT, "steps": steps}, record={"measures": []}, engine={"unit": unit})
+
+    run_sweep(spec(30), tmp_path / "run")
+    before = files(tmp_path / "run")
+    often = {"checkpoint": {"every_seconds": 0.0, "segment_seconds": 0.0}}
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            run_sweep({**spec(2_000_000), **often}, tmp_path / "run", should_stop=stopping_after(8))
+        assert before.items() <= files(tmp_path / "run").items()
+        assert open_run(tmp_path / "run").spec.train.steps == 30
+    assert run_sweep(spec(30), tmp_path / "run").trained == 0
+    assert digest(open_run(tmp_path / "run").dataset) == digest(run_sweep(spec(30)).dataset)
+    longer = run_sweep(spec(50), tmp_path / "run")
+    assert digest(longer.dataset) == digest(run_sweep(spec(50)).dataset)
+    assert files(tmp_path / "run").keys() == before.keys()
+    assert open_run(tmp_path / "run").directory.info().state == "complete"
+
+
+def test_a_kill_while_results_are_replaced_costs_nothing(tmp_path):
+    always = {"record": {"measures": []}, "engine": {"unit": 3}, "checkpoint": {"segment_seconds": 0.0}}
+    spec = [small_spec(train={**CONSTANT, "steps": k}, **always) for k in (30, 50)]
+    run_sweep(spec[0], tmp_path / "run")
+    with pytest.raises(Interrupted):
+        run_sweep(spec[1], tmp_path / "run", should_stop=stopping_after(60))
+    there = sorted((tmp_path / "run" / "results-next").iterdir())
+    assert there
+    there[0].replace(tmp_path / "run" / "results" / there[0].name)  # as far as a killed process came
+    run = run_sweep(spec[1], tmp_path / "run")
+    assert run.trained == 6 - len(there)
+    assert digest(run.dataset) == digest(run_sweep(spec[1]).dataset)
+
+
+@pytest.mark.parametrize("unit", [0, 3], ids=["one unit", "units"])
+def test_an_interrupted_run_can_be_finished_early_and_still_goes_on(tmp_path, unit):
+    spec = small_spec(engine={"unit": unit}, checkpoint={"segment_seconds": 0.0}, train={"steps": 30})
+    with pytest.raises(Interrupted):
+        run_sweep(spec, tmp_path / "run", should_stop=stopping_after(20 if unit else 7))
+    state = summary(open_run(tmp_path / "run"))["state"]
+    assert state == f"interrupted: `tmsjax resume {tmp_path / 'run'}` continues it"
+    with open_run(tmp_path / "run").directory.lock(), pytest.raises(RunError, match="another process is writing"):
+        open_run(tmp_path / "run").finish()
+    done = run_command("finish", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert ("never begun: their models are NaN" in done.stdout) == bool(unit)
+    run = open_run(tmp_path / "run")
+    state = run.restore()["state.params.W"]
+    results = run.dataset.load()
+    assert np.isnan(results["loss"]).any() == bool(unit)
+    if not unit:
+        np.testing.assert_array_equal(results["W"].to_numpy().ravel(), state.ravel())
+    assert list(results["step"]) == list(open_run(tmp_path / "run").spec.record_steps)
+    assert tmsjax.phase_map(run)["phase"].shape == (2, 3)
+    assert summary(run)["state"] == "finished"
+    whole = run_sweep(spec, tmp_path / "run")
+    assert digest(whole.dataset) == digest(run_sweep(small_spec()).dataset)
+    with pytest.raises(RunError, match="has results of 30 steps"):
+        open_run(tmp_path / "run").finish()
+
+
+def test_a_grid_that_grew_is_tiled_without_gaps():
+    tiles = Tiling([(4, 3), (4, 7), (6, 7)], [(3, 2), (2, 3), (5, 4)])
+    seen = np.zeros(tiles.grid, int)
+    for box in tiles:
+        seen[box.slices] += 1
+    assert (seen == 1).all()
+    assert [tiles.placed(k)[0] for k in range(len(tiles))] == [0] * 4 + [1] * 4 + [2] * 2
+    with pytest.raises(IndexError):
+        tiles.placed(len(tiles))

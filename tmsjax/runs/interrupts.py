@@ -1,0 +1,8 @@
+"""Stub."""
+
+from contextlib import contextmanager
+
+
+@contextmanager
+def stopping():
+    yield lambda: False
