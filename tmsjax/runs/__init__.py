@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # imported when they are first used
     from tmsjax.runs.files import write_json as write_json
     from tmsjax.runs.files import write_text as write_text
     from tmsjax.runs.files import write_whole as write_whole
-    from tmsjax.runs.finish import finish as finish
+    from tmsjax.runs.early import finish as finish
     from tmsjax.runs.html import summary as summary
     from tmsjax.runs.imports import with_imports as with_imports
     from tmsjax.runs.progress import counted as counted

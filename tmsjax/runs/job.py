@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from tmsjax.engine import Ensemble
@@ -110,7 +111,7 @@ class Job:
             return False
         if difference(there, wanted):
             raise RunError(f"{store.path(unit)}: these are the results of another spec")
-        return int(found.get(STEPS, wanted.train.steps)) == wanted.train.steps
+        return bool(np.all(found.get(STEPS, wanted.train.steps) == wanted.train.steps))  # HDF5 has lists of one
 
     def missing(self) -> list[int]:
         """The units whose results are not stored, ascending."""
@@ -144,8 +145,7 @@ class Job:
 
     def store_unit(self, unit: int, dataset: xr.Dataset, facts: dict) -> None:
         """Writes the results of a unit, then removes what only its training needed."""
-        assert self.store is not None
-        self.store.write(unit, dataset, facts)
+        self.write(unit, dataset, facts)
         if self.directory is None or not self.directory.local:
             return
         own, folder = self.directory.unit_folder(unit), self.folder(unit)
@@ -153,6 +153,12 @@ class Job:
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         if not (own / "checkpoints").exists():
             shutil.rmtree(own, ignore_errors=True)
+
+    def write(self, unit: int, dataset: xr.Dataset, facts: dict) -> None:
+        """Writes the results of a unit, with the spec of its extent."""
+        assert self.store is not None
+        extent = self.facts.all_extents[self.units.placed(unit)[0]]
+        self.store.write(unit, dataset.assign_attrs(spec=extent.spec), facts)
 
     def publish(self) -> None:
         """Replaces finished results by those of more steps, when all of these are stored."""

@@ -143,7 +143,7 @@ class Run:
         Warns of what they are. The run can still be resumed. Raises RunError if another process trains it, or if it has
         results already.
         """
-        from tmsjax.runs.finish import finish  # which imports jax
+        from tmsjax.runs.early import finish  # which imports jax
 
         if self.directory is None:
             raise RunError("a run in memory is finished")

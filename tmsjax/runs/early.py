@@ -29,7 +29,7 @@ def finish(directory: RunDirectory) -> str:
         missing, reached, diverged = job.missing(), [], 0
         for unit in missing:
             dataset, facts = results_so_far(job, unit)
-            job.store.write(unit, dataset, facts)
+            job.write(unit, dataset, facts)
             reached.append(int(dataset.attrs[STEPS]))
             diverged += facts["diverged_models"] if reached[-1] else 0
         steps = min(reached, default=job.spec.train.steps)
