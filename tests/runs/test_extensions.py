@@ -70,7 +70,7 @@ def test_the_command_extends_a_run_and_an_unreached_larger_grid_can_be_given_up(
 @pytest.mark.parametrize(
     ("axes", "changes", "why"),
     [
-        ({"replica": {"count": 4}}, {"store": {"keep": "best"}}, "axes.replica: store.keep = \"best\" has not kept"),
+        ({"replica": {"count": 4}}, {"store": {"keep": "best"}}, 'axes.replica: store.keep = "best" has not kept'),
         ({"feature_probability": {"log": [1.0, 0.1], "count": 5}}, {}, "a log or linear axis cannot grow"),
         ({"replica": {"count": 4}}, {"seed": 8}, "seed: 7 -> 8"),
     ],

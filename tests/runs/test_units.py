@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import ROOT, command, copied, digest, flip, plain_spec, run_command, slowly, small_spec, write_spec
+from conftest import ROOT, command, copied, digest, flip, plain_spec, slowly, small_spec
 
-import tmsjax
 from tmsjax.engine import Ensemble, plan
 from tmsjax.errors import Interrupted, RunError, SpecError
 from tmsjax.kinds import SUCCESS

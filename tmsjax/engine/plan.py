@@ -99,7 +99,7 @@ def stored_plan(facts: Mapping) -> Plan:
 def plan(spec: Spec, platform: str, units: int = 1) -> Plan:
     """The plan for `spec` on `platform`; path, block and microbatch sizes in `spec.engine` take precedence.
 
-    `units`: how many there should be at least, unless `spec.engine.unit` says otherwise; none is smaller than a block.
+    `units`: how many there should be at least, unless `spec.engine.unit` says otherwise, if each has about a block.
 
     CPU: blocks whose state stays in cache. Their number in a unit is a multiple of the largest power of two, up to 16,
     that leaves each block enough work to cover its fixed costs. GPU, TPU: as few blocks as memory allows. The block

@@ -15,6 +15,7 @@ from tmsjax.lazy import attach
 if TYPE_CHECKING:  # imported when they are first used
     from tmsjax.runs.directory import RunDirectory as RunDirectory
     from tmsjax.runs.directory import set_aside as set_aside
+    from tmsjax.runs.early import finish as finish
     from tmsjax.runs.estimates import estimate as estimate
     from tmsjax.runs.estimates import estimate_for as estimate_for
     from tmsjax.runs.facts import RunFacts as RunFacts
@@ -24,12 +25,10 @@ if TYPE_CHECKING:  # imported when they are first used
     from tmsjax.runs.files import write_json as write_json
     from tmsjax.runs.files import write_text as write_text
     from tmsjax.runs.files import write_whole as write_whole
-    from tmsjax.runs.early import finish as finish
     from tmsjax.runs.html import summary as summary
     from tmsjax.runs.imports import with_imports as with_imports
     from tmsjax.runs.progress import counted as counted
     from tmsjax.runs.progress import progress_bar as progress_bar
-    from tmsjax.runs.versions import provenance as provenance
     from tmsjax.runs.run import Run as Run
     from tmsjax.runs.run import as_run as as_run
     from tmsjax.runs.run import open_run as open_run
@@ -39,5 +38,6 @@ if TYPE_CHECKING:  # imported when they are first used
     from tmsjax.runs.sweep import connect as connect
     from tmsjax.runs.sweep import run_sweep as run_sweep
     from tmsjax.runs.tuning import tune as tune
+    from tmsjax.runs.versions import provenance as provenance
 
 __getattr__, __dir__, __all__ = attach(__name__)

@@ -131,8 +131,10 @@ class RunDirectory:
 
     def is_held(self) -> bool | None:
         with open(self.path / ".lock", "a+") as f:
-            try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError: return True
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return True
             return False
 
     @contextmanager

@@ -18,7 +18,7 @@ def finish(directory: RunDirectory) -> str:
     """
     with directory.lock():
         keep_programs()
-        job = opened(directory)
+        job = opened(directory.path)
         if job.facts.state == "complete" or job.replaces:
             steps = job.replaces or job.spec.train.steps
             raise RunError(

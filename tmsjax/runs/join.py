@@ -17,19 +17,21 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 import xarray as xr
 
 from tmsjax.engine import Ensemble, memory_group, resident_memory, stored_plan
 from tmsjax.errors import Interrupted, RunError
+from tmsjax.runs.capacity import check_memory
 from tmsjax.runs.directory import RunDirectory
 from tmsjax.runs.imports import with_imports
 from tmsjax.runs.job import Job
 from tmsjax.runs.progress import Listener, Progress
-from tmsjax.runs.versions import decisive, differences
 from tmsjax.runs.source import check_unchanged, with_source
 from tmsjax.runs.unit import failure, train_unit
+from tmsjax.runs.versions import decisive, differences
 
 LOOK_SECONDS = 2.0  # between looks at what other processes do
 NOTICE_SECONDS = 60.0
@@ -69,20 +71,31 @@ def train_units(
     return count.own, kept
 
 
-def opened(directory: RunDirectory, started: str = "", expected: Mapping[str, str] | None = None) -> Job:
-    """A run that was begun, as its job, after executing the files that it imports.
+def train_one(job: Job, unit: int, should_stop: Callable[[], bool]) -> bool:
+    """Trains and stores a unit, if it is missing. Returns False if another process trains it."""
+    with job.claim(unit) as mine:
+        if mine:
+            job.store_unit(unit, *train_unit(job, unit, None, should_stop))
+        return mine or unit in job.done()
 
-    `started`, `expected`: when another process began it, and what must be as in that process, see
-    versions.decisive. Raises RunError if this process must not train it; SpecError.
+
+def opened(path: str | PathLike, started: str = "", expected: Mapping[str, str] | None = None) -> Job:
+    """The run in the directory `path`, as its job, after executing the files that it imports.
+
+    `started`, `expected`: when another process began it, and what must be as in that process, see versions.decisive.
+    Raises RunError if this process must not train it, SpecError.
     """
+    directory = RunDirectory(path)
     stored, facts = directory.spec(), directory.info()
     if started not in ("", facts.started):
-        raise RunError(f"sees another run in {directory.path}; workers need a shared file system")
+        raise RunError(f"sees another run in {path}; workers need a shared file system")
     if wrong := differences(decisive(stored), expected or {}):
         raise RunError("; ".join(wrong))
     spec = with_source(with_imports(stored, stored, run=directory, worker=bool(expected)))
-    check_unchanged(spec, facts, directory.path)
-    return Job(Ensemble(spec, cut=stored_plan(facts.plan)), directory, facts)
+    check_unchanged(spec, facts, path)
+    job = Job(Ensemble(spec, cut=stored_plan(facts.plan)), directory, facts)
+    check_memory(job.ensemble, job.units[0])
+    return job
 
 
 def _claimed(job: Job, missing: list[int]) -> tuple[int | None, ExitStack]:

@@ -134,9 +134,7 @@ def check_options(join: bool, client: Any, gone: Mapping[str, Any]) -> None:
         if name.lstrip("-") not in ("workers", "units"):
             raise TypeError(f"run_sweep() got an unexpected keyword argument {name!r}")
         if value is not None:
-            instead = (
-                "start as many processes as you like with --join (join=True), which divide the units by themselves"
-            )
+            instead = "start any number of processes with --join (join=True), which divide the units by themselves"
             raise SpecError(name, [("", f"went: {instead}")])
     if join and client is not None:
         raise SpecError("--join, --dask", [("", "choose one of them")])
@@ -163,7 +161,7 @@ def _job(directory: RunDirectory | None, found: RunFacts | None, spec: Spec, clu
     if found is not None:
         cut = stored_plan(found.plan)
     else:
-        platform = jax.local_devices()[0].platform if cluster is None else cluster.platform(spec)
+        platform = jax.local_devices()[0].platform if cluster is None else cluster.devices(spec)[1]
         cut = plan(spec, platform, SHARED_UNITS if shared else 1)
         spec = capacity.within_record_limit(spec, cut.units(spec)[0])
     return Job(Ensemble(spec, cut=cut), directory, opening.planned(directory, found, spec, cut))
@@ -172,7 +170,9 @@ def _job(directory: RunDirectory | None, found: RunFacts | None, spec: Spec, clu
 def _prepare(job: Job, unit: int, cluster: Any, join: bool, held: ExitStack) -> None:
     """Checks memory, or the workers of a cluster; notes the device."""
     if cluster is not None:
-        device, platform = cluster.prepare(job)
+        device, platform = cluster.devices(job.spec)
+        if job.facts.platform not in ("", platform):
+            raise RunError(f"the run was begun on {job.facts.platform}; the workers' devices are {platform}")
     else:
         ensemble, box, others = job.ensemble, job.units[unit], 0
         if join and job.directory is not None:

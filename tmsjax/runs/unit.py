@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -129,3 +129,13 @@ def failure(job: Job, unit: int, step: int, error: Exception) -> RunFailed:
         f"{path}: {which}failed after step {step}: {reason}\n  what was saved {saved} is intact; to continue: "
         f"tmsjax resume {path}"
     )
+
+
+def failures(job: Job, failed: Mapping[int, str], attempts: int) -> RunFailed:
+    """The error for units that failed for good, with the reason of each."""
+    assert job.directory is not None
+    path = job.directory.path
+    lines = [f"unit {unit}: {why}" for unit, why in sorted(failed.items())]
+    again = f"{len(job.done())} units are stored; to try the others again: tmsjax resume {path}"
+    what = f"{path}: {len(failed)} of {len(job.units)} units failed, each in {attempts} attempts:"
+    return RunFailed("\n  ".join([what, *lines, again]))

@@ -49,6 +49,17 @@ def differences(found: Mapping[str, str], expected: Mapping[str, str]) -> list[s
     return [f"{k}: {found.get(k, 'none')}, not {value}" for k, value in expected.items() if found.get(k) != value]
 
 
+def disagreements(answers: Mapping[str, Any], expected: Mapping[str, str]) -> list[str]:
+    """A line for every worker that differs from what is expected or from the first, or that answers with an error.
+
+    `answers`: what each is, as a dict, or an exception, by its name.
+    """
+    known = {name: about for name, about in answers.items() if isinstance(about, dict)}
+    all_alike = {**expected, "platform": next((about["platform"] for about in known.values()), "")}
+    failed = [f"worker {name}: cannot run tmsjax: {answers[name]!r:.300}" for name in answers.keys() - known.keys()]
+    return failed + [f"worker {k}: {line}" for k, about in known.items() for line in differences(about, all_alike)]
+
+
 def _git_commit() -> str | None:
     here = Path(__file__).parents[1]
     try:
