@@ -13,15 +13,15 @@ import uuid
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import distributed
-import jax
 
-from tmsjax.engine import device_line, keep_programs
+from tmsjax.engine import keep_programs
 from tmsjax.errors import Interrupted, RunError, RunFailed, first_line
 from tmsjax.runs.job import Job
-from tmsjax.runs.join import Count, opened, train_one
+from tmsjax.runs.join import Count, about, opened, train_one
 from tmsjax.runs.progress import Listener
 from tmsjax.runs.unit import failures
 from tmsjax.runs.versions import decisive, disagreements
@@ -30,14 +30,7 @@ from tmsjax.spec import Spec
 TRIES, FAILURES = 3, 10  # of a unit before it is left out; units left out before the run is given up
 AGAIN, NOTICE, CONNECT, RECONNECT = 2.0, 60.0, 8.0, 60.0  # seconds
 _turn = threading.Lock()  # a worker trains one unit at a time, whatever the number of its threads
-_jobs: dict[str, Job] = {}  # of a worker: the newest, by its token
 _stopping: set[str] = set()  # tokens of runs that a worker should not train any more
-
-
-def _about(spec: Spec) -> dict[str, str]:
-    """What a worker is: what must agree, and its device."""
-    devices = jax.local_devices()
-    return decisive(spec) | {"platform": devices[0].platform, "device": device_line(devices)}
 
 
 def _train(token: str, unit: int, *of_run: Any) -> None:
@@ -45,8 +38,7 @@ def _train(token: str, unit: int, *of_run: Any) -> None:
     if not _turn.acquire(timeout=AGAIN):
         raise distributed.Reschedule
     try:
-        stopping = lambda: token in _stopping  # noqa: E731
-        if not stopping() and not train_one(_opened(token, *of_run), unit, stopping):
+        if token not in _stopping and not train_one(_opened(token, *of_run), unit, lambda: token in _stopping):
             time.sleep(AGAIN)  # a process that joined trains it, or a worker that the scheduler believes dead
             raise distributed.Reschedule
     except Interrupted:
@@ -59,20 +51,17 @@ def _train(token: str, unit: int, *of_run: Any) -> None:
         _turn.release()
 
 
+@lru_cache(maxsize=1)
 def _opened(token: str, *of_run: Any) -> Job:
-    """The run; one at a time is open. A worker that must not train it says so and leaves its units to others."""
-    if token not in _jobs:
-        try:
-            keep_programs()
-            job = opened(*of_run)
-        except Exception as error:
-            worker = distributed.get_worker()
-            worker.log_event(token, f"worker {worker.address} is not used: {first_line(error)}")
-            time.sleep(AGAIN)
-            raise distributed.Reschedule from None
-        _jobs.clear()
-        _jobs[token] = job
-    return _jobs[token]
+    """The run. A worker that must not train it says so, and leaves its units to others."""
+    try:
+        keep_programs()
+        return opened(*of_run)
+    except Exception as error:
+        worker = distributed.get_worker()
+        worker.log_event(token, f"worker {worker.address} is not used: {first_line(error)}")
+        time.sleep(AGAIN)
+        raise distributed.Reschedule from None
 
 
 def _stop(token: str) -> None:
@@ -107,10 +96,10 @@ class DaskCluster:
     def devices(self, spec: Spec) -> tuple[str, str]:
         """(the workers' devices, their platform). Waits for the first worker; raises RunError if workers differ."""
         self._wait([self.client.submit(os.getpid, pure=False)])  # for which a cluster that adapts starts a worker
-        answers = self.client.run(_about, spec, on_error="return")
+        answers = self.client.run(about, spec, on_error="return")
         if wrong := disagreements(answers, decisive(spec)):
             raise RunError("\n  ".join([f"workers of {self.address} differ from this process or each other:", *wrong]))
-        devices = sorted({about["device"] for about in answers.values()})
+        devices = sorted({one["device"] for one in answers.values()})
         if len(devices) > 1:
             warnings.warn("the workers differ: a unit's last bits can depend on which trains it", stacklevel=4)
         return f"workers: {'; '.join(devices)}", next(iter(answers.values()))["platform"]
@@ -119,7 +108,7 @@ class DaskCluster:
         """Trains the missing units. Raises Interrupted if it should stop, RunFailed if units fail for good."""
         assert job.directory is not None
         path, count, failed = str(job.directory.path), Count(job, listen), dict[int, str]()
-        of_run = (path, job.facts.started, decisive(job.spec))
+        of_run = (path, job.facts.started, tuple(decisive(job.spec).items()))
         while len(failed) < FAILURES and (todo := [unit for unit in count.missing() if unit not in failed]):
             tasks = {self.client.submit(_train, self.token, k, *of_run, retries=TRIES - 1, pure=False): k for k in todo}
             self._wait(list(tasks), count)

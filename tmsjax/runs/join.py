@@ -13,16 +13,17 @@ import socket
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
+import jax
 import xarray as xr
 
-from tmsjax.engine import Ensemble, memory_group, resident_memory, stored_plan
+from tmsjax.engine import Ensemble, device_line, memory_group, resident_memory, stored_plan
 from tmsjax.errors import Interrupted, RunError
 from tmsjax.runs.capacity import check_memory
 from tmsjax.runs.directory import RunDirectory
@@ -32,6 +33,7 @@ from tmsjax.runs.progress import Listener, Progress
 from tmsjax.runs.source import check_unchanged, with_source
 from tmsjax.runs.unit import failure, train_unit
 from tmsjax.runs.versions import decisive, differences
+from tmsjax.spec import Spec
 
 LOOK_SECONDS = 2.0  # between looks at what other processes do
 NOTICE_SECONDS = 60.0
@@ -79,7 +81,7 @@ def train_one(job: Job, unit: int, should_stop: Callable[[], bool]) -> bool:
         return mine or unit in job.done()
 
 
-def opened(path: str | PathLike, started: str = "", expected: Mapping[str, str] | None = None) -> Job:
+def opened(path: str | PathLike, started: str = "", expected: Iterable[tuple[str, str]] = ()) -> Job:
     """The run in the directory `path`, as its job, after executing the files that it imports.
 
     `started`, `expected`: when another process began it, and what must be as in that process, see versions.decisive.
@@ -89,13 +91,19 @@ def opened(path: str | PathLike, started: str = "", expected: Mapping[str, str] 
     stored, facts = directory.spec(), directory.info()
     if started not in ("", facts.started):
         raise RunError(f"sees another run in {path}; workers need a shared file system")
-    if wrong := differences(decisive(stored), expected or {}):
+    if wrong := differences(decisive(stored), dict(expected)):
         raise RunError("; ".join(wrong))
     spec = with_source(with_imports(stored, stored, run=directory, worker=bool(expected)))
     check_unchanged(spec, facts, path)
     job = Job(Ensemble(spec, cut=stored_plan(facts.plan)), directory, facts)
     check_memory(job.ensemble, job.units[0])
     return job
+
+
+def about(spec: Spec) -> dict[str, str]:
+    """What this process is: what must agree with others that train the run, and its device."""
+    devices = jax.local_devices()
+    return decisive(spec) | {"platform": devices[0].platform, "device": device_line(devices)}
 
 
 def _claimed(job: Job, missing: list[int]) -> tuple[int | None, ExitStack]:
