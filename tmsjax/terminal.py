@@ -19,13 +19,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from tmsjax.errors import RegistryError, RunError, RunFailed, SpecError, printable
+from tmsjax.errors import RegistryError, RunError, RunFailed, SpecError
+from tmsjax.printing import say
 
 
-def say(text: object, *, err: bool = False) -> None:
-    """Prints lines of text. Names and paths may come from strangers: control characters are written out."""
-    typer.echo("\n".join(map(printable, str(text).split("\n"))), err=err)
+class Commands(TyperGroup):
+    """Commands of which an interrupt makes one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say("interrupted", err=True)
+            raise typer.Exit(128 + signal.SIGINT) from None
 
 
 def _print_version(wanted: bool) -> None:
@@ -40,25 +48,6 @@ def common(
     ] = False,
 ) -> None:
     """Train sweeps of millions of toy models of superposition and compare them with exact theory."""
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[list[int]]:
-    """Yields a list that receives the first SIGINT or SIGTERM. A second signal has its default effect."""
-    received: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        received.append(number)
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
-        say("stopping after this segment ...", err=True)
-
-    before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 @contextmanager

@@ -9,12 +9,13 @@ from functools import partial
 from os import PathLike
 from typing import Any
 
-from tmsjax.engine import Ensemble, peak_memory, plan, slow_path, stored_plan
+from tmsjax.engine import Ensemble, check_not_forked, peak_memory, plan, slow_path, stored_plan
 from tmsjax.errors import Diverged
 from tmsjax.models import check_spec
 from tmsjax.runs import capacity, imports, opening
 from tmsjax.runs.dataset import assembled
 from tmsjax.runs.directory import RunDirectory
+from tmsjax.runs.interrupts import how_to_go_on, stopping
 from tmsjax.runs.progress import Listener, Progress, progress_bar
 from tmsjax.runs.results import WHAT_DIVERGED
 from tmsjax.runs.run import Run
@@ -73,12 +74,13 @@ def run_sweep(
         >>> dict(run.dataset["W"].sizes)
         {'feature_probability': 3, 'extra_importance': 3, 'replica': 2, 'hidden': 1, 'feature': 2}
     """
-    should_stop = should_stop or (lambda: False)
-    trainer = chosen(workers, client, units, out, should_stop)
+    check_not_forked()
     spec = load_spec(source, overrides)  # refuses bad input before anything is written or executed
     share = Share.parse(units)
     directory = None if out is None else RunDirectory(out)
     with ExitStack() as held:
+        should_stop = should_stop or held.enter_context(stopping(then=how_to_go_on(out)))
+        trainer = chosen(workers, client, units, out, should_stop)
         held.enter_context(trainer)
         info = None if directory is None else opening.find(directory, held, share is not None)
         if spec.imports:
