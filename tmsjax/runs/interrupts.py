@@ -15,6 +15,7 @@ from tmsjax.printing import say
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
+EVENT_LOOPS = ("asyncio", "ipykernel")  # whose handlers wait for the event loop, which waits for run_sweep
 SAME_STOP_SECONDS = 2.0  # launchers such as `uv run` pass on a Ctrl-C that the terminal has delivered already
 
 
@@ -32,7 +33,8 @@ class Stop:
 def stopping(*, command: bool = False, then: str = "") -> Iterator[Stop]:
     """Yields a Stop that notes the first SIGINT, SIGTERM or SIGHUP. One after two seconds has its former effect.
 
-    Takes the signals that have their default effect, and those only in the main thread: others belong to the program.
+    Takes signals that have their default effect or that of an event loop, and those only in the main thread: others
+    belong to the program.
 
     Args:
         command: whether the process is one command: it takes SIGINT and SIGTERM in any case, as shells have scripts
@@ -75,8 +77,11 @@ def _handlers(command: bool) -> dict[int, Any]:
     if threading.current_thread() is not threading.main_thread():
         return {}
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    return {
-        number: handler
-        for number, handler in handlers.items()
-        if handler in DEFAULTS or (command and number != signal.SIGHUP and handler is not None)
-    }
+    return {number: handler for number, handler in handlers.items() if _replaceable(number, handler, command)}
+
+
+def _replaceable(number: int, handler: Any, command: bool) -> bool:
+    if handler in DEFAULTS or (command and number != signal.SIGHUP and handler is not None):
+        return True
+    module: str = getattr(getattr(handler, "func", handler), "__module__", "")
+    return module.partition(".")[0] in EVENT_LOOPS
