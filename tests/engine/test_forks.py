@@ -34,9 +34,7 @@ def outputs(code: str) -> list[str]:
     "code",
     [
         TRAIN + MINIMA + "import tmsjax.engine, jax\njax.devices()\nchild(train)\nchild(minima)",
-        TRAIN + "import jax
-jax.devices()
-child(train)",
+        TRAIN + "import jax\njax.devices()\nchild(train)",
     ],
     ids=["tmsjax before jax starts", "tmsjax in the child only"],
 )
