@@ -1,6 +1,7 @@
-"""Terminal handling: signals, warnings, and errors as one message with an exit code.
+"""Terminal handling: warnings, interrupts, and errors as one message with an exit code.
 
-Exit codes: 0 success, 1 a run or a check failed, 2 bad input (nothing was started), 129, 130 and 143 stopped by a signal.
+Exit codes: 0 success, 1 a run or a check failed, 2 bad input (nothing was started), 129, 130 and 143 stopped by
+a signal.
 """
 
 from __future__ import annotations
