@@ -16,6 +16,7 @@ BY_NAME = {  # where a module may be imported by a name in a string, or looked u
     "kinds/imports": "executes the files that a user's spec imports",
     "runs/cluster": "a task that lets a Dask worker import its code",
     "kinds/arrays": "is jax loaded?",
+    "engine/forks": "has jax started?",
     "runs/files": "is dask loaded?",
     "plots/notebook": "is IPython loaded?",
 }

@@ -15,14 +15,14 @@ import typer
 from tmsjax.errors import Diverged
 from tmsjax.examples import examples
 from tmsjax.kinds import STUDIES, suited
+from tmsjax.printing import safe_output, say
 from tmsjax.spec import SELECTIONS, description
 from tmsjax.terminal import (
+    Commands,
     check_known,
     common,
     guarded,
-    say,
     show_warning,
-    stop_on_signal,
     warn_of_unused_gpu,
     without_lines,
 )
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tmsjax.spec import Spec
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -338,7 +339,7 @@ def _train(spec: Spec, directory: str, join: bool, client: Any) -> None:
 
     from tmsjax.engine import device_line, keep_programs
     from tmsjax.errors import Interrupted
-    from tmsjax.runs import progress_bar, run_sweep
+    from tmsjax.runs import progress_bar, run_sweep, stopping
 
     if client is None:
         say(f"device: {device_line(jax.devices())}")
@@ -348,14 +349,13 @@ def _train(spec: Spec, directory: str, join: bool, client: Any) -> None:
     keep_programs()
     warn_of_unused_gpu(jax.default_backend())
     began = time.monotonic()
-    with stop_on_signal() as stopped, progress_bar(spec, plain=True) as listen:
+    with stopping(command=True) as stop, progress_bar(spec, plain=True) as listen:
         try:
-            stop = lambda: bool(stopped)  # noqa: E731
             how = {"join": join, "client": client}
             trained = run_sweep(spec, directory, progress=False, listen=listen, should_stop=stop, **how)
         except Interrupted as reason:
             say(f"{reason}; to continue: tmsjax resume {directory}", err=True)
-            raise typer.Exit(128 + stopped[0]) from None
+            raise typer.Exit(128 + (stop.signal or 0)) from None
     say(_summary(trained, time.monotonic() - began))
     say(str(directory))
 
@@ -391,7 +391,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with warnings.catch_warnings():
         warnings.showwarning = show_warning
         warnings.simplefilter("ignore", Diverged)  # `run` and `resume` print the count
-        guarded(lambda: app(arguments))
+        guarded(lambda: _call(arguments))
+
+
+def _call(arguments: Sequence[str] | None) -> None:
+    with safe_output():
+        app(arguments)
 
 
 if __name__ == "__main__":

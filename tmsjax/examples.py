@@ -20,8 +20,9 @@ from typing import Annotated
 import typer
 
 from tmsjax.errors import RunError, SpecError
+from tmsjax.printing import say
 from tmsjax.spec import Spec, load_spec
-from tmsjax.terminal import make_folder, say
+from tmsjax.terminal import make_folder
 
 PACKAGE = Path(__file__).parent
 FOLDERS = (PACKAGE / "sweeps", PACKAGE.parent / "sweeps")  # of a wheel, of a checkout

@@ -1,6 +1,7 @@
-"""Terminal handling: signals, warnings, and errors as one message with an exit code.
+"""Terminal handling: warnings, interrupts, and errors as one message with an exit code.
 
-Exit codes: 0 success, 1 a run or a check failed, 2 bad input (nothing was started), 130 and 143 stopped by a signal.
+Exit codes: 0 success, 1 a run or a check failed, 2 bad input (nothing was started), 129, 130 and 143 stopped by
+a signal.
 """
 
 from __future__ import annotations
@@ -19,13 +20,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from tmsjax.errors import RegistryError, RunError, RunFailed, SpecError, printable
+from tmsjax.errors import RegistryError, RunError, RunFailed, SpecError
+from tmsjax.printing import say
 
 
-def say(text: object, *, err: bool = False) -> None:
-    """Prints lines of text. Names and paths may come from strangers: control characters are written out."""
-    typer.echo("\n".join(map(printable, str(text).split("\n"))), err=err)
+class Commands(TyperGroup):
+    """Commands of which an interrupt makes one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say("interrupted", err=True)
+            raise typer.Exit(128 + signal.SIGINT) from None
 
 
 def _print_version(wanted: bool) -> None:
@@ -40,25 +49,6 @@ def common(
     ] = False,
 ) -> None:
     """Train sweeps of millions of toy models of superposition and compare them with exact theory."""
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[list[int]]:
-    """Yields a list that receives the first SIGINT or SIGTERM. A second signal has its default effect."""
-    received: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        received.append(number)
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
-        say("stopping after this segment ...", err=True)
-
-    before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 @contextmanager

@@ -141,9 +141,10 @@ def test_a_first_interrupt_saves_and_a_second_stops_at_once(tmp_path):
     assert process.stderr is not None
     while starts(out) < 2:
         time.sleep(0.02)
-    time.sleep(4)  # in a segment of many seconds by now
+    time.sleep(6)  # in a segment of many seconds by now
     process.send_signal(signal.SIGINT)
     assert process.stderr.readline() == "stopping after this segment ...\n"
+    time.sleep(2.1)  # sooner, it would be the same stop
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)

@@ -19,8 +19,9 @@ from tmsjax.runs.files import read_sealed, write_json, write_sealed
 from tmsjax.spec import difference, load_spec
 
 ARCHIVES = ROOT / "tests" / "data" / "runs"
-VERSIONS = ("0.7.0", "0.8.0", "0.9.0", "0.10.0")
+VERSIONS = ("0.7.0", "0.8.0", "0.9.0", "0.10.0", "0.11.0")
 ROUNDING = 1e-5  # absolute, of weights after 12 steps
+RARELY = ["checkpoint.every_seconds=60"]  # instead of after each segment
 
 
 @pytest.fixture(autouse=True)
@@ -29,9 +30,8 @@ def _collect_what_orbax_leaves():
     gc.collect()
 
 
-@pytest.fixture(params=[VERSIONS[0], *(pytest.param(v, marks=pytest.mark.slow) for v in VERSIONS[1:])])
+@pytest.fixture(params=VERSIONS)
 def version(request):
-    """A version; all but the first of the format are slow tests."""
     return request.param
 
 
@@ -87,7 +87,7 @@ def test_unfinished_runs_resume_whole_and_in_units(unpacked):
     with pytest.raises(RunError, match="no results yet"):
         _ = run.dataset
     assert run.steps() == [6]
-    again = run_sweep(run.spec, unpacked / "unfinished", progress=False)
+    again = run_sweep(run.spec, unpacked / "unfinished", overrides=RARELY, progress=False)
     np.testing.assert_allclose(weights(again), weights(whole), rtol=0, atol=ROUNDING)
 
     units = open_run(unpacked / "units")
@@ -96,7 +96,7 @@ def test_unfinished_runs_resume_whole_and_in_units(unpacked):
     assert tmsjax.phase_map(units)["phase"].equals(tmsjax.phase_map(whole)["phase"])
     half = open_run(unpacked / "units-unfinished")
     assert half.units_done == 1
-    again = run_sweep(half.spec, unpacked / "units-unfinished", progress=False)
+    again = run_sweep(half.spec, unpacked / "units-unfinished", overrides=RARELY, progress=False)
     assert again.trained == 3
     np.testing.assert_allclose(weights(again), weights(whole), rtol=0, atol=ROUNDING)
 

@@ -5,13 +5,14 @@ models as separate scalars, stages.py middle-sized ones as arrays over models an
 block of instances, in the form that suits the device (hoisting.py, kernel.py); programs.py compiles it and ensemble.py
 calls it, as plan.py splits the work. Random bits come from counters keyed by an instance's identity (threefry.py), so
 no instance depends on another; training_set.py regenerates a finite training set. machine.py describes the hardware,
-cache.py keeps compiled programs on disk, topology.py compiles for a chip that is not here. Imports kinds, spec and
-models.
+forks.py notices processes in which jax cannot work, cache.py keeps compiled programs on disk, topology.py compiles for
+a chip that is not here. Imports kinds, spec and models.
 """
 
 from tmsjax.engine import train
 from tmsjax.engine.cache import keep_programs
 from tmsjax.engine.ensemble import Ensemble, directions
+from tmsjax.engine.forks import check_not_forked
 from tmsjax.engine.machine import (
     available_memory,
     cores,
@@ -33,6 +34,7 @@ __all__ = [
     "Plan",
     "TrainState",
     "available_memory",
+    "check_not_forked",
     "compile_for",
     "cores",
     "device_line",

@@ -21,6 +21,7 @@ import numpy as np
 from jax.stages import Compiled
 from jaxtyping import Float
 
+from tmsjax.engine.forks import check_not_forked
 from tmsjax.engine.machine import cores
 from tmsjax.engine.plan import Plan, check_engine, plan
 from tmsjax.engine.programs import programs
@@ -41,6 +42,7 @@ class Ensemble:
     """
 
     def __init__(self, spec: Spec, devices: Sequence[jax.Device] = (), cut: Plan | None = None, box: Box | None = None):
+        check_not_forked()
         self.spec = spec
         self.devices = tuple(devices or jax.local_devices())
         self.platform = self.devices[0].platform

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # imported when they are first used
     from tmsjax.runs.files import write_whole as write_whole
     from tmsjax.runs.html import summary as summary
     from tmsjax.runs.imports import with_imports as with_imports
+    from tmsjax.runs.interrupts import stopping as stopping
     from tmsjax.runs.progress import counted as counted
     from tmsjax.runs.progress import progress_bar as progress_bar
     from tmsjax.runs.run import Run as Run

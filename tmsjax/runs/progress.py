@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from tmsjax.printing import safe, say
 from tmsjax.spec import Spec
 
 PLAIN_SECONDS = 10.0  # between plain lines
@@ -81,16 +82,17 @@ def counted(units: Sequence[int], text: str) -> Iterator[int]:
     if len(units) < 2:
         yield from units
     elif _place()[0]:
+        from rich.console import Console
         from rich.progress import track
 
-        yield from track(units, text)
+        yield from track(units, text, console=Console(file=safe(sys.stdout)))
     else:
         began = told = time.monotonic()
         for done, unit in enumerate(units):
             if (now := time.monotonic()) - told >= PLAIN_SECONDS:
                 told = now
                 left = (now - began) / max(done, 1) * (len(units) - done)
-                print(f"{text}: {done} of {len(units)} units  {left:.0f} s left", flush=True)
+                say(f"{text}: {done} of {len(units)} units  {left:.0f} s left")
             yield unit
 
 
@@ -99,17 +101,18 @@ def _place() -> tuple[bool, bool]:
     from rich.console import Console
 
     notebook = Console().is_jupyter
-    return sys.stdout.isatty() or (notebook and find_spec("ipywidgets") is not None), notebook  # which rich needs
+    return safe(sys.stdout).isatty() or (notebook and find_spec("ipywidgets") is not None), notebook  # which rich needs
 
 
 @contextmanager
 def _bar(spec: Spec) -> Iterator[Listener]:
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     # fits in 80 columns
     columns = (BarColumn(10), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
-    with Bar(*columns) as bar:
+    with Bar(*columns, console=Console(file=safe(sys.stdout))) as bar:
         task = bar.add_task("", total=spec.train.steps, text="")
 
         def listen(p: Progress) -> None:
@@ -129,16 +132,15 @@ def _plain_lines(spec: Spec) -> Listener:
         nonlocal told, compiled
         if p.compiling:
             if not compiled:
-                print(COMPILING, flush=True)
+                say(COMPILING)
             compiled = True
         elif p.share == 1 or p.seconds - told >= PLAIN_SECONDS:
             told = p.seconds
             units = f"{p.units_done}/{p.units} units  " if p.units > 1 else ""
             if p.waiting:
-                print(f"{units}{WAITING}", flush=True)
+                say(f"{units}{WAITING}")
             else:
-                place = f"{units}step {p.step}/{p.steps}"
-                print(f"{place}  {p.seconds_left:.0f} s left  {_words(p, spec)}", flush=True)
+                say(f"{units}step {p.step}/{p.steps}  {p.seconds_left:.0f} s left  {_words(p, spec)}")
 
     return listen
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import jax
 
-from tmsjax.engine import Ensemble, device_line, peak_memory, plan, slow_path, stored_plan
+from tmsjax.engine import Ensemble, check_not_forked, device_line, peak_memory, plan, slow_path, stored_plan
 from tmsjax.errors import Diverged, RunError, SpecError
 from tmsjax.models import check_spec
 from tmsjax.runs import capacity, imports, opening
 from tmsjax.runs.dataset import assembled
 from tmsjax.runs.directory import RunDirectory
 from tmsjax.runs.facts import SECONDS, RunFacts
-from tmsjax.runs.interrupts import stopping
+from tmsjax.runs.interrupts import how_to_go_on, stopping
 from tmsjax.runs.job import Job
 from tmsjax.runs.join import beside_others, train_units
 from tmsjax.runs.progress import Listener, Progress, progress_bar
@@ -80,12 +80,13 @@ def run_sweep(
         >>> dict(run.dataset["W"].sizes)
         {'feature_probability': 3, 'extra_importance': 3, 'replica': 2, 'hidden': 1, 'feature': 2}
     """
+    check_not_forked()
     check_options(join, client, gone)
     if out is None and (join or client is not None):
         raise SpecError("join, client", [("", "several processes need `out`, where they store what they have trained")])
     spec = load_spec(source, overrides)  # refuses bad input before anything is written or executed
     with ExitStack() as held:
-        stop = should_stop or held.enter_context(stopping())
+        stop = should_stop or held.enter_context(stopping(then=how_to_go_on(out)))
         cluster = None if client is None else held.enter_context(_cluster().DaskCluster(client, stop))
         shared = join or cluster is not None
         directory, found = (None, None) if out is None else opening.find(out, held, shared)

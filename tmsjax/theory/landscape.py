@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from scipy import optimize
 
+from tmsjax.engine import check_not_forked
 from tmsjax.kinds import drawn_by
 from tmsjax.theory.problem import Problem
 from tmsjax.theory.vertices import MOST_FEATURES, relu_loss
@@ -284,6 +285,7 @@ def value_of(
     problem: Problem, theta: np.ndarray, importance: np.ndarray, probability: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """The loss and its gradient (d,)."""
+    check_not_forked()
     with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
         value, slope = _slope(problem)(theta, importance, probability)
     return float(value), np.asarray(slope)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tmsjax.engine import WIDE_VECTORS, cores
+from tmsjax.engine import WIDE_VECTORS, check_not_forked, cores
 from tmsjax.theory.derivatives import derivatives
 from tmsjax.theory.problem import Problem
 
@@ -66,6 +66,7 @@ def solve(
 
 def _in_chunks(kernel: Callable, size: int, steps: int, *arrays: np.ndarray) -> np.ndarray:
     """Applies the kernel to the columns of `arrays`, in chunks on all cores. The last chunk repeats its last column."""
+    check_not_forked()
     count = arrays[0].shape[1]
     cpu = jax.devices("cpu")[0]
     out: list[np.ndarray] = []
