@@ -39,10 +39,11 @@ def find(path: str | PathLike, held: ExitStack, shared: bool) -> tuple[RunDirect
     return directory, directory.info()
 
 
-def planned(directory: RunDirectory | None, found: RunFacts | None, spec: Spec, plan: Plan) -> RunFacts:
+def planned(directory: RunDirectory | None, found: RunFacts | None, spec: Spec, plan: Plan, most: int) -> RunFacts:
     """What run.json will hold for training `spec`: the run that was found, with more steps or values, or a new one.
 
-    Raises RunError if the spec differs from the run's in any other way.
+    `most`: the largest number of models in a unit of what is added. Raises RunError if the spec differs from the run's
+    in any other way.
     """
     if found is None:
         new = RunFacts(to_toml(spec), {}, seed=spec.seed, spec_hash=spec.hash, plan=asdict(plan))
@@ -50,7 +51,7 @@ def planned(directory: RunDirectory | None, found: RunFacts | None, spec: Spec, 
     assert directory is not None
     there = found.all_extents
     for base in (there, found.finished):  # a target that was not reached may be given up
-        if base and (extents := _continued(base, spec)) is not None:
+        if base and (extents := _continued(base, spec, most)) is not None:
             break
     else:
         raise RunError(_refusal(directory, there[-1].loaded(), spec))
@@ -69,7 +70,7 @@ def _with_extents(facts: RunFacts, extents: tuple[Extent, ...]) -> RunFacts:
     return facts.with_(spec=last.spec, spec_hash=last.spec_hash, **changes)
 
 
-def _continued(base: tuple[Extent, ...], spec: Spec) -> tuple[Extent, ...] | None:
+def _continued(base: tuple[Extent, ...], spec: Spec, most: int) -> tuple[Extent, ...] | None:
     """The extents of a run that goes on to `spec`: with more steps, or with more values of axes. None if it cannot."""
     there = base[-1].loaded()
     if not difference(there, spec):
@@ -78,29 +79,19 @@ def _continued(base: tuple[Extent, ...], spec: Spec) -> tuple[Extent, ...] | Non
         train, record = spec.train, spec.record
         longer = [replace(extent.loaded(), train=train, record=record) for extent in base]
         return tuple(Extent(to_toml(s), s.hash, e.unit) for s, e in zip(longer, base, strict=True))
-    return _added(base, extensions(there, spec)[0]) or None
+    specs, _ = extensions(there, spec)
+    return _added(base, specs, most) if specs else None
 
 
-def _added(base: tuple[Extent, ...], specs: list[Spec]) -> tuple[Extent, ...]:
-    """The extents with units of about the same size for what each of `specs` adds."""
-    if not specs:
-        return ()
+def _added(base: tuple[Extent, ...], specs: list[Spec], most: int) -> tuple[Extent, ...]:
+    """The extents with units for what each of `specs` adds."""
     extents, before = list(base), base[-1].loaded()
-    most = _size(base[0])
     for spec in specs:
         added = [new - old if new > old else new for old, new in zip(before.shape, spec.shape, strict=True)]
         whole = () if spec.replica_axis is None else (spec.replica_axis,)
         extents.append(Extent(to_toml(spec), spec.hash, part_shape(tuple(added), most, whole)))
         before = spec
     return tuple(extents)
-
-
-def _size(extent: Extent) -> int:
-    """The number of models in a unit."""
-    unit, size = extent.unit or extent.loaded().shape, 1
-    for length in unit:
-        size *= length
-    return size
 
 
 def _refusal(directory: RunDirectory, there: Spec, spec: Spec) -> str:

@@ -159,13 +159,15 @@ def connect(address: str) -> Any:
 
 def _job(directory: RunDirectory | None, found: RunFacts | None, spec: Spec, cluster: Any, shared: bool) -> Job:
     """The run to train: what was found, or a new one. Raises RunError if it cannot go on as `spec`."""
+    units = SHARED_UNITS if shared else 1
     if found is not None:
-        cut = stored_plan(found.plan)
+        cut, new = stored_plan(found.plan), plan(spec, found.platform or "cpu", units)
     else:
         platform = jax.local_devices()[0].platform if cluster is None else cluster.devices(spec)[1]
-        cut = plan(spec, platform, SHARED_UNITS if shared else 1)
+        cut = new = plan(spec, platform, units)
         spec = capacity.within_record_limit(spec, cut.units(spec)[0])
-    return Job(Ensemble(spec, cut=cut), directory, opening.planned(directory, found, spec, cut))
+    most = new.units(spec)[0].size
+    return Job(Ensemble(spec, cut=cut), directory, opening.planned(directory, found, spec, cut, most))
 
 
 def _prepare(job: Job, unit: int, cluster: Any, join: bool, held: ExitStack) -> None:
