@@ -15,13 +15,13 @@ CONSTANT = {"schedule": "constant"}
 
 
 def listed(probabilities=(1.0, 0.1), importances=(0.5, 2.0), replicas=2, **changes) -> dict:
-    """A sweep whose axes can grow."""
+    """A sweep whose axes can grow, in blocks of one size, so that all of them share a program."""
     axes = {
         "feature_probability": {"values": list(probabilities)},
         "extra_importance": {"values": list(importances)},
         "replica": {"count": replicas},
     }
-    return small_spec(**{**changes, "axes": axes})
+    return small_spec(**{**changes, "axes": axes, "engine": {"block": 8, **changes.get("engine", {})}})
 
 
 def files(folder) -> dict[str, str]:
