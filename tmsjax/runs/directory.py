@@ -13,31 +13,34 @@ are not noticed, and the units under way when a process is killed are trained ag
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any
 
-from tmsjax.errors import CheckpointError, RunError
-from tmsjax.runs.files import as_path, is_local, read_dataset, read_sealed, rename, write_sealed, write_text
+from tmsjax.errors import CheckpointError, RunError, Unreadable
+from tmsjax.runs.faults import reach
+from tmsjax.runs.files import as_path, is_local, names_in, read_dataset, read_sealed, rename, write_sealed, write_text
+from tmsjax.runs.locks import NoLocks, take
 from tmsjax.spec import Spec, stored_spec, to_toml
 
 FORMAT = 3  # of the run directory; increased when older versions cannot read it
 LAST_READER = "0.11.0"  # the last version that reads formats 1 and 2
 MANIFEST = "manifest.json"  # in a checkpoint
+TRIAL = ".trial-"  # the folder of a trial (trial.py), as its name begins
+TRIES = 5  # to lock a run: who asks whether it is locked holds the lock for a moment
 FACTS = "facts"  # attribute of a unit's results: JSON about its training
 NEEDED = {"format": int, "state": str, "steps_done": int, "versions": dict, "spec": str}
 
@@ -64,15 +67,17 @@ class RunDirectory:
         try:
             return self.info_file.exists() or bool(self._copies())
         except errors as error:
-            raise RunError(f"{self.path!s:.200}: cannot be used: {getattr(error, 'strerror', error)}") from error
+            kind = Unreadable if isinstance(error, OSError) else RunError
+            raise kind(f"{self.path!s:.200}: cannot be used: {getattr(error, 'strerror', error)}") from error
 
     def held(self) -> int:
         """The size of its checkpoints and results in bytes; 0 in an object store, whose space is not limited."""
         if not self.local:
             return 0
         folders = (self.checkpoints, self.units, self.path / "results")
-        files = [self.path / "results.nc", *(p for folder in folders for p in folder.rglob("*"))]
-        return sum(p.stat().st_size for p in files if p.is_file())
+        with reach(self.path):
+            files = [self.path / "results.nc", *(p for folder in folders for p in folder.rglob("*"))]
+            return sum(p.stat().st_size for p in files if p.is_file())
 
     @property
     def local(self) -> bool:
@@ -85,19 +90,16 @@ class RunDirectory:
 
     def check_free(self) -> None:
         """Raises RunError if the directory contains anything else. Call it if there is no run."""
-        found = {p.name for p in self.path.iterdir() if not p.name.startswith(".")} if self.path.is_dir() else set()
-        if found:
-            raise RunError(f"{self.path}: not empty, and not a run (no run.json): holds {', '.join(sorted(found)[:5])}")
+        if found := [name for name in names_in(self.path) if not name.startswith(".")]:
+            raise RunError(f"{self.path}: not empty, and not a run (no run.json): holds {', '.join(found[:5])}")
 
     def create(self) -> None:
-        """Creates the directory. Raises RunError if it is not writable."""
+        """Creates the directory. Raises RunError if that fails; trial.py finds out whether it can hold a run."""
         if not self.local:
             self._check_writable()
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
-                pass
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written: {error.strerror}") from error
 
@@ -114,23 +116,30 @@ class RunDirectory:
     def lock(self, shared: bool = False) -> Iterator[None]:
         """Locks the directory for one writer, or for those that share its units; the lock ends with its process.
 
-        Raises RunError if it is locked otherwise. Does nothing in an object store, which has no locks.
+        Raises RunError if it is locked otherwise, and, if `shared`, on a file system without locks; warns there of the
+        second writer that nobody notices. Does nothing in an object store, which has no locks.
         """
         if not self.local:
             yield
             return
         with self._file(".lock") as file:
             try:
-                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            except OSError as error:
-                file.seek(0)
-                holder = file.read().strip() or "it does not say who"
-                raise RunError(f"{self.path}: another process is writing this run ({holder})") from error
-            file.truncate(0)
-            command = " ".join(sys.argv)[:200]
-            since = time.strftime("%Y-%m-%d %H:%M:%S")
-            file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}: {command}")
-            file.flush()
+                if not _taken(file, shared):
+                    file.seek(0)
+                    holder = file.read().decode(errors="replace").strip() or "it does not say who"
+                    raise RunError(f"{self.path}: another process is writing this run ({holder})")
+            except NoLocks as reason:
+                if shared:
+                    raise RunError(
+                        f"{self.path}: --join needs a file system with locks; this one has none ({reason}): train it "
+                        "by one process, without --join"
+                    ) from reason
+                warnings.warn(
+                    f"{self.path}: its file system has no locks ({reason}): a second process that trains this run "
+                    "would not be noticed",
+                    stacklevel=3,
+                )
+            _sign(file)
             yield
 
     @contextmanager
@@ -140,7 +149,8 @@ class RunDirectory:
             yield
             return
         with self._file(".begin") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            with suppress(NoLocks):
+                take(file, wait=True)
             yield
 
     @contextmanager
@@ -149,16 +159,29 @@ class RunDirectory:
         folder.mkdir(parents=True, exist_ok=True)
         with self._file(folder.relative_to(self.path) / ".lock") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-            else:
-                yield True
+                locked = take(file)
+            except NoLocks:
+                locked = True
+            yield locked
+
+    def is_held(self) -> bool | None:
+        """Whether a process, also this one, holds the run's lock. None if that cannot be told."""
+        if not self.local:
+            return None
+        for mode in ("rb+", "rb"):  # over NFS, a file is locked only if it is open for writing
+            try:
+                with open(self.path / ".lock", mode, opener=_not_through_links) as file:
+                    return not take(file)
+            except FileNotFoundError:
+                return False
+            except (OSError, RunError, NoLocks):
+                continue
+        return None
 
     @contextmanager
-    def _file(self, name: str | Path) -> Iterator[IO[str]]:
+    def _file(self, name: str | Path) -> Iterator[IO[bytes]]:
         try:
-            file = open(self.path / name, "a+", opener=_not_through_links)  # noqa: SIM115 (closed below)
+            file = open(self.path / name, "ab+", opener=_not_through_links)  # noqa: SIM115 (closed below)
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written: {error.strerror}") from error
         with file:
@@ -169,6 +192,8 @@ class RunDirectory:
         for file in (self.info_file, self.spec_file) if self.local else ():
             for half in self.path.glob(f".{file.name}.*"):
                 half.unlink(missing_ok=True)
+        for folder in self.path.glob(f"{TRIAL}*") if self.local else ():
+            shutil.rmtree(folder, ignore_errors=True)
 
     def write(self, info: dict, spec: Spec) -> None:
         """Writes run.json, which includes the spec as run, then spec.toml."""
@@ -181,7 +206,10 @@ class RunDirectory:
         return stored_spec(info["spec"], str(self.info_file), str(info.get("folder", "")))
 
     def info(self) -> dict:
-        """run.json: spec, versions, device, plan, timings, state. Raises RunError: missing, damaged, another format."""
+        """run.json: spec, versions, device, plan, timings, state.
+
+        Raises RunError if it is missing, damaged or of another format, Unreadable if it may be intact.
+        """
         if not self.exists():
             raise RunError(f"{self.path}: not a run directory (it has no run.json)")
         try:
@@ -219,7 +247,7 @@ class RunDirectory:
             return
         try:
             self.info()
-        except OtherFormat:
+        except (OtherFormat, Unreadable):
             raise
         except RunError as error:
             for copy in self._copies():
@@ -227,7 +255,7 @@ class RunDirectory:
                     info = _copy_of_info(copy)
                     self._check_format(info["format"])
                     spec = stored_spec(info["spec"], str(copy))
-                except OtherFormat:
+                except (OtherFormat, Unreadable):
                     raise
                 except (OSError, ValueError, KeyError, TypeError, RecursionError, RunError):
                     continue
@@ -269,7 +297,27 @@ def _copy_of_info(path: Path) -> dict:
 
 def _not_through_links(path: str, flags: int) -> int:
     """An opener that refuses a symbolic link: a run that a stranger sent must not lead to files elsewhere."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def _taken(file: IO[bytes], shared: bool) -> bool:
+    """Whether the lock of a run was taken."""
+    for _ in range(TRIES):
+        if take(file, shared=shared):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _sign(file: IO[bytes]) -> None:
+    """Writes into the locked file who holds it, if the disk has space for that."""
+    command = " ".join(sys.argv)[:200]
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    text = f"process {os.getpid()} on {socket.gethostname()} since {since}: {command}"
+    with suppress(OSError):
+        file.truncate(0)
+        file.write(text.encode(errors="backslashreplace"))
+        file.flush()
 
 
 def is_step(name: str) -> bool:
@@ -288,7 +336,10 @@ def set_aside(directory: str | Path) -> Path | None:
         return None
     aside = free_name(run.path.with_name(f"{run.path.name}.old"))
     with run.lock():
-        rename(run.path, aside)
+        try:
+            rename(run.path, aside)
+        except OSError as error:
+            raise RunError(f"{run.path}: cannot be renamed to {aside.name}: {error.strerror}") from error
     return aside
 
 
@@ -315,7 +366,9 @@ def provenance() -> dict:
 def _git_commit() -> str | None:
     here = Path(__file__).parents[1]
     try:
-        ask = partial(subprocess.run, cwd=here, capture_output=True, text=True, timeout=10, check=False)
+        ask = partial(
+            subprocess.run, cwd=here, capture_output=True, text=True, errors="replace", timeout=10, check=False
+        )
         top = ask(["git", "rev-parse", "--show-toplevel"]).stdout.strip()
         if not top or Path(top) / "tmsjax" != here:  # installed inside another repository
             return None

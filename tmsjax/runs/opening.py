@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
 
-from tmsjax.errors import RunError, SpecError
+from tmsjax.errors import RunError, SpecError, Unreadable
 from tmsjax.runs import source
 from tmsjax.runs.capacity import disk_bytes
 from tmsjax.runs.directory import RunDirectory, provenance
 from tmsjax.runs.files import check_space, is_local
 from tmsjax.runs.imports import recorded
+from tmsjax.runs.trial import trial
 from tmsjax.runs.unit import Job
 from tmsjax.spec import Spec, difference, grows, stored_spec, to_toml
 
@@ -64,6 +65,7 @@ def begin(job: Job, info: dict | None, held: ExitStack, *, facts: dict, shared: 
     if info is None:
         directory.create()
         held.enter_context(directory.lock(shared))
+    trial(directory.path)
     with directory.begin_lock():
         if info is None and directory.exists():
             if not shared:
@@ -113,6 +115,8 @@ def finished(job: Job, units: Iterable[int]) -> set[int]:
             else:
                 store.read(unit)
                 good.add(unit)
+        except Unreadable:
+            raise
         except (RunError, SpecError) as error:
             if not is_local(store.path(unit)):  # it may be out of reach
                 raise

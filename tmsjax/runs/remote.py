@@ -18,7 +18,7 @@ from tmsjax.engine import Ensemble, peak_memory, stored_plan
 from tmsjax.errors import Interrupted
 from tmsjax.runs.capacity import check_memory
 from tmsjax.runs.directory import RunDirectory
-from tmsjax.runs.files import is_disk_full
+from tmsjax.runs.faults import is_disk_full
 from tmsjax.runs.imports import with_imports
 from tmsjax.runs.progress import Listener
 from tmsjax.runs.source import check_unchanged, with_source

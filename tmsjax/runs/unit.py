@@ -24,7 +24,8 @@ from tmsjax.errors import CheckpointError, RunFailed
 from tmsjax.runs.capacity import disk_bytes
 from tmsjax.runs.checkpoint import Checkpoints
 from tmsjax.runs.directory import RunDirectory
-from tmsjax.runs.files import is_disk_full, space_line
+from tmsjax.runs.faults import is_disk_full
+from tmsjax.runs.files import space_line
 from tmsjax.runs.progress import Listener
 from tmsjax.runs.results import results
 from tmsjax.runs.store import Store, kept_boxes, results_store
