@@ -193,7 +193,7 @@ def explore(
 
     path = out or as_path(run) / f"explorer{'-region' if region else ''}.html"
     opened = open_run(run)
-    check_writable(as_path(path).parent, "--out FILE writes elsewhere")
+    check_writable(as_path(path), "--out FILE writes elsewhere")
     page = explorer.explore(opened, select=select, region=read_region(region) if region else None)
     path = page.save(path)
     say(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -82,11 +82,11 @@ def execute(found: Sequence[Imported], registries: Mapping[str, Registry]) -> No
 
 def _run(one: Imported) -> None:
     """Executes the file in a module of its own, which is not the one that `import` would give."""
-    module = ModuleType(f"tmsjax_imports_{hashlib.sha256(one.path.encode()).hexdigest()[:12]}")
+    module = ModuleType(f"tmsjax_imports_{hashlib.sha256(os.fsencode(one.path)).hexdigest()[:12]}")
     package = "" if one.name.endswith(".py") else one.name.rpartition(".")[0]  # for relative imports
     module.__dict__.update(__file__=one.path, __package__=package)
     sys.modules[module.__name__] = module
-    exec(compile(Path(one.path).read_bytes(), one.path, "exec"), module.__dict__)
+    exec(compile(Path(one.path).read_bytes(), os.fsencode(one.path), "exec"), module.__dict__)
 
 
 def _where(one: Imported, error: BaseException) -> str:

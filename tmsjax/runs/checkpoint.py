@@ -82,8 +82,9 @@ class Checkpoints:
             write_sealed(new / MANIFEST, {"step": step, "run": run or {}, "arrays": listed, "files": files})
             patiently(partial(_move, new, place))
         except Exception as error:  # orbax and tensorstore raise many types
-            for half in self.directory.glob(f"{new.name}*"):
-                shutil.rmtree(half, ignore_errors=True)
+            with suppress(OSError):
+                for half in self.directory.glob(f"{new.name}*"):
+                    shutil.rmtree(half, ignore_errors=True)
             raise RunFailed(f"{place}: cannot be saved ({_words(error)})") from error
         with suppress(OSError, RunError):  # the next save tries to remove them again
             for outdated in self.steps()[: -self.keep] if self.keep else []:

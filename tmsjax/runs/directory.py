@@ -31,8 +31,18 @@ from pathlib import Path
 from typing import IO, Any
 
 from tmsjax.errors import CheckpointError, RunError, Unreadable
-from tmsjax.runs.faults import reach
-from tmsjax.runs.files import as_path, is_local, names_in, read_dataset, read_sealed, rename, write_sealed, write_text
+from tmsjax.runs.faults import MAY_PASS, NO_SPACE, reach
+from tmsjax.runs.files import (
+    as_path,
+    check_writable,
+    is_local,
+    names_in,
+    read_dataset,
+    read_sealed,
+    rename,
+    write_sealed,
+    write_text,
+)
 from tmsjax.runs.locks import NoLocks, take
 from tmsjax.spec import Spec, stored_spec, to_toml
 
@@ -94,7 +104,7 @@ class RunDirectory:
             raise RunError(f"{self.path}: not empty, and not a run (no run.json): holds {', '.join(found[:5])}")
 
     def create(self) -> None:
-        """Creates the directory. Raises RunError if that fails; trial.py finds out whether it can hold a run."""
+        """Creates the directory. Raises RunError if it is not writable; trial.py tries the rest."""
         if not self.local:
             self._check_writable()
             return
@@ -102,6 +112,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written: {error.strerror}") from error
+        check_writable(self.path, "choose another --out")
 
     def _check_writable(self) -> None:
         """Writes and removes an object. Raises RunError if that fails."""
@@ -156,7 +167,10 @@ class RunDirectory:
     @contextmanager
     def try_lock(self, folder: Path) -> Iterator[bool]:
         """Locks a unit's folder, which it creates. Yields False if another process holds the lock."""
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be made: {error.strerror}") from error
         with self._file(folder.relative_to(self.path) / ".lock") as file:
             try:
                 locked = take(file)
@@ -273,19 +287,31 @@ class RunDirectory:
         return sorted(found, key=lambda p: -int(p.parent.name)) + sorted((self.path / "results").glob("[0-9]*.nc"))
 
     def log(self, event: str, **values: Any) -> None:
-        """Appends one line to log.jsonl. In an object store, lines of processes that write at once can be lost."""
+        """Appends one line to log.jsonl, unless the disk is full or away, which must not end a run.
+
+        In an object store, lines of processes that write at once can be lost.
+        """
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **values})
         path = self.path / "log.jsonl"
         if not self.local:
             before = path.read_text(encoding="utf-8") if path.exists() else ""
             write_text(path, f"{before}{line}\n")
             return
-        with open(path, "ab+", opener=_not_through_links) as file:
-            if file.seek(0, os.SEEK_END):
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    line = "\n" + line  # a killed process left an incomplete line
-            file.write((line + "\n").encode())
+        try:
+            _append(path, line)
+        except OSError as error:
+            if error.errno not in (*MAY_PASS, *NO_SPACE):
+                raise RunError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _append(path: Path, line: str) -> None:
+    """Appends a line, also after an incomplete one of a killed process."""
+    with open(path, "ab+", opener=_not_through_links) as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = "\n" + line
+        file.write((line + "\n").encode())
 
 
 def _copy_of_info(path: Path) -> dict:

@@ -286,17 +286,18 @@ def free_space(path: Path) -> int | None:
     return shutil.disk_usage(path).free
 
 
-def check_writable(folder: Path, otherwise: str = COPY) -> None:
-    """Raises RunError, which says what to do `otherwise`, if no file can be written below `folder`. Writes nothing."""
-    if not is_local(folder):
+def check_writable(path: Path, otherwise: str = COPY) -> None:
+    """Raises RunError, which says what to do `otherwise`, if a file or a folder cannot be written. Changes nothing."""
+    if not is_local(path):
         return
+    folder = path if path.is_dir() else path.parent
     while not folder.exists():
         folder = folder.parent
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise RunError(f"{folder}: cannot be written: {error.strerror}; {otherwise}") from error
+        raise RunError(f"{path}: cannot be written: {error.strerror}; {otherwise}") from error
 
 
 def check_space(path: Path, needed: int) -> None:

@@ -18,7 +18,7 @@ from tmsjax.errors import RunError, RunFailed, first_line
 from tmsjax.runs.checkpoint import Checkpoints
 from tmsjax.runs.directory import TRIAL
 from tmsjax.runs.faults import first_cause
-from tmsjax.runs.files import check_writable, is_local, write_text
+from tmsjax.runs.files import is_local, write_text
 from tmsjax.runs.locks import NoLocks, take
 from tmsjax.runs.store import Store
 
@@ -65,7 +65,6 @@ def trial(folder: Path) -> bool:
 @contextmanager
 def _hidden(folder: Path, tried: Callable[[str, Callable[[], Any]], Any]) -> Iterator[Path]:
     """A new hidden folder, which is removed afterwards."""
-    check_writable(folder, "choose another --out")
     place = folder / f"{TRIAL}{secrets.token_hex(4)}"
     tried("making a folder", place.mkdir)
     try:
