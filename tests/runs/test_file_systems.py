@@ -34,7 +34,7 @@ ARRAYS = {"state.params.W": np.arange(6, dtype=np.float32).reshape(3, 2)}
 def refusing(number: int):
     """A function that fails like a system call."""
 
-    def fail(*args, **kwargs):
+    def fail(*_args, **_options):
         raise OSError(number, os.strerror(number))
 
     return fail
