@@ -178,14 +178,14 @@ def plot(
     from tmsjax import plots
     from tmsjax.analysis import read_region
     from tmsjax.kinds import REGISTRIES, execute, located
-    from tmsjax.runs import as_path
+    from tmsjax.runs import as_path, check_writable, open_run
 
     execute(located(imports or [], str(Path.cwd())), REGISTRIES)
     if kind is not None:
         check_known("--kind", kind, STUDIES)
-
-    part = read_region(region) if region else None
-    for name, figure in plots.figures(run, kind=kind, select=select, beside=beside, region=part).items():
+    part, opened = read_region(region) if region else None, open_run(run)
+    check_writable(as_path(run) / "figures")
+    for name, figure in plots.figures(opened, kind=kind, select=select, beside=beside, region=part).items():
         for path in plots.save(figure, as_path(run) / "figures" / name):
             say(str(path))
 
@@ -207,10 +207,13 @@ def explore(
     _check_select(select)
     from tmsjax import explorer
     from tmsjax.analysis import read_region
-    from tmsjax.runs import as_path
+    from tmsjax.runs import as_path, check_writable, open_run
 
-    page = explorer.explore(run, select=select, region=read_region(region) if region else None)
-    path = page.save(out or as_path(run) / f"explorer{'-region' if region else ''}.html")
+    path = out or as_path(run) / f"explorer{'-region' if region else ''}.html"
+    opened = open_run(run)
+    check_writable(as_path(path), "--out FILE writes elsewhere")
+    page = explorer.explore(opened, select=select, region=read_region(region) if region else None)
+    path = page.save(path)
     say(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
     if open_ and not webbrowser.open(path.resolve().as_uri()):
         say("warning: found no browser to open it with", err=True)

@@ -54,6 +54,13 @@ class RunError(RuntimeError):
     """
 
 
+class Unreadable(RunError):
+    """A file that cannot be read now, for lack of permission or because a disk or network fails.
+
+    It may be intact, so nothing may replace it.
+    """
+
+
 class RunFailed(RuntimeError):
     """A run that started and could not continue. Everything saved before the failure stays valid."""
 

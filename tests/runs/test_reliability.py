@@ -3,7 +3,6 @@
 docs/reliability.md lists the guarantee of each test. test_kills.py tests kills, signals and two writers.
 """
 
-import ctypes
 import errno
 import gc
 import hashlib
@@ -11,13 +10,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PATHS, copied, digest, flip, plain_spec, slowly, small_spec, write_spec
+from conftest import PATHS, copied, digest, flip, plain_spec, run_bound, slowly, small_spec, write_spec
 
 import tmsjax
 from tmsjax.errors import CheckpointError, Interrupted, RunError, RunFailed
@@ -302,12 +300,6 @@ def test_a_run_that_does_not_fit_the_disk_is_refused_before_it_begins(small_disk
     assert not (folder / "run").exists()
 
 
-def without_override() -> None:
-    """In a child process: permissions bind root too (the capability DAC_OVERRIDE is dropped at exec)."""
-    if os.getuid() == 0:
-        ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)
-
-
 IN_TURN = """
 import sys
 from tmsjax.cli import main
@@ -329,8 +321,7 @@ def test_a_read_only_directory_is_told_before_any_work(tmp_path, stopped):
     before = content(tmp_path)
     try:
         outs = [str(tmp_path / "new"), str(tmp_path / "run")]
-        command = [sys.executable, "-c", IN_TURN, spec, *outs]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=without_override)
+        done = run_bound(IN_TURN, spec, *outs)
         assert done.stdout.count("exit 2\n") == 2, done.stderr
         for out in outs:
             assert f"{out}: cannot be written: Permission denied" in done.stderr

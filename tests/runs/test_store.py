@@ -13,7 +13,7 @@ import xarray as xr
 from conftest import copied, flip
 
 from tmsjax.errors import RunError
-from tmsjax.runs import files
+from tmsjax.runs.faults import is_disk_full
 from tmsjax.runs.store import Store
 from tmsjax.spec import Boxes
 
@@ -358,7 +358,7 @@ def test_a_full_disk_leaves_the_old_unit(own):
             store.write(0, big)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert files.is_disk_full(failure.value)
+    assert is_disk_full(failure.value)
     assert len(list(store.folder.iterdir())) == 6
     assert_same(store.open(), expected)
 

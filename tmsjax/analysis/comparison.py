@@ -10,9 +10,9 @@ import xarray as xr
 from tmsjax.analysis import phases
 from tmsjax.analysis.agreement import Agreement
 from tmsjax.analysis.stream import axes_only, cell_store, is_divided, parts, stored_unit
-from tmsjax.errors import RunError
+from tmsjax.errors import RunError, Unreadable
 from tmsjax.kinds import ACTIVATIONS, ACTIVITIES, FAMILIES, REPLICA, VALUES
-from tmsjax.runs import Run, Store, as_run, read_dataset, write_dataset, write_json, write_text
+from tmsjax.runs import Run, Store, as_run, check_writable, reach, read_dataset, write_dataset, write_json, write_text
 
 MOST_FEATURES = 3  # of models that theory.exact_optimum supports
 CERTIFICATE = ("starts", "checked", "check_starts", "improved", "largest_improvement")  # of theory.Optimum
@@ -83,7 +83,8 @@ def compare_run(run: Run | str | Path, select: str = "best") -> dict:
 
     `run`: a Run or the path of its directory. `select`: the rule that selects among replicas, as in `phase_map`. Works
     unit by unit. Also writes the exact optima (reused by later calls), comparison.json and report.md into the run's
-    directory, if any. Raises ValueError for an unknown rule.
+    directory, if any. Raises ValueError for an unknown rule, RunError before any work if the directory cannot be
+    written.
 
     Examples:
         >>> result = tmsjax.compare(run)
@@ -92,6 +93,8 @@ def compare_run(run: Run | str | Path, select: str = "best") -> dict:
     """
     run = as_run(run)
     phases.check_selection(select)
+    if run.directory is not None:
+        check_writable(run.directory.path)
     compared = Agreement(select, axes_only(run), run.cells)
     for unit, part in parts(run, "compare"):
         trained = phases.phase_map(part, select)
@@ -119,28 +122,33 @@ def _exact_of(run: Run, unit: int, part: xr.Dataset) -> xr.Dataset | None:
 
 
 def stored_optima(run: Run, unit: int) -> xr.Dataset | None:
-    """The stored exact optima of a unit; None if they are missing, unreadable or from another spec."""
+    """The stored exact optima of a unit; None if they are missing, damaged or from another spec. Raises Unreadable."""
     if run.directory is None:
         return None
     if is_divided(run):
         return stored_unit(theory_store(run), unit)
     path = run.directory.path / "theory.nc"
     try:
-        stored = read_dataset(path) if path.exists() else None
-    except RunError:  # unreadable, but it can be computed again
+        with reach(path):
+            stored = read_dataset(path) if path.exists() else None
+    except Unreadable:
+        raise
+    except RunError:  # damaged, but it can be computed again
         stored = None
     return stored if stored is not None and stored.attrs["spec"] == run.dataset.attrs["spec"] else None
 
 
 def stored_exact_map(run: Run) -> xr.Dataset | None:
-    """The stored exact map of the whole run; None if some of it is missing, unreadable or from another spec.
+    """The stored exact map of the whole run; None if some of it is missing, damaged or from another spec.
 
-    For a run of several units, values are read when they are needed.
+    Raises Unreadable. For a run of several units, values are read when they are needed.
     """
     if run.directory is None or not is_divided(run):
         return stored_optima(run, 0)
     try:
         return theory_store(run).open()
+    except Unreadable:
+        raise
     except RunError:
         return None
 

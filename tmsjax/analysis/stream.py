@@ -15,9 +15,9 @@ import xarray as xr
 
 from tmsjax.analysis import phases
 from tmsjax.analysis.agreement import Counts
-from tmsjax.errors import RunError
+from tmsjax.errors import RunError, Unreadable
 from tmsjax.kinds import REPLICA
-from tmsjax.runs import Run, Store, as_run, counted, results_of, write_dataset
+from tmsjax.runs import Run, Store, as_run, check_writable, counted, results_of, write_dataset
 from tmsjax.spec import to_toml
 
 
@@ -46,6 +46,8 @@ def phase_map(results: Any, select: str = "best") -> xr.Dataset:
     store = map_store(results, select)
     try:
         return store.open()
+    except Unreadable:
+        raise
     except RunError:  # some units are missing or damaged
         write_phase_map(results, select)
         return store.open()
@@ -54,10 +56,12 @@ def phase_map(results: Any, select: str = "best") -> xr.Dataset:
 def write_phase_map(run: Run, select: str = "best") -> tuple[Path, Counts]:
     """Writes the phase map of a run into its directory. Keeps stored units of the same spec and rule.
 
-    Returns the path and the counts of cells over the whole map.
+    Returns the path and the counts of cells over the whole map. Raises RunError before any work if the directory
+    cannot be written.
     """
     phases.check_selection(select)
     assert run.directory is not None
+    check_writable(run.directory.path)
     counts = Counts(phases.layout(run.spec).phases)
     if not is_divided(run):
         mapped = phases.phase_map(run.dataset, select)
@@ -110,9 +114,14 @@ def cell_store(run: Run, name: str, remedy: str) -> Store:
 
 
 def stored_unit(store: Store, unit: int) -> xr.Dataset | None:
-    """A unit in a store; None if it is missing, damaged or of another spec: it can be computed again."""
+    """A unit in a store; None if it is missing, damaged or of another spec: it can be computed again.
+
+    Raises Unreadable.
+    """
     try:
         return store.read(unit)
+    except Unreadable:
+        raise
     except RunError:
         return None
 

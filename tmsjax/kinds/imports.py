@@ -29,6 +29,11 @@ class Imported:
     path: str
     sha256: str
 
+    @property
+    def filename(self) -> str:
+        """The path for the compiler and for jax, which take no bytes that are not UTF-8."""
+        return self.path.encode(errors="backslashreplace").decode()
+
 
 def located(names: Sequence[str], folder: str) -> list[Imported]:
     """Resolves `names` to files; paths are relative to `folder`. Executes nothing.
@@ -82,16 +87,16 @@ def execute(found: Sequence[Imported], registries: Mapping[str, Registry]) -> No
 
 def _run(one: Imported) -> None:
     """Executes the file in a module of its own, which is not the one that `import` would give."""
-    module = ModuleType(f"tmsjax_imports_{hashlib.sha256(one.path.encode()).hexdigest()[:12]}")
+    module = ModuleType(f"tmsjax_imports_{hashlib.sha256(os.fsencode(one.path)).hexdigest()[:12]}")
     package = "" if one.name.endswith(".py") else one.name.rpartition(".")[0]  # for relative imports
     module.__dict__.update(__file__=one.path, __package__=package)
     sys.modules[module.__name__] = module
-    exec(compile(Path(one.path).read_bytes(), one.path, "exec"), module.__dict__)
+    exec(compile(Path(one.path).read_bytes(), one.filename, "exec"), module.__dict__)
 
 
 def _where(one: Imported, error: BaseException) -> str:
     """The error's message, with the last line that was reached in the imported file."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == one.path]
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == one.filename]
     line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else lines[-1] if lines else None
     place = f"{one.path}, line {line}" if line else one.path
     kind = "" if isinstance(error, RegistryError) else f"{type(error).__name__}: "

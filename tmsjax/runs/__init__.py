@@ -19,7 +19,9 @@ if TYPE_CHECKING:  # imported when they are first used
     from tmsjax.runs.estimates import estimate as estimate
     from tmsjax.runs.estimates import estimate_for as estimate_for
     from tmsjax.runs.facts import RunFacts as RunFacts
+    from tmsjax.runs.faults import reach as reach
     from tmsjax.runs.files import as_path as as_path
+    from tmsjax.runs.files import check_writable as check_writable
     from tmsjax.runs.files import read_dataset as read_dataset
     from tmsjax.runs.files import write_dataset as write_dataset
     from tmsjax.runs.files import write_json as write_json

@@ -11,9 +11,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import threading
 import warnings
 from collections.abc import Collection
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,25 +24,27 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from tmsjax.errors import CheckpointError, RunFailed
+from tmsjax.errors import CheckpointError, RunError, RunFailed
 from tmsjax.kinds import first_line
 from tmsjax.runs.directory import MANIFEST, free_name, is_step
-from tmsjax.runs.files import (
-    crc_of_array,
-    crc_of_file,
-    first_cause,
-    read_sealed,
-    sync,
-    write_sealed,
-)
+from tmsjax.runs.faults import first_cause, patiently, reach
+from tmsjax.runs.files import crc_of_array, crc_of_file, names_in, read_sealed, sync, sync_folder, write_sealed
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports every save
 
 Arrays = dict[str, np.ndarray]
+_ORBAX = threading.Lock()  # threads of a process share one current operation of orbax, whose folders they would mix up
 
 
 class Checkpoints:
-    """The checkpoints in one directory, by step. `keep`: how many the writer keeps; None opens them for reading."""
+    """The checkpoints in one directory, by step.
+
+    Args:
+        directory: the folder, which may not exist yet
+        keep: how many of the newest the writer keeps; None opens them for reading
+        most: the last step of interest; later checkpoints are neither listed nor removed
+        protected: steps whose checkpoints the writer never removes
+    """
 
     def __init__(
         self,
@@ -57,37 +61,35 @@ class Checkpoints:
                     shutil.rmtree(path, ignore_errors=True)
 
     def steps(self) -> list[int]:
-        """Steps of complete checkpoints, ascending."""
-        if not self.directory.is_dir():
-            return []
-        found = sorted(int(p.name) for p in self.directory.iterdir() if is_step(p.name) and p.is_dir())
-        return [step for step in found if self.most is None or step <= self.most]
+        """Steps of complete checkpoints up to `most`, ascending. Raises Unreadable."""
+        names = [name for name in names_in(self.directory) if is_step(name)]
+        with reach(self.directory):
+            steps = sorted(int(name) for name in names if (self.directory / name).is_dir())
+        return [step for step in steps if self.most is None or step <= self.most]
 
     def save(self, step: int, arrays: Arrays, run: dict | None = None) -> None:
-        """Writes `arrays` atomically, then removes all but the newest `keep` checkpoints. Raises RunFailed.
+        """Writes `arrays` atomically, then removes all but the newest `keep` checkpoints and those protected.
 
-        `run`: the content of run.json, so that it can be restored from the checkpoint.
+        `run`: the content of run.json, so that it can be restored from the checkpoint. Tries again for some seconds
+        what fails with an error that may pass. Raises RunFailed.
         """
         arrays = {name: np.asarray(array) for name, array in arrays.items()}
         new, place = self.directory / f".saving-{step}", self.directory / str(step)
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            with _uncompressed():
-                ocp.save(new, arrays, overwrite=True)
+            patiently(partial(_write, new, arrays))
             listed = {name: _describe(array) for name, array in arrays.items()}
-            write_sealed(new / MANIFEST, {"step": step, "run": run or {}, "arrays": listed, "files": _files(new)})
-            old = place.with_name(f".old-{step}")
-            if place.exists():
-                place.rename(old)
-            new.rename(place)
-            sync(self.directory)
-            shutil.rmtree(old, ignore_errors=True)
+            files = patiently(partial(_files, new))
+            write_sealed(new / MANIFEST, {"step": step, "run": run or {}, "arrays": listed, "files": files})
+            patiently(partial(_move, new, place))
         except Exception as error:  # orbax and tensorstore raise many types
-            shutil.rmtree(new, ignore_errors=True)
+            with suppress(OSError):
+                for half in self.directory.glob(f"{new.name}*"):
+                    shutil.rmtree(half, ignore_errors=True)
             raise RunFailed(f"{place}: cannot be saved ({_words(error)})") from error
-        for outdated in self.steps()[: -self.keep] if self.keep else []:
-            if outdated not in self.protected:
-                self._remove(self.directory / str(outdated))
+        with suppress(OSError, RunError):  # the next save tries to remove them again
+            for outdated in self.steps()[: -self.keep] if self.keep else []:
+                if outdated not in self.protected:
+                    self._remove(self.directory / str(outdated))
 
     def _remove(self, place: Path) -> None:
         """Renames before deleting, so that a partly deleted checkpoint is never taken for a complete one."""
@@ -97,7 +99,7 @@ class Checkpoints:
         shutil.rmtree(old, ignore_errors=True)
 
     def load(self, step: int | None = None) -> tuple[int, Arrays]:
-        """(step, arrays) of a verified checkpoint, by default the newest. Raises CheckpointError."""
+        """(step, arrays) of a verified checkpoint, by default the newest. Raises CheckpointError or Unreadable."""
         steps = self.steps()
         if not steps or (step is not None and step not in steps):
             raise CheckpointError(
@@ -105,13 +107,16 @@ class Checkpoints:
             )
         step = steps[-1] if step is None else step
         where = self.directory / str(step)
-        manifest = _manifest(where)
+        manifest = patiently(partial(_manifest, where))
         if manifest["step"] != step:
             raise CheckpointError(f"{where}: its manifest is of step {manifest['step']}")
         listed = manifest["arrays"]
         try:
             empty = {name: np.empty(e["shape"], e["dtype"]) for name, e in listed.items()}
-            arrays = {name: np.asarray(a) for name, a in ocp.load(where, empty).items()}
+            with _ORBAX, reach(where):
+                arrays = {name: np.asarray(a) for name, a in ocp.load(where, empty).items()}
+        except RunError:
+            raise
         except Exception as error:
             raise CheckpointError(f"{where}: cannot be read ({_words(error)})") from error
         damaged = [name for name, array in arrays.items() if _describe(array) != listed[name]]
@@ -122,7 +127,7 @@ class Checkpoints:
     def load_newest_good(self) -> tuple[int, Arrays] | None:
         """The newest intact checkpoint; renames newer, damaged ones with a warning. None if there are no checkpoints.
 
-        Raises CheckpointError, and renames nothing, if all checkpoints are damaged.
+        Raises CheckpointError, and renames nothing, if all checkpoints are damaged, and Unreadable if one may not be.
         """
         steps, damaged = self.steps(), []
         for step in reversed(steps):
@@ -142,6 +147,22 @@ class Checkpoints:
         return None
 
 
+def _write(new: Path, arrays: Arrays) -> None:
+    new.parent.mkdir(parents=True, exist_ok=True)
+    with _ORBAX, _uncompressed():
+        ocp.save(new, arrays, overwrite=True)
+
+
+def _move(new: Path, place: Path) -> None:
+    """Renames the folder `new` to `place`, whose content it replaces."""
+    old = place.with_name(f".old-{place.name}")
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    sync_folder(place.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _uncompressed() -> AbstractContextManager:
     """Disables compression: weights do not compress, and saving takes half the time and memory without it."""
     context = ocp.Context()
@@ -150,13 +171,16 @@ def _uncompressed() -> AbstractContextManager:
 
 
 def _manifest(where: Path) -> dict:
-    """The manifest of the checkpoint at `where`, with its files verified. Raises CheckpointError."""
+    """The manifest of the checkpoint at `where`, with its files verified. Raises CheckpointError or Unreadable."""
     path = where / MANIFEST
     try:
         manifest, sealed = read_sealed(path)
         if not sealed:
             raise ValueError("it has no checksum")
-        trouble = _differences(where, manifest["files"])
+        with reach(where):
+            trouble = _differences(where, manifest["files"])
+    except RunError:
+        raise
     except Exception as error:
         raise CheckpointError(f"{path}: missing or damaged ({_words(error)})") from error
     if trouble:
@@ -167,12 +191,16 @@ def _manifest(where: Path) -> dict:
 def _files(where: Path) -> dict[str, list[int]]:
     """[size, CRC-32] of every file below `where`; syncs them to disk."""
     listed = {}
-    for folder, _, names in os.walk(where):
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for folder, _, names in os.walk(where, onerror=fail):
         for name in names:
             path = Path(folder) / name
             sync(path)
             listed[str(path.relative_to(where))] = [path.stat().st_size, crc_of_file(path)]
-        sync(Path(folder))
+        sync_folder(Path(folder))
     return listed
 
 

@@ -13,28 +13,41 @@ are not noticed, and the units under way when a process is killed are trained ag
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
+import shutil
 import socket
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any
 
-from tmsjax.errors import CheckpointError, RunError
+from tmsjax.errors import CheckpointError, RunError, Unreadable
 from tmsjax.runs.facts import EXTENDED, FORMAT, RunFacts
-from tmsjax.runs.files import as_path, is_local, read_dataset, read_sealed, rename, write_sealed, write_text
+from tmsjax.runs.faults import MAY_PASS, NO_SPACE, reach
+from tmsjax.runs.files import (
+    as_path,
+    check_writable,
+    is_local,
+    names_in,
+    read_dataset,
+    read_sealed,
+    rename,
+    write_sealed,
+    write_text,
+)
+from tmsjax.runs.locks import NoLocks, take
 from tmsjax.spec import Spec
 
 LAST_READER = "0.11.0"  # the last version that reads formats 1 and 2
 MANIFEST = "manifest.json"  # in a checkpoint
+TRIAL = ".trial-"  # the folder of a trial (trial.py), as its name begins
+TRIES = 5  # to lock a run: who asks whether it is locked holds the lock for a moment
 FACTS = "facts"  # attribute of a unit's results: JSON about its training
 
 
@@ -60,15 +73,17 @@ class RunDirectory:
         try:
             return self.info_file.exists() or bool(self._copies())
         except errors as error:
-            raise RunError(f"{self.path!s:.200}: cannot be used: {getattr(error, 'strerror', error)}") from error
+            kind = Unreadable if isinstance(error, OSError) else RunError
+            raise kind(f"{self.path!s:.200}: cannot be used: {getattr(error, 'strerror', error)}") from error
 
     def held(self) -> int:
         """The size of its checkpoints and results in bytes; 0 in an object store, whose space is not limited."""
         if not self.local:
             return 0
         folders = (self.checkpoints, self.units, self.path / "results")
-        files = [self.path / "results.nc", *(p for folder in folders for p in folder.rglob("*"))]
-        return sum(p.stat().st_size for p in files if p.is_file())
+        with reach(self.path):
+            files = [self.path / "results.nc", *(p for folder in folders for p in folder.rglob("*"))]
+            return sum(p.stat().st_size for p in files if p.is_file())
 
     @property
     def local(self) -> bool:
@@ -81,21 +96,19 @@ class RunDirectory:
 
     def check_free(self) -> None:
         """Raises RunError if the directory contains anything else. Call it if there is no run."""
-        found = {p.name for p in self.path.iterdir() if not p.name.startswith(".")} if self.path.is_dir() else set()
-        if found:
-            raise RunError(f"{self.path}: not empty, and not a run (no run.json): holds {', '.join(sorted(found)[:5])}")
+        if found := [name for name in names_in(self.path) if not name.startswith(".")]:
+            raise RunError(f"{self.path}: not empty, and not a run (no run.json): holds {', '.join(found[:5])}")
 
     def create(self) -> None:
-        """Creates the directory. Raises RunError if it is not writable."""
+        """Creates the directory. Raises RunError if it is not writable; trial.py tries the rest."""
         if not self.local:
             self._check_writable()
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
-                pass
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written: {error.strerror}") from error
+        check_writable(self.path, "choose another --out")
 
     def _check_writable(self) -> None:
         """Writes and removes an object. Raises RunError if that fails."""
@@ -110,32 +123,31 @@ class RunDirectory:
     def lock(self, shared: bool = False) -> Iterator[None]:
         """Locks the directory for one writer, or for those that share its units; the lock ends with its process.
 
-        Raises RunError if it is locked otherwise. Does nothing in an object store, which has no locks.
+        Raises RunError if it is locked otherwise, and, if `shared`, on a file system without locks; warns there of the
+        second writer that nobody notices. Does nothing in an object store, which has no locks.
         """
         if not self.local:
             yield
             return
         with self._file(".lock") as file:
             try:
-                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            except OSError as error:
-                file.seek(0)
-                holder = file.read().strip() or "it does not say who"
-                raise RunError(f"{self.path}: another process is writing this run ({holder})") from error
-            file.truncate(0)
-            command = " ".join(sys.argv)[:200]
-            since = time.strftime("%Y-%m-%d %H:%M:%S")
-            file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}: {command}")
-            file.flush()
+                if not _taken(file, shared):
+                    file.seek(0)
+                    holder = file.read().decode(errors="replace").strip() or "it does not say who"
+                    raise RunError(f"{self.path}: another process is writing this run ({holder})")
+            except NoLocks as reason:
+                if shared:
+                    raise RunError(
+                        f"{self.path}: --join needs a file system with locks; this one has none ({reason}): train it "
+                        "by one process, without --join"
+                    ) from reason
+                warnings.warn(
+                    f"{self.path}: its file system has no locks ({reason}): a second process that trains this run "
+                    "would not be noticed",
+                    stacklevel=3,
+                )
+            _sign(file)
             yield
-
-    def is_held(self) -> bool | None:
-        with open(self.path / ".lock", "a+") as f:
-            try:
-                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return True
-            return False
 
     @contextmanager
     def begin_lock(self) -> Iterator[None]:
@@ -144,25 +156,49 @@ class RunDirectory:
             yield
             return
         with self._file(".begin") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            with suppress(NoLocks):
+                take(file, wait=True)
             yield
 
     @contextmanager
     def try_lock(self, folder: Path) -> Iterator[bool]:
         """Locks a unit's folder, which it creates. Yields False if another process holds the lock."""
-        folder.mkdir(parents=True, exist_ok=True)
-        with self._file(folder.relative_to(self.path) / ".lock") as file:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be made: {error.strerror}") from error
+        try:
+            file = open(folder / ".lock", "ab+", opener=_not_through_links)  # noqa: SIM115 (closed below)
+        except FileNotFoundError:  # another process has just completed the run
+            yield False
+            return
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written: {error.strerror}") from error
+        with file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-            else:
-                yield True
+                locked = take(file)
+            except NoLocks:
+                locked = True
+            yield locked
+
+    def is_held(self) -> bool | None:
+        """Whether a process, also this one, holds the run's lock. None if that cannot be told."""
+        if not self.local:
+            return None
+        for mode in ("rb+", "rb"):  # over NFS, a file is locked only if it is open for writing
+            try:
+                with open(self.path / ".lock", mode, opener=_not_through_links) as file:
+                    return not take(file)
+            except FileNotFoundError:
+                return False
+            except (OSError, RunError, NoLocks):
+                continue
+        return None
 
     @contextmanager
-    def _file(self, name: str | Path) -> Iterator[IO[str]]:
+    def _file(self, name: str | Path) -> Iterator[IO[bytes]]:
         try:
-            file = open(self.path / name, "a+", opener=_not_through_links)  # noqa: SIM115 (closed below)
+            file = open(self.path / name, "ab+", opener=_not_through_links)  # noqa: SIM115 (closed below)
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written: {error.strerror}") from error
         with file:
@@ -173,6 +209,8 @@ class RunDirectory:
         for file in (self.info_file, self.spec_file) if self.local else ():
             for half in self.path.glob(f".{file.name}.*"):
                 half.unlink(missing_ok=True)
+        for folder in self.path.glob(f"{TRIAL}*") if self.local else ():
+            shutil.rmtree(folder, ignore_errors=True)
 
     def write(self, facts: RunFacts) -> None:
         """Writes run.json, then spec.toml."""
@@ -185,7 +223,10 @@ class RunDirectory:
         return facts.all_extents[-1].loaded(str(self.info_file), facts.folder)
 
     def info(self) -> RunFacts:
-        """What run.json holds. Raises RunError: missing, damaged, another format."""
+        """What run.json holds.
+
+        Raises RunError if it is missing, damaged or of another format, Unreadable if it may be intact.
+        """
         if not self.exists():
             raise RunError(f"{self.path}: not a run directory (it has no run.json)")
         try:
@@ -221,7 +262,7 @@ class RunDirectory:
             return
         try:
             self.info()
-        except OtherFormat:
+        except (OtherFormat, Unreadable):
             raise
         except RunError as error:
             for copy in self._copies():
@@ -230,7 +271,7 @@ class RunDirectory:
                     self._check_format(info["format"])
                     facts = RunFacts.from_json(info)
                     facts.all_extents[-1].loaded(str(copy))
-                except OtherFormat:
+                except (OtherFormat, Unreadable):
                     raise
                 except (OSError, ValueError, KeyError, TypeError, RecursionError, RunError):
                     continue
@@ -248,19 +289,31 @@ class RunDirectory:
         return sorted(found, key=lambda p: -int(p.parent.name)) + sorted((self.path / "results").glob("[0-9]*.nc"))
 
     def log(self, event: str, **values: Any) -> None:
-        """Appends one line to log.jsonl. In an object store, lines of processes that write at once can be lost."""
+        """Appends one line to log.jsonl, unless the disk is full or away, which must not end a run.
+
+        In an object store, lines of processes that write at once can be lost.
+        """
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **values})
         path = self.path / "log.jsonl"
         if not self.local:
             before = path.read_text(encoding="utf-8") if path.exists() else ""
             write_text(path, f"{before}{line}\n")
             return
-        with open(path, "ab+", opener=_not_through_links) as file:
-            if file.seek(0, os.SEEK_END):
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    line = "\n" + line  # a killed process left an incomplete line
-            file.write((line + "\n").encode())
+        try:
+            _append(path, line)
+        except OSError as error:
+            if error.errno not in (*MAY_PASS, *NO_SPACE):
+                raise RunError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _append(path: Path, line: str) -> None:
+    """Appends a line, also after an incomplete one of a killed process."""
+    with open(path, "ab+", opener=_not_through_links) as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = "\n" + line
+        file.write((line + "\n").encode())
 
 
 def _copy_of_info(path: Path) -> dict:
@@ -272,7 +325,27 @@ def _copy_of_info(path: Path) -> dict:
 
 def _not_through_links(path: str, flags: int) -> int:
     """An opener that refuses a symbolic link: a run that a stranger sent must not lead to files elsewhere."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def _taken(file: IO[bytes], shared: bool) -> bool:
+    """Whether the lock of a run was taken."""
+    for _ in range(TRIES):
+        if take(file, shared=shared):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _sign(file: IO[bytes]) -> None:
+    """Writes into the locked file who holds it, if the disk has space for that."""
+    command = " ".join(sys.argv)[:200]
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    text = f"process {os.getpid()} on {socket.gethostname()} since {since}: {command}"
+    with suppress(OSError):
+        file.truncate(0)
+        file.write(text.encode(errors="backslashreplace"))
+        file.flush()
 
 
 def is_step(name: str) -> bool:
@@ -291,7 +364,10 @@ def set_aside(directory: str | Path) -> Path | None:
         return None
     aside = free_name(run.path.with_name(f"{run.path.name}.old"))
     with run.lock():
-        rename(run.path, aside)
+        try:
+            rename(run.path, aside)
+        except OSError as error:
+            raise RunError(f"{run.path}: cannot be renamed to {aside.name}: {error.strerror}") from error
     return aside
 
 

@@ -10,13 +10,15 @@ import errno
 import io
 import json
 import os
+import secrets
 import shutil
 import sys
 import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -25,13 +27,16 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from tmsjax.errors import RunError
+from tmsjax.errors import RunError, Unreadable
+from tmsjax.runs.faults import patiently, reach
 from tmsjax.spec import part_shape
 
 CHECKSUM = "crc32"
 CHUNK = 2**18  # values that are compressed together; 1 MB of float32, as HDF5 keeps in memory
+COPY = "copy the run to a folder of yours (cp -r) and use the copy"
+UNLOCKED: Any = {"locking": False}  # a file is never written in place, and file systems may have no locks
 _encoding = threading.Lock()  # HDF5 works for one thread at a time
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # from file systems that cannot sync
 
 
 def as_path(path: str | PathLike) -> Path:
@@ -69,18 +74,21 @@ def write_whole(path: Path, writer: Callable[[Path], Any]) -> None:
             writer(local)
             _upload(local, path)
         return
+    patiently(partial(_write_local, path, writer))
+
+
+def _write_local(path: Path, writer: Callable[[Path], Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
+        temporary.touch(exist_ok=False)  # with the mode that the umask asks for, unlike tempfile's
         writer(temporary)
         sync(temporary)
-        temporary.chmod(0o644)
         os.replace(temporary, path)
-        sync(path.parent)
+        sync_folder(path.parent)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
 
 
@@ -106,12 +114,27 @@ def stamp(path: Any) -> Any:
 
 
 def sync(path: Path) -> None:
-    """Syncs a file, or the entries of a directory, to disk."""
+    """Syncs a file to disk, if its file system can."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
     finally:
         os.close(handle)
+
+
+def sync_folder(folder: Path) -> None:
+    """Syncs the entries of a folder to disk as far as that is possible: network and cloud drives refuse it."""
+    with suppress(OSError):
+        sync(folder)
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names in a folder, sorted; empty if there is none. Raises Unreadable."""
+    with reach(folder):
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def write_text(path: Path, text: str) -> None:
@@ -128,8 +151,12 @@ def write_sealed(path: Path, value: dict) -> None:
 
 
 def read_sealed(path: Path) -> tuple[dict, bool]:
-    """(value, whether it has a checksum) of a JSON file. Raises ValueError if they do not match, or OSError."""
-    value = json.loads(path.read_text(encoding="utf-8"))
+    """(value, whether it has a checksum) of a JSON file.
+
+    Raises ValueError if they do not match, Unreadable, or OSError if the file is missing.
+    """
+    with reach(path):
+        value = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
         raise ValueError("not a table")
     sealed = CHECKSUM in value
@@ -176,7 +203,7 @@ def read_dataset(path: Path) -> xr.Dataset:
     """Loads a dataset into memory. Raises RunError if it is damaged."""
     with _readable(path):
         source = path if is_local(path) else io.BytesIO(path.read_bytes())
-        with xr.open_dataset(source, engine="h5netcdf") as opened:
+        with xr.open_dataset(source, engine="h5netcdf", driver_kwds=UNLOCKED) as opened:
             dataset = opened.load()
         expected = dataset.attrs.pop(CHECKSUM, None)
         if expected is None:
@@ -201,15 +228,18 @@ def read_attributes(path: Path) -> dict[str, Any]:
 @contextmanager
 def _hdf5(path: Path) -> Iterator[Any]:
     """The file, of which only what is used is read, or fetched."""
-    with nullcontext(path) if is_local(path) else path.open("rb") as source, h5py.File(source) as file:
+    with nullcontext(path) if is_local(path) else path.open("rb") as source, h5py.File(source, **UNLOCKED) as file:
         yield file
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turns what goes wrong while the file is read into a RunError."""
+    """Turns what goes wrong while the file is read into a RunError, Unreadable if the file may be intact."""
     try:
-        yield
+        with reach(path):
+            yield
+    except Unreadable:
+        raise
     except Exception as error:  # h5py and xarray raise many types for damaged files, clients of object stores their own
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise RunError(f"{path}: damaged{'' if is_local(path) else ' or out of reach'} ({reason})") from error
@@ -256,6 +286,20 @@ def free_space(path: Path) -> int | None:
     return shutil.disk_usage(path).free
 
 
+def check_writable(path: Path, otherwise: str = COPY) -> None:
+    """Raises RunError, which says what to do `otherwise`, if a file or a folder cannot be written. Changes nothing."""
+    if not is_local(path):
+        return
+    folder = path if path.is_dir() else path.parent
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror}; {otherwise}") from error
+
+
 def check_space(path: Path, needed: int) -> None:
     """Raises RunError if fewer than `needed` bytes are free at `path`."""
     free = free_space(path)
@@ -270,16 +314,3 @@ def space_line(path: Path, needed: int) -> str:
 
 def megabytes(size: float) -> str:
     return f"{size / 1e6:,.1f} MB"
-
-
-def first_cause(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error from Python, orbax or tensorstore means that the disk or a quota is full."""
-    cause = first_cause(error)
-    named = isinstance(cause, OSError) and cause.errno in NO_SPACE
-    return named or any(os.strerror(number) in str(cause) for number in NO_SPACE)

@@ -9,8 +9,9 @@ import base64
 import json
 from typing import Any
 
-from tmsjax.errors import RunError, SpecError
+from tmsjax.errors import RunError, SpecError, Unreadable
 from tmsjax.runs.facts import RunFacts
+from tmsjax.runs.faults import reach
 from tmsjax.runs.files import megabytes
 from tmsjax.spec import description, html_table
 
@@ -37,6 +38,8 @@ def _state(run: Any) -> dict[str, str]:
     known = {"directory": str(run.directory.path)}
     try:
         facts, done, units = run.directory.info(), run.units_done, len(run.units)
+    except Unreadable as error:
+        return {"state": str(error), **known}
     except (RunError, SpecError, OSError) as error:
         return {"state": f"damaged: {error}", **known}
     return {"state": _progress(run, facts), **known} | _undone(run, facts, done, units) | _training(facts)
@@ -82,9 +85,13 @@ def _agreement(run: Any) -> dict[str, str]:
     """Agreement with each theory, if comparison.json exists and is readable."""
     if run.directory is None:
         return {}
+    path = run.directory.path / "comparison.json"
     try:
-        found = json.loads((run.directory.path / "comparison.json").read_text(encoding="utf-8"))
+        with reach(path):
+            found = json.loads(path.read_text(encoding="utf-8"))
         shares = {name: found[name]["agreement"] for name in ("exact", "candidate") if name in found}
+    except Unreadable as error:
+        return {"agreement with theory": str(error)}
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return {}
     return {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from os import PathLike
 
-from tmsjax.errors import RunError
+from tmsjax.errors import RunError, Unreadable
 from tmsjax.kinds import REGISTRIES, Imported, execute, located
 from tmsjax.runs.directory import RunDirectory
 from tmsjax.runs.facts import RunFacts
@@ -45,6 +45,8 @@ def with_imports(
     found = located(spec.imports, spec.folder)
     try:
         facts = None if run is None else run.info()
+    except Unreadable:
+        raise
     except RunError:  # there is none, or it is damaged, which later steps refuse or repair
         facts = None
     if run is not None and facts is not None:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from tmsjax.errors import RunError
 from tmsjax.runs.checkpoint import Checkpoints
 from tmsjax.runs.directory import RunDirectory
 from tmsjax.runs.facts import RunFacts, tiling
+from tmsjax.runs.faults import patiently
 from tmsjax.runs.store import Store, results_store
+from tmsjax.runs.trial import write_elsewhere
 from tmsjax.spec import Spec, Tiling, difference, grows, stored_spec
 
 NEXT = "results-next"  # results of more steps, until all of them are there
@@ -155,10 +157,18 @@ class Job:
             shutil.rmtree(own, ignore_errors=True)
 
     def write(self, unit: int, dataset: xr.Dataset, facts: dict) -> None:
-        """Writes the results of a unit, with the spec of its extent."""
+        """Writes the results of a unit; tries again for some seconds what fails with an error that may pass."""
         assert self.store is not None
-        extent = self.facts.all_extents[self.units.placed(unit)[0]]
-        self.store.write(unit, dataset.assign_attrs(spec=extent.spec), facts)
+        patiently(partial(self.store.write, unit, self._labelled(unit, dataset), facts))
+
+    def write_elsewhere(self, unit: int, dataset: xr.Dataset, facts: dict) -> Path:
+        """Writes the results of a unit into a new temporary folder. Returns the file's path."""
+        assert self.store is not None
+        return write_elsewhere(self.store, unit, self._labelled(unit, dataset), facts)
+
+    def _labelled(self, unit: int, dataset: xr.Dataset) -> xr.Dataset:
+        """The results of a unit with the spec of its extent."""
+        return dataset.assign_attrs(spec=self.facts.all_extents[self.units.placed(unit)[0]].spec)
 
     def publish(self) -> None:
         """Replaces finished results by those of more steps, when all of these are stored."""

@@ -31,7 +31,7 @@ from tmsjax.runs.imports import with_imports
 from tmsjax.runs.job import Job
 from tmsjax.runs.progress import Listener, Progress
 from tmsjax.runs.source import check_unchanged, with_source
-from tmsjax.runs.unit import failure, train_unit
+from tmsjax.runs.unit import failure, store, train_unit
 from tmsjax.runs.versions import decisive, differences
 from tmsjax.spec import Spec
 
@@ -77,7 +77,7 @@ def train_one(job: Job, unit: int, should_stop: Callable[[], bool]) -> bool:
     """Trains and stores a unit, if it is missing. Returns False if another process trains it."""
     with job.claim(unit) as mine:
         if mine:
-            job.store_unit(unit, *train_unit(job, unit, None, should_stop))
+            store(job, unit, *train_unit(job, unit, None, should_stop))
         return mine or unit in job.done()
 
 
@@ -118,7 +118,7 @@ def _claimed(job: Job, missing: list[int]) -> tuple[int | None, ExitStack]:
 
 def _write(job: Job, unit: int, trained: tuple[xr.Dataset, dict], claim: ExitStack) -> None:
     with claim:
-        job.store_unit(unit, *trained)
+        store(job, unit, *trained)
 
 
 def _wait(job: Job, writing: list[tuple[int, Future]]) -> None:

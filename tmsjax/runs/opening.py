@@ -11,7 +11,7 @@ from itertools import takewhile
 from os import PathLike
 
 from tmsjax.engine import Plan
-from tmsjax.errors import RunError, SpecError
+from tmsjax.errors import RunError, SpecError, Unreadable
 from tmsjax.runs import source
 from tmsjax.runs.capacity import disk_bytes
 from tmsjax.runs.directory import RunDirectory
@@ -19,6 +19,7 @@ from tmsjax.runs.facts import EXTENDED, Extent, RunFacts, tiling
 from tmsjax.runs.files import check_space, is_local
 from tmsjax.runs.imports import recorded
 from tmsjax.runs.job import Job
+from tmsjax.runs.trial import trial
 from tmsjax.runs.versions import provenance
 from tmsjax.spec import Record, Spec, difference, extensions, grows, part_shape, to_toml
 
@@ -128,6 +129,7 @@ def begin(job: Job, found: RunFacts | None, held: ExitStack, shared: bool) -> bo
     if found is None:
         directory.create()
         held.enter_context(directory.lock(shared))
+    trial(directory.path)
     with directory.begin_lock():
         now = directory.info() if directory.exists() else None
         if now is not None and (found is None or now.spec_hash != found.spec_hash):
@@ -183,6 +185,8 @@ def check_stored(job: Job, thoroughly: bool) -> None:
         try:
             if job.is_good(store, unit) and thoroughly:
                 store.read(unit)
+        except Unreadable:
+            raise
         except (RunError, SpecError) as error:
             if not is_local(store.path(unit)):  # it may be out of reach
                 raise

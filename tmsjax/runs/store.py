@@ -21,11 +21,21 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from tmsjax.errors import RunError
+from tmsjax.errors import RunError, Unreadable
 from tmsjax.kinds import REPLICA
 from tmsjax.runs.directory import FACTS, free_name
 from tmsjax.runs.facts import Extent, tiling
-from tmsjax.runs.files import as_path, is_local, read_attributes, read_dataset, read_values, stamp, write_dataset
+from tmsjax.runs.faults import reach
+from tmsjax.runs.files import (
+    as_path,
+    is_local,
+    names_in,
+    read_attributes,
+    read_dataset,
+    read_values,
+    stamp,
+    write_dataset,
+)
 from tmsjax.spec import Boxes, Spec, Tiling
 
 UNIT = "unit"  # attribute of a file: which unit of which sweep it is
@@ -80,12 +90,14 @@ class Store:
         return unit == 0 and len(self.boxes.regions[0].boxes) == 1
 
     def done(self) -> set[int]:
-        """The units whose files exist."""
-        first = {0} if self.alone(0) and self.path(0).exists() else set()
+        """The units whose files exist. Raises Unreadable."""
+        first = set()
+        if self.alone(0):
+            with reach(self.path(0)):
+                first = {0} if self.path(0).exists() else set()
         if self.single:
             return first
-        names = [p.name for p in self.folder.iterdir()] if self.folder.is_dir() else []
-        units = {int(name[:-3]) for name in names if re.fullmatch(r"[0-9]{5,}\.nc", name)}
+        units = {int(name[:-3]) for name in names_in(self.folder) if re.fullmatch(r"[0-9]{5,}\.nc", name)}
         return first | {unit for unit in units if unit < len(self.boxes) and not self.alone(unit)}
 
     @property
@@ -196,13 +208,16 @@ class Store:
     def _advising(self) -> Iterator[None]:
         try:
             yield
+        except Unreadable:
+            raise
         except RunError as error:
             raise RunError(f"{error}; {self.remedy}") from error
 
     def stamp(self, unit: int) -> Any:
         """What changes if the file of a unit does. Raises RunError if there is none."""
         try:
-            return stamp(self.path(unit))
+            with reach(self.path(unit)):
+                return stamp(self.path(unit))
         except FileNotFoundError:
             raise RunError(f"{self.path(unit)}: missing; {self.remedy}") from None
 

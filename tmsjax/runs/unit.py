@@ -6,7 +6,9 @@ import socket
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,11 +16,12 @@ import numpy as np
 import xarray as xr
 
 from tmsjax.engine import device_line, peak_memory
-from tmsjax.errors import CheckpointError, RunFailed
+from tmsjax.errors import CheckpointError, RunError, RunFailed
 from tmsjax.runs.capacity import disk_bytes
 from tmsjax.runs.checkpoint import Checkpoints
 from tmsjax.runs.facts import SECONDS, RunFacts
-from tmsjax.runs.files import is_disk_full, space_line
+from tmsjax.runs.faults import is_disk_full
+from tmsjax.runs.files import space_line
 from tmsjax.runs.history import measured
 from tmsjax.runs.job import STEPS, Job
 from tmsjax.runs.progress import Listener
@@ -113,8 +116,25 @@ def _with_seconds(job: Job, began: RunFacts, seconds: dict[str, float]) -> RunFa
     return job.facts.with_(**spent)
 
 
-def failure(job: Job, unit: int, step: int, error: Exception) -> RunFailed:
-    """The error for a failure after `step` of a unit, with the reason and how to resume."""
+def store(job: Job, unit: int, dataset: xr.Dataset, facts: dict) -> None:
+    """Stores the results of a unit; where that fails, in a local temporary folder that the error names.
+
+    Raises RunFailed.
+    """
+    try:
+        job.store_unit(unit, dataset, facts)
+    except (OSError, RunError) as error:
+        elsewhere = None
+        with suppress(OSError):
+            elsewhere = job.write_elsewhere(unit, dataset, facts)
+        raise failure(job, unit, job.spec.train.steps, error, elsewhere) from error
+
+
+def failure(job: Job, unit: int, step: int, error: Exception, elsewhere: Path | None = None) -> RunFailed:
+    """The error for a failure after `step` of a unit, with the reason and how to resume.
+
+    `elsewhere`: where its results are that the run's directory could not take.
+    """
     reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
     which = "" if job.single else f"unit {unit}: "
     if out_of_memory(error):
@@ -124,6 +144,8 @@ def failure(job: Job, unit: int, step: int, error: Exception) -> RunFailed:
     path = job.directory.path
     if is_disk_full(error):
         reason = f"{space_line(path, disk_bytes(job.ensemble) - job.directory.held())}: {reason}"
+    if elsewhere is not None and job.store is not None:
+        reason += f"; its results are in {elsewhere}: copy them to {job.store.path(unit)}"
     saved = f"up to step {job.facts.steps_done}" if job.single else "of this unit and of all finished units"
     return RunFailed(
         f"{path}: {which}failed after step {step}: {reason}\n  what was saved {saved} is intact; to continue: "

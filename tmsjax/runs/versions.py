@@ -63,7 +63,9 @@ def disagreements(answers: Mapping[str, Any], expected: Mapping[str, str]) -> li
 def _git_commit() -> str | None:
     here = Path(__file__).parents[1]
     try:
-        ask = partial(subprocess.run, cwd=here, capture_output=True, text=True, timeout=10, check=False)
+        ask = partial(
+            subprocess.run, cwd=here, capture_output=True, text=True, errors="replace", timeout=10, check=False
+        )
         top = ask(["git", "rev-parse", "--show-toplevel"]).stdout.strip()
         if not top or Path(top) / "tmsjax" != here:  # installed inside another repository
             return None
