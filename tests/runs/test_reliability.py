@@ -8,6 +8,7 @@ import gc
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from contextlib import nullcontext, suppress
@@ -273,8 +274,9 @@ def small_disk(tmp_path, monkeypatch):
 
 
 @pytest.mark.smoke
-def test_a_full_disk_stops_the_run_and_loses_nothing(small_disk, small_run):
+def test_a_full_disk_loses_nothing(small_disk, small_run, tmp_path, monkeypatch):
     folder, fill, empty = small_disk
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     raw = small_spec(checkpoint={"every_seconds": 0.0, "segment_seconds": 0.0})
     reference = digest(open_run(small_run).dataset)
 
@@ -282,15 +284,25 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(small_disk, small_run):
         if progress.step == 9:
             fill()
 
-    with pytest.raises(RunFailed) as failure:
+    with (
+        pytest.warns(UserWarning, match=r"checkpoints/\d+: cannot be saved .*; training goes on, and the next interval"),
+        pytest.raises(RunFailed) as failure,
+    ):
         run_sweep(raw, folder / "run", listen=listen)
     text = str(failure.value)
-    assert "failed after step 9: needs " in text
+    assert "failed after step 30: needs " in text
     assert " MB are free: " in text
+    there = re.search(rf"its results are in ({tmp_path}/\S+): copy them to {folder}/run/results.nc", text)
+    assert there, text
     assert "what was saved up to step 8 is intact; to continue: tmsjax resume" in text
     empty()
     assert open_run(folder / "run").steps() == [7, 8]
+    shutil.copytree(folder / "run", tmp_path / "copied")
     assert digest(run_sweep(raw, folder / "run").dataset) == reference
+    shutil.copy(there[1], tmp_path / "copied" / "results.nc")
+    run = run_sweep(raw, tmp_path / "copied")
+    assert run.trained == 0
+    assert digest(run.dataset) == reference
 
 
 def test_a_run_that_does_not_fit_the_disk_is_refused_before_it_begins(small_disk):
@@ -400,7 +412,7 @@ def test_newer_and_damaged_runs_are_refused(tmp_path):
     info = {"format": 99, "state": "complete"}
     for write in (files.write_json, files.write_sealed):
         write(tmp_path / "run.json", info)
-        with pytest.raises(RunError, match=r"written by a newer tmsjax \(format 99; this one reads up to 3\)"):
+        with pytest.raises(RunError, match=r"written by a newer tmsjax \(format 99; this one reads up to 4\)"):
             open_run(tmp_path)
     for text in ("{", "[]", "{}", '{"format": "x"}', '{"format": 3}', '{"format": 0}'):
         (tmp_path / "run.json").write_text(text)

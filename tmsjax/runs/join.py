@@ -54,7 +54,7 @@ def train_units(
             if not (free := [unit for unit in missing if unit not in (k for k, _ in writing)]):
                 _wait(job, writing)
                 continue
-            if should_stop():
+            if (count.own or count.waited) and should_stop():  # else asked after the first segment
                 raise Interrupted(f"stopped with {count.done} of {len(job.units)} units done")
             unit, claim = _claimed(job, free)
             with claim:
@@ -135,7 +135,7 @@ class Count:
     """How many units this process and others have finished, which it tells the listener."""
 
     def __init__(self, job: Job, listen: Listener | None):
-        self.job, self.own = job, 0
+        self.job, self.own, self.waited = job, 0, False
         self.listen = None if listen is None else self._tell
         self._listen = listen
         self.began = self.looked = self.noticed = time.monotonic()
@@ -181,6 +181,7 @@ class Count:
             self.noticed = now
             names = ", ".join(map(str, self.missing()[:5]))
             warnings.warn(f"waiting for other processes that train units of this run: {names}", stacklevel=4)
+        self.waited = True
         time.sleep(LOOK_SECONDS / 2)
 
 
