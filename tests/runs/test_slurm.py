@@ -1,0 +1,105 @@
+"""Joined processes in an array, and dask-jobqueue, on a real SLURM; skipped where there is none."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import time
+
+import pytest
+from conftest import command, digest
+from processes import stored, sweep, under_way, wait_for
+
+from tmsjax.runs import open_run, run_sweep
+
+pytestmark = pytest.mark.slow
+MINUTES = 10  # of wall time
+SCRIPT = "#!/bin/bash\n{}\n"  # without exec: the processes of a job are signalled one by one
+
+
+def slurm(*arguments: object) -> str:
+    return subprocess.run([str(a) for a in arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def state(job: str) -> str:
+    return re.search(r"JobState=(\w+)", slurm("scontrol", "show", "job", job))[1]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def idle_node():
+    if shutil.which("sbatch") is None:
+        pytest.skip("needs SLURM")
+    until = time.monotonic() + 5
+    while "idle" not in subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True, check=False).stdout:
+        if time.monotonic() > until:
+            pytest.skip("no node of SLURM is idle")
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[str, str]:
+    """A spec of 6 units of some seconds, and the digest of the results of one process."""
+    spec = sweep(tmp_path_factory.mktemp("slurm"), steps=60_000)
+    return spec, digest(run_sweep(spec).dataset)
+
+
+@pytest.fixture
+def array(tmp_path, trained):
+    """The ids of the tasks of an array of four joined processes, which have begun to train."""
+    script, out = tmp_path / "job.sh", tmp_path / "run"
+    script.write_text(SCRIPT.format(shlex.join(command("run", trained[0], "--out", out, "--join"))))
+    log, limit = tmp_path / "log-%a", f"--time={MINUTES}"
+    options = ["--array=1-4", "--cpus-per-task=1", f"--output={log}", "--open-mode=append", limit]
+    array = slurm("sbatch", "--parsable", *options, script)
+    yield [f"{array}_{task}" for task in range(1, 5)]
+    slurm("scancel", array)
+    for log in sorted(tmp_path.glob("log-*")):  # shown if the test failed
+        print(f"--- {log.name}\n{log.read_text()[-2000:]}")
+
+
+def test_an_array_completes_a_run_though_one_task_is_cancelled_one_requeued_and_one_ends_at_its_wall_time(
+    tmp_path, trained, array
+):
+    def said(task: int) -> str:
+        log = tmp_path / f"log-{task}"
+        return log.read_text() if log.exists() else ""
+
+    out = tmp_path / "run"
+    wait_for(lambda: len({path.parts[-3] for path in under_way(out)}) >= 4)
+    cancelled, requeued, slow, other = array
+    slurm("scancel", "--full", "--signal=STOP", slow)  # it holds its unit, however fast the others are
+    slurm("scontrol", "update", f"jobid={slow}", "EndTime=now+1")
+    slurm("scancel", cancelled)
+    slurm("scontrol", "requeue", requeued)
+    wait_for(lambda: state(requeued) == "PENDING")
+    slurm("scontrol", "update", f"jobid={requeued}", "StartTime=now")
+    wait_for(lambda: state(slow) == "TIMEOUT", seconds=90)
+    wait_for(lambda: {state(requeued), state(other)} == {"COMPLETED"}, seconds=120)
+    assert state(cancelled) == "CANCELLED"
+    for task in (1, 2, 3):
+        assert "stopped after step" in said(task), "it has saved"
+    assert said(2).count("device: ") == 2
+    assert digest(open_run(out).dataset) == trained[1]
+
+
+@pytest.mark.parametrize("how", ["scale", "adapt"])
+def test_workers_that_slurm_starts_and_one_of_which_it_cancels_change_no_byte(tmp_path, trained, how):
+    distributed, jobqueue = pytest.importorskip("distributed"), pytest.importorskip("dask_jobqueue")
+    out, name, cancelled = tmp_path / "run", f"tmsjax-{how}", []
+
+    def cancel_one() -> bool:
+        """Asked several times a second; cancels a worker when it trains."""
+        running = slurm("squeue", "-h", "-n", name, "-t", "R", "-o", "%A").split()
+        if not cancelled and under_way(out) and running:
+            slurm("scancel", running[0])
+            cancelled.append(running[0])
+        return False
+
+    options = {"cores": 1, "processes": 1, "memory": "1GB", "walltime": f"00:{MINUTES}:00", "job_name": name}
+    folders = {"local_directory": tmp_path, "log_directory": tmp_path}
+    with jobqueue.SLURMCluster(**options, **folders) as cluster, distributed.Client(cluster) as client:
+        cluster.scale(3) if how == "scale" else cluster.adapt(minimum=1, maximum=3)
+        run = run_sweep(trained[0], out, client=client, progress=False, should_stop=cancel_one)
+    assert state(cancelled[0]) == "CANCELLED"
+    assert len(stored(out)) == 6
+    assert digest(run.dataset) == trained[1]
