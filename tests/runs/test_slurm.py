@@ -16,12 +16,20 @@ MINUTES = 10  # of wall time
 SCRIPT = "#!/bin/bash\n{}\n"  # without exec: the processes of a job are signalled one by one
 
 
-def slurm(*arguments: object) -> str:
-    return subprocess.run([str(a) for a in arguments], capture_output=True, text=True, check=True).stdout.strip()
+def slurm(*arguments: object, check: bool = True) -> str:
+    return subprocess.run([str(a) for a in arguments], capture_output=True, text=True, check=check).stdout.strip()
 
 
 def state(job: str) -> str:
+    time.sleep(0.2)  # it is asked in loops
     return re.search(r"JobState=(\w+)", slurm("scontrol", "show", "job", job))[1]
+
+
+def has_begun_again(job: str) -> bool:
+    """Whether a requeued job has begun again, which is two minutes later unless one asks for it now."""
+    if state(job) == "PENDING":
+        slurm("scontrol", "update", f"jobid={job}", "StartTime=now", check=False)  # it may begin now
+    return "Restarts=1" in slurm("scontrol", "show", "job", job) and state(job) in ("RUNNING", "COMPLETED")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -29,7 +37,7 @@ def idle_node():
     if shutil.which("sbatch") is None:
         pytest.skip("needs SLURM")
     until = time.monotonic() + 5
-    while "idle" not in subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True, check=False).stdout:
+    while "idle" not in slurm("sinfo", "-h", "-o", "%T", check=False):
         if time.monotonic() > until:
             pytest.skip("no node of SLURM is idle")
         time.sleep(0.5)
@@ -64,8 +72,7 @@ def test_an_array_survives_a_cancelled_a_requeued_and_a_timed_out_task(tmp_path,
     slurm("scontrol", "update", f"jobid={slow}", "EndTime=now+1")
     slurm("scancel", cancelled)
     slurm("scontrol", "requeue", requeued)
-    wait_for(lambda: state(requeued) == "PENDING")
-    slurm("scontrol", "update", f"jobid={requeued}", "StartTime=now")
+    wait_for(lambda: has_begun_again(requeued))
     wait_for(lambda: state(slow) == "TIMEOUT", seconds=90)
     wait_for(lambda: {state(requeued), state(other)} == {"COMPLETED"}, seconds=120)
     assert state(cancelled) == "CANCELLED"
