@@ -26,9 +26,9 @@ def state(job: str) -> str:
 
 
 def has_begun_again(job: str) -> bool:
-    """Whether a requeued job has begun again, which is two minutes later unless one asks for it now."""
-    if state(job) == "PENDING":
-        slurm("scontrol", "update", f"jobid={job}", "StartTime=now", check=False)  # it may begin now
+    """Whether a requeued job has begun again, which is two minutes later unless one asks for it."""
+    if "Reason=BeginTime" in slurm("scontrol", "show", "job", job):
+        slurm("scontrol", "update", f"jobid={job}", "StartTime=now", check=False)  # it may begin at this moment
     return "Restarts=1" in slurm("scontrol", "show", "job", job) and state(job) in ("RUNNING", "COMPLETED")
 
 
@@ -72,7 +72,7 @@ def test_an_array_survives_a_cancelled_a_requeued_and_a_timed_out_task(tmp_path,
     slurm("scontrol", "update", f"jobid={slow}", "EndTime=now+1")
     slurm("scancel", cancelled)
     slurm("scontrol", "requeue", requeued)
-    wait_for(lambda: has_begun_again(requeued))
+    wait_for(lambda: has_begun_again(requeued), seconds=150)
     wait_for(lambda: state(slow) == "TIMEOUT", seconds=90)
     wait_for(lambda: {state(requeued), state(other)} == {"COMPLETED"}, seconds=120)
     assert state(cancelled) == "CANCELLED"
@@ -86,21 +86,21 @@ def test_an_array_survives_a_cancelled_a_requeued_and_a_timed_out_task(tmp_path,
 @pytest.mark.parametrize("how", ["scale", "adapt"])
 def test_workers_of_slurm_that_come_and_go_change_no_byte(tmp_path, trained, how):
     distributed, jobqueue = pytest.importorskip("distributed"), pytest.importorskip("dask_jobqueue")
-    out, name, cancelled = tmp_path / "run", f"tmsjax-{how}", []
+    out, name, killed = tmp_path / "run", f"tmsjax-{how}", []
 
-    def cancel_one() -> bool:
-        """Asked several times a second; cancels a worker when it trains."""
+    def kill_one() -> bool:
+        """Asked several times a second; kills a worker when all train."""
         running = slurm("squeue", "-h", "-n", name, "-t", "R", "-o", "%A").split()
-        if not cancelled and under_way(out) and running:
-            slurm("scancel", running[0])
-            cancelled.append(running[0])
+        if not killed and len(running) > 1 and len({path.parts[-3] for path in under_way(out)}) >= len(running):
+            slurm("scancel", "--full", "--signal=KILL", running[0])  # else it has time to finish its unit
+            killed.append(running[0])
         return False
 
     resources = {"cores": 2, "processes": 1, "memory": "1GB", "walltime": f"00:{MINUTES}:00", "job_name": name}
     folders = {"local_directory": tmp_path, "log_directory": tmp_path}
     with jobqueue.SLURMCluster(**resources, **folders) as cluster, distributed.Client(cluster) as client:
         cluster.scale(3) if how == "scale" else cluster.adapt(minimum=1, maximum=3)
-        run = run_sweep(trained[0], out, client=client, progress=False, should_stop=cancel_one)
-    assert state(cancelled[0]) == "CANCELLED"
+        run = run_sweep(trained[0], out, client=client, progress=False, should_stop=kill_one)
+    assert state(killed[0]) != "RUNNING"
     assert len(stored(out)) == 6
     assert digest(run.dataset) == trained[1]
