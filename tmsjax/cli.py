@@ -357,7 +357,7 @@ def _train(spec: Spec, directory: str, join: bool, client: Any) -> None:
             how = {"join": join, "client": client}
             trained = run_sweep(spec, directory, progress=False, listen=listen, should_stop=stop, **how)
         except Interrupted as reason:
-            say(f"{reason}; to continue: tmsjax resume {directory}", err=True)
+            say(f"{reason}; to continue: tmsjax resume {directory}{' --join' if join else ''}", err=True)
             raise typer.Exit(128 + (stop.signal or 0)) from None
     say(_summary(trained, time.monotonic() - began))
     say(str(directory))

@@ -16,7 +16,7 @@ import xarray as xr
 from conftest import small_spec
 
 from tmsjax.errors import RunError
-from tmsjax.runs import RunDirectory, RunFacts, files, provenance
+from tmsjax.runs import RunDirectory, RunFacts, files, provenance, run_sweep
 from tmsjax.runs.files import as_path, read_dataset, read_sealed, write_dataset, write_sealed, write_whole
 from tmsjax.runs.store import Store
 from tmsjax.spec import Boxes, load_spec, to_toml
@@ -49,6 +49,12 @@ def filled(place) -> Store:
     for unit, box in enumerate(store.boxes):
         store.write(unit, whole.isel(dict(zip(AXES, box.slices, strict=True))))
     return store
+
+
+def test_joining_needs_locks(place):
+    with pytest.raises(RunError, match="--join needs locks, which object stores do not have"):
+        run_sweep(small_spec(), place, join=True)
+    assert not (place / "run.json").exists()
 
 
 def test_what_is_local_and_what_is_not(tmp_path):

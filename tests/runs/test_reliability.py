@@ -285,7 +285,7 @@ def test_a_full_disk_loses_nothing(small_disk, small_run, tmp_path, monkeypatch)
             fill()
 
     with (
-        pytest.warns(UserWarning, match=r"checkpoints/\d+: cannot be saved .*; training goes on, and the next interval"),
+        pytest.warns(UserWarning, match=r"checkpoints/\d+: cannot be saved .*; training goes on"),
         pytest.raises(RunFailed) as failure,
     ):
         run_sweep(raw, folder / "run", listen=listen)

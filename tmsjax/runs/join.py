@@ -37,6 +37,7 @@ from tmsjax.spec import Spec
 
 LOOK_SECONDS = 2.0  # between looks at what other processes do
 NOTICE_SECONDS = 60.0
+_OWN = uuid.uuid4().hex[:4]  # a process that notes its needs again must not count its first note
 
 
 def train_units(
@@ -194,7 +195,7 @@ def beside_others(directory: RunDirectory, needed: int) -> Iterator[int]:
     """
     here, group = socket.gethostname(), memory_group()
     folder = directory.path / ".joined"
-    own = folder / f"{here}-{os.getpid()}-{uuid.uuid4().hex[:4]}"
+    own = folder / f"{here}-{os.getpid()}-{_OWN}"
     with directory.try_lock(own):
         try:
             note = {"process": os.getpid(), "host": here, "group": group, "bytes": needed}

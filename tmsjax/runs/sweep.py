@@ -90,6 +90,8 @@ def run_sweep(
         cluster = None if client is None else held.enter_context(_cluster().DaskCluster(client, stop))
         shared = join or cluster is not None
         directory, found = (None, None) if out is None else opening.find(out, held, shared)
+        if join and directory is not None and not directory.local:
+            raise RunError(f"{out}: --join needs locks, which object stores do not have: use one process, or Dask")
         if spec.imports:
             spec = imports.with_imports(spec, source, overrides, directory)
         spec = opening.with_record_of(found, with_source(spec))
