@@ -16,7 +16,7 @@ from tmsjax.analysis import compare
 from tmsjax.errors import RunError
 from tmsjax.runs import open_run, run_sweep
 from tmsjax.runs.files import read_sealed, write_json, write_sealed
-from tmsjax.spec import difference, load_spec
+from tmsjax.spec import Spec, difference, load_spec
 
 ARCHIVES = ROOT / "tests" / "data" / "runs"
 VERSIONS = ("0.7.0", "0.8.0", "0.9.0", "0.10.0", "0.11.0")
@@ -99,6 +99,18 @@ def test_unfinished_runs_resume_whole_and_in_units(unpacked):
     again = run_sweep(half.spec, unpacked / "units-unfinished", overrides=RARELY, progress=False)
     assert again.trained == 3
     np.testing.assert_allclose(weights(again), weights(whole), rtol=0, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("version", VERSIONS[-1:])
+@pytest.mark.filterwarnings("ignore:resumed with other versions")
+def test_a_later_hash_of_the_same_spec_costs_no_training(unpacked, monkeypatch):
+    monkeypatch.setattr(Spec, "hash", property(lambda spec: "0" * 64))
+    for name, trained in (("complete", 0), ("units", 0), ("units-unfinished", 3)):
+        run = run_sweep(open_run(unpacked / name).spec, unpacked / name, progress=False)
+        assert run.trained == trained, name
+        assert not list((unpacked / name).rglob("damaged-*"))
+        assert tmsjax.phase_map(run)["phase"].shape == (2, 2)
+        assert run.directory.info().spec_hash != "0" * 64
 
 
 @pytest.mark.parametrize("version", VERSIONS[:1])

@@ -110,7 +110,7 @@ def cell_store(run: Run, name: str, remedy: str) -> Store:
     """The folder `name` of a run of several units, for a dataset over its cells."""
     assert run.directory is not None
     coords = {a.name: a.values for a in run.spec.axes if a.name != REPLICA}
-    return Store(run.directory.path / name, run.cells, coords, sweep=run.spec.hash, remedy=remedy)
+    return Store(run.directory.path / name, run.cells, coords, sweep=run.spec_hash, remedy=remedy)
 
 
 def stored_unit(store: Store, unit: int) -> xr.Dataset | None:

@@ -1,11 +1,15 @@
-"""Runs: training a sweep, storing it, reopening it.
+"""Runs: training a sweep, storing it, reopening it. Three groups of modules; reading a run imports no jax.
 
-sweep.py runs a spec: opening.py finds or begins the directory, then trainers.py has the missing units trained: here
-(here.py) or by workers (crew.py, remote.py) on this machine (workers.py) or a cluster (cluster.py). unit.py trains a
-unit: training.py loops over segments, history.py records, results.py builds the dataset, store.py writes it. Files
-appear whole and are verified when read (files.py, directory.py, checkpoint.py, which alone imports orbax). run.py is
-the user's handle; capacity.py and estimates.py predict what a run needs, tuning.py finds a fast plan. Reading a run
-imports no jax.
+A run on disk: directory.py and facts.py (run.json), store.py and dataset.py (results), checkpoint.py, which alone
+imports orbax; files.py, faults.py, locks.py and trial.py do what all of them need from a file system.
+
+Training it: sweep.py runs a spec. opening.py finds or begins the directory, job.py is the run as those see it who train
+its units: this process and others that join (join.py), or workers of a Dask cluster (cluster.py). unit.py trains a
+unit: training.py loops over segments, history.py records, results.py builds the dataset. interrupts.py, progress.py,
+imports.py, source.py and versions.py serve them; capacity.py and estimates.py predict what a run needs, tuning.py finds
+a fast plan.
+
+The user's handle: run.py, html.py, and early.py, which makes results of an interrupted run.
 """
 
 from typing import TYPE_CHECKING

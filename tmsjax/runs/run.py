@@ -63,6 +63,11 @@ class Run:
         shapes = (self.spec.shape, extents[0].unit or self._extents[1][0].shape)
         return Boxes(*(tuple(length for k, length in enumerate(shape) if k != axis) for shape in shapes))
 
+    @property
+    def spec_hash(self) -> str:
+        """The hash of the spec that run.json recorded: what is hashed may change with the version."""
+        return self._extents[0][-1].spec_hash or self.spec.hash
+
     @cached_property
     def _extents(self) -> tuple[tuple[Extent, ...], list[Spec]]:
         """How the grid grew until this spec was reached, and the spec of each extent."""

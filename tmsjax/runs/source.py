@@ -51,7 +51,7 @@ def with_source(spec: Spec) -> Spec:
         "feature_probability": cells["instance_feature_probability"].transpose(*names, "feature").to_numpy(),
     } | _options(run.spec, cells)
     data = replace(run.spec.data, masks_per_batch=0, run=None)
-    facts = {"path": str(run.directory.path), "spec_hash": run.spec.hash, "sha256": _digest(arrays)}  # type: ignore[union-attr]
+    facts = {"path": str(run.directory.path), "spec_hash": run.spec_hash, "sha256": _digest(arrays)}  # type: ignore[union-attr]
     neurons = FAMILIES[run.spec.model.family].neurons
     return replace(spec, source=Source(data, arrays, positions, neurons, facts))
 
