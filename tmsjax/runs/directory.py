@@ -163,23 +163,23 @@ class RunDirectory:
     @contextmanager
     def try_lock(self, folder: Path) -> Iterator[bool]:
         """Locks a unit's folder, which it creates. Yields False if another process holds the lock."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{folder}: cannot be made: {error.strerror}") from error
-        try:
-            file = open(folder / ".lock", "ab+", opener=_not_through_links)  # noqa: SIM115 (closed below)
-        except FileNotFoundError:  # another process has just completed the run
-            yield False
-            return
-        except OSError as error:
-            raise RunError(f"{self.path}: cannot be written: {error.strerror}") from error
-        with file:
+        with self._lock_file(folder) as file:
             try:
                 locked = take(file)
             except NoLocks:
                 locked = True
             yield locked
+
+    def _lock_file(self, folder: Path) -> IO[bytes]:
+        """The open lock of a unit's folder; makes both, again if another process has just completed the run."""
+        for tries_left in reversed(range(TRIES)):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                return open(folder / ".lock", "ab+", opener=_not_through_links)
+            except OSError as error:
+                if not (isinstance(error, FileNotFoundError) and tries_left):
+                    raise RunError(f"{folder}: cannot be made: {error.strerror}") from error
+        raise AssertionError
 
     def is_held(self) -> bool | None:
         """Whether a process, also this one, holds the run's lock. None if that cannot be told."""

@@ -10,8 +10,8 @@ import math
 import os
 import shutil
 import socket
+import threading
 import time
-import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,7 +37,6 @@ from tmsjax.spec import Spec
 
 LOOK_SECONDS = 2.0  # between looks at what other processes do
 NOTICE_SECONDS = 60.0
-_OWN = uuid.uuid4().hex[:4]  # a process that notes its needs again must not count its first note
 
 
 def train_units(
@@ -195,7 +194,7 @@ def beside_others(directory: RunDirectory, needed: int) -> Iterator[int]:
     """
     here, group = socket.gethostname(), memory_group()
     folder = directory.path / ".joined"
-    own = folder / f"{here}-{os.getpid()}-{_OWN}"
+    own = folder / f"{here}-{os.getpid()}-{threading.get_ident():x}"
     with directory.try_lock(own):
         try:
             note = {"process": os.getpid(), "host": here, "group": group, "bytes": needed}
