@@ -25,6 +25,16 @@ class CutRun(Run):
     def units(self) -> Boxes:
         return self._units
 
+    @property
+    def cells(self) -> Boxes:
+        names = list(self.spec.axis)
+        axis = names.index(REPLICA) if REPLICA in names and len(self._units.grid) == len(names) else None
+        return self._units.without(axis)
+
+    @property
+    def spec_hash(self) -> str:
+        return self.spec.hash
+
     def part(self, unit: int) -> xr.Dataset:
         self.read.append(unit)
         dims = self.dataset["loss"].dims

@@ -54,7 +54,7 @@ def test_commands_whose_output_nobody_reads_do_their_work(tmp_path):
         with unread(), pytest.raises(SystemExit) as ended:
             cli.main(arguments)
         assert not ended.value.code
-    assert open_run(out).directory.info()["state"] == "complete"
+    assert open_run(out).directory.info().state == "complete"
 
 
 def test_a_command_whose_reader_left_exits_with_0_and_silently():

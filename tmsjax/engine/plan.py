@@ -142,8 +142,9 @@ def plan(spec: Spec, platform: str, units: int = 1) -> Plan:
     if spec.engine.microbatch:
         microbatch = spec.engine.microbatch
         unroll = math.gcd(microbatch, unroll)
-    shared = max(block, spec.instances // units // block * block)
-    unit = _unit(spec, spec.engine.unit or min(most, shared))
+    if units > 1:
+        most = min(most, max(block, spec.instances // units // block * block))
+    unit = _unit(spec, spec.engine.unit or most)
     words = batch * problem.columns
     chunk = 1 if cpu and kernel == "xla" else max(2, min(CHUNK[kernel], CHUNK_WORDS // words))
     return Plan(

@@ -69,7 +69,7 @@ def how_to_go_on(out: str | os.PathLike | None) -> str:
     """How to go on with an interrupted run, for its user in Python."""
     if out is None:
         return "nothing is kept of a run in memory: give `out` to continue it later"
-    return f"to continue: call run_sweep again, or tmsjax resume {os.fspath(out)}"
+    return f"to continue: call run_sweep again, or tmsjax resume {out}"
 
 
 def _handlers(command: bool) -> dict[int, Any]:
