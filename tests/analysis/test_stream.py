@@ -13,7 +13,7 @@ from tmsjax import analysis
 from tmsjax.analysis import agreement, comparison, outlines, phases
 from tmsjax.errors import RunError
 from tmsjax.kinds import REPLICA
-from tmsjax.runs import Run, RunDirectory
+from tmsjax.runs import Run, RunDirectory, RunFacts
 from tmsjax.spec import Boxes, load_spec, to_toml
 
 
@@ -26,14 +26,14 @@ def dataset() -> xr.Dataset:
 def whole(dataset, tmp_path_factory) -> dict:
     """The comparison of the run in one unit."""
     run = Run(analysis.spec_of(dataset), RunDirectory(tmp_path_factory.mktemp("whole")), dataset)
-    run.directory.info = lambda: {}
+    run.directory.info = lambda: RunFacts(to_toml(run.spec), {})
     return tmsjax.compare(run)
 
 
 def cut(dataset, part=(12, 12, REPLICAS), path=None) -> CutRun:
     run = CutRun(dataset, part, path)
     if path is not None:
-        run.directory.info = lambda: {}
+        run.directory.info = lambda: RunFacts(to_toml(run.spec), {})
     return run
 
 
