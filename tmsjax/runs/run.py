@@ -65,7 +65,12 @@ class Run:
 
     @property
     def spec_hash(self) -> str:
-        """The hash of the spec that run.json recorded: what is hashed may change with the version."""
+        """The hash of the spec that run.json recorded: what is hashed may change with the version.
+
+        Examples:
+            >>> run.spec_hash == run.spec.hash  # trained by this version
+            True
+        """
         return self._extents[0][-1].spec_hash or self.spec.hash
 
     @cached_property
@@ -147,6 +152,11 @@ class Run:
 
         Warns of what they are. The run can still be resumed. Raises RunError if another process trains it, or if it has
         results already.
+
+        Examples:
+            >>> run.finish()
+            Traceback (most recent call last):
+            tmsjax.errors.RunError: ...: has results of 300 steps; for others: tmsjax resume ... --set train.steps=N
         """
         from tmsjax.runs.early import finish  # which imports jax
 
