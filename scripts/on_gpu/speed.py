@@ -61,7 +61,8 @@ def flagship(kernel: str, dry: bool) -> dict[str, dict]:
         run = tmsjax.open_run(out)
         assert run.directory is not None
         info, spec, compared = run.directory.info(), run.spec, tmsjax.compare(run)
-    facts: dict[str, Any] = {key: getattr(info, key) for key in ("models", "plan", "diverged_models", "peak_memory_bytes")}
+    said = ("models", "plan", "diverged_models", "peak_memory_bytes")
+    facts: dict[str, Any] = {key: getattr(info, key) for key in said}
     facts |= {key: getattr(info, key) for key in ("seconds_of_compiling", "seconds_of_training", "seconds_of_results")}
     facts |= {name: compared[name]["agreement"] for name in ("exact", "candidate")}
     facts["wall_seconds"] = wall
