@@ -60,13 +60,12 @@ def flagship(kernel: str, dry: bool) -> dict[str, dict]:
         wall = time.monotonic() - start
         run = tmsjax.open_run(out)
         assert run.directory is not None
-        info, spec, compared = run.directory.info(), run.spec, tmsjax.compare(run)
-    said = ("models", "plan", "diverged_models", "peak_memory_bytes")
-    facts: dict[str, Any] = {key: getattr(info, key) for key in said}
-    facts |= {key: getattr(info, key) for key in ("seconds_of_compiling", "seconds_of_training", "seconds_of_results")}
+        info, spec, compared = vars(run.directory.info()), run.spec, tmsjax.compare(run)
+    facts: dict[str, Any] = {key: info[key] for key in ("models", "plan", "diverged_models", "peak_memory_bytes")}
+    facts |= {key: info[key] for key in ("seconds_of_compiling", "seconds_of_training", "seconds_of_results")}
     facts |= {name: compared[name]["agreement"] for name in ("exact", "candidate")}
     facts["wall_seconds"] = wall
-    facts["samples_per_second"] = spec.instances * spec.train.batch * spec.train.steps / info.seconds_of_training
+    facts["samples_per_second"] = spec.instances * spec.train.batch * spec.train.steps / info["seconds_of_training"]
     if not dry and not facts["exact"] >= LEAST_AGREEMENT:
         facts["error"] = f"{facts['exact']:.2%} of cells agree with exact theory, fewer than {LEAST_AGREEMENT:.1%}"
     return {f"{FLAGSHIP}, whole run": facts}

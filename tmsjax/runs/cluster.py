@@ -106,8 +106,7 @@ class DaskCluster:
 
     def train(self, job: Job, listen: Listener | None, should_stop: Callable[[], bool]) -> tuple[int, list]:
         """Trains the missing units. Raises Interrupted if it should stop, RunFailed if units fail for good."""
-        assert job.directory is not None
-        path, count, failed = str(job.directory.path), Count(job, listen), dict[int, str]()
+        path, count, failed = str(job.directory.path), Count(job, listen), dict[int, str]()  # type: ignore[union-attr]
         of_run = (path, job.facts.started, tuple(decisive(job.spec).items()))
         while len(failed) < FAILURES and (todo := [unit for unit in count.missing() if unit not in failed]):
             tasks = {self.client.submit(_train, self.token, k, *of_run, retries=TRIES - 1, pure=False): k for k in todo}
