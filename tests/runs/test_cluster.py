@@ -130,7 +130,7 @@ def test_kills_a_late_worker_and_a_new_scheduler_change_no_byte(tmp_path, cluste
     output, _ = process.communicate(timeout=120)
     said = words.read_text()
     assert process.returncode == 0, said
-    assert f"lost the scheduler {cluster.address}; waiting 60 s for it" in said
+    assert f"lost the scheduler {cluster.address}; waiting 60 s for it; finished units are stored" in said
     assert "jax: 0.0.1, not " in said
     assert "5/6 units" in output
     run = open_run(out)
@@ -163,9 +163,16 @@ def test_workers_that_differ_or_do_not_see_the_run_are_refused_before_any_work(t
     assert "ModuleNotFoundError" in done.stderr
     missing.kill()
     missing.wait()
-    cluster.registered(cluster.worker(BLIND))
+    blind = cluster.worker(BLIND)
+    cluster.registered(blind)
     done = run_process("run", spec, "--out", out, "--dask", cluster.address)
     assert done.returncode == 0, "the worker that sees the run trains it"
+    cluster.processes[1].kill()
+    cluster.processes[1].wait()
+    done = run_process("run", spec, "--out", tmp_path / "other", "--dask", cluster.address)
+    assert done.returncode == 1
+    assert "not a run directory" in done.stderr
+    assert f"no worker of {cluster.address} can train this run; warnings say why" in done.stderr
 
 
 @pytest.mark.slow

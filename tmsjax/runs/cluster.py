@@ -28,7 +28,7 @@ from tmsjax.runs.versions import decisive, disagreements
 from tmsjax.spec import Spec
 
 TRIES, FAILURES = 3, 10  # of a unit before it is left out; units left out before the run is given up
-AGAIN, NOTICE, CONNECT, RECONNECT = 2.0, 60.0, 8.0, 60.0  # seconds
+AGAIN, CONNECT, PATIENCE = 2.0, 8.0, 60.0  # seconds
 _turn = threading.Lock()  # a worker trains one unit at a time, whatever the number of its threads
 _stopping: set[str] = set()  # tokens of runs that a worker should not train any more
 
@@ -59,7 +59,7 @@ def _opened(token: str, *of_run: Any) -> Job:
         return opened(*of_run)
     except Exception as error:
         worker = distributed.get_worker()
-        worker.log_event(token, f"worker {worker.address} is not used: {first_line(error)}")
+        worker.log_event(token, (worker.address, first_line(error)))
         time.sleep(AGAIN)
         raise distributed.Reschedule from None
 
@@ -68,10 +68,10 @@ def _stop(token: str) -> None:
     _stopping.add(token)
 
 
-def connect(address: Any, security: Any = None) -> distributed.Client:
+def connect(address: Any, security: Any = None, seconds: float = CONNECT) -> distributed.Client:
     """A client of the scheduler at `address`. Raises RunError if it does not answer."""
     try:
-        return distributed.Client(address, timeout=CONNECT, security=security, set_as_default=False)
+        return distributed.Client(address, timeout=seconds, security=security, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise RunError(f"no Dask scheduler answers at {address} ({first_line(error)})") from error
 
@@ -82,12 +82,16 @@ class DaskCluster:
     def __init__(self, given: Any, should_stop: Callable[[], bool]):
         self.address = given if isinstance(given, str) else str(given.scheduler.address)
         self.security = getattr(given, "security", None)
-        self.token, self.should_stop = f"tmsjax-{uuid.uuid4().hex[:12]}", should_stop
+        self.token, self.should_stop, self.refused = f"tmsjax-{uuid.uuid4().hex[:12]}", should_stop, set[str]()
 
-    def __enter__(self) -> DaskCluster:
-        self.client = connect(self.address, self.security)
-        self.client.subscribe_topic(self.token, lambda event: warnings.warn(event[1], stacklevel=1))
+    def __enter__(self, seconds: float = CONNECT) -> DaskCluster:
+        self.client = connect(self.address, self.security, seconds)
+        self.client.subscribe_topic(self.token, lambda event: self._refuse(*event[1]))
         return self
+
+    def _refuse(self, address: str, reason: str) -> None:
+        self.refused.add(address)
+        warnings.warn(f"worker {address} is not used: {reason}", stacklevel=1)
 
     def __exit__(self, *error: object) -> None:
         with suppress(Exception):
@@ -113,24 +117,29 @@ class DaskCluster:
             self._wait(list(tasks), count)
             failed |= {k: str(task.exception()) for task, k in tasks.items() if task.status == "error"}
             if self.client.status != "running" or any(task.status in ("cancelled", "lost") for task in tasks):
-                self._reconnect(f"finished units are intact; to continue: tmsjax resume {path}")
+                what = f"lost the scheduler {self.address}; waiting {PATIENCE:.0f} s for it"
+                warnings.warn(f"{what}; finished units are stored, `tmsjax resume {path}` continues", stacklevel=4)
+                self.__exit__()
+                self.__enter__(PATIENCE)
         if failed:
             raise failures(job, failed, TRIES)
         return count.done - count.first, []
 
     def _wait(self, tasks: list[distributed.Future], count: Count | None = None) -> None:
         """Waits until tasks end, the scheduler goes, or too many fail. Raises Interrupted after workers have saved."""
-        told, running = time.monotonic(), True
+        running, hoped = True, time.monotonic()
         while running and self.client.status == "running":
             with suppress(OSError, TimeoutError):  # the scheduler is going
-                workers = bool(self.client.nthreads())
+                workers = set(self.client.nthreads())
                 if self.should_stop():
                     self.client.run(_stop, self.token, on_error="ignore")
-                    running = workers
-                if workers or time.monotonic() - told > NOTICE:
-                    told = time.monotonic()
-                    if not workers:
-                        warnings.warn(f"waiting for workers of the scheduler {self.address}", stacklevel=4)
+                    running = bool(workers)
+                elif not workers:
+                    warnings.warn(f"waiting for workers of the scheduler {self.address}", stacklevel=4)
+                elif not workers <= self.refused:
+                    hoped = time.monotonic()
+                elif time.monotonic() - hoped > PATIENCE:
+                    raise RunFailed(f"no worker of {self.address} can train this run; warnings say why")
             time.sleep(0.2)
             states = [task.status for task in tasks]
             running = running and "pending" in states and states.count("error") < FAILURES
@@ -138,13 +147,3 @@ class DaskCluster:
                 count.of_tasks(states.count("finished"))
         if self.should_stop():
             raise Interrupted("stopped; finished units are stored, units under way were saved")
-
-    def _reconnect(self, advice: str) -> DaskCluster:
-        """Connects to a scheduler that comes back at the same address. Raises RunFailed if it does not."""
-        warnings.warn(f"lost the scheduler {self.address}; waiting {RECONNECT:.0f} s for it", stacklevel=4)
-        until = time.monotonic() + RECONNECT
-        while time.monotonic() < until and not self.should_stop():
-            self.__exit__()
-            with suppress(RunError):
-                return self.__enter__()
-        raise RunFailed(f"no Dask scheduler answers at {self.address}\n  {advice}")

@@ -80,10 +80,16 @@ class RunDirectory:
         """The size of its checkpoints and results in bytes; 0 in an object store, whose space is not limited."""
         if not self.local:
             return 0
-        folders = (self.checkpoints, self.units, self.path / "results")
+
+        def passes(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):  # another process has just removed it
+                raise error
+
         with reach(self.path):
-            files = [self.path / "results.nc", *(p for folder in folders for p in folder.rglob("*"))]
-            return sum(p.stat().st_size for p in files if p.is_file())
+            files = [str(self.path / "results.nc")]
+            for top in (self.checkpoints, self.units, self.path / "results"):
+                files += [os.path.join(a, name) for a, _, names in os.walk(top, onerror=passes) for name in names]
+            return sum(map(_size, files))
 
     @property
     def local(self) -> bool:
@@ -346,6 +352,14 @@ def _sign(file: IO[bytes]) -> None:
         file.truncate(0)
         file.write(text.encode(errors="backslashreplace"))
         file.flush()
+
+
+def _size(path: str) -> int:
+    """The size of a file; 0 if another process has just removed it."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def is_step(name: str) -> bool:

@@ -36,6 +36,7 @@ from tmsjax.runs.versions import decisive, differences
 from tmsjax.spec import Spec
 
 LOOK_SECONDS = 2.0  # between looks at what other processes do
+SEE_SECONDS = 10.0  # until a network file system shows a new run to all processes
 NOTICE_SECONDS = 60.0
 
 
@@ -88,6 +89,9 @@ def opened(path: str | PathLike, started: str = "", expected: Iterable[tuple[str
     Raises RunError if this process must not train it, SpecError.
     """
     directory = RunDirectory(path)
+    until = time.monotonic() + SEE_SECONDS
+    while started and not directory.exists() and time.monotonic() < until:
+        time.sleep(0.5)
     stored, facts = directory.spec(), directory.info()
     if started not in ("", facts.started):
         raise RunError(f"sees another run in {path}; workers need a shared file system")
