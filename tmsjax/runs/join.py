@@ -24,7 +24,7 @@ import jax
 import xarray as xr
 
 from tmsjax.engine import Ensemble, device_line, memory_group, resident_memory, stored_plan
-from tmsjax.errors import Interrupted, RunError
+from tmsjax.errors import Interrupted, RunError, RunFailed, Unreadable
 from tmsjax.runs.capacity import check_memory
 from tmsjax.runs.directory import RunDirectory
 from tmsjax.runs.imports import with_imports
@@ -51,7 +51,7 @@ def train_units(
     count, kept = Count(job, listen), []
     with ThreadPoolExecutor(1) as writer:
         writing: list[tuple[int, Future]] = []
-        while missing := count.missing():
+        while missing := _missing(count):
             if not (free := [unit for unit in missing if unit not in (k for k, _ in writing)]):
                 _wait(job, writing)
                 continue
@@ -72,6 +72,15 @@ def train_units(
                 writing = [(unit, writer.submit(_write, job, unit, results, claim.pop_all()))]
         _wait(job, writing)
     return count.own, kept
+
+
+def _missing(count: Count) -> list[int]:
+    """The units that are not stored. Raises RunFailed if the folder is out of reach."""
+    try:
+        return count.missing()
+    except Unreadable as error:
+        again = f"what was saved is intact; when it is back: tmsjax resume {count.job.directory.path}"  # type: ignore[union-attr]
+        raise RunFailed(f"{error}\n  {again}") from error
 
 
 def train_one(job: Job, unit: int, should_stop: Callable[[], bool]) -> bool:
@@ -158,7 +167,8 @@ class Count:
         """Adds to a progress of one unit what is known of the others."""
         assert self._listen is not None
         if self.job.store is not None and time.monotonic() - self.looked > LOOK_SECONDS:
-            self.missing()
+            with suppress(RunError):  # the folder may be away for a while
+                self.missing()
         seconds, done = time.monotonic() - self.began, max(self.done, self.first + self.own)
         others = progress.models * (done - self.first - self.own) / max(seconds, LOOK_SECONDS)
         units = len(self.job.units)
