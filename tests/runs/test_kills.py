@@ -127,6 +127,7 @@ def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_not_in_the_way(tmp_p
     assert len(open_run(out).steps()) == 1
 
 
+@pytest.mark.slow
 def test_a_first_interrupt_saves_and_a_second_stops_at_once(tmp_path):
     out = tmp_path / "run"
     with training(tmp_path, out) as process:
