@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+import xarray as xr
 from conftest import digest, run_command, slowly, small_spec
 
 import tmsjax
@@ -155,3 +156,29 @@ def test_a_grid_that_grew_is_tiled_without_gaps():
     assert [tiles.placed(k)[0] for k in range(len(tiles))] == [0] * 4 + [1] * 4 + [2] * 2
     with pytest.raises(IndexError):
         tiles.placed(len(tiles))
+
+
+def test_all_units_of_a_longer_run_record_the_same_steps(tmp_path):
+    def spec(steps: int, replicas: int = 2) -> dict:
+        return listed(replicas=replicas, train={**CONSTANT, "steps": steps})
+
+    short = run_sweep(spec(30), tmp_path / "run").dataset["history_loss"]
+    run_sweep(spec(50), tmp_path / "run")
+    longer = run_sweep(spec(50, 3), tmp_path / "run").dataset.load()
+    whole = run_sweep(spec(50, 3)).dataset
+    xr.testing.assert_equal(longer["W"], whole["W"])
+    xr.testing.assert_equal(longer["history_loss"].sel(step=short["step"], replica=short["replica"]), short)
+    common = np.intersect1d(longer["step"], whole["step"])
+    xr.testing.assert_equal(longer["history_loss"].sel(step=common), whole["history_loss"].sel(step=common))
+    assert run_sweep(spec(50, 3), tmp_path / "run").trained == 0
+    longest = run_sweep(spec(60, 3), tmp_path / "run").dataset
+    assert longest["step"].to_numpy()[-1] == 60
+    xr.testing.assert_equal(longest["W"], run_sweep(spec(60, 3)).dataset["W"])
+
+
+def test_a_larger_grid_that_is_given_up_leaves_no_trace_in_run_json(tmp_path):
+    before = run_sweep(listed(), tmp_path / "run").directory.info()
+    with pytest.raises(Interrupted):
+        run_sweep(listed(replicas=2000), tmp_path / "run", should_stop=lambda: True)
+    run_sweep(listed(), tmp_path / "run")
+    assert open_run(tmp_path / "run").directory.info() == before

@@ -190,6 +190,31 @@ def test_memory_is_checked_for_all_that_have_joined(tmp_path, monkeypatch):
     assert run_sweep(more, tmp_path / "run", join=True).trained > 0, "who died needs no memory"
 
 
+def test_a_run_that_others_train_cannot_become_another_sweep(tmp_path):
+    def spec(replicas: int) -> dict:
+        return small_spec(axes={"replica": {"count": replicas}}, engine={"unit": replicas, "block": 8})
+
+    run_sweep(spec(2), tmp_path / "run")
+    refused = []
+
+    def others_come() -> bool:
+        for replicas in (2, 5) if not refused else ():  # given up, or extended differently
+            with pytest.raises(RunError, match="other processes train this run with another spec"):
+                run_sweep(spec(replicas), tmp_path / "run", join=True, should_stop=lambda: True)
+            refused.append(replicas)
+        return False
+
+    def other_process() -> bool:
+        thread = threading.Thread(target=others_come)
+        thread.start()
+        thread.join()
+        return False
+
+    run = run_sweep(spec(4), tmp_path / "run", join=True, should_stop=other_process)
+    assert refused == [2, 5]
+    assert digest(run.dataset) == digest(run_sweep(spec(4)).dataset)
+
+
 def test_a_run_that_others_have_joined_is_refused_without_join(tmp_path):
     run_sweep(small_spec(), tmp_path / "run")
     with RunDirectory(tmp_path / "run").lock(shared=True):
