@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import digest, plain_spec, run_command, small_spec, write_spec
+from conftest import copied, digest, plain_spec, run_command, small_spec, write_spec
 from processes import start, stored, sweep, under_way, wait_for
 
 import tmsjax
@@ -213,6 +213,14 @@ def test_a_run_that_others_train_cannot_become_another_sweep(tmp_path):
     run = run_sweep(spec(4), tmp_path / "run", join=True, should_stop=other_process)
     assert refused == [2, 5]
     assert digest(run.dataset) == digest(run_sweep(spec(4)).dataset)
+
+
+def test_who_joins_takes_no_other_unit_for_a_missing_one(tmp_path, unit_run):
+    run = copied(unit_run, tmp_path / "run")
+    (run / "results" / "00002.nc").write_bytes((run / "results" / "00003.nc").read_bytes())
+    with pytest.warns(UserWarning, match="not the unit 2 of 6 .* set aside"):
+        assert run_sweep(small_spec(engine={"unit": 3}), run, join=True).trained == 1
+    assert digest(open_run(run).dataset) == digest(open_run(unit_run).dataset)
 
 
 def test_a_run_that_others_have_joined_is_refused_without_join(tmp_path):

@@ -63,8 +63,8 @@ def planned(directory: RunDirectory | None, found: RunFacts | None, spec: Spec, 
         return found.with_(spec=same[-1].spec, extents=same if found.extents else ())
     if extents == found.finished:
         units = len(tiling(extents, [extent.loaded() for extent in extents]))
-        changes = {"finished": (), "state": "complete", "models": spec.instances, "units": units}
-        return replace(_with_extents(found, extents), **changes)
+        smaller = _with_extents(found, extents)
+        return smaller.with_(finished=(), state="complete", models=spec.instances, units=units)
     ended = found.finished or (there if found.state == "complete" else ())
     return _with_extents(found, extents).with_(finished=ended, state="running", models=spec.instances)
 

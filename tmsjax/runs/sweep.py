@@ -101,7 +101,8 @@ def run_sweep(
         listener = held.enter_context(progress_bar(spec)) if progress and listen is None else listen
         while True:
             job = _job(directory, found, spec, cluster, shared)
-            if found is not None and job.facts.spec_hash != found.spec_hash and join and others_train(job.directory):
+            changed = found is not None and job.facts.spec_hash != found.spec_hash
+            if join and changed and directory is not None and others_train(directory):
                 raise RunError(f"{out}: other processes train this run with another spec; join with theirs, or wait")
             if listener is not None:
                 job.ensemble.on_compiling = partial(listener, Progress.of_compiling(spec))
