@@ -147,6 +147,18 @@ def test_an_interrupted_run_can_be_finished_early_and_still_goes_on(tmp_path, un
         open_run(tmp_path / "run").finish()
 
 
+def test_a_larger_grid_that_is_finished_early_has_the_results_that_finish_tells_of(tmp_path):
+    run_sweep(listed(), tmp_path / "run")
+    with pytest.raises(Interrupted):
+        run_sweep(listed(replicas=5), tmp_path / "run", should_stop=lambda: True)
+    done = run_command("finish", tmp_path / "run")
+    assert "1 of 2 units are complete" in done.stdout, done.stderr
+    assert dict(open_run(tmp_path / "run").dataset.sizes)["replica"] == 5
+    assert digest(run_sweep(listed(replicas=5), tmp_path / "run").dataset) == digest(
+        run_sweep(listed(replicas=5)).dataset
+    )
+
+
 def test_a_grid_that_grew_is_tiled_without_gaps():
     tiles = Tiling([(4, 3), (4, 7), (6, 7)], [(3, 2), (2, 3), (5, 4)])
     seen = np.zeros(tiles.grid, int)
