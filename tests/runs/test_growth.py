@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+import xarray as xr
 from conftest import digest, run_command, slowly, small_spec
 
 import tmsjax
@@ -146,6 +147,18 @@ def test_an_interrupted_run_can_be_finished_early_and_still_goes_on(tmp_path, un
         open_run(tmp_path / "run").finish()
 
 
+def test_a_larger_grid_that_is_finished_early_has_the_results_that_finish_tells_of(tmp_path):
+    run_sweep(listed(), tmp_path / "run")
+    with pytest.raises(Interrupted):
+        run_sweep(listed(replicas=5), tmp_path / "run", should_stop=lambda: True)
+    done = run_command("finish", tmp_path / "run")
+    assert "1 of 2 units are complete" in done.stdout, done.stderr
+    assert dict(open_run(tmp_path / "run").dataset.sizes)["replica"] == 5
+    assert digest(run_sweep(listed(replicas=5), tmp_path / "run").dataset) == digest(
+        run_sweep(listed(replicas=5)).dataset
+    )
+
+
 def test_a_grid_that_grew_is_tiled_without_gaps():
     tiles = Tiling([(4, 3), (4, 7), (6, 7)], [(3, 2), (2, 3), (5, 4)])
     seen = np.zeros(tiles.grid, int)
@@ -155,3 +168,29 @@ def test_a_grid_that_grew_is_tiled_without_gaps():
     assert [tiles.placed(k)[0] for k in range(len(tiles))] == [0] * 4 + [1] * 4 + [2] * 2
     with pytest.raises(IndexError):
         tiles.placed(len(tiles))
+
+
+def test_all_units_of_a_longer_run_record_the_same_steps(tmp_path):
+    def spec(steps: int, replicas: int = 2) -> dict:
+        return listed(replicas=replicas, train={**CONSTANT, "steps": steps})
+
+    short = run_sweep(spec(30), tmp_path / "run").dataset["history_loss"]
+    run_sweep(spec(50), tmp_path / "run")
+    longer = run_sweep(spec(50, 3), tmp_path / "run").dataset.load()
+    whole = run_sweep(spec(50, 3)).dataset
+    xr.testing.assert_equal(longer["W"], whole["W"])
+    xr.testing.assert_equal(longer["history_loss"].sel(step=short["step"], replica=short["replica"]), short)
+    common = np.intersect1d(longer["step"], whole["step"])
+    xr.testing.assert_equal(longer["history_loss"].sel(step=common), whole["history_loss"].sel(step=common))
+    assert run_sweep(spec(50, 3), tmp_path / "run").trained == 0
+    longest = run_sweep(spec(60, 3), tmp_path / "run").dataset
+    assert longest["step"].to_numpy()[-1] == 60
+    xr.testing.assert_equal(longest["W"], run_sweep(spec(60, 3)).dataset["W"])
+
+
+def test_a_larger_grid_that_is_given_up_leaves_no_trace_in_run_json(tmp_path):
+    before = run_sweep(listed(), tmp_path / "run").directory.info()
+    with pytest.raises(Interrupted):
+        run_sweep(listed(replicas=2000), tmp_path / "run", should_stop=lambda: True)
+    run_sweep(listed(), tmp_path / "run")
+    assert open_run(tmp_path / "run").directory.info() == before

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import digest, plain_spec, run_command, small_spec, write_spec
+from conftest import copied, digest, plain_spec, run_command, small_spec, write_spec
 from processes import start, stored, sweep, under_way, wait_for
 
 import tmsjax
@@ -188,6 +188,39 @@ def test_memory_is_checked_for_all_that_have_joined(tmp_path, monkeypatch):
     (notes / "other" / "needs.json").write_text(json.dumps(here))
     more = small_spec(axes={"replica": {"count": 3}})
     assert run_sweep(more, tmp_path / "run", join=True).trained > 0, "who died needs no memory"
+
+
+def test_a_run_that_others_train_cannot_become_another_sweep(tmp_path):
+    def spec(replicas: int) -> dict:
+        return small_spec(axes={"replica": {"count": replicas}}, engine={"unit": replicas, "block": 8})
+
+    run_sweep(spec(2), tmp_path / "run")
+    refused = []
+
+    def others_come() -> bool:
+        for replicas in (2, 5) if not refused else ():  # given up, or extended differently
+            with pytest.raises(RunError, match="other processes train this run with another spec"):
+                run_sweep(spec(replicas), tmp_path / "run", join=True, should_stop=lambda: True)
+            refused.append(replicas)
+        return False
+
+    def other_process() -> bool:
+        thread = threading.Thread(target=others_come)
+        thread.start()
+        thread.join()
+        return False
+
+    run = run_sweep(spec(4), tmp_path / "run", join=True, should_stop=other_process)
+    assert refused == [2, 5]
+    assert digest(run.dataset) == digest(run_sweep(spec(4)).dataset)
+
+
+def test_who_joins_takes_no_other_unit_for_a_missing_one(tmp_path, unit_run):
+    run = copied(unit_run, tmp_path / "run")
+    (run / "results" / "00002.nc").write_bytes((run / "results" / "00003.nc").read_bytes())
+    with pytest.warns(UserWarning, match="not the unit 2 of 6 .* set aside"):
+        assert run_sweep(small_spec(engine={"unit": 3}), run, join=True).trained == 1
+    assert digest(open_run(run).dataset) == digest(open_run(unit_run).dataset)
 
 
 def test_a_run_that_others_have_joined_is_refused_without_join(tmp_path):

@@ -34,7 +34,8 @@ def finish(directory: RunDirectory) -> str:
             diverged += facts["diverged_models"] if reached[-1] else 0
         steps = min(reached, default=job.spec.train.steps)
         known = sum(job.store.facts(unit)["diverged_models"] for unit in set(range(len(job.units))) - set(missing))
-        directory.write(job.facts.with_(state="finished", steps_done=steps, diverged_models=known + diverged))
+        told = {"steps_done": steps, "diverged_models": known + diverged}
+        directory.write(job.facts.with_(state="finished", finished=(), **told))
         directory.log("finished", step=steps)
     return _words(reached, len(job.units), job.spec.train.steps)
 

@@ -116,7 +116,7 @@ class RunFacts:
         if missing := [name for name in ("spec", "versions", "format", "state", "steps_done") if name not in known]:
             raise ValueError(f"no good {', '.join(missing)}")
         found = cls(**known, others=value)
-        for extent in found.all_extents:
+        for extent in (*found.all_extents, *found.finished):
             unit = extent.unit
             if unit is not None and not all(type(length) is int and length > 0 for length in unit):
                 raise ValueError("no good plan: its units have no shape")

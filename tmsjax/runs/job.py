@@ -113,6 +113,7 @@ class Job:
             return False
         if difference(there, wanted):
             raise RunError(f"{store.path(unit)}: these are the results of another spec")
+        store.check_mark(unit, found)
         return bool(np.all(found.get(STEPS, wanted.train.steps) == wanted.train.steps))  # HDF5 has lists of one
 
     def missing(self) -> list[int]:

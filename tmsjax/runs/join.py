@@ -207,8 +207,7 @@ def beside_others(directory: RunDirectory, needed: int) -> Iterator[int]:
     to take.
     """
     here, group = socket.gethostname(), memory_group()
-    folder = directory.path / ".joined"
-    own = folder / f"{here}-{os.getpid()}-{threading.get_ident():x}"
+    folder, own = _notes(directory)
     with directory.try_lock(own):
         try:
             note = {"process": os.getpid(), "host": here, "group": group, "bytes": needed}
@@ -218,6 +217,18 @@ def beside_others(directory: RunDirectory, needed: int) -> Iterator[int]:
             shutil.rmtree(own, ignore_errors=True)
             with suppress(OSError):
                 folder.rmdir()
+
+
+def others_train(directory: RunDirectory) -> bool:
+    """Whether other processes which have joined the run train its units."""
+    folder, own = _notes(directory)
+    return folder.is_dir() and any(True for _ in _others(directory, folder, own))
+
+
+def _notes(directory: RunDirectory) -> tuple[Path, Path]:
+    """The folder of what processes note, and where this one does."""
+    folder = directory.path / ".joined"
+    return folder, folder / f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident():x}"
 
 
 def _others(directory: RunDirectory, folder: Path, own: Path) -> Iterator[dict]:

@@ -15,7 +15,7 @@ from tmsjax.errors import RunError, SpecError, Unreadable
 from tmsjax.runs import source
 from tmsjax.runs.capacity import disk_bytes
 from tmsjax.runs.directory import RunDirectory
-from tmsjax.runs.facts import EXTENDED, Extent, RunFacts, tiling
+from tmsjax.runs.facts import EXTENDED, FORMAT, Extent, RunFacts, tiling
 from tmsjax.runs.files import check_space, is_local
 from tmsjax.runs.imports import recorded
 from tmsjax.runs.job import Job
@@ -51,24 +51,40 @@ def planned(directory: RunDirectory | None, found: RunFacts | None, spec: Spec, 
         return new.with_(models=spec.instances, started=time.strftime("%Y-%m-%dT%H:%M:%S%z"))
     assert directory is not None
     there = found.all_extents
+    wanted = spec
     for base in (there, found.finished):  # a target that was not reached may be given up
+        spec = _recording(base[-1].loaded(), wanted) if base else wanted
         if base and (extents := _continued(base, spec, most)) is not None:
             break
     else:
-        raise RunError(_refusal(directory, there[-1].loaded(), spec))
+        raise RunError(_refusal(directory, there[-1].loaded(), wanted))
     if extents == there:
         same = (*there[:-1], replace(there[-1], spec=to_toml(spec)))  # what changes no result may differ
         return found.with_(spec=same[-1].spec, extents=same if found.extents else ())
     if extents == found.finished:
-        return _with_extents(found, extents).with_(finished=(), state="complete")
+        units = len(tiling(extents, [extent.loaded() for extent in extents]))
+        smaller = _with_extents(found, extents)
+        return smaller.with_(finished=(), state="complete", models=spec.instances, units=units)
     ended = found.finished or (there if found.state == "complete" else ())
     return _with_extents(found, extents).with_(finished=ended, state="running", models=spec.instances)
 
 
 def _with_extents(facts: RunFacts, extents: tuple[Extent, ...]) -> RunFacts:
     last, several = extents[-1], len(extents) > 1
-    changes = {"extents": extents, "format": EXTENDED} if several else {"extents": ()}
+    changes = {"extents": extents, "format": EXTENDED} if several else {"extents": (), "format": FORMAT}
     return facts.with_(spec=last.spec, spec_hash=last.spec_hash, **changes)
+
+
+def _recording(there: Spec, spec: Spec) -> Spec:
+    """The spec; if it leaves open which steps to record, with those that all units of the run record, then later ones.
+
+    Units that have trained for the old number of steps have no records of others.
+    """
+    last = there.train.steps
+    if spec.record.steps is not None or (there.record.steps is None and spec.train.steps <= last):
+        return spec
+    steps = (*there.record_steps, *(step for step in spec.record_steps if step > last))
+    return replace(spec, record=replace(spec.record, steps=steps))
 
 
 def _continued(base: tuple[Extent, ...], spec: Spec, most: int) -> tuple[Extent, ...] | None:

@@ -131,14 +131,18 @@ class Store:
         with self._advising():
             dataset = read_dataset(self.path(unit))
         labels = self._labels.isel(self._box(unit))
-        mark = self._mark(unit) if self.alone(unit) else dataset.attrs.pop(UNIT, None)
-        dataset.attrs.pop(FACTS, None)
-        if mark != self._mark(unit) or not _same_coords(dataset, labels, strict=True):
-            raise RunError(f"{self.path(unit)}: not the {self._mark(unit)}; {self.remedy}")
+        self.check_mark(unit, dataset.attrs, _same_coords(dataset, labels, strict=True))
+        for name in (UNIT, FACTS) if not self.alone(unit) else (FACTS,):
+            dataset.attrs.pop(name, None)
         if self.attrs is not None:
             dataset.attrs = dict(self.attrs)
         self._verified[unit] = found
         return dataset.assign_coords(labels.coords)
+
+    def check_mark(self, unit: int, attrs: Mapping[str, Any], same: bool = True) -> None:
+        """Raises RunError if a file's attributes are of another unit, or if its coordinates are not the `same`."""
+        if not same or (not self.alone(unit) and attrs.get(UNIT) != self._mark(unit)):
+            raise RunError(f"{self.path(unit)}: not the {self._mark(unit)}; {self.remedy}")
 
     def attributes(self, unit: int) -> dict:
         """The attributes of a unit, not verified. Raises RunError if its file cannot be read."""

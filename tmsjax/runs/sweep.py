@@ -6,6 +6,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -21,7 +22,7 @@ from tmsjax.runs.directory import RunDirectory
 from tmsjax.runs.facts import SECONDS, RunFacts
 from tmsjax.runs.interrupts import how_to_go_on, stopping
 from tmsjax.runs.job import Job
-from tmsjax.runs.join import beside_others, train_units
+from tmsjax.runs.join import beside_others, others_train, train_units
 from tmsjax.runs.progress import Listener, Progress, progress_bar
 from tmsjax.runs.results import WHAT_DIVERGED
 from tmsjax.runs.run import Run
@@ -100,6 +101,9 @@ def run_sweep(
         listener = held.enter_context(progress_bar(spec)) if progress and listen is None else listen
         while True:
             job = _job(directory, found, spec, cluster, shared)
+            changed = found is not None and job.facts.spec_hash != found.spec_hash
+            if join and changed and directory is not None and others_train(directory):
+                raise RunError(f"{out}: other processes train this run with another spec; join with theirs, or wait")
             if listener is not None:
                 job.ensemble.on_compiling = partial(listener, Progress.of_compiling(spec))
             if directory is not None and found is not None:
@@ -168,8 +172,9 @@ def _job(directory: RunDirectory | None, found: RunFacts | None, spec: Spec, clu
         platform = jax.local_devices()[0].platform if cluster is None else cluster.devices(spec)[1]
         cut = new = plan(spec, platform, units)
         spec = capacity.within_record_limit(spec, cut.units(spec)[0])
-    most = new.units(spec)[0].size
-    return Job(Ensemble(spec, cut=cut), directory, opening.planned(directory, found, spec, cut, most))
+    facts = opening.planned(directory, found, spec, cut, new.units(spec)[0].size)
+    spec = replace(spec, record=facts.all_extents[-1].loaded().record)
+    return Job(Ensemble(spec, cut=cut), directory, facts)
 
 
 def _prepare(job: Job, unit: int, cluster: Any, join: bool, held: ExitStack) -> None:

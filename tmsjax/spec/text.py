@@ -53,8 +53,8 @@ def grows(old: Spec, new: Spec) -> bool:
     if old.store.keep != "all" or schedule is None or not schedule.endless or new.train.steps <= old.train.steps:
         return False
     train, record = replace(old.train, steps=new.train.steps), replace(old.record, steps=new.record.steps)
-    before = [s for s in new.record.steps or () if s <= old.train.steps]
-    kept = before == list(old.record.steps or ()) and (new.record.steps is None) == (old.record.steps is None)
+    before = None if new.record.steps is None else [s for s in new.record.steps if s <= old.train.steps]
+    kept = old.record.steps is None if before is None else before == list(old.record_steps)
     return kept and not difference(replace(old, train=train, record=record), new)
 
 
