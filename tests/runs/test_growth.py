@@ -9,7 +9,7 @@ from conftest import digest, run_command, slowly, small_spec
 
 import tmsjax
 from tmsjax.errors import Interrupted, RunError
-from tmsjax.runs import open_run, run_sweep, summary
+from tmsjax.runs import RunDirectory, open_run, run_sweep, summary
 from tmsjax.spec import Tiling
 
 CONSTANT = {"schedule": "constant"}
@@ -194,3 +194,23 @@ def test_a_larger_grid_that_is_given_up_leaves_no_trace_in_run_json(tmp_path):
         run_sweep(listed(replicas=2000), tmp_path / "run", should_stop=lambda: True)
     run_sweep(listed(), tmp_path / "run")
     assert open_run(tmp_path / "run").directory.info() == before
+
+
+def test_a_mistyped_extension_of_an_unfinished_run_can_be_given_up(tmp_path):
+    units = {"engine": {"unit": 2}, "checkpoint": {"segment_seconds": 0.0}}
+    for replicas, calls in ((2, 40), (2000, 5)):
+        with pytest.raises(Interrupted):
+            run_sweep(listed(replicas=replicas, **units), tmp_path / "run", should_stop=stopping_after(calls))
+    run = run_sweep(listed(replicas=3, **units), tmp_path / "run")
+    assert digest(run.dataset) == digest(run_sweep(listed(replicas=3)).dataset)
+
+
+def test_damaged_facts_about_units_are_told(tmp_path):
+    run_sweep(listed(), tmp_path / "run")
+    directory = RunDirectory(tmp_path / "run")
+    facts = directory.info()
+    for plan in ({}, {**facts.plan, "unit": [1]}):
+        directory.write(facts.with_(plan=plan))
+        done = run_command("resume", tmp_path / "run", "--set", "axes.replica.count=3")
+        assert done.returncode == 2
+        assert "run.json is damaged" in done.stderr

@@ -12,7 +12,7 @@ import numpy as np
 
 from tmsjax.engine import stages
 from tmsjax.engine.scalars import reason_for_arrays
-from tmsjax.errors import SpecError
+from tmsjax.errors import RunError, SpecError
 from tmsjax.models import Problem, bind
 from tmsjax.spec import Boxes, Spec, part_shape
 
@@ -91,9 +91,12 @@ class Plan:
 
 
 def stored_plan(facts: Mapping) -> Plan:
-    """The plan that a run recorded."""
+    """The plan that a run recorded. Raises RunError if it is none."""
     unit = facts.get("unit")
-    return Plan(**{**facts, "unit": None if unit is None else tuple(unit)})
+    try:
+        return Plan(**{**facts, "unit": None if unit is None else tuple(unit)})
+    except TypeError as error:
+        raise RunError(f"run.json is damaged: no good plan ({error})") from error
 
 
 def plan(spec: Spec, platform: str, units: int = 1) -> Plan:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any
 
+from tmsjax.errors import RunError
 from tmsjax.spec import Spec, Tiling, stored_spec
 
 FORMAT = 3  # of a run's directory; increased when older versions cannot read it
@@ -45,6 +46,8 @@ def tiling(extents: Sequence[Extent], specs: Sequence[Spec], replicas: bool = Tr
     def cells(shape: Sequence[int]) -> tuple[int, ...]:
         return tuple(length for k, length in enumerate(shape) if k != axis)
 
+    if any(e.unit is not None and len(e.unit) != len(spec.shape) for e, spec in zip(extents, specs, strict=True)):
+        raise RunError("run.json is damaged: its units have another number of axes than the sweep")
     parts = [cells(e.unit or spec.shape) for e, spec in zip(extents, specs, strict=True)]
     return Tiling([cells(spec.shape) for spec in specs], parts)
 

@@ -52,26 +52,37 @@ def planned(directory: RunDirectory | None, found: RunFacts | None, spec: Spec, 
     assert directory is not None
     there = found.all_extents
     wanted = spec
-    for base in (there, found.finished):  # a target that was not reached may be given up
-        spec = _recording(base[-1].loaded(), wanted) if base else wanted
-        if base and (extents := _continued(base, spec, most)) is not None:
+    for base in _bases(found):
+        spec = _recording(base[-1].loaded(), wanted)
+        if (extents := _continued(base, spec, most)) is not None:
             break
     else:
         raise RunError(_refusal(directory, there[-1].loaded(), wanted))
+    facts = _with_extents(found, extents, spec)
     if extents == there:
-        same = (*there[:-1], replace(there[-1], spec=to_toml(spec)))  # what changes no result may differ
-        return found.with_(spec=same[-1].spec, extents=same if found.extents else ())
+        return facts
     if extents == found.finished:
         units = len(tiling(extents, [extent.loaded() for extent in extents]))
-        smaller = _with_extents(found, extents)
-        return smaller.with_(finished=(), state="complete", models=spec.instances, units=units)
+        return facts.with_(finished=(), state="complete", models=spec.instances, units=units)
     ended = found.finished or (there if found.state == "complete" else ())
-    return _with_extents(found, extents).with_(finished=ended, state="running", models=spec.instances)
+    return facts.with_(finished=ended, state="running", models=spec.instances)
 
 
-def _with_extents(facts: RunFacts, extents: tuple[Extent, ...]) -> RunFacts:
-    last, several = extents[-1], len(extents) > 1
-    changes = {"extents": extents, "format": EXTENDED} if several else {"extents": (), "format": FORMAT}
+def _bases(found: RunFacts) -> list[tuple[Extent, ...]]:
+    """What a run may be continued from: its target, or what it had before, as a target not reached may be given up."""
+    there = found.all_extents
+    if found.state == "complete":
+        return [there]
+    if found.finished:
+        return [there, found.finished]
+    return [there[:count] for count in range(len(there), 0, -1)]
+
+
+def _with_extents(facts: RunFacts, extents: tuple[Extent, ...], spec: Spec) -> RunFacts:
+    """The facts with extents, the last of which has the spec as given: what changes no result may differ."""
+    last = replace(extents[-1], spec=to_toml(spec))
+    grown = len(extents) > 1
+    changes = {"extents": (*extents[:-1], last), "format": EXTENDED} if grown else {"extents": (), "format": FORMAT}
     return facts.with_(spec=last.spec, spec_hash=last.spec_hash, **changes)
 
 
@@ -117,8 +128,8 @@ def _refusal(directory: RunDirectory, there: Spec, spec: Spec) -> str:
         return f"{directory.path}: {reason}"
     changes = "\n".join(f"  {line}" for line in difference(there, spec))
     free = (
-        "the [checkpoint] table, engine.unit, more values of an axis and, if the schedule is constant and store.keep "
-        "'all', train.steps"
+        "the [checkpoint] table, engine.unit and, one after the other, more values of axes and, if the schedule is "
+        "constant and store.keep 'all', train.steps"
     )
     return (
         f"{directory.path} holds another sweep (there -> here):\n{changes}\n"

@@ -14,12 +14,13 @@ from typing import Any
 import jax
 
 from tmsjax.engine import Ensemble, check_not_forked, device_line, peak_memory, plan, slow_path, stored_plan
-from tmsjax.errors import Diverged, RunError, SpecError
+from tmsjax.errors import Diverged, RunError, RunFailed, SpecError, first_line
 from tmsjax.models import check_spec
 from tmsjax.runs import capacity, imports, opening
 from tmsjax.runs.dataset import assembled
 from tmsjax.runs.directory import RunDirectory
 from tmsjax.runs.facts import SECONDS, RunFacts
+from tmsjax.runs.faults import patiently
 from tmsjax.runs.interrupts import how_to_go_on, stopping
 from tmsjax.runs.job import Job
 from tmsjax.runs.join import beside_others, others_train, train_units
@@ -202,9 +203,14 @@ def _sum_up(job: Job, facts: list[dict]) -> int:
     with job.directory.begin_lock():
         now = job.directory.info()
         if now.state != "complete" or now.spec_hash != job.facts.spec_hash:
-            job.publish()
-            job.facts = _summed(job)
-            job.directory.write(job.facts)
+            try:
+                patiently(job.publish)
+                job.facts = _summed(job)
+                patiently(partial(job.directory.write, job.facts))
+            except OSError as error:
+                where = f"{job.directory.path}: all results are stored, but run.json cannot be written"
+                again = f"to complete the run: tmsjax resume {job.directory.path}"
+                raise RunFailed(f"{where} ({first_line(error)})\n  {again}") from error
             job.directory.log("complete", step=job.facts.steps_done)
             if job.directory.local and job.spec.store.keep != "all":
                 shutil.rmtree(job.directory.units, ignore_errors=True)
