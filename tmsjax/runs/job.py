@@ -117,8 +117,8 @@ class Job:
         return bool(np.all(found.get(STEPS, wanted.train.steps) == wanted.train.steps))  # HDF5 has lists of one
 
     def missing(self) -> list[int]:
-        """The units whose results are not stored, ascending."""
-        return sorted(set(range(len(self.units))) - self.done())
+        """The units whose results are not stored, ascending; all of a run in memory."""
+        return sorted(set(range(len(self.units))) - (set() if self.directory is None else self.done()))
 
     def folder(self, unit: int) -> Path | None:
         """Where a unit keeps its checkpoints; None in memory and in object stores, which keep none."""

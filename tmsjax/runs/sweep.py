@@ -102,21 +102,11 @@ def run_sweep(
         listener = held.enter_context(progress_bar(spec)) if progress and listen is None else listen
         while True:
             job = _job(directory, found, spec, cluster, shared)
-            changed = found is not None and job.facts.spec_hash != found.spec_hash
-            if join and changed and directory is not None and others_train(directory):
-                raise RunError(f"{out}: other processes train this run with another spec; join with theirs, or wait")
+            if _is_complete(job, found, join):
+                return Run(job.spec, directory)
             if listener is not None:
                 job.ensemble.on_compiling = partial(listener, Progress.of_compiling(spec))
-            if directory is not None and found is not None:
-                opening.check_stored(job, thoroughly=not shared)
-            left = job.missing() if directory is not None else list(range(len(job.units)))
-            if directory is not None and not left and job.facts.state == "complete":
-                if job.facts != found:
-                    directory.write(job.facts)
-                return Run(job.spec, directory)
-            if left and (reason := slow_path(job.spec, job.ensemble.plan, job.ensemble.platform)):
-                warnings.warn(f"trains on {reason}", stacklevel=2)
-            if left:
+            if left := job.missing():
                 _prepare(job, left[0], cluster, join, held)
             if directory is None or opening.begin(job, found, held, shared):
                 break
@@ -178,8 +168,25 @@ def _job(directory: RunDirectory | None, found: RunFacts | None, spec: Spec, clu
     return Job(Ensemble(spec, cut=cut), directory, facts)
 
 
+def _is_complete(job: Job, found: RunFacts | None, join: bool) -> bool:
+    """Whether nothing is left to do, after checking what is stored. Raises RunError if `job` would disturb others."""
+    if job.directory is None or found is None:
+        return False
+    if join and job.facts.spec_hash != found.spec_hash and others_train(job.directory):
+        where = job.directory.path
+        raise RunError(f"{where}: other processes train this run with another spec; join with theirs, or wait")
+    opening.check_stored(job, thoroughly=not join)
+    if job.missing() or job.facts.state != "complete":
+        return False
+    if job.facts != found:
+        job.directory.write(job.facts)
+    return True
+
+
 def _prepare(job: Job, unit: int, cluster: Any, join: bool, held: ExitStack) -> None:
-    """Checks memory, or the workers of a cluster; notes the device."""
+    """Checks memory, or the workers of a cluster; notes the device. Warns if a slow path trains."""
+    if reason := slow_path(job.spec, job.ensemble.plan, job.ensemble.platform):
+        warnings.warn(f"trains on {reason}", stacklevel=3)
     if cluster is not None:
         device, platform = cluster.devices(job.spec)
         if job.facts.platform not in ("", platform):
