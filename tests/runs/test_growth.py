@@ -98,6 +98,7 @@ def test_finished_results_stay_until_those_of_more_steps_replace_them(tmp_path, 
             run_sweep({**spec(2_000_000), **often}, tmp_path / "run", should_stop=stopping_after(8))
         assert before.items() <= files(tmp_path / "run").items()
         assert open_run(tmp_path / "run").spec.train.steps == 30
+        assert 30 in open_run(tmp_path / "run").steps(), "from which other numbers of steps can be trained"
     assert run_sweep(spec(30), tmp_path / "run").trained == 0
     assert digest(open_run(tmp_path / "run").dataset) == digest(run_sweep(spec(30)).dataset)
     longer = run_sweep(spec(50), tmp_path / "run")

@@ -117,16 +117,18 @@ def test_of_two_processes_that_claim_a_unit_at_the_same_moment_one_gets_it(tmp_p
             process.stdin.flush()
 
     assert [process.stdout.readline() for process in both] == ["ready\n"] * 2
-    winners = [0, 0]
-    for _ in range(tries):
-        all_say("claim\n")
-        got = [int(process.stdout.readline()) for process in both]
-        assert sum(got) == 1
-        winners = [a + b for a, b in zip(winners, got, strict=True)]
-        all_say("release\n")
-    all_say("\n")
-    for process in both:
-        process.communicate()
+    winners = np.zeros(2, int)
+    try:
+        for _ in range(tries):
+            all_say("claim\n")
+            got = [int(process.stdout.readline()) for process in both]
+            winners += got
+            all_say("release\n")
+            assert sum(got) == 1
+    finally:
+        for process in both:
+            process.kill()
+            process.communicate()
     assert min(winners) > 0, "both were asked at the same moment"
 
 
