@@ -48,6 +48,7 @@ LAST_READER = "0.11.0"  # the last version that reads formats 1 and 2
 MANIFEST = "manifest.json"  # in a checkpoint
 TRIAL = ".trial-"  # the folder of a trial (trial.py), as its name begins
 TRIES = 5  # to lock a run: who asks whether it is locked holds the lock for a moment
+GONE = (FileNotFoundError, NotADirectoryError)  # another process may have just removed it
 FACTS = "facts"  # attribute of a unit's results: JSON about its training
 
 
@@ -82,7 +83,7 @@ class RunDirectory:
             return 0
 
         def passes(error: OSError) -> None:
-            if not isinstance(error, FileNotFoundError):  # another process has just removed it
+            if not isinstance(error, GONE):
                 raise error
 
         with reach(self.path):
@@ -355,10 +356,10 @@ def _sign(file: IO[bytes]) -> None:
 
 
 def _size(path: str) -> int:
-    """The size of a file; 0 if another process has just removed it."""
+    """The size of a file; 0 if it is gone."""
     try:
         return os.stat(path).st_size
-    except FileNotFoundError:
+    except GONE:
         return 0
 
 
