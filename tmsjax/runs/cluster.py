@@ -134,12 +134,13 @@ class DaskCluster:
                 if self.should_stop():
                     self.client.run(_stop, self.token, on_error="ignore")
                     running = bool(workers)
-                elif not workers:
-                    warnings.warn(f"waiting for workers of the scheduler {self.address}", stacklevel=4)
-                elif not workers <= self.refused:
+                elif workers - self.refused:
                     hoped = time.monotonic()
                 elif time.monotonic() - hoped > PATIENCE:
-                    raise RunFailed(f"no worker of {self.address} can train this run; warnings say why")
+                    if workers:
+                        raise RunFailed(f"no worker of {self.address} can train this run; warnings say why")
+                    hoped = time.monotonic()
+                    warnings.warn(f"waiting for workers of the scheduler {self.address}", stacklevel=4)
             time.sleep(0.2)
             states = [task.status for task in tasks]
             running = running and "pending" in states and states.count("error") < FAILURES
