@@ -61,7 +61,7 @@ def train_units(
             with claim:
                 if unit is None:  # others train them
                     _wait(job, writing)
-                    count.wait()
+                    count.wait(missing)
                     continue
                 results = train_unit(job, unit, count.listen, should_stop)
                 count.own += 1
@@ -186,14 +186,14 @@ class Count:
         before = min(done, units - 1)
         self._listen(Progress(step, steps, seconds, speed, speed * steps * samples, math.nan, models, before, units))
 
-    def wait(self) -> None:
-        """Waits a little for units that other processes train; says so once a minute."""
+    def wait(self, missing: list[int]) -> None:
+        """Waits a little for the units that are missing, which other processes train; says so once a minute."""
         now = time.monotonic()
         if self._listen is not None:
             self._tell(Progress.of_waiting(self.job.spec))
         if now - self.noticed > NOTICE_SECONDS:
             self.noticed = now
-            names = ", ".join(map(str, self.missing()[:5]))
+            names = ", ".join(map(str, missing[:5]))
             warnings.warn(f"waiting for other processes that train units of this run: {names}", stacklevel=4)
         self.waited = True
         time.sleep(LOOK_SECONDS / 2)

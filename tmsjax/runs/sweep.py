@@ -58,7 +58,7 @@ def run_sweep(
         progress: whether to show a bar in a terminal or notebook
         listen: called with a Progress between segments and before a program is compiled, instead of the bar
         should_stop: asked between segments; if it returns True, the run stops with Interrupted. By default, SIGINT
-            (Ctrl-C, a notebook's stop button) and SIGTERM stop the run
+            (Ctrl-C, a notebook's stop button), SIGTERM and SIGHUP stop the run
         join: trains beside any number of other processes that do the same in `out`, until the run is complete
         client: trains units on the workers of a Dask cluster; a dask.distributed.Client or the address of a scheduler
         **gone: options of earlier versions, which are refused
