@@ -32,11 +32,15 @@ if TYPE_CHECKING:  # imported when they are first used
     from tmsjax.kinds import add_activation as add_activation
     from tmsjax.kinds import add_activity as add_activity
     from tmsjax.kinds import add_family as add_family
+    from tmsjax.kinds import add_init as add_init
+    from tmsjax.kinds import add_loss as add_loss
     from tmsjax.kinds import add_measure as add_measure
+    from tmsjax.kinds import add_sampler as add_sampler
     from tmsjax.kinds import add_study as add_study
     from tmsjax.kinds import add_values as add_values
     from tmsjax.kinds import elementwise as elementwise
     from tmsjax.models import exact_loss as exact_loss
+    from tmsjax.models import moments as moments
     from tmsjax.plots import figures as figures
     from tmsjax.runs import Run as Run
     from tmsjax.runs import open_run as open_run

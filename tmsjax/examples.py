@@ -50,7 +50,7 @@ class Example:
     @property
     def needs(self) -> str | None:
         """The name of the sweep on whose run this one trains, or None."""
-        return None if self.spec.data.run is None else Path(self.spec.data.run).name
+        return Path(self.spec.data.files[0]).name if self.spec.data.sampler == "run" else None
 
 
 def folder() -> Path:
@@ -135,7 +135,7 @@ def examples(
     for path, written in copy(one, to):
         say(f"{path}{'' if written else ' (the same file was there)'}")
     if one.needs is not None:
-        first = os.path.normpath(to / str(one.spec.data.run))
+        first = os.path.normpath(to / one.spec.data.files[0])
         say(f"first: tmsjax run {to / one.needs}.toml --out {first}")
     say(f"to train its {one.spec.instances:,} models: tmsjax run {to / one.path.name}")
 

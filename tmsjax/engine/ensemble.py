@@ -28,6 +28,7 @@ from tmsjax.engine.programs import programs
 from tmsjax.engine.train import TrainState
 from tmsjax.kinds.arrays import Array, Params
 from tmsjax.models import Instance, Problem, bind, instances, of_zero_model
+from tmsjax.models.sampling import FeatureSampler
 from tmsjax.spec import Box, Spec
 
 T = TypeVar("T")
@@ -135,11 +136,13 @@ class Ensemble:
         """The noise-free loss of every instance (see train.noise_free_loss), float32."""
         return self.gather(self._on_blocks("loss", [state.params for state in states], self.table))
 
-    def zero_model_loss(self) -> Float[np.ndarray, "instance"]:
-        """The loss of a model whose output is 0, for every instance. Exact if the target is x."""
-        if self.problem.family.reproduces and self.problem.stored is None:
-            return of_zero_model(instances(self.spec, self.box), self.problem.sampler)
-        return self.gather(self._on_blocks("zero", self.table))
+    def zero_model_loss(self, states: list[TrainState]) -> Float[np.ndarray, "instance"]:
+        """The loss of a model whose output is 0, for every instance. Exact if the target is x and moments are known."""
+        problem, sampler = self.problem, self.problem.sampler
+        square = problem.family.reproduces and problem.loss_kind.square
+        if square and isinstance(sampler, FeatureSampler) and sampler.drawn.known:
+            return of_zero_model(instances(self.spec, self.box), sampler)
+        return self.gather(self._on_blocks("zero", [state.params for state in states], self.table))
 
     def abstract_state(self, rows: int) -> TrainState:
         """Shapes and dtypes of the gathered state of `rows` instances."""

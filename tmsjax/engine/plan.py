@@ -175,9 +175,8 @@ def _form(spec: Spec, problem: Problem, platform: str) -> tuple[str, int]:
 @lru_cache(maxsize=64)
 def why_arrays(problem: Problem) -> str | None:
     """Why models cannot be held as scalars: an operation, and where it is written; None if they can."""
-    activity = problem.sampler.drawn.activity
-    if problem.sampler.features > activity.scalars_up_to:
-        return f"an activity of more than {activity.scalars_up_to} features"
+    if reason := problem.sampler.needs_arrays:
+        return reason
     params = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in problem.shapes.items()}
     row, steps = problem.instance, jax.ShapeDtypeStruct((), np.int32)
     word = jax.ShapeDtypeStruct((problem.columns + problem.finite,), np.uint32)

@@ -103,7 +103,7 @@ class Programs:
     def _arguments(self, name: str) -> tuple:
         """Shapes and types of a program's arguments."""
         common = self.table, self.shared(0, 0)
-        first = {"advance": (self.state,), "loss": (self.state.params,)}.get(name, ())
+        first = {"init": (), "advance": (self.state,)}.get(name, (self.state.params,))
         return (*first, *common, NUMBER) if name == "advance" else (*first, *common)
 
     @cached_property
@@ -134,10 +134,10 @@ def _init(table: Instance, shared: Shared, *, problem: Problem) -> TrainState:
     return jax.vmap(one, out_axes=counts)(table)
 
 
-def _zero(table: Instance, shared: Shared, *, problem: Problem, cut: Plan) -> Float[Array, "block"]:
-    table = divide(table, cut)
+def _zero(params: Params, table: Instance, shared: Shared, *, problem: Problem, cut: Plan) -> Float[Array, "block"]:
+    params, table = divide(params, cut), divide(table, cut)
     one = partial(train.zero_model_loss, shared=shared, problem=problem, chunk=cut.evaluation_chunk)
-    return jax.vmap(one, in_axes=(axes(table),))(table)
+    return jax.vmap(one, in_axes=(axes(params), axes(table)))(params, table)
 
 
 def _loss(params: Params, table: Instance, shared: Shared, *, problem: Problem, cut: Plan) -> Float[Array, "block"]:

@@ -96,9 +96,11 @@ def noise_free_loss(
     return _evaluated(partial(on_scalars, problem.loss, params, instance), instance, shared, problem, chunk)
 
 
-def zero_model_loss(instance: Instance, shared: Shared, problem: Problem, chunk: int = EVALUATION_CHUNK) -> Scalar:
-    """The loss of a model whose output is 0: the mean over the evaluation batch of sum_i I_i target_i^2."""
-    return _evaluated(partial(on_scalars, problem.zero_loss, instance), instance, shared, problem, chunk)
+def zero_model_loss(
+    params: HeldParams, instance: Instance, shared: Shared, problem: Problem, chunk: int = EVALUATION_CHUNK
+) -> Scalar:
+    """The loss of a model whose output is 0: the mean over the evaluation batch. Targets may use frozen parameters."""
+    return _evaluated(partial(on_scalars, problem.zero_loss, params, instance), instance, shared, problem, chunk)
 
 
 def _evaluated(loss: Callable[..., Scalar], instance: Instance, shared: Shared, problem: Problem, chunk: int) -> Scalar:

@@ -31,13 +31,7 @@ def training_set(spec: Spec, **position: int) -> Float[np.ndarray, "samples feat
         >>> tmsjax.training_set(tmsjax.load_spec(spec, ["data.samples=5"]), replica=1).shape
         (5, 2)
     """
-    if unknown := position.keys() - spec.axis.keys():
-        raise ValueError(f"no axis {', '.join(sorted(unknown))} (axes: {', '.join(spec.axis)})")
-    at = [position.get(name, 0) for name in spec.axis]
-    for name, k in zip(spec.axis, at, strict=True):
-        if not 0 <= k < len(spec.axis[name]):
-            raise ValueError(f"{name}: no position {k}; the axis has {len(spec.axis[name])} values")
-    table = instances(spec, Box(tuple(range(k, k + 1) for k in at)))
+    table = instances(spec, Box.at(spec.axis, position))
     samples = int(table.options[SAMPLES][0]) if SAMPLES in option_quantities(spec) else 0
     if not samples:
         raise ValueError("this instance trains on fresh samples at every step (data.samples is 0)")
@@ -51,7 +45,7 @@ def training_set(spec: Spec, **position: int) -> Float[np.ndarray, "samples feat
         return jax.vmap(lambda word: problem.sample(of_instance.member(word, offset, batch)[0], row))(words)
 
     parts = -(-samples // batch)
-    out = np.empty((samples, spec.model.features), np.float32)
+    out = np.empty((samples, spec.inputs), np.float32)
     for k in range(parts):
         out[k::parts] = of_step(k)[: len(out[k::parts])]
     return out

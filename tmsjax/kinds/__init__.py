@@ -13,9 +13,12 @@ from tmsjax.kinds.activities import ACTIVITIES, ANY_NUMBER, Activity, add_activi
 from tmsjax.kinds.drawn import Drawn, drawn_by
 from tmsjax.kinds.families import FAMILIES, Family, add_family
 from tmsjax.kinds.imports import Imported, execute, located
+from tmsjax.kinds.inits import INITS, Init, add_init
+from tmsjax.kinds.losses import GIVEN, LOSSES, Loss, add_loss
 from tmsjax.kinds.measures import MEASURES, REPRESENTED, SUCCESS, add_measure
 from tmsjax.kinds.optimizers import OPTIMIZERS, Optimizer
-from tmsjax.kinds.registry import RESERVED, RESERVED_PREFIXES, Option, Registry, called
+from tmsjax.kinds.registry import RESERVED, RESERVED_PREFIXES, Fixed, Option, Registry, called, positional, takes
+from tmsjax.kinds.samplers import SAMPLERS, Sampler, add_sampler, one_per_feature
 from tmsjax.kinds.schedules import SCHEDULES, Schedule
 from tmsjax.kinds.studies import REPLICA, STUDIES, add_study, draws, mappable, misfit, suited, without_lengths
 from tmsjax.kinds.values import VALUES, Values, add_values
@@ -25,6 +28,9 @@ REGISTRIES: dict[str, Registry] = {
     "model.activation": ACTIVATIONS,
     "data.activity": ACTIVITIES,
     "data.values": VALUES,
+    "data.sampler": SAMPLERS,
+    "init.rule": INITS,
+    "loss.kind": LOSSES,
     "train.optimizer": OPTIMIZERS,
     "train.schedule": SCHEDULES,
     "record.measures": MEASURES,
@@ -36,6 +42,9 @@ __all__ = [
     "ACTIVITIES",
     "ANY_NUMBER",
     "FAMILIES",
+    "GIVEN",
+    "INITS",
+    "LOSSES",
     "MEASURES",
     "OPTIMIZERS",
     "REGISTRIES",
@@ -43,6 +52,7 @@ __all__ = [
     "REPRESENTED",
     "RESERVED",
     "RESERVED_PREFIXES",
+    "SAMPLERS",
     "SCHEDULES",
     "STUDIES",
     "SUCCESS",
@@ -51,16 +61,23 @@ __all__ = [
     "Activity",
     "Drawn",
     "Family",
+    "Fixed",
     "Imported",
+    "Init",
+    "Loss",
     "Optimizer",
     "Option",
     "Registry",
+    "Sampler",
     "Schedule",
     "Values",
     "add_activation",
     "add_activity",
     "add_family",
+    "add_init",
+    "add_loss",
     "add_measure",
+    "add_sampler",
     "add_study",
     "add_values",
     "arrays",
@@ -75,7 +92,10 @@ __all__ = [
     "mappable",
     "measures",
     "misfit",
+    "one_per_feature",
+    "positional",
     "suited",
+    "takes",
     "trial",
     "without_lengths",
 ]

@@ -39,8 +39,8 @@ class Activity:
 
     columns: Callable[..., int]
     active: Callable[..., Bool[Array, "feature"]]
-    joint: Callable[..., PerPair]
     sentence: str
+    joint: Callable[..., PerPair] | None = None
     marginal: Callable[..., PerFeature] | None = None
     own: bool = False
     exactly: Callable[..., Numbers] | None = None
@@ -342,7 +342,7 @@ def add_activity(
     *,
     columns: Callable[..., int],
     active: Callable[..., Bool[Array, "feature"]],
-    joint: Callable[..., PerPair],
+    joint: Callable[..., PerPair] | None = None,
     exactly: Callable[..., Numbers] | None = None,
     exact_up_to: int = 3,
     options: Mapping[str, Option] | None = None,
@@ -359,6 +359,7 @@ def add_activity(
         active: (u (k,) uniform on [0, 1), p (n,) the feature probabilities) -> (n,) booleans, in plain JAX.
         joint: p (..., n) -> (..., n, n), the probability that features i and j are both active (diagonal: that i is
             active), by operators and functions of `p.__array_namespace__()`. Checked by simulation before a run.
+            None: `tmsjax.moments` measures it, and linear models have no exact loss.
         exactly: (p as a list over features, subset: features in ascending order) -> the probability that exactly these
             are active, for the exact loss of ReLU models; None: no exact loss.
         exact_up_to: The largest n of models with the exact loss, 1 to 5.
@@ -369,17 +370,14 @@ def add_activity(
         RegistryError: The name is taken or an argument does not fit.
 
     Examples:
-        >>> def both(p):  # one uniform decides for all features
-        ...     return p.__array_namespace__().minimum(p[..., :, None], p[..., None, :])
-        >>> tmsjax.add_activity("at-once", columns=lambda n: 1, active=lambda u, p: u[0] < p, joint=both)
+        >>> tmsjax.add_activity("at-once", columns=lambda n: 1, active=lambda u, p: u[0] < p)
         >>> tmsjax.load_spec(spec, ["data.activity=at-once"]).data.activity
         'at-once'
     """
-    functions: dict[str, Callable] = {"columns": columns, "active": active, "joint": joint}
-    if exactly is not None:
-        functions["exactly"] = exactly
+    functions: dict[str, Callable] = {"columns": columns, "active": active}
+    functions |= {k: v for k, v in {"joint": joint, "exactly": exactly}.items() if v is not None}
     checked_callables(ACTIVITIES, name, **functions)
-    used, table = functions.values(), ("activity", "values", "masks_per_batch", "samples")
+    used, table = functions.values(), ("activity", "values", "sampler", "samples", "masks")
     options = checked_options(ACTIVITIES, name, options, table=table, used=used)
     if not isinstance(exact_up_to, int) or not 1 <= exact_up_to <= 5:
         raise ACTIVITIES.refuse(name, f"exact_up_to must be a whole number from 1 to 5, not {exact_up_to!r}")

@@ -58,3 +58,9 @@ class Quantities(Protocol):
 
     @property
     def weight_decay(self) -> Scalar: ...
+
+    @property
+    def cell(self) -> UInt32[Array, "2"]: ...
+
+    @property
+    def replica(self) -> UInt32[Array, ""]: ...

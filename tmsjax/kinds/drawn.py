@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from tmsjax.kinds.activities import ACTIVITIES, Activity, Subset
 from tmsjax.kinds.arrays import Array, Features, Floats, Numbers, PerFeature, PerPair
-from tmsjax.kinds.registry import called
+from tmsjax.kinds.registry import Fixed, called
 
 T = TypeVar("T")
 
@@ -32,7 +32,13 @@ class Drawn:
     def active(self, u: Float[Array, "columns"], p: Features) -> Bool[Array, "feature"]:
         return self._call(self.activity.active, u, p)
 
+    @property
+    def known(self) -> bool:
+        """Whether the probabilities of its sets are given, not measured."""
+        return self.activity.joint is not None
+
     def joint(self, p: PerFeature) -> PerPair:
+        assert self.activity.joint is not None  # callers ask first
         return self._call(self.activity.joint, p)
 
     def marginal(self, p: PerFeature) -> PerFeature:
@@ -71,11 +77,14 @@ def drawn_by(activity: str, n: int, **options: float) -> Drawn:
     given = {}
     for key, option in sorted(declared.items()):
         value = options.get(key, option.default)
-        problem = option.refuses(value)
+        if value is None and option.optional:
+            continue
+        problem = None if isinstance(value, Fixed) else option.refuses(value)
         if value is None or problem:
             raise ValueError(f"{activity!r}: {key} {problem}")
         given[key] = value
     drawn = Drawn(ACTIVITIES[activity], n, tuple(given.items()))
-    if problem := drawn.misfit():
+    problem = drawn.misfit() or (None if drawn.known else "no probabilities of its sets are given (joint)")
+    if problem:
         raise ValueError(f"{activity!r}: {problem}")
     return drawn

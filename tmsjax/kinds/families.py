@@ -6,9 +6,11 @@ shape (n,) and are plain JAX on small arrays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 from jaxtyping import Float
 
 from tmsjax.kinds import autoencoders, heads
@@ -22,11 +24,9 @@ from tmsjax.kinds.registry import (
     Registry,
     checked_callables,
     checked_options,
+    positional,
 )
-
-
-def _one_per_feature(n: int) -> int:
-    return n
+from tmsjax.kinds.samplers import one_per_feature
 
 
 def _fits(n: int, m: int) -> str | None:
@@ -39,6 +39,8 @@ class Family:
 
     Attributes:
         gram_only: Whether the output is f(W^T W x + b) or f(W^T W x); only these have exact losses.
+        frozen: The parameters that are not trained, each with its value for all models or None.
+        labelled: Whether the target also depends on the frozen parameters.
     """
 
     parameters: Mapping[str, tuple[str, ...]]
@@ -51,9 +53,19 @@ class Family:
     gram_only: bool = False
     neurons: bool = False
     writes: str | None = None
-    outputs: Callable[[int], int] = _one_per_feature
+    outputs: Callable[..., int] = one_per_feature
     misfit: Callable[..., str | None] = _fits
     options: Mapping[str, Option] = field(default_factory=dict)
+    frozen: Mapping[str, np.ndarray | None] = field(default_factory=dict)
+    labelled: bool = False
+    noise: Callable[..., int] | None = None
+    sizes: Mapping[str, Callable[..., int]] = field(default_factory=dict)
+
+    @property
+    def dimensions(self) -> list[str]:
+        """The names that dimensions of parameters can have."""
+        whole = [key for key, option in self.options.items() if option.type == "int"]
+        return [*DIMENSIONS, "input", "output", *whole, *self.sizes]
 
     @property
     def reproduces(self) -> bool:
@@ -237,7 +249,10 @@ def add_family(
     target: Callable[..., Output] = _same,
     directions: Callable[..., Float[Array, "hidden feature"]] | None = None,
     penalty: Callable[..., Scalar] | None = None,
-    outputs: Callable[[int], int] = _one_per_feature,
+    outputs: Callable[..., int] = one_per_feature,
+    sizes: Mapping[str, Callable[..., int]] | None = None,
+    frozen: Iterable[str] | Mapping[str, Floats] = (),
+    noise: Callable[..., int] | int | None = None,
     misfit: Callable[..., str | None] = _fits,
     options: Mapping[str, Option] | None = None,
     neurons: bool = False,
@@ -251,16 +266,25 @@ def add_family(
 
     Args:
         name: By which specs find it.
-        parameters: Name -> names of its dimensions: "feature" (n), "hidden" (m), or an option of type "int".
-        apply: (parameters, x, f) -> output (o,); f is the spec's activation.
-        init: (standard normals by parameter name, instance) -> parameters; by default `b` has standard deviation
-            instance.bias_scale and every other parameter instance.init_scale.
-        target: x -> the desired output (o,); by default x.
+        parameters: Name -> names of its dimensions: "feature" (n), "hidden" (m), "input" and "output" (those of the
+            model), an option of type "int", or a key of `sizes`. Names may repeat: results call the second of
+            ("hidden", "hidden") "hidden_2".
+        apply: (parameters, x, f) -> output (o,); f is the spec's activation. With `noise`, a fourth argument is an
+            array (k,) of uniforms on [0, 1), or None where models are evaluated without noise.
+        init: (standard normals by parameter name, instance) -> parameters. Those that it leaves out start at random:
+            `b` with standard deviation instance.bias_scale, every other parameter with instance.init_scale.
+        target: x -> the desired output (o,); by default x. With two arguments, the second are the frozen parameters.
         directions: Parameters -> W (m, n), features as columns, for measures and maps; None: no directions. A
             parameter named W must equal this W. Receives only options of type "int".
         penalty: (parameters, x, f) -> a number that training adds to the loss of each sample. The noise-free loss,
             which ranks models, excludes it.
-        outputs: n -> the number of outputs o, at most n; by default n. Output i has the importance of feature i.
+        outputs: The number of outputs o, a function of n, m and options of type "int" by their names; by default n.
+            Output i has the importance of feature i. With more outputs than features, importance has one number each.
+        sizes: Further dimensions: name -> its length, a function like `outputs`.
+        frozen: Names of parameters that are not trained: no gradient, no decay. A mapping gives their values, the same
+            for all models; None, like a name alone: as `init` draws them. Parameters that the loss does not reach
+            differentiably are frozen, too.
+        noise: The number k of uniforms for noise in `apply`, or a function like `outputs`.
         misfit: (n, m) -> why a model cannot have these sizes, or None. Receives only options of type "int".
         neurons: Whether hidden dimension k is a neuron, h_k = ReLU(W_k . x) with W_k row k of W, which the study
             "neurons" shows. Otherwise the hidden basis may be arbitrary, as that of tied models is.
@@ -281,23 +305,31 @@ def add_family(
         >>> tmsjax.load_spec(spec, ["model.family=untied"]).model.family
         'untied'
     """
-    checked_callables(FAMILIES, name, apply=apply, init=init, target=target, outputs=outputs, misfit=misfit)
-    optional = {"directions": directions, "penalty": penalty}
+    count: Any = (lambda: noise) if isinstance(noise, int) and not isinstance(noise, bool) else noise
+    lengths = dict(sizes or {})
+    checked_callables(FAMILIES, name, apply=apply, init=init, target=target, outputs=outputs, misfit=misfit, **lengths)
+    optional = {"directions": directions, "penalty": penalty, "noise": count}
     checked_callables(FAMILIES, name, **{k: v for k, v in optional.items() if v is not None})
     if not isinstance(parameters, Mapping) or not parameters:
         raise FAMILIES.refuse(name, f"parameters must map names to dimensions, not {parameters!r}")
     named = [d for dims in parameters.values() if isinstance(dims, tuple) for d in dims if isinstance(d, str)]
-    functions = [f for f in (apply, init, target, directions, penalty) if f is not None]
-    table = ("features", "hidden", "activation", "family")
-    options = checked_options(FAMILIES, name, options, table=table, used=[*functions, *named])
-    sizes = [*DIMENSIONS, *(key for key, option in options.items() if option.type == "int")]
+    functions: list[Callable] = [apply, init, target, outputs, *lengths.values()]
+    functions += [f for f in (directions, penalty, count) if f is not None]
+    table = ("features", "hidden", "activation", "family", *lengths)
+    checked = checked_options(FAMILIES, name, options, table=table, used=[*functions, *named])
+    family = Family(
+        parameters=dict(parameters), init=init, apply=apply, target=target, directions=directions, sentence=sentence,
+        penalty=penalty, neurons=neurons, writes=writes, outputs=outputs, misfit=misfit, options=checked,
+        frozen=_frozen(name, parameters, frozen), labelled=positional(target) > 1, noise=count, sizes=lengths,
+    )  # fmt: skip
+    dimensions = family.dimensions
     for parameter, dims in parameters.items():
         if not isinstance(parameter, str) or not parameter.isidentifier():
             raise FAMILIES.refuse(name, f"parameter {parameter!r} needs a name of letters, digits and '_'")
-        if parameter in (RESERVED | set(sizes)) - {"W", "b"} or parameter.startswith(RESERVED_PREFIXES):
+        if parameter in (RESERVED | set(dimensions)) - {"W", "b"} or parameter.startswith(RESERVED_PREFIXES):
             raise FAMILIES.refuse(name, f"parameter {parameter!r}: the name is reserved for results")
-        if not isinstance(dims, tuple) or not dims or not all(d in sizes for d in dims) or len(set(dims)) < len(dims):
-            allowed = f"a tuple of {', '.join(map(repr, sizes))}, each once at most"
+        if not isinstance(dims, tuple) or not all(d in dimensions for d in dims):
+            allowed = f"a tuple of {', '.join(map(repr, dimensions))}"
             raise FAMILIES.refuse(name, f"the dimensions of {parameter!r} must be {allowed}, not {dims!r}")
     if (neurons or writes is not None) and parameters.get("W") != ("hidden", "feature"):
         raise FAMILIES.refuse(name, "neurons need a parameter W of dimensions ('hidden', 'feature'), which they read")
@@ -306,10 +338,19 @@ def add_family(
         raise FAMILIES.refuse(name, f"writes must name {allowed}, not {writes!r}")
     if not isinstance(neurons, bool) or (neurons and directions is None):
         raise FAMILIES.refuse(name, f"neurons must be False, or True with directions, not {neurons!r}")
-    parts = (init, apply, target, directions, sentence, penalty)
-    FAMILIES.add(
-        name,
-        Family(
-            dict(parameters), *parts, neurons=neurons, writes=writes, outputs=outputs, misfit=misfit, options=options
-        ),
-    )
+    FAMILIES.add(name, family)
+
+
+def _frozen(
+    name: str, parameters: Mapping, frozen: Iterable[str] | Mapping[str, Floats]
+) -> dict[str, np.ndarray | None]:
+    """The frozen parameters, each with its given value or None."""
+    names = [frozen] if isinstance(frozen, str) else frozen
+    given = dict(frozen) if isinstance(frozen, Mapping) else dict.fromkeys(names)
+    for parameter in given:
+        if parameter not in parameters:
+            known = ", ".join(parameters)
+            raise FAMILIES.refuse(name, f"frozen names {parameter!r}, which is not a parameter (parameters: {known})")
+    if given and len(given) == len(parameters):
+        raise FAMILIES.refuse(name, "all parameters are frozen; at least one must be trained")
+    return {key: None if value is None else np.asarray(value, np.float32) for key, value in given.items()}

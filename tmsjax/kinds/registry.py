@@ -11,8 +11,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+
 from tmsjax.errors import RegistryError
-from tmsjax.kinds.arrays import Numbers
 
 
 @runtime_checkable
@@ -37,17 +38,23 @@ IN_PYTHON = "Python"  # source of entries that no file of `imports` added
 _importing: ContextVar[str | None] = ContextVar("_importing", default=None)  # the file of `imports` being executed
 
 
+OPTION_TYPES = ("int", "quantity", "features", "numbers", "path", "paths")
+
+
 @dataclass(frozen=True)
 class Option:
     """A key that an entry adds to its table of the spec.
 
     Args:
         type: "int": a size or a count, the same for all instances; "quantity": one number per instance, which can name
-            an axis.
+            an axis; "features": one number per instance and feature; "numbers": a list of numbers, or a list of such
+            lists, the same for all instances; "path" or "paths": a file or folder, or one or a list of them.
         default: The value if the key is absent; None: the key is required.
         low: The lowest allowed value; None: no limit.
         high: The highest allowed value; None: no limit.
         sentence: What it means.
+        optional: Whether the key may be absent although it has no default; then functions do not get it.
+        of_norm: Whether functions get it times the root mean square norm of a sample.
 
     Examples:
         >>> rank = tmsjax.Option("int", default=1, high=8, sentence="of W")
@@ -55,11 +62,13 @@ class Option:
         (True, 'must be a whole number from 1 to 8, not 9')
     """
 
-    type: Literal["int", "quantity"]
+    type: Literal["int", "quantity", "features", "numbers", "path", "paths"]
     default: float | None = None
     low: float | None = None
     high: float | None = None
     sentence: str = ""
+    optional: bool = False
+    of_norm: bool = False
 
     @property
     def rule(self) -> dict[str, Any]:
@@ -67,7 +76,13 @@ class Option:
         limits = {"low": self.low, "high": self.high}
         if self.type == "int":
             limits = {"low": 1 if self.low is None else self.low, "high": 2**16 if self.high is None else self.high}
-        return {"type": self.type} | {k: v for k, v in limits.items() if v is not None}
+        kind = {"type": "quantity", "per_feature": True} if self.type == "features" else {"type": self.type}
+        return kind | {k: v for k, v in limits.items() if v is not None}
+
+    @property
+    def varies(self) -> bool:
+        """Whether it is a quantity, whose value may differ between instances."""
+        return self.type in ("quantity", "features")
 
     def refuses(self, value: object) -> str | None:
         """Why one number cannot be its value, or None."""
@@ -81,19 +96,36 @@ class Option:
         """What is wrong with its default or its limits, or None."""
         given = {"default": self.default, "low": self.low, "high": self.high}
         kind: tuple[type, ...] = (int,) if self.type == "int" else (int, float)
+        if self.type in ("path", "paths", "numbers") and self.default is not None:
+            return f"an option of type {self.type!r} has no default; it may be optional"
         for what, value in given.items():
             if value is None:
                 continue
             if not isinstance(value, kind) or isinstance(value, bool) or not abs(value) < 2**63:
                 return f"{what} must be a {'whole ' * (self.type == 'int')}number or None, not {value!r:.40}"
-        if self.type == "int" and self.low is not None and self.low < 1:
-            return f"low must be at least 1: an option of type 'int' is a size or a count; not {self.low}"
+        if self.type == "int" and self.low is not None and self.low < 0:
+            return f"low must be at least 0: an option of type 'int' is a size or a count; not {self.low}"
         low, high = (self.rule.get(end, infinite) for end, infinite in (("low", -math.inf), ("high", math.inf)))
         if low > high:
             return f"low = {low} is above high = {high}"
         if self.default is not None and not low <= self.default <= high:
             return f"the default {self.default} is not in [{low}, {high}]"
         return None
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The value of an option of type "numbers", "path" or "paths": nested tuples of numbers, or text."""
+
+    value: Any
+
+    @property
+    def given(self) -> Any:
+        """What functions get: an array of float64, or text."""
+        leaf = self.value
+        while isinstance(leaf, tuple) and leaf:
+            leaf = leaf[0]
+        return self.value if isinstance(leaf, str) else np.asarray(self.value, np.float64)
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -160,14 +192,24 @@ def importing(source: str) -> Iterator[None]:
         _importing.reset(token)
 
 
-def called(function: Callable[..., R], *arguments: object, options: Mapping[str, Numbers]) -> R:
+def called(function: Callable[..., R], *arguments: object, options: Mapping[str, Any]) -> R:
     """`function(*arguments)`, with the options that its signature names as keywords."""
     if not options:
         return function(*arguments)
-    return function(*arguments, **{k: v for k, v in options.items() if _takes(function, k)})
+    given = {k: v.given if isinstance(v, Fixed) else v for k, v in options.items() if takes(function, k)}
+    return function(*arguments, **given)
 
 
-def _takes(function: Callable, keyword: str) -> bool:
+def positional(function: Callable) -> int:
+    """The number of positional arguments without default that a function has."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # some C functions have no signature
+        return 1
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty for p in parameters)
+
+
+def takes(function: Callable, keyword: str) -> bool:
     """Whether a function accepts `keyword`, by name or by `**`."""
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -201,8 +243,8 @@ def checked_options(
         raise registry.refuse(name, f"options must map names to tmsjax.Option, not {options!r}")
     taken, used = RESERVED | {*table, "options"}, list(used)
     for key, option in (options or {}).items():
-        if not isinstance(option, Option) or option.type not in ("int", "quantity"):
-            needs = "a tmsjax.Option of type 'int' or 'quantity'"
+        if not isinstance(option, Option) or option.type not in OPTION_TYPES:
+            needs = f"a tmsjax.Option of type {', '.join(map(repr, OPTION_TYPES))}"
             raise registry.refuse(name, f"option {key!r} must be {needs}, not {option!r}")
         if not isinstance(key, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", key):
             raise registry.refuse(name, f"option {key!r}: a name is a-z, then a-z, 0-9 and '_'")
@@ -210,7 +252,7 @@ def checked_options(
             raise registry.refuse(name, f"option {key!r}: the name is taken by another key of the spec or by results")
         if problem := option.misfit():
             raise registry.refuse(name, f"option {key!r}: {problem}")
-        if not any(key == u if isinstance(u, str) else _takes(u, key) for u in used):
+        if not any(key == u if isinstance(u, str) else takes(u, key) for u in used):
             raise registry.refuse(name, f"option {key!r}: none of its functions has an argument of that name")
     return dict(options or {})
 

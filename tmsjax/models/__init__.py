@@ -9,17 +9,20 @@ from tmsjax.models import sampling, training_set
 from tmsjax.models.expected import relu_loss as exact_loss
 from tmsjax.models.instances import Instance, inputs, instances
 from tmsjax.models.loss import of_zero_model
+from tmsjax.models.moments import Moments, moments
 from tmsjax.models.problem import Problem, bind
 from tmsjax.models.trial import check_spec
 
 __all__ = [
     "Instance",
+    "Moments",
     "Problem",
     "bind",
     "check_spec",
     "exact_loss",
     "inputs",
     "instances",
+    "moments",
     "of_zero_model",
     "sampling",
     "training_set",

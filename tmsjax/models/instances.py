@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, UInt32, UInt64
 
 from tmsjax.kinds import REPLICA, VALUES
 from tmsjax.kinds.arrays import Array, Floats
-from tmsjax.spec import ATTACK, Box, Data, Spec, hash64, option_quantities
+from tmsjax.spec import Box, Data, Source, Spec, declared_options, hash64, option_quantities, per_feature
 
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
@@ -39,11 +39,11 @@ class Instance:
 def instances(spec: Spec, box: Box | None = None) -> Instance:
     """The table of `spec`, or of a part of its grid, as numpy arrays. Raises ValueError as `identities` does."""
     box = box or Box.whole(spec.shape)
-    options = {name: _column(spec, name, box, per_feature=False) for name in option_quantities(spec)}
+    options = {name: _column(spec, name, box, per_feature(spec, name)) for name in option_quantities(spec)}
     probability = _column(spec, "feature_probability", box)
-    if ATTACK in options:  # as a radius
+    for name in of_norm(spec):
         norm = root_mean_square(probability, spec.data, of_activity(spec, box))
-        options[ATTACK] = (options[ATTACK] * norm).astype(np.float32)
+        options[name] = (options[name] * norm).astype(np.float32)
     return Instance(
         importance=_column(spec, "importance", box),
         feature_probability=probability,
@@ -55,8 +55,14 @@ def instances(spec: Spec, box: Box | None = None) -> Instance:
         cell=_words(identities(spec, box, without=(REPLICA,))),
         replica=_replica(spec, box),
         options=options,
-        source=spec.source.of(box) if spec.source is not None else {},
+        source=spec.source.of(box) if isinstance(spec.source, Source) else {},
     )
+
+
+def of_norm(spec: Spec) -> list[str]:
+    """The options of the loss that are in units of the norm of a sample."""
+    declared = declared_options("loss", vars(spec.loss))
+    return [f"loss.{key}" for key, option in declared.items() if option.of_norm]
 
 
 def of_activity(spec: Spec, box: Box) -> dict[str, Float32[np.ndarray, "instance"]]:
@@ -81,7 +87,7 @@ def inputs(spec: Spec, box: Box) -> dict[str, Float32[np.ndarray, "instance feat
 def _column(spec: Spec, name: str, box: Box, per_feature: bool = True) -> Float32[np.ndarray, "instance ..."]:
     values = spec.evaluate(name, box).astype(np.float32)
     if per_feature:
-        return np.broadcast_to(values, (*box.shape, spec.model.features)).reshape(box.size, -1)
+        return np.broadcast_to(values, (*box.shape, spec.length(name))).reshape(box.size, -1)
     return np.broadcast_to(values[..., 0], box.shape).reshape(box.size)
 
 

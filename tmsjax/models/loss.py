@@ -10,14 +10,18 @@ from jaxtyping import Float
 
 from tmsjax.kinds.arrays import Features, Number, Output, PerFeature, PerInstance, PerPair, Scalar, Weights
 from tmsjax.models.instances import Instance
-from tmsjax.models.sampling import Sampler, with_own
+from tmsjax.models.sampling import FeatureSampler, with_own
 
 
-def weighted_square(error: Output, importance: Features) -> Scalar:
-    """sum_i I_i error_i^2 of one sample. There may be fewer outputs than features; output i has importance I_i."""
+def weighted(error: Output | Scalar, importance: Features) -> Scalar:
+    """sum_i I_i error_i of one sample; a single number as it is.
+
+    There may be fewer outputs than features; output i has importance I_i.
+    """
+    if not error.ndim:
+        return error
     outputs = error.shape[0]
-    importance = importance if outputs == importance.shape[0] else importance[:outputs]
-    return (importance * (error * error)).sum()
+    return ((importance if outputs == importance.shape[0] else importance[:outputs]) * error).sum()
 
 
 def linear_loss(
@@ -31,7 +35,7 @@ def linear_loss(
     return xp.sum(importance * (spread + offset**2), axis=-1)
 
 
-def of_zero_model(instance: Instance, sampler: Sampler) -> Float[np.ndarray, "instance"]:
+def of_zero_model(instance: Instance, sampler: FeatureSampler) -> Float[np.ndarray, "instance"]:
     """The loss of models (stacked, in numpy) whose output is 0 and whose target is x: sum_i I_i P(i active) E v^2."""
     active = with_own(sampler.drawn, instance.own("data")).marginal(instance.feature_probability)
     return np.sum(instance.importance * active, axis=-1) * sampler.values.square

@@ -8,8 +8,9 @@ objects, not their names) and sizes are, so that a compiled program can be kept 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +18,28 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
-from tmsjax.kinds import ACTIVATIONS, FAMILIES, OPTIMIZERS, SCHEDULES, Activation, Family, Optimizer, Schedule, called
+from tmsjax.kinds import (
+    ACTIVATIONS,
+    FAMILIES,
+    INITS,
+    LOSSES,
+    OPTIMIZERS,
+    SCHEDULES,
+    Activation,
+    Family,
+    Init,
+    Loss,
+    Optimizer,
+    Schedule,
+    called,
+)
 from tmsjax.kinds.arrays import Array, Bits, Count, Features, Floats, Number, Output, Params, Scalar
+from tmsjax.kinds.families import scaled_normals
 from tmsjax.models import expected, sampling, training_set
-from tmsjax.models.attack import attacked
 from tmsjax.models.instances import Instance
-from tmsjax.models.loss import linear_loss, weighted_square
-from tmsjax.models.sampling import Sampler
-from tmsjax.spec import ATTACK, SAMPLES, Spec, option_quantities, static
+from tmsjax.models.loss import linear_loss, weighted
+from tmsjax.models.sampling import FeatureSampler, FunctionSampler, HiddenSampler, Sampler
+from tmsjax.spec import SAMPLES, Spec, call, option_quantities, per_feature, sizes, static
 
 Row = list[Floats]  # over features
 Overlaps = tuple[list[Row], Row, Row, Row, Mapping[str, Floats]]
@@ -35,43 +50,47 @@ class Problem:
     """Pure functions of one instance, and static sizes.
 
     Attributes:
-        family, activation, sampler, optimizer, schedule: The entries that the spec names.
+        family, activation, sampler, loss_kind, rule, optimizer, schedule: The entries that the spec names.
         features, hidden: n and m.
-        options: The family's options of type "int".
+        lengths: The length of every dimension that parameters can have.
+        options: Options that are the same for all instances, by "table.key".
         quantities: Names of the options that are numbers of an instance (the keys of Instance.options).
-        stored: Sizes (m, n) of the stored models whose hidden layers are the data; None: samples are the data.
-        neurons: Whether the hidden layer of a stored model is ReLU(W x).
+        wide: Those of them that have one number per feature.
+        noises: The number of uniforms for noise in the model.
+        noisy: Whether models have their noise when they are evaluated, too.
         batch: Samples per step.
         streams: How the random bits of instances relate: "independent", "shared" or "sobol".
         exact: Which exact loss is known: "relu", "linear" or None.
         trains_exactly: Whether training uses the exact loss, not samples.
         momentum, decays: Of the optimizer: its momentum, and whether weights decay.
-        stratified: Whether signs of W at init are stratified over replicas.
     """
 
     family: Family
     activation: Activation
     sampler: Sampler
+    loss_kind: Loss
+    rule: Init
     optimizer: Optimizer
     schedule: Schedule
     features: int
     hidden: int
-    options: tuple[tuple[str, int], ...]
+    lengths: tuple[tuple[str, int], ...]
+    options: tuple[tuple[str, Any], ...]
     quantities: tuple[str, ...]
-    stored: tuple[int, int] | None
-    neurons: bool
+    wide: frozenset[str]
+    noises: int
+    noisy: bool
     batch: int
     streams: str
     exact: str | None
     trains_exactly: bool
     momentum: float
     decays: bool
-    stratified: bool
 
     @property
     def sizes(self) -> dict[str, int]:
         """The length of every named dimension."""
-        return {"feature": self.features, "hidden": self.hidden, **dict(self.options)}
+        return dict(self.lengths)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -88,7 +107,7 @@ class Problem:
     def weights(self) -> int:
         """The number of weights, not counting biases, of the larger of a model and the stored model that it reads."""
         matrices = sum(math.prod(shape) for shape in self.shapes.values() if len(shape) > 1)
-        return max(self.features * self.hidden, matrices, math.prod(self.stored or (0,)))
+        return max(self.features * self.hidden, matrices, self.sampler.weights)
 
     @property
     def finite(self) -> bool:
@@ -98,26 +117,26 @@ class Problem:
     @property
     def columns(self) -> int:
         """The number of uniforms per sample."""
-        return self.sampler.columns
+        return self.sampler.columns + self.noises
 
     @property
     def exact_on_arrays(self) -> bool:
         """Whether the exact loss consists of matrix products, which are faster on arrays than on scalars."""
-        return self.exact == "linear" or (self.exact == "relu" and self.sampler.drawn.most_active() == 1)
+        return self.exact == "linear" or (self.exact == "relu" and self._features.drawn.most_active() == 1)
+
+    @property
+    def _features(self) -> FeatureSampler:
+        assert isinstance(self.sampler, FeatureSampler)  # as exact losses need
+        return self.sampler
 
     @property
     def instance(self) -> Instance:
         """Shapes and types of an instance's arrays, as jax.ShapeDtypeStruct."""
         number, word = np.zeros((), np.float32), np.zeros((), np.uint32)
         words, per_feature = np.zeros(2, np.uint32), np.zeros(self.features, np.float32)
-        source: dict[str, np.ndarray] = {}
-        if self.stored is not None:
-            options = self.sampler.drawn.activity.options
-            source = {f"data.{key}": number for key, option in options.items() if option.type == "quantity"}
-            source["W"] = np.zeros(self.stored, np.float32)
-            source["feature_probability"] = np.zeros(self.stored[1], np.float32)
+        outputs = np.zeros(max(self.features, self.sizes["output"]), np.float32)
         zeros = Instance(
-            importance=per_feature,
+            importance=outputs,
             feature_probability=per_feature,
             learning_rate=number,
             weight_decay=number,
@@ -126,59 +145,67 @@ class Problem:
             identity=words,
             cell=words,
             replica=word,
-            options=dict.fromkeys(self.quantities, number),
-            source=source,
+            options={name: per_feature if name in self.wide else number for name in self.quantities},
+            source=self.sampler.source if isinstance(self.sampler, HiddenSampler) else {},
         )
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), zeros)
 
     def init(self, normals: Params, instance: Instance) -> Params:
         """The parameters before step 0, from standard normals by parameter name."""
-        if self.stratified:
-            normals = {**normals, "W": _stratified(normals["W"], instance)}
-        params = called(self.family.init, normals, instance, options=self._options(instance))
-        return _on_polygon(params, **instance.own("init")) if "init.polygon" in instance.options else params
+        drawn = called(self.family.init, normals, instance, options=self._options("model", instance))
+        given = {name: value for name, value in self.family.frozen.items() if value is not None}
+        params = {**scaled_normals(normals, instance), **drawn, **given}
+        params |= called(self.rule.function, params, instance, options=self._options("init", instance))
+        return {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
 
-    def sample(self, bits: Bits, instance: Instance) -> Features:
-        """The input x of a model, from random bits: a sample's features, or a stored model's hidden layer."""
-        if self.stored is None:
-            return self.sampler.sample(bits, instance.feature_probability, instance.own("data"))
-        source = instance.source
-        own = {k.removeprefix("data."): v for k, v in source.items() if k.startswith("data.")}
-        h = source["W"] @ self.sampler.sample(bits, source["feature_probability"], own)
-        return sampling.positive(h) if self.neurons else h
+    def sample(self, bits: Bits, instance: Instance) -> Floats:
+        """The input x of a model, from the random bits of a sample."""
+        return self.sampler.sample(bits[: self.sampler.columns] if self.noises else bits, instance)
 
-    def target(self, x: Features, instance: Instance) -> Output:
+    def target(self, x: Floats, params: Params, instance: Instance) -> Output:
         """The desired output for one input."""
-        return called(self.family.target, x, options=self._options(instance))
+        frozen = [{name: params[name] for name in self.family.frozen}] if self.family.labelled else []
+        return called(self.family.target, x, *frozen, options=self._options("model", instance))
 
-    def output(self, params: Params, x: Features, instance: Instance) -> Output:
+    def output(self, params: Params, x: Floats, instance: Instance, noise: Floats | None = None) -> Output:
         """The model's output for one input; one output per feature, unless its family says otherwise."""
-        return called(self.family.apply, params, x, self.activation.function, options=self._options(instance))
+        last = [noise] if self.noises else []
+        options = self._options("model", instance)
+        return called(self.family.apply, params, x, self.activation.function, *last, options=options)
 
-    def penalty(self, params: Params, x: Features, instance: Instance) -> Scalar | None:
+    def penalty(self, params: Params, x: Floats, instance: Instance) -> Scalar | None:
         """The penalty that training adds to the loss of one sample; None if the family has none."""
         if self.family.penalty is None:
             return None
-        return called(self.family.penalty, params, x, self.activation.function, options=self._options(instance))
+        options = self._options("model", instance)
+        return called(self.family.penalty, params, x, self.activation.function, options=options)
 
     def directions(self, params: Params) -> Float[Array, "hidden feature"] | None:
         """W, features as columns; None if features have no directions."""
         if self.family.directions is None:
             return None
-        return called(self.family.directions, params, options=dict(self.options))
+        return called(self.family.directions, params, options=self._static("model"))
 
     def loss(self, params: Params, instance: Instance, word: Bits, offset: Bits) -> Scalar:
-        """Sum over outputs of I_i (target_i - output_i)^2 of one sample: random bits `word`, which `offset` shifts."""
-        x = self.sample(sampling.rotate(word, offset, self.streams), instance)
-        return weighted_square(self.target(x, instance) - self.output(params, x, instance), instance.importance)
+        """The loss of one sample that ranks models: random bits `word`, which `offset` shifts."""
+        bits = sampling.rotate(word, offset, self.streams)
+        x = self.sample(bits, instance)
+        noise = self._noise(bits) if self.noisy else None
 
-    def zero_loss(self, instance: Instance, word: Bits, offset: Bits) -> Scalar:
+        def apply(x: Floats) -> Output:
+            return self.output(params, x, instance, noise)
+
+        return weighted(self._error(self.loss_kind.ranking, params, x, instance, apply), instance.importance)
+
+    def zero_loss(self, params: Params, instance: Instance, word: Bits, offset: Bits) -> Scalar:
         """`loss` of a model whose output is 0."""
         x = self.sample(sampling.rotate(word, offset, self.streams), instance)
-        return weighted_square(self.target(x, instance), instance.importance)
+        nothing = jnp.zeros(self.sizes["output"], jnp.float32)
+        error = self._error(self.loss_kind.ranking, params, x, instance, lambda x: nothing)
+        return weighted(error, instance.importance)
 
     def training_loss(self, params: Params, instance: Instance, word: Bits, offset: Bits) -> Scalar:
-        """`loss` as training sees it: with attack, penalty and weight of the sample, where they exist.
+        """The loss of one sample as training sees it: with noise, penalty and weight of the sample, where they exist.
 
         For finite training sets, `word` and `offset` have one more column (see training_set.py).
         """
@@ -187,15 +214,43 @@ class Problem:
             bits, share = training_set.member(word, offset, self.batch)
         else:
             bits = sampling.rotate(word, offset, self.streams)
-        x = self.sample(bits, instance)
-        target = self.target(x, instance)
-        if ATTACK in instance.options:
-            radius, f = instance.options[ATTACK], self.activation.function
-            x = attacked(params, x, target, instance.importance, f, radius)
-        loss = weighted_square(target - self.output(params, x, instance), instance.importance)
+        x, noise = self.sample(bits, instance), self._noise(bits)
+
+        def apply(x: Floats) -> Output:
+            return self.output(params, x, instance, noise)
+
+        error = self._error(self.loss_kind.function, params, x, instance, apply)
+        loss = weighted(error, instance.importance)
         if (penalty := self.penalty(params, x, instance)) is not None:
             loss = loss + penalty
         return loss if share is None else share * loss
+
+    def error_of(self, loss: Callable) -> Callable[[Params, Instance, Bits], Output | Scalar]:
+        """A loss of one sample as a function of (parameters, instance, bits), before it is weighted and summed."""
+
+        def error(params: Params, instance: Instance, bits: Bits) -> Output | Scalar:
+            x, noise = self.sample(bits, instance), self._noise(bits)
+            return self._error(loss, params, x, instance, lambda x: self.output(params, x, instance, noise))
+
+        return error
+
+    def _noise(self, bits: Bits) -> Floats | None:
+        return sampling.uniform(bits[self.sampler.columns :]) if self.noises else None
+
+    def _error(
+        self, loss: Callable, params: Params, x: Floats, instance: Instance, apply: Callable[[Floats], Output]
+    ) -> Output | Scalar:
+        """A loss of one sample, with what its signature names: one number per output, or one number."""
+        importance, outputs = instance.importance, self.sizes["output"]
+        given: dict[str, Any] = {
+            "importance": importance if outputs == importance.shape[0] else importance[:outputs],
+            "x": x,
+            "params": params,
+            "f": self.activation.function,
+            "apply": apply,
+        }
+        target = self.target(x, params, instance)
+        return called(loss, target, apply(x), options={**given, **self._options("loss", instance)})
 
     def exact_loss(self, params: Params, instance: Instance) -> Scalar:
         """The exact expected loss. Raises ValueError if none is known."""
@@ -204,12 +259,25 @@ class Problem:
         if not self.exact_on_arrays:
             return self.exact_of_overlaps(*self.overlaps(params, instance))
         W, p, importance = params["W"], instance.feature_probability, instance.importance
-        drawn = sampling.with_own(self.sampler.drawn, instance.own("data"))
         if self.exact == "linear":
-            mean, covariance = (f(p, drawn, self.sampler.values) for f in (sampling.mean, sampling.covariance))
+            mean, covariance = self.moments(instance)
             return linear_loss(W, params.get("b", np.float32(0)), importance, mean, covariance)
+        drawn = sampling.with_own(self._features.drawn, instance.own("data"))
         b = params.get("b", jnp.zeros_like(importance))
         return expected.relu_loss_of_single_features(W.T @ W, b, importance, drawn.marginal(p))
+
+    def moments(self, instance: Instance) -> tuple[Features, Float[Array, "feature feature"]]:
+        """E x and Cov x, where they are given."""
+        p, sampler = instance.feature_probability, self.sampler
+        if isinstance(sampler, FunctionSampler):
+            options = self._options("data", instance)
+            mean, covariance = sampler.entry.mean, sampler.entry.covariance
+            assert mean is not None  # as exact losses need
+            assert covariance is not None
+            return called(mean, p, options=options), called(covariance, p, options=options)
+        drawn = sampling.with_own(self._features.drawn, instance.own("data"))
+        values = self._features.values
+        return sampling.mean(p, drawn, values), sampling.covariance(p, drawn, values)
 
     def overlaps(self, params: Params, instance: Instance) -> Overlaps:
         """What the exact loss of a ReLU model depends on, as lists of numbers: W_i . W_j, b, I, p, and own options."""
@@ -223,7 +291,7 @@ class Problem:
 
     def exact_of_overlaps(self, gram: list[Row], b: Row, importance: Row, p: Row, own: Mapping[str, Floats]) -> Floats:
         """The exact loss of a ReLU model from its `overlaps`."""
-        return expected.relu_loss_elementwise(gram, b, importance, p, sampling.with_own(self.sampler.drawn, own))
+        return expected.relu_loss_elementwise(gram, b, importance, p, sampling.with_own(self._features.drawn, own))
 
     def update(
         self, grads: Params, opt_state: optax.OptState, params: Params, instance: Instance, steps: Count
@@ -240,8 +308,11 @@ class Problem:
 
         return self.optimizer.make(rate, instance, self.momentum, self.decays)
 
-    def _options(self, instance: Instance) -> dict[str, Number]:
-        return {**dict(self.options), **instance.own("model")}
+    def _options(self, table: str, instance: Instance) -> dict[str, Any]:
+        return {**self._static(table), **instance.own(table)}
+
+    def _static(self, table: str) -> dict[str, Any]:
+        return {k.partition(".")[2]: v for k, v in self.options if k.startswith(f"{table}.")}
 
 
 def bind(spec: Spec) -> Problem:
@@ -252,47 +323,33 @@ def bind(spec: Spec) -> Problem:
         KeyError: An entry is not registered in this process.
     """
     model, train, optimizer = spec.model, spec.train, OPTIMIZERS[spec.train.optimizer]
+    family, options = FAMILIES[model.family], sizes(model.options)
+    known = {"n": model.features, "m": model.hidden, **options}
+    quantities = tuple(sorted(option_quantities(spec)))
     return Problem(
-        family=FAMILIES[model.family],
+        family=family,
         activation=ACTIVATIONS[model.activation],
-        sampler=Sampler.of(*spec.samples),
+        sampler=sampling.sampler_of(spec),
+        loss_kind=LOSSES[spec.loss.kind],
+        rule=INITS[spec.init.rule],
         optimizer=optimizer,
         schedule=SCHEDULES[train.schedule],
         features=model.features,
         hidden=model.hidden,
-        options=static(model.options),
-        quantities=tuple(sorted(option_quantities(spec))),
-        stored=None if spec.source is None else spec.source.sizes,
-        neurons=spec.source is not None and spec.source.neurons,
+        lengths=tuple(spec.sizes.items()),
+        options=tuple(
+            (f"{table}.{key}", value)
+            for table in ("model", "data", "train", "loss", "init")
+            for key, value in static(getattr(spec, table).options)
+        ),
+        quantities=quantities,
+        wide=frozenset(name for name in quantities if per_feature(spec, name)),
+        noises=0 if family.noise is None else call(family.noise, known),
+        noisy=spec.evaluation.noise == "on",
         batch=train.batch,
         streams=train.streams,
         exact=spec.exact_loss,
         trains_exactly=train.loss == "exact",
         momentum=train.momentum,
         decays="weight_decay" in optimizer.uses and train.weight_decay != 0.0,  # a number, not an axis
-        stratified=spec.init.signs == "stratified",
     )
-
-
-def _stratified(W: Float[Array, "1 feature"], instance: Instance) -> Float[Array, "1 feature"]:
-    """W with the signs of features 2, 3, ... relative to the first set by the bits of the replica's number.
-
-    A 0 bit gives the opposite sign. Random bits of the cell flip all bits but the first, so that a few replicas of many
-    features favour no sign. Any 2^(n - 1) consecutive replicas of a cell cover every pattern once.
-    """
-    code = instance.replica ^ (instance.cell[0] & ~np.uint32(1))
-    features = min(W.shape[1] - 1, 32)
-    bit = (code >> jnp.arange(features, dtype=jnp.uint32)) & np.uint32(1)
-    relative = jnp.where(bit == 0, np.float32(-1), np.float32(1)) * jnp.sign(W[0, 0])
-    return jnp.concatenate([W[:, :1], relative[None] * jnp.abs(W[:, 1 : features + 1]), W[:, features + 1 :]], axis=1)
-
-
-def _on_polygon(params: Params, polygon: Number, polygon_norm: Number, polygon_bias: Number) -> Params:
-    """Adds a regular polygon to W, and its biases to b if there are any: features 0 to `polygon` - 1 (m = 2)."""
-    number = jnp.arange(params["W"].shape[1], dtype=jnp.float32)
-    angle = number * (2 * np.pi / jnp.maximum(polygon, 1))
-    length = jnp.where(number < polygon, polygon_norm, 0)
-    moved = {"W": params["W"] + length[None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)])}
-    if "b" in params:
-        moved["b"] = params["b"] + jnp.where(number < polygon, polygon_bias, 0)
-    return {**params, **moved}

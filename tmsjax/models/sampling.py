@@ -1,4 +1,4 @@
-"""The features of a sample of one instance: which are active, and their values.
+"""The input x of a model, from random bits: features of a sample, a function of uniforms, rows, or hidden layers.
 
 An active feature follows the distribution of values; an inactive feature is exactly 0. If features are independent,
 one uniform u gives both: v = (1 - u/p)+ is 0 with probability 1 - p and otherwise uniform on (0, 1], and the value is
@@ -8,21 +8,57 @@ uniform for each active feature and 0 for the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt32
 
-from tmsjax.kinds import ACTIVITIES, VALUES, Drawn, Values
+from tmsjax.errors import SpecError
+from tmsjax.kinds import ACTIVITIES, SAMPLERS, VALUES, Drawn, Values, called, positional
+from tmsjax.kinds import Sampler as Entry
 from tmsjax.kinds.arrays import Array, Bits, Features, Floats, PerFeature, PerPair
-from tmsjax.spec import Data, static
+from tmsjax.models.instances import Instance
+from tmsjax.spec import Data, Rows, Source, Spec, sizes, static
+
+
+class Sampler:
+    """How the input of a model is drawn."""
+
+    @property
+    def columns(self) -> int:
+        """The number of uniforms per sample."""
+        raise NotImplementedError
+
+    @property
+    def weights(self) -> int:
+        """The number of weights that a sample passes through."""
+        return 0
+
+    @property
+    def needs_arrays(self) -> str | None:
+        """Why `sample` is slow on separate scalars (see engine/scalars.py), or None."""
+        return None
+
+    def sample(self, bits: Bits, instance: Instance) -> Features:
+        """x from random bits."""
+        raise NotImplementedError
+
+    def masked(self, words: UInt32[Array, "sample column"]) -> UInt32[Array, "sample column"]:
+        """Words of a batch where consecutive samples share those that decide activity."""
+        return words
+
+    def masked_columns(self, columns: tuple[UInt32[Array, "sample"], ...]) -> tuple[UInt32[Array, "sample"], ...]:
+        """The same for separate columns."""
+        return columns
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """How the features of a sample are drawn.
+class FeatureSampler(Sampler):
+    """Features of a sample, by an activity and the distribution of their values.
 
     Attributes:
         drawn: The activity, without its options that are quantities.
@@ -35,10 +71,10 @@ class Sampler:
     masks: int = 0
 
     @classmethod
-    def of(cls, data: Data, features: int) -> Sampler:
+    def of(cls, data: Data, features: int) -> FeatureSampler:
         """The sampler of a [data] table."""
         drawn = Drawn(ACTIVITIES[data.activity], features, static(data.options))
-        return cls(drawn, VALUES[data.values], data.masks_per_batch)
+        return cls(drawn, VALUES[data.values], sizes(data.options).get("masks", 0))
 
     @property
     def features(self) -> int:
@@ -52,34 +88,141 @@ class Sampler:
 
     @property
     def columns(self) -> int:
-        """The number of uniforms per sample: one per feature, plus those that only decide activity."""
+        """One per feature, plus those that only decide activity."""
         return self.features + self.activity_columns
 
-    def sample(self, bits: Bits, probability: Features, own: Mapping[str, Floats]) -> Features:
+    @property
+    def needs_arrays(self) -> str | None:
+        most = self.drawn.activity.scalars_up_to
+        return f"an activity of more than {most} features" if self.features > most else None
+
+    def sample(self, bits: Bits, instance: Instance) -> Features:
+        return self.draw(bits, instance.feature_probability, instance.own("data"))
+
+    def draw(self, bits: Bits, probability: Features, own: Mapping[str, Floats]) -> Features:
         """The features of one sample from random bits; `own`: values of the activity's options that are quantities."""
         n, values = self.features, self.values
         if not self.activity_columns:
             v = active_uniform(bits, probability)
         else:
-            active = with_own(self.drawn, own).active(_uniform(bits[n:]), probability)
+            active = with_own(self.drawn, own).active(uniform(bits[n:]), probability)
             v = jnp.where(active, active_uniform(bits[:n], np.float32(1)), np.float32(0))
         x = values.quantile(v)
         return x if values.zero_at_zero else jnp.where(v > 0, x, np.float32(0))
 
     def masked(self, words: UInt32[Array, "sample column"]) -> UInt32[Array, "sample column"]:
-        """Words of a batch where consecutive samples share those that decide activity."""
         if not self.masks:
             return words
-        n = self.features
-        return jnp.concatenate([words[:, :n], self._repeated(words[:, n:])], axis=1)
+        n, end = self.features, self.columns
+        return jnp.concatenate([words[:, :n], self._repeated(words[:, n:end]), words[:, end:]], axis=1)
 
     def masked_columns(self, columns: tuple[UInt32[Array, "sample"], ...]) -> tuple[UInt32[Array, "sample"], ...]:
-        """The same for separate columns."""
-        n = self.features
-        return (*columns[:n], *map(self._repeated, columns[n:])) if self.masks else columns
+        n, end = self.features, self.columns
+        return (*columns[:n], *map(self._repeated, columns[n:end]), *columns[end:]) if self.masks else columns
 
     def _repeated(self, words: UInt32[Array, "sample ..."]) -> UInt32[Array, "sample ..."]:
         return jnp.repeat(words[: self.masks], len(words) // self.masks, axis=0)
+
+
+@dataclass(frozen=True)
+class FunctionSampler(Sampler):
+    """A sample as a function of uniforms, with its options that are the same for all models."""
+
+    entry: Entry
+    features: int
+    options: tuple[tuple[str, Any], ...]
+
+    @property
+    def columns(self) -> int:
+        return called(self.entry.columns, self.features, options=sizes(self.options))
+
+    def sample(self, bits: Bits, instance: Instance) -> Features:
+        return self.draw(bits, instance.feature_probability, instance.own("data"))
+
+    def draw(self, bits: Bits, probability: Features, own: Mapping[str, Floats]) -> Features:
+        """x from random bits; `own`: values of the options that are quantities."""
+        assert self.entry.sample is not None  # as `sampler_of` chose this class
+        arguments = (uniform(bits), probability)[: positional(self.entry.sample)]
+        return called(self.entry.sample, *arguments, options={**dict(self.options), **own})
+
+
+@dataclass(frozen=True)
+class RowSampler(Sampler):
+    """Rows of an array.
+
+    Attributes:
+        rows: The array.
+        epochs: Whether every row comes once in each epoch, in a new order (see engine/streams.py); else rows are drawn.
+    """
+
+    rows: Rows
+    epochs: bool
+
+    @property
+    def columns(self) -> int:
+        return 1
+
+    def sample(self, bits: Bits, instance: Instance) -> Features:
+        return jnp.take(self.rows.array, bits[0] % np.uint32(len(self.rows.array)), axis=0, mode="clip")
+
+
+@dataclass(frozen=True)
+class HiddenSampler(Sampler):
+    """The hidden layer of stored models (the instance's `source`) for a sample of their features.
+
+    Attributes:
+        of: How the features are drawn.
+        shape: (m, n) of the stored models.
+        neurons: Whether the hidden layer is ReLU(W x).
+    """
+
+    of: FeatureSampler | FunctionSampler
+    shape: tuple[int, int]
+    neurons: bool
+
+    @property
+    def columns(self) -> int:
+        return self.of.columns
+
+    @property
+    def weights(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def needs_arrays(self) -> str | None:
+        return self.of.needs_arrays
+
+    @property
+    def source(self) -> dict[str, np.ndarray]:
+        """Arrays like those of an instance's `source`."""
+        m, n = self.shape
+        options = (self.of.drawn.activity if isinstance(self.of, FeatureSampler) else self.of.entry).options
+        wide = {key: (n,) if option.type == "features" else () for key, option in options.items() if option.varies}
+        found = {f"data.{key}": np.zeros(shape, np.float32) for key, shape in wide.items()}
+        return found | {"W": np.zeros((m, n), np.float32), "feature_probability": np.zeros(n, np.float32)}
+
+    def sample(self, bits: Bits, instance: Instance) -> Features:
+        source = instance.source
+        own = {k.removeprefix("data."): v for k, v in source.items() if k.startswith("data.")}
+        h = source["W"] @ self.of.draw(bits, source["feature_probability"], own)
+        return positive(h) if self.neurons else h
+
+
+def sampler_of(spec: Spec) -> Sampler:
+    """The sampler that a spec's [data] names. Raises SpecError if a run or a file is not read yet."""
+    data, n = spec.samples
+    if data.sampler == "file":
+        if not isinstance(spec.source, Rows):
+            raise SpecError(spec.name, [("data.file", "the file is not read yet; `run_sweep` reads it")])
+        return RowSampler(spec.source, bool(sizes(data.options)["epochs"]))
+    of = (
+        FeatureSampler.of(data, n)
+        if data.featured
+        else FunctionSampler(SAMPLERS[data.sampler], n, static(data.options))
+    )
+    if isinstance(spec.source, Source):
+        return HiddenSampler(of, spec.source.sizes, spec.source.neurons)
+    return of
 
 
 def with_own(drawn: Drawn, own: Mapping[str, Floats]) -> Drawn:
@@ -119,7 +262,7 @@ def active_uniform(bits: UInt32[Array, "feature"], probability: Floats | np.floa
     return positive(1 - bits.astype(jnp.float32) * (np.float32(2.0**-32) / probability))
 
 
-def _uniform(bits: Bits) -> Float[Array, "columns"]:
+def uniform(bits: Bits) -> Float[Array, "columns"]:
     """Uniform on [0, 1). Words that float32 rounds up to 2^32 give the largest float32 below 1."""
     u = bits.astype(jnp.float32) * np.float32(2.0**-32)
     return jnp.where(u < 1, u, np.float32(1 - 2.0**-24))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import jax
@@ -10,15 +11,26 @@ from jaxtyping import Float
 
 from tmsjax.errors import SpecError
 from tmsjax.kinds import MEASURES, REGISTRIES, Drawn
+from tmsjax.kinds.arrays import Floats, Params
 from tmsjax.kinds.measures import check_measure
 from tmsjax.kinds.trial import Refuse, attempt, check_traced
 from tmsjax.models.instances import Instance, instances
+from tmsjax.models.moments import moments_of
 from tmsjax.models.problem import Problem, bind
-from tmsjax.models.sampling import Sampler, with_own
+from tmsjax.models.sampling import FeatureSampler, FunctionSampler, with_own
 from tmsjax.spec import Boxes, Spec
 
-ADDED = ("model.family", "model.activation", "data.activity", "data.values")  # keys of entries that a loss calls
+ADDED = (  # keys of entries that a training calls
+    "model.family",
+    "model.activation",
+    "data.activity",
+    "data.values",
+    "data.sampler",
+    "init.rule",
+    "loss.kind",
+)
 Pairs = Float[np.ndarray, "feature feature"]
+MOST_LENGTH = 2**16  # of a dimension, or columns of uniforms
 CHANCE = 6  # standard errors by which a stated probability may differ from a simulation
 
 
@@ -33,12 +45,33 @@ def check_spec(spec: Spec) -> None:
             check_measure(MEASURES[name], (2, spec.model.hidden, spec.model.features), refuse("record.measures", name))
     if not (added := _added(spec)):
         return
-    for last in (False, True) if "data.activity" in added else ():
+    for last in (False, True) if "data.activity" in added and spec.data.featured else ():
         _check_activity(spec, _instance(spec, last), refuse("data.activity", spec.data.activity))
-    problem = bind(spec)
+    problem, row = _bound(spec, refuse), _instance(spec)
+    if "data.sampler" in added:
+        _check_sampler(problem, row, refuse("data.sampler", spec.data.sampler))
     if "model.family" in added:
-        _check_family(problem, _instance(spec), refuse("model.family", spec.model.family))
+        _check_family(problem, row, refuse("model.family", spec.model.family))
+    if "init.rule" in added:
+        _check_init(problem, row, refuse("init.rule", spec.init.rule))
+    if "loss.kind" in added:
+        _check_loss(problem, row, refuse("loss.kind", spec.loss.kind))
     attempt("the loss", refuse(*next(iter(added.items()))), _trace, problem)
+
+
+def _bound(spec: Spec, refuse: Callable[[str, str], Refuse]) -> Problem:
+    """The problem, whose sizes users' functions give."""
+    sizes = {
+        **attempt("sizes", refuse("model.family", spec.model.family), lambda: spec.sizes),
+        **attempt("inputs", refuse("data.sampler", spec.data.sampler), lambda: {"input": spec.inputs}),
+    }
+    for name, length in sizes.items():
+        if type(length) is not int or not 1 <= length <= MOST_LENGTH:
+            what = {"output": "outputs", "input": "inputs"}.get(name, f"size {name!r}")
+            key = "data.sampler" if name == "input" else "model.family"
+            chosen = spec.data.sampler if name == "input" else spec.model.family
+            raise refuse(key, chosen)(f"{what} gives {length!r:.40}, not a whole number from 1 to {MOST_LENGTH:,}")
+    return bind(spec)
 
 
 def _added(spec: Spec) -> dict[str, str]:
@@ -64,35 +97,87 @@ def _trace(problem: Problem) -> None:
             jax.eval_shape(jax.grad(problem.exact_loss), params, problem.instance)
 
 
-def _check_family(problem: Problem, row: Instance, refuse: Refuse) -> None:
-    n, m, family = problem.features, problem.hidden, problem.family
-    outputs = attempt("outputs", refuse, family.outputs, n)
-    if type(outputs) is not int or not 1 <= outputs <= n:
-        raise refuse(f"outputs gives {outputs!r}, not a whole number from 1 to {n}, the number of features")
-    zero, x, y = np.float32(0), np.zeros(n, np.float32), np.zeros(outputs, np.float32)
+def _example(problem: Problem) -> tuple[Params, Floats, Floats]:
+    """(parameters, input, output) of a model, of the right shapes."""
     rng = np.random.default_rng(0)
     params = {k: jax.numpy.asarray(rng.standard_normal(s, np.float32)) for k, s in problem.shapes.items()}
+    return params, np.zeros(problem.sizes["input"], np.float32), np.zeros(problem.sizes["output"], np.float32)
+
+
+def _check_family(problem: Problem, row: Instance, refuse: Refuse) -> None:
+    n, m, family = problem.features, problem.hidden, problem.family
+    zero, (params, x, y) = np.float32(0), _example(problem)
     check_traced("init", refuse, lambda p: problem.init(p, row), (params,), params)
-    check_traced("apply", refuse, lambda p, x: problem.output(p, x, row), (params, x), y)
-    check_traced("target", refuse, lambda x: zero + problem.target(x, row), (x,), y)  # or booleans
+    for noise in (None, np.zeros(problem.noises, np.float32)) if family.noise is not None else (None,):
+        what = "apply without noise (None)" if family.noise is not None and noise is None else "apply"
+        check_traced(what, refuse, lambda p, x, noise=noise: problem.output(p, x, row, noise), (params, x), y)
+    check_traced("target", refuse, lambda x: zero + problem.target(x, params, row), (x,), y)  # or booleans
     if family.penalty is not None:
         check_traced("penalty", refuse, lambda p, x: problem.penalty(p, x, row), (params, x), zero)
     if family.directions is not None:
-        check_traced("directions", refuse, problem.directions, (params,), np.tile(x, (m, 1)))
+        check_traced("directions", refuse, problem.directions, (params,), np.zeros((m, n), np.float32))
         W = problem.directions(params)
         if W is not None and "W" in params and not np.array_equal(W, params["W"]):
             raise refuse("a parameter W must be the directions W (hidden, feature); give it another name")
 
 
+def _check_init(problem: Problem, row: Instance, refuse: Refuse) -> None:
+    params, _, _ = _example(problem)
+    check_traced("the parameters", refuse, lambda p: problem.init(p, row), (params,), params)
+
+
+def _check_loss(problem: Problem, row: Instance, refuse: Refuse) -> None:
+    """A loss gives one number per output, or one number."""
+    word = np.zeros(problem.columns, np.uint32)
+    params, _, _ = _example(problem)
+    for what in ("function", "evaluation"):
+        loss = problem.loss_kind.function if what == "function" else problem.loss_kind.ranking
+        error = attempt(what, refuse, jax.eval_shape, problem.error_of(loss), params, row, word)
+        shapes = [(), (problem.sizes["output"],)]
+        if not hasattr(error, "shape") or error.shape not in shapes or error.dtype != np.float32:
+            given = f"{error.dtype}{list(error.shape)}" if hasattr(error, "shape") else type(error).__name__
+            raise refuse(f"the {what} gives {given}, not float32 of shape {' or '.join(str(list(s)) for s in shapes)}")
+
+
+def _check_sampler(problem: Problem, row: Instance, refuse: Refuse) -> None:
+    """The sample has the stated number of inputs, and the stated moments."""
+    sampler = problem.sampler
+    assert isinstance(sampler, FunctionSampler)
+    k = attempt("columns", refuse, lambda: sampler.columns)
+    if type(k) is not int or not 1 <= k <= MOST_LENGTH:
+        raise refuse(f"columns gives {k!r}, not a whole number from 1 to {MOST_LENGTH:,}")
+    bits, x = np.zeros(k, np.uint32), np.zeros(problem.sizes["input"], np.float32)
+    check_traced("sample", refuse, lambda bits: sampler.sample(bits, row), (bits,), x)
+    found = moments_of(problem, row)
+    if not np.isfinite(found.mean).all():
+        raise refuse("sample gives numbers that are not finite")
+    if sampler.entry.mean is not None:
+        stated = attempt("mean and covariance", refuse, problem.moments, row)
+        for what, given, mean, error in (
+            ("mean", stated[0], found.mean, found.mean_error),
+            ("covariance", stated[1], found.covariance, found.covariance_error),
+        ):
+            if np.shape(given) != mean.shape:
+                raise refuse(f"{what} gives shape {list(np.shape(given))}, not {list(mean.shape)}")
+            far = np.argwhere(~(abs(np.asarray(given) - mean) <= CHANCE * error + 1e-6))
+            if len(far):
+                place = tuple(far[0].tolist())
+                raise refuse(
+                    f"{what} {place} is {np.asarray(given)[place]:.4g}; in a simulation it is {mean[place]:.4g}"
+                )
+
+
 def _check_activity(spec: Spec, row: Instance, refuse: Refuse) -> None:
     n, p, own = spec.model.features, np.asarray(row.feature_probability), row.own("data")
-    free = Sampler.of(spec.data, n).drawn
+    free = FeatureSampler.of(spec.data, n).drawn
     drawn = with_own(free, own)
     k = attempt("columns", refuse, drawn.columns)
     if type(k) is not int or not 1 <= k <= 2**16:
         raise refuse(f"columns gives {k!r}, not a whole number from 1 to {2**16}")
     check_traced("active", refuse, drawn.active, (np.zeros(k, np.float32), p), np.zeros(n, bool))
-    several = {key: np.full(n + 1, value) for key, value in own.items()}  # n + 1 models, as n would hide a wrong axis
+    if not drawn.known:
+        return
+    several = {key: np.stack([value] * (n + 1)) for key, value in own.items()}  # n + 1 models: n hides a wrong axis
     joint = np.asarray(attempt("joint", refuse, with_own(free, several).joint, np.tile(p, (n + 1, 1))))
     if joint.shape != (n + 1, n, n):
         raise refuse(f"joint of p {[n + 1, n]} gives shape {list(joint.shape)}, not {[n + 1, n, n]}")

@@ -13,7 +13,7 @@ from tmsjax.engine import Ensemble, available_memory
 from tmsjax.errors import RunError
 from tmsjax.kinds import MEASURES
 from tmsjax.runs.files import megabytes
-from tmsjax.spec import Box, Record, Spec
+from tmsjax.spec import Box, Record, Source, Spec
 
 RECORD_LIMIT = 200e6  # largest history in bytes
 SHARE = 0.8  # of free device memory that a run may use
@@ -79,7 +79,7 @@ def main_bytes(ensemble: Ensemble, box: Box) -> int:
 
 def _stored(spec: Spec) -> int:
     """Numbers of the stored model whose hidden layer is the data; 0 if there is none."""
-    return 0 if spec.source is None else spec.source.weights + spec.source.features
+    return spec.source.weights + spec.source.features if isinstance(spec.source, Source) else 0
 
 
 def state_bytes(ensemble: Ensemble, models: int) -> int:

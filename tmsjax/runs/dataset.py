@@ -44,7 +44,8 @@ def results_dataset(
     variables["loss"] = variable(loss, long_name="noise-free loss, sum over features")
     variables["status"] = variable(status.astype(np.int8), **meanings)
     for name, array in instances.items():
-        variables[f"instance_{name}"] = variable(array, ("feature",))
+        of_outputs = name == "importance" and spec.length(name) > spec.model.features
+        variables[f"instance_{name}"] = variable(array, ("output",) if of_outputs else ("feature",))
     for name, array in history.items():
         variables[f"history_{name}"] = variable(array, ("step", *MEASURES[name].dims))
     coordinates: dict[str, Any] = coordinates_of(spec, box)

@@ -10,6 +10,7 @@ from tmsjax.kinds import FAMILIES
 from tmsjax.models import inputs
 from tmsjax.runs.dataset import STATUS, best_of_cells, results_dataset, with_known_features
 from tmsjax.runs.training import Training
+from tmsjax.spec import Source
 
 DIVERGED = 10.0  # times the zero model's loss
 WHAT_DIVERGED = f"not finite, or with more than {DIVERGED:g} times the loss of a model whose output is 0"
@@ -23,8 +24,8 @@ def results(training: Training) -> tuple[xr.Dataset, int]:
     losses = history.last("loss", training.step)
     losses = ensemble.noise_free_loss(training.states) if losses is None else losses
     given = inputs(spec, ensemble.box)
-    stored = {} if spec.source is None else spec.source.of(ensemble.box)
-    status = _status(params, losses, np.asarray(ensemble.zero_model_loss(), np.float32))
+    stored = spec.source.of(ensemble.box) if isinstance(spec.source, Source) else {}
+    status = _status(params, losses, np.asarray(ensemble.zero_model_loss(training.states), np.float32))
     dims = dict(FAMILIES[spec.model.family].parameters)
     W = directions(params, ensemble.problem)
     if W is not None and "W" not in params:

@@ -9,11 +9,10 @@ from tmsjax.spec.boxes import Box, Boxes, Tiling, part_shape
 from tmsjax.spec.html import description
 from tmsjax.spec.html import table as html_table
 from tmsjax.spec.loader import json_copy, load_spec, stored_spec
-from tmsjax.spec.options import static
+from tmsjax.spec.options import declared_options, sizes, static
 from tmsjax.spec.quantity import Axis, axes_used, hash64, shown, suggest
-from tmsjax.spec.source import Source
+from tmsjax.spec.source import Rows, Source, Stored
 from tmsjax.spec.tables import (
-    ATTACK,
     SAMPLES,
     SELECTIONS,
     TABLES,
@@ -23,12 +22,13 @@ from tmsjax.spec.tables import (
     Record,
     Spec,
     Train,
+    call,
     option_quantities,
+    per_feature,
 )
 from tmsjax.spec.text import difference, extensions, grows, to_toml
 
 __all__ = [
-    "ATTACK",
     "SAMPLES",
     "SELECTIONS",
     "TABLES",
@@ -39,11 +39,15 @@ __all__ = [
     "Engine",
     "Model",
     "Record",
+    "Rows",
     "Source",
     "Spec",
+    "Stored",
     "Tiling",
     "Train",
     "axes_used",
+    "call",
+    "declared_options",
     "description",
     "difference",
     "extensions",
@@ -54,7 +58,9 @@ __all__ = [
     "load_spec",
     "option_quantities",
     "part_shape",
+    "per_feature",
     "shown",
+    "sizes",
     "static",
     "stored_spec",
     "suggest",

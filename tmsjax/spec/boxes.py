@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 
 Shape = tuple[int, ...]
@@ -20,6 +20,17 @@ class Box:
     def whole(cls, grid: Shape) -> Box:
         """All positions of a grid."""
         return cls(tuple(map(range, grid)))
+
+    @classmethod
+    def at(cls, axes: Mapping[str, Sized], position: Mapping[str, int]) -> Box:
+        """One cell: its position along each axis, 0 where none is given. Raises ValueError if there is no such one."""
+        if unknown := position.keys() - axes.keys():
+            raise ValueError(f"no axis {', '.join(sorted(unknown))} (axes: {', '.join(axes)})")
+        at = [position.get(name, 0) for name in axes]
+        for name, k in zip(axes, at, strict=True):
+            if not 0 <= k < len(axes[name]):
+                raise ValueError(f"{name}: no position {k}; the axis has {len(axes[name])} values")
+        return cls(tuple(range(k, k + 1) for k in at))
 
     @property
     def shape(self) -> Shape:

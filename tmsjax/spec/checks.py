@@ -13,21 +13,26 @@ from tmsjax.kinds import (
     ACTIVITIES,
     ANY_NUMBER,
     FAMILIES,
+    INITS,
+    LOSSES,
     MEASURES,
     OPTIMIZERS,
+    REGISTRIES,
     REPLICA,
+    SAMPLERS,
     STUDIES,
     VALUES,
     Activity,
+    Fixed,
     called,
     drawn_by,
     misfit,
 )
 from tmsjax.spec.boxes import Boxes, part_shape
 from tmsjax.spec.keys import range_words, within
-from tmsjax.spec.options import declared_options, static
-from tmsjax.spec.quantity import Curve, Report, Select, axes_used, shown
-from tmsjax.spec.tables import POLYGON, TABLES, Init, Spec
+from tmsjax.spec.options import declared_options, sizes
+from tmsjax.spec.quantity import Curve, Report, Select, axes_used, shown, suggest
+from tmsjax.spec.tables import BY_PARAMETER, TABLES, Data, Spec
 
 AT_ONCE = 10**7  # values of a quantity to check at once
 MOST_VALUES = 2 * 10**9  # of one quantity
@@ -40,26 +45,21 @@ def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
     which may use unregistered names and only needs to open.
     """
     _check_axes(spec, report)
-    _check_train(spec, report)
-    _check_attack(spec, report)
-    _check_samples(spec, report)
-    if spec.data.run is not None:
-        _check_run(spec, report)
     if sound and not stored and spec.train.loss == "exact" and spec.exact_loss is None and _all_known(spec):
         report("train.loss", f"no exact loss is known for this model (known: {_known_exact()}); use 'sampled'")
-    if spec.init.signs == "stratified":
-        _check_signs(spec, report)
-    _check_polygon(spec, report)
-    family = FAMILIES.get(spec.model.family)
-    for key in ("bias_scale", "polygon_bias"):
-        if family is not None and not family.bias and getattr(spec.init, key) not in (0.0, None):
-            report(f"init.{key}", f"the family {spec.model.family!r} has no bias")
+    for path, used, why in _uses(spec):
+        if not used:
+            report(path, why)
+    _check_W(spec, report)
+    if spec.train.streams == "sobol" and spec.train.loss == "sampled" and spec.train.batch and spec.model.features:
+        _check_sobol(spec, report)
     if spec.model.features is not None:
         _check_features(spec, report)
+    if not stored:
+        _check_rule(spec, report)
+        _check_names(spec, report)
     _check_batches(spec, report)
     _check_record(spec, report)
-    if not stored:
-        _check_names(spec, report)
     if spec.store.keep == "best":
         _check_best(spec, report)
     _check_study(spec, report, sound, stored)
@@ -80,13 +80,14 @@ def _known_exact() -> str:
 
 
 def _all_known(spec: Spec) -> bool:
-    return spec.model.family in FAMILIES and spec.data.activity in ACTIVITIES
+    keys = ("model.family", "data.activity", "data.sampler", "loss.kind")
+    return all(getattr(getattr(spec, key.split(".")[0]), key.split(".")[1]) in REGISTRIES[key] for key in keys)
 
 
 def _check_axes(spec: Spec, report: Report) -> None:
     quantities = [value for _, _, value, _ in _quantities(spec)]
     used = {name for value in quantities for name in axes_used(value)}
-    if any(map(_unread, quantities)) or spec.data.run is not None:  # axes may be the run's, see runs/source.py
+    if any(map(_unread, quantities)) or spec.data.sampler == "run":  # axes may be the run's, see runs/source.py
         return
     for name in sorted(spec.axis.keys() - used - {REPLICA}):
         report(f"axes.{name}", "no quantity names this axis; use it or drop it (for repeats, use 'replica')")
@@ -99,12 +100,15 @@ def _quantities(spec: Spec) -> Iterator[tuple[str, str, Any, Mapping]]:
         for f in fields(cls):
             if f.metadata.get("type") == "quantity":
                 yield f"{table}.{f.name}", f.name, getattr(part, f.name), _rule(spec, f)
+            elif f.metadata.get("type") == "by parameter":
+                for key, value in getattr(part, f.name) or ():
+                    yield f"{table}.{f.name}.{key}", f"{table}.{f.name}.{key}", value, f.metadata
         declared = declared_options(table, vars(part))
         for key, value in getattr(part, "options", ()):
             path, option = f"{table}.{key}", declared.get(key)
-            if option is not None and option.type == "quantity":
+            if option is not None and option.varies:
                 yield path, path, value, option.rule
-            elif option is None and not isinstance(value, int):
+            elif option is None and not isinstance(value, (int, Fixed)):
                 yield path, path, value, {}
 
 
@@ -115,73 +119,71 @@ def _rule(spec: Spec, key: Field) -> Mapping:
     return {k: v for k, v in key.metadata.items() if k != "low"} if signed else key.metadata
 
 
-def _check_train(spec: Spec, report: Report) -> None:
-    train = spec.train
-    chosen = OPTIMIZERS.get(train.optimizer)
-    if chosen is not None and chosen.tied:
-        _check_tied(spec, "train.optimizer", f"{train.optimizer!r} ", report)
-    for key in ("weight_decay", "momentum"):
-        users = [name for name, optimizer in OPTIMIZERS.items() if key in optimizer.uses]
-        given = getattr(train, key) not in (0.0, None)
-        if given and chosen is not None and key not in chosen.uses:
-            named = " and ".join(filter(None, (", ".join(users[:-1]), users[-1])))
-            verb = "uses" if len(users) == 1 else "use"
-            report(f"train.{key}", f"only {named} {verb} it; the optimizer is {train.optimizer!r}")
-    if train.streams == "sobol" and train.loss == "sampled" and train.batch and spec.model.features:
-        _check_sobol(spec, report)
+def _uses(spec: Spec) -> Iterator[tuple[str, bool, str]]:
+    """(key, whether it is used or not given, what else) of the keys that only some entries use."""
+    train, data, family = spec.train, spec.data, FAMILIES.get(spec.model.family)
+    if (chosen := OPTIMIZERS.get(train.optimizer)) is not None:
+        for key in ("weight_decay", "momentum", "decays"):
+            need = "weight_decay" if key == "decays" else key
+            users = ", ".join(name for name, optimizer in OPTIMIZERS.items() if need in optimizer.uses)
+            used = getattr(train, key) in (0.0, (), None) or need in chosen.uses
+            yield f"train.{key}", used, f"the optimizer {train.optimizer!r} does not use it; drop it, or use {users}"
+    if (sampler := SAMPLERS.get(data.sampler)) is not None:
+        why = f"the sampler {data.sampler!r} does not use it; drop this key"
+        for key in ("activity", "values", "samples"):
+            yield f"data.{key}", getattr(data, key) in (getattr(Data, key), None) or key in sampler.uses, why
+        given = spec.instance.feature_probability not in (1.0, None)
+        yield "instance.feature_probability", not given or "feature_probability" in sampler.uses, why
+    if train.loss == "exact":
+        why = "only train.loss = 'sampled' uses it; drop this key"
+        yield "loss.kind", spec.loss.kind in ("square", None), why
+        yield "data.samples", data.samples in (0.0, None), why
+        yield "data.sampler", data.sampler != "shared-masks", why
+    if family is not None:
+        of = f"the family {spec.model.family!r} has no"
+        yield "init.bias_scale", family.bias or spec.init.bias_scale in (0.0, None), f"{of} parameter b; drop it"
+        yield "evaluation.noise", family.noise is not None or spec.evaluation.noise != "on", f"{of} noise; drop it"
+        for key in BY_PARAMETER:
+            for name, _ in getattr(train, key) or ():
+                trained = [p for p in family.parameters if p not in family.frozen]
+                yield f"train.{key}.{name}", name in trained, f"{of} trained parameter {name!r}{suggest(name, trained)}"
 
 
-def _check_attack(spec: Spec, report: Report) -> None:
-    """Only samples can be attacked, and only tied models have the analytic attack of models/attack.py."""
-    if spec.train.attack in (0.0, None):
+def _check_W(spec: Spec, report: Report) -> None:
+    """Some optimizers and losses need a family f(W^T W x + b), some init rules a W."""
+    if (family := FAMILIES.get(spec.model.family)) is None:
         return
-    if spec.train.loss == "exact":
-        report("train.attack", "only the sampled loss can be attacked; the loss is 'exact'")
-    _check_tied(spec, "train.attack", "", report)
+    for path, entry in (
+        ("train.optimizer", OPTIMIZERS.get(spec.train.optimizer)),
+        ("loss.kind", LOSSES.get(spec.loss.kind)),
+    ):
+        if entry is not None and entry.tied and not family.gram_only:
+            tied = ", ".join(repr(name) for name, known in FAMILIES.items() if known.gram_only)
+            needs = f"needs a family whose output is f(W^T W x + b) ({tied})"
+            report(path, f"{needs}, not {spec.model.family!r}")
+    rule = INITS.get(spec.init.rule)
+    if rule is not None and rule.sets_W and family.parameters.get("W") != ("hidden", "feature"):
+        report("init.rule", f"{spec.init.rule!r} sets W (hidden, feature); the family {spec.model.family!r} has none")
 
 
-def _check_tied(spec: Spec, path: str, subject: str, report: Report) -> None:
-    family = FAMILIES.get(spec.model.family)
-    if family is not None and not family.gram_only:
-        tied = ", ".join(repr(name) for name, entry in FAMILIES.items() if entry.gram_only)
-        report(path, f"{subject}needs a family whose output is f(W^T W x + b) ({tied}), not {spec.model.family!r}")
-
-
-def _check_samples(spec: Spec, report: Report) -> None:
-    """A training set consists of independent samples that do not depend on the step."""
-    if spec.data.samples in (0.0, None):
+def _check_rule(spec: Spec, report: Report) -> None:
+    rule, quantities = INITS.get(spec.init.rule), [value for key, value in spec.init.options]
+    if rule is None or spec.model.features is None or any(map(_unread, quantities)):
         return
-    if spec.train.loss == "exact":
-        report("data.samples", "the exact loss is that of infinitely many samples; use train.loss = 'sampled'")
-    if spec.train.streams == "sobol":
-        report("data.samples", "needs streams = 'independent' or 'shared'; 'sobol' has no training set")
-    if spec.data.masks_per_batch:
-        report("data.samples", "samples of a training set have their own masks; drop data.masks_per_batch")
-
-
-def _check_run(spec: Spec, report: Report) -> None:
-    """The features of a sample are drawn as in the run whose hidden layer is the data, so nothing else may say how."""
-    for key, default in (("activity", "independent"), ("values", "uniform"), ("masks_per_batch", 0)):
-        if getattr(spec.data, key) not in (default, None):
-            report(f"data.{key}", "data.run decides how features are drawn; drop this key")
-    if spec.instance.feature_probability not in (1.0, None):
-        report("instance.feature_probability", "data.run decides how features are drawn; drop this key")
-    if spec.train.attack not in (0.0, None):
-        report("train.attack", "samples of data.run cannot be attacked")
-    if spec.data.samples not in (0.0, None):
-        report("data.samples", "data.run draws fresh samples at every step; drop this key")
-    if spec.train.streams == "sobol":
-        report("train.streams", "data.run needs 'independent' or 'shared', not 'sobol'")
+    if any(_spans(spec, value) > AT_ONCE for value in quantities if not isinstance(value, (int, Fixed))):
+        return
+    if problem := rule.misfit(spec):
+        report("init.rule", f"{spec.init.rule!r} {problem}")
 
 
 def _check_sobol(spec: Spec, report: Report) -> None:
     """A batch is one Sobol' net. If its columns exceed a quarter of its points, some repeat the activity of others."""
-    if spec.data.masks_per_batch:
-        report("data.masks_per_batch", "needs streams = 'independent' or 'shared'; 'sobol' supports no masks")
     activity, batch = _readable_activity(spec), spec.train.batch
     if batch & (batch - 1):
         report("train.batch", f"streams = 'sobol' needs a power of two, not {batch}")
-    elif activity is not None and spec.drawn.misfit() is None:
+    if spec.data.sampler == "shared-masks" or spec.data.samples not in (0.0, None):
+        report("train.streams", "'sobol' needs fresh samples of their own; use 'independent' or 'shared'")
+    elif activity is not None and spec.data.featured and spec.drawn.misfit() is None:
         try:
             columns = spec.model.features + (0 if activity.own else spec.drawn.columns())
         except Exception:  # a user's function; models/trial.py reports the error before a run
@@ -196,11 +198,9 @@ def _readable_activity(spec: Spec) -> Activity | None:
 
 
 def _check_batches(spec: Spec, report: Report) -> None:
-    train, masks = spec.train, spec.data.masks_per_batch
-    if masks and train.loss == "exact":
-        report("data.masks_per_batch", "only the sampled loss draws masks; the loss is 'exact'")
-    elif masks and train.batch and train.batch % masks:
-        report("data.masks_per_batch", f"needs a divisor of train.batch = {train.batch}, or 0")
+    train, masks = spec.train, dict(spec.data.options).get("masks")
+    if masks and spec.data.sampler == "shared-masks" and train.batch and train.batch % masks:
+        report("data.masks", f"needs a divisor of train.batch = {train.batch}")
     if spec.engine.microbatch and train.batch and train.batch % spec.engine.microbatch:
         report("engine.microbatch", f"needs a divisor of train.batch = {train.batch}")
     if spec.record.steps and train.steps and max(spec.record.steps) > train.steps:
@@ -221,43 +221,11 @@ def _check_names(spec: Spec, report: Report) -> None:
     if (family := FAMILIES.get(spec.model.family)) is None:
         return
     named = f"the family {spec.model.family!r} has"
-    sizes = {key for key, option in family.options.items() if option.type == "int"}
-    for name in sorted((family.parameters.keys() | sizes) & spec.axis.keys()):
+    taken = {*family.parameters, *family.dimensions}
+    for name in sorted(taken & spec.axis.keys()):
         report(f"axes.{name}", f"{named} a parameter or a size of this name; rename the axis")
     for name in sorted((family.parameters.keys() - {"W"}) & MEASURES.keys()):
         report("model.family", f"{named} a parameter {name!r}, which is also a measure")
-
-
-def _check_signs(spec: Spec, report: Report) -> None:
-    replica = spec.axis.get(REPLICA)
-    counted = replica is not None and len(replica) > 1 and [key for key, _ in replica.source] == ["count"]
-    if not counted or spec.model.hidden not in (1, None) or spec.model.features == 1:
-        needs = "replica = { count = K } with K of at least 2, model.hidden = 1 and at least 2 features"
-        report("init.signs", f"'stratified' needs {needs}")
-    family = FAMILIES.get(spec.model.family)
-    if family is not None and family.parameters.get("W") != ("hidden", "feature"):
-        report("init.signs", f"'stratified' sets the signs of W; the family {spec.model.family!r} has none")
-
-
-def _check_polygon(spec: Spec, report: Report) -> None:
-    """A polygon needs the plane and one corner per feature; its other keys need a polygon."""
-    polygon, features = spec.init.polygon, spec.model.features
-    if polygon == Init.polygon:
-        for key in POLYGON[1:]:
-            if getattr(spec.init, key) not in (getattr(Init, key), None):
-                report(f"init.{key}", "has no effect without init.polygon")
-        return
-    family = FAMILIES.get(spec.model.family)
-    if spec.model.hidden not in (2, None):
-        report("init.polygon", f"needs model.hidden = 2, not {spec.model.hidden}")
-    if family is not None and family.parameters.get("W") != ("hidden", "feature"):
-        report("init.polygon", f"sets W; the family {spec.model.family!r} has none of shape (hidden, feature)")
-    if _unread(polygon) or features is None or _list_lengths(polygon) or _spans(spec, polygon) > AT_ONCE:
-        return
-    corners = spec.evaluate("polygon")
-    bad = corners[corners > features]
-    if bad.size:
-        report("init.polygon", f"needs whole numbers from 0 to model.features = {features}; got {float(bad[0])!r}")
 
 
 def _check_best(spec: Spec, report: Report) -> None:
@@ -276,7 +244,7 @@ def _check_features(spec: Spec, report: Report) -> None:
     if spec.study.feature is not None and spec.study.feature >= spec.model.features:
         report("study.feature", f"needs a feature from 0 to {spec.model.features - 1}")
     activity = _readable_activity(spec)
-    if activity is None:
+    if activity is None or not spec.data.featured:
         return
     if problem := spec.drawn.misfit():
         report(f"data.{next(iter(activity.options), 'activity')}", f"{spec.data.activity!r}: {problem}")
@@ -286,10 +254,10 @@ def _check_features(spec: Spec, report: Report) -> None:
 
 def _check_sizes(spec: Spec, report: Report) -> None:
     """Whether the family's models can have these numbers of features and hidden dimensions."""
-    family, sizes = FAMILIES.get(spec.model.family), dict(static(spec.model.options))
+    family, whole = FAMILIES.get(spec.model.family), sizes(spec.model.options)
     if family is None or spec.model.hidden is None or None in dict(spec.model.options).values():
         return
-    if problem := called(family.misfit, spec.model.features, spec.model.hidden, options=sizes):
+    if problem := called(family.misfit, spec.model.features, spec.model.hidden, options=whole):
         report("model.features", f"{spec.model.family!r}: {problem}")
 
 
@@ -316,8 +284,9 @@ def _spans(spec: Spec, quantity: Any) -> int:
 
 def _check_quantity(spec: Spec, path: str, name: str, rule: Mapping, report: Report) -> None:
     for length in _list_lengths(spec.quantity(name)):
-        if length != spec.model.features:
-            report(path, f"a list of {length} values, but model.features = {spec.model.features}")
+        if length != spec.length(name):
+            what = "the model has outputs =" if spec.length(name) != spec.model.features else "model.features ="
+            report(path, f"a list of {length} values, but {what} {spec.length(name)}")
             return
     if "words" in rule and spec.model.hidden is None:
         return

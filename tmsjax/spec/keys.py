@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tmsjax.kinds import REPLICA
+from tmsjax.kinds import REPLICA, Fixed
 from tmsjax.spec.quantity import Axis, Report, is_number, parse, shown, suggest
 
 
@@ -32,6 +32,12 @@ def read_value(value: Any, path: str, rule: Mapping, axes: Mapping[str, Axis], r
         return _axis(value, path, axes, report)
     if kind == "path":
         return _path(value, path, report)
+    if kind == "paths":
+        return _paths(value, path, report)
+    if kind == "numbers":
+        return _fixed_numbers(value, path, report)
+    if kind == "by parameter":
+        return _by_parameter(value, path, rule, axes, report)
     if kind == "steps":
         return _steps(value, path, report)
     if isinstance(value, str) and value in axes:
@@ -67,9 +73,32 @@ def _axis(value: Any, path: str, axes: Mapping[str, Axis], report: Report) -> An
 
 def _path(value: Any, path: str, report: Report) -> Any:
     if isinstance(value, str) and value and value.isprintable():
-        return value
-    report(path, f"needs the path of a run's directory, not {shown(value)}")
+        return Fixed(value)
+    report(path, f"needs a path, not {shown(value)}")
     return None
+
+
+def _paths(value: Any, path: str, report: Report) -> Any:
+    if isinstance(value, list) and value and all(isinstance(v, str) and v and v.isprintable() for v in value):
+        return Fixed(tuple(value))
+    return _path(value, path, report)
+
+
+def _fixed_numbers(value: Any, path: str, report: Report) -> Any:
+    """A list of numbers, or a list of lists of the same length."""
+    rows = value if isinstance(value, list) and value and all(isinstance(v, list) for v in value) else [value]
+    numbers = all(isinstance(row, list) and all(is_number(v) and abs(v) < 1e300 for v in row) for row in rows)
+    if numbers and len({len(row) for row in rows}) == 1:
+        return Fixed(tuple(map(tuple, rows)) if rows is value else tuple(value))
+    report(path, f"needs a list of numbers, or a list of such lists of one length, not {shown(value)}")
+    return None
+
+
+def _by_parameter(value: Any, path: str, rule: Mapping, axes: Mapping[str, Axis], report: Report) -> Any:
+    if not isinstance(value, dict):
+        report(path, f"needs factors by parameter, such as {{ b = 0.0 }}, not {shown(value)}")
+        return None
+    return tuple((key, parse(v, f"{path}.{key}", axes, report, per_feature=False)) for key, v in sorted(value.items()))
 
 
 def _steps(value: Any, path: str, report: Report) -> Any:

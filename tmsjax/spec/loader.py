@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from os import PathLike
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from tmsjax.errors import SpecError
-from tmsjax.kinds import ACTIVITIES, OPTIMIZERS, REGISTRIES, execute, located
+from tmsjax.kinds import ACTIVITIES, OPTIMIZERS, REGISTRIES, SAMPLERS, Fixed, execute, located
+from tmsjax.spec import old
 from tmsjax.spec.axes import read_axes
 from tmsjax.spec.checks import check_whole
 from tmsjax.spec.keys import read_value
@@ -50,6 +52,7 @@ def load_spec(source: Spec | Mapping | str | PathLike, overrides: Sequence[str] 
     try:
         for override in overrides:
             _apply_override(raw, override, problems)
+        raw = old.renewed(raw, lambda line: warnings.warn(f"{name}: {line}", FutureWarning, stacklevel=3))
         names = _import_names(raw, problems)
         if imports:
             execute(located(names, folder), REGISTRIES)
@@ -71,6 +74,7 @@ def stored_spec(text: Any, source: str, folder: str = "") -> Spec:
     except (TypeError, AttributeError, ValueError, RecursionError) as error:
         raise SpecError(source, [("spec", f"not valid TOML: {error}")]) from error
     problems: Problems = []
+    raw = old.renewed(raw, lambda line: None)
     _import_names(raw, problems)
     spec = _Reader(problems, open_=True, stored=True).spec(raw)
     if problems or spec is None:
@@ -180,7 +184,8 @@ class _Reader:
             tables["train"] = replace(train, **{k: v for k, v in defaults if k not in raw.get("train", {})})
         if instance is not None and "feature_probability" not in raw.get("instance", {}):
             activity = None if data is None else ACTIVITIES.get(data.activity)
-            if data is not None and data.run is not None:
+            sampler = None if data is None else SAMPLERS.get(data.sampler)
+            if sampler is not None and "feature_probability" not in sampler.uses:
                 tables["instance"] = replace(instance, feature_probability=1.0)
             elif activity.needs_probability if activity is not None else not self.open:
                 self.report("instance.feature_probability", "is missing")
@@ -214,13 +219,15 @@ class _Reader:
         for key, option in declared.items():
             if key in raw:
                 values[key] = self.value(raw[key], f"{name}.{key}", option.rule, axes)
+            elif option.optional:
+                continue
             elif option.default is None:
                 self.report(f"{name}.{key}", f"is missing: {option.sentence or 'it has no default'}")
             else:
                 values[key] = int(option.default) if option.type == "int" else float(option.default)
         for key in sorted(raw.keys() - known.keys() - declared.keys()):
-            if None in (chosen.get("family", ""), chosen.get("activity", "")):
-                continue  # the entry that may add the key could not be read, and is reported already
+            if None in chosen.values():
+                continue  # the entry that may add the key may be one that could not be read, and is reported already
             if self.open:
                 values[key] = self.unknown_option(raw[key], f"{name}.{key}", axes)
             else:
@@ -228,9 +235,14 @@ class _Reader:
         return tuple(sorted(values.items()))
 
     def unknown_option(self, value: Any, path: str, axes: Mapping[str, Axis]) -> Any:
-        """Reads a key that an unregistered entry may have added: a whole number or a quantity."""
+        """Reads a key that an unregistered entry may have added: a whole number, a quantity, a list or a path."""
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
             return value
+        if isinstance(value, list):
+            kind = "paths" if all(isinstance(v, str) for v in value) else "numbers"
+            return read_value(value, path, {"type": kind}, axes, self.report, self.open)
+        if isinstance(value, str) and value not in axes:
+            return Fixed(value)
         return parse(value, path, axes, self.report, per_feature=False)
 
     def value(self, value: Any, path: str, rule: Mapping, axes: Mapping[str, Axis]) -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
@@ -16,26 +17,31 @@ from tmsjax.kinds import (
     ACTIVATIONS,
     ACTIVITIES,
     FAMILIES,
+    INITS,
+    LOSSES,
     MEASURES,
     OPTIMIZERS,
     REPLICA,
+    SAMPLERS,
     SCHEDULES,
     STUDIES,
     VALUES,
     Drawn,
+    Fixed,
+    called,
+    one_per_feature,
 )
-from tmsjax.spec import html
+from tmsjax.spec import html, old
 from tmsjax.spec.boxes import Box
-from tmsjax.spec.options import Options, static
+from tmsjax.spec.options import Options, declared_options, sizes, static
 from tmsjax.spec.quantity import KEYED_CURVES, Axis, Curve, Select, evaluate
-from tmsjax.spec.source import Source
+from tmsjax.spec.source import Rows, Source
 
 SELECTIONS = ("best", "paper", "vote", "single")  # rules that choose among a cell's replicas; see analysis/phases.py
 XAVIER = "xavier"
-ATTACK = "train.attack"
 SAMPLES = "samples"  # of [data]; no "data.samples", which would be an option of the activity
 MOST_SAMPLES = 2**24  # of a training set; float32 holds every number up to here
-POLYGON = ("polygon", "polygon_norm", "polygon_bias")  # keys of [init]
+BY_PARAMETER = ("rates", "decays")  # keys of [train]
 KEEPS = ("all", "results", "best")
 LONGEST_AXIS = 2**24
 MOST_INSTANCES = 10**15
@@ -70,32 +76,24 @@ class InstanceTable:
 
 @dataclass(frozen=True)
 class Init:
-    """[init]: further keys of the init. `bias_scale`: standard deviation of b. `signs`: the rule for the signs of W.
-
-    `polygon`: the number k of features, the first ones, that start on a regular k-gon of norm `polygon_norm` with
-    biases `polygon_bias` (m = 2); W and b of the others start at 0. init_scale and bias_scale are the noise on all of
-    it. 0: no polygon.
-    """
+    """[init]: further keys of the init. `bias_scale`: standard deviation of b. `options`: keys that the rule adds."""
 
     bias_scale: Any = _key(0.0, type="quantity", low=0)
-    signs: str = _key("random", type="choice", of=("random", "stratified"))
-    polygon: Any = _key(0.0, type="quantity", low=0, whole=True)
-    polygon_norm: Any = _key(1.0, type="quantity", low=0)
-    polygon_bias: Any = _key(0.0, type="quantity")
+    rule: str = _key("random", type="choice", of=INITS)
+    options: Options = ()
 
 
 @dataclass(frozen=True)
 class Data:
-    """[data]: how samples are drawn. `samples`: size of a training set. `options`: keys that the activity adds.
+    """[data]: how samples are drawn. `samples`: size of a training set.
 
-    `run`: directory of a finished run whose hidden layer is the data instead; see spec/source.py.
+    `options`: keys that the sampler and the activity add.
     """
 
     activity: str = _key("independent", type="choice", of=ACTIVITIES)
     values: str = _key("uniform", type="choice", of=VALUES)
-    masks_per_batch: int = _key(0, type="int", low=0, high=2**20)  # 0: one mask per sample
+    sampler: str = _key("features", type="choice", of=SAMPLERS)
     samples: Any = _key(0.0, type="quantity", low=0, high=MOST_SAMPLES, whole=True)  # 0: fresh samples at every step
-    run: str | None = _key(None, type="path")
     options: Options = ()
 
     def drawn(self, features: int, own: Mapping[str, Any] | None = None) -> Drawn:
@@ -105,10 +103,30 @@ class Data:
         """
         return Drawn(ACTIVITIES[self.activity], features, (*static(self.options), *(own or {}).items()))
 
+    @property
+    def activity_options(self) -> dict[str, Any]:
+        """The options of the activity, not of the sampler."""
+        return {key: value for key, value in self.options if key in ACTIVITIES[self.activity].options}
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths that its sampler reads: of a file, or of runs."""
+        found = [value for key, value in self.options if key in ("file", "run") and isinstance(value, Fixed)]
+        return tuple(path for each in found for path in ([each.value] if isinstance(each.value, str) else each.value))
+
+    @property
+    def featured(self) -> bool:
+        """Whether samples are features whose activity and values the table names."""
+        return self.sampler in ("features", "shared-masks")
+
 
 @dataclass(frozen=True)
 class Train:
-    """[train]: optimizer, loss and random streams of the training."""
+    """[train]: optimizer and random streams of the training.
+
+    `rates`, `decays`: factors on learning_rate and weight_decay by parameter. `options`: keys that the optimizer and
+    the schedule add.
+    """
 
     steps: int = _key(type="int", low=1, high=2**31 - 1)
     optimizer: str = _key("adam", type="choice", of=OPTIMIZERS)
@@ -119,7 +137,24 @@ class Train:
     batch: int = _key(1024, type="int", low=1, high=2**20)
     loss: str = _key("sampled", type="choice", of=("sampled", "exact"))
     streams: str = _key("independent", type="choice", of=("independent", "shared", "sobol"))
-    attack: Any = _key(0.0, type="quantity", low=0)  # radius of attacks on samples, over their root mean square norm
+    rates: Options = _key((), type="by parameter", low=0)
+    decays: Options = _key((), type="by parameter", low=0)
+    options: Options = ()
+
+
+@dataclass(frozen=True)
+class LossTable:
+    """[loss]: what training minimises. `options`: keys that the kind adds."""
+
+    kind: str = _key("square", type="choice", of=LOSSES)
+    options: Options = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """[evaluation]: the loss that ranks models. `noise`: whether models have their noise then, too."""
+
+    noise: str = _key("off", type="choice", of=("off", "on"))
 
 
 @dataclass(frozen=True)
@@ -176,7 +211,7 @@ class Spec:
     """A sweep: `axes` span the table of instances, the other fields define one instance and its training.
 
     `imports`: files and modules that register names which the spec uses. `folder`: where relative imports start; two
-    specs that differ only in it are equal. `source`: the models that `data.run` names, once they are read.
+    specs that differ only in it are equal. `source`: what `data.file` or `data.run` names, once it is read.
 
     Examples:
         >>> known = tmsjax.load_spec(spec)
@@ -199,6 +234,8 @@ class Spec:
     axes: tuple[Axis, ...] = ()
     init: Init = Init()
     data: Data = Data()
+    loss: LossTable = LossTable()
+    evaluation: Evaluation = Evaluation()
     record: Record = Record()
     study: Study = Study()
     engine: Engine = Engine()
@@ -206,7 +243,7 @@ class Spec:
     checkpoint: Checkpoint = Checkpoint()
     imports: tuple[str, ...] = ()
     folder: str = field(default="", compare=False)
-    source: Source | None = field(default=None, compare=False, repr=False)
+    source: Rows | Source | None = field(default=None, compare=False, repr=False)
 
     def __repr__(self) -> str:
         return f"<Spec {self.name}: {self.instances:,} instances, {html.description(self)['model']}>"
@@ -234,14 +271,14 @@ class Spec:
         """SHA-256 of the study and of every key that affects results."""
         content = {k: v for k, v in to_dict(self).items() if k != "checkpoint"}
         content["engine"].pop("unit")
-        for table, key in (("engine", "kernel"), ("engine", "path"), ("train", "attack"), ("data", "samples")):
-            if content[table][key] == getattr(TABLES[table], key):  # older versions had no such key
-                content[table].pop(key)
-        if self.init.polygon == Init.polygon:  # older versions had no such keys
-            for key in POLYGON:
-                content["init"].pop(key)
-        if self.store == StoreTable():  # older versions had no such table
-            content.pop("store")
+        for table, keys in ADDED_LATER.items():
+            for key in keys:
+                if content[table][key] == getattr(TABLES[table], key):
+                    content[table].pop(key)
+        for table in ("store", "loss", "evaluation"):
+            if getattr(self, table) == TABLES[table]():
+                content.pop(table)
+        old.hashed(content)
         content["study"].setdefault("kind", DEFAULT_STUDY)
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
@@ -266,31 +303,63 @@ class Spec:
 
     @property
     def samples(self) -> tuple[Data, int]:
-        """How the features of a sample are drawn, and how many: as in this spec, or in the run that `data.run` names.
+        """How the features of a sample are drawn, and how many: as in this spec, or in the runs that `data.run` names.
 
-        Raises SpecError if that run is not read yet.
+        Raises SpecError if they are not read yet.
         """
-        if self.data.run is None:
+        if self.data.sampler != "run":
             return self.data, self.model.features
-        if self.source is None:
+        if not isinstance(self.source, Source):
             raise SpecError(self.name, [("data.run", "the run is not read yet; `run_sweep` reads it")])
         return self.source.data, self.source.features
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """The length of every dimension that parameters can have, for families and samplers that are registered."""
+        n, m = self.model.features, self.model.hidden
+        own, family = sizes(self.model.options), FAMILIES[self.model.family]
+        found = {"feature": n, "hidden": m, **own, "input": self.inputs, "output": self.outputs}
+        return found | {name: call(size, {"n": n, "m": m, **own}) for name, size in family.sizes.items()}
+
+    @property
+    def inputs(self) -> int:
+        """The number of inputs of a model. Raises SpecError if a file is not read yet."""
+        if self.data.sampler == "file":
+            if not isinstance(self.source, Rows):
+                raise SpecError(self.name, [("data.file", "the file is not read yet; `run_sweep` reads it")])
+            return self.source.array.shape[1]
+        return called(SAMPLERS[self.data.sampler].inputs, self.model.features, options=sizes(self.data.options))
+
+    def length(self, name: str) -> int:
+        """The number of values of a quantity over features; importance has one per output if there are more outputs."""
+        n = self.model.features
+        return max(n, self.outputs) if name == "importance" else n
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs; that of features if the family is not registered or its sizes could not be read."""
+        known = {"n": self.model.features, "m": self.model.hidden, **sizes(self.model.options)}
+        if self.model.family not in FAMILIES or None in known.values():
+            return self.model.features
+        return call(FAMILIES[self.model.family].outputs, known)
+
+    @property
     def exact_loss(self) -> str | None:
         """The exact loss of these models: "relu" (models/expected.py), "linear" (models/loss.py), or None."""
-        if self.data.run is not None:
-            return None
         family, activation = FAMILIES.get(self.model.family), ACTIVATIONS.get(self.model.activation)
-        values = VALUES.get(self.data.values)
+        values, sampler = VALUES.get(self.data.values), SAMPLERS.get(self.data.sampler)
         if family is None or activation is None or values is None or self.data.activity not in ACTIVITIES:
+            return None
+        loss = LOSSES.get(self.loss.kind)
+        if loss is None or not loss.square or sampler is None or sampler.inputs is not one_per_feature:
             return None
         if not family.gram_only:
             return None
-        if activation.exact == "relu":
-            small = 2 <= self.model.features <= self.drawn.exact_up_to()
-            return "relu" if small and values.exact_relu else None
-        return activation.exact
+        if activation.exact == "linear":
+            known = self.drawn.known if self.data.featured else sampler.covariance is not None
+            return "linear" if known else None
+        small = self.data.featured and 2 <= self.model.features <= self.drawn.exact_up_to()
+        return "relu" if activation.exact == "relu" and small and values.exact_relu else None
 
     @property
     def record_steps(self) -> tuple[int, ...]:
@@ -309,8 +378,8 @@ class Spec:
     def quantity(self, name: str) -> Any:
         """The unevaluated quantity `name`: a key such as "importance", or "table.option"."""
         table, _, option = name.partition(".")
-        if name == ATTACK or table == "init":
-            return getattr(getattr(self, table), option)
+        if (key := option.partition(".")[0]) in BY_PARAMETER:
+            return dict(getattr(self.train, key))[option.partition(".")[2]]
         if option:
             return dict(getattr(self, table).options)[option]
         return getattr(next(t for t in (self.instance, self.init, self.data, self.train) if hasattr(t, name)), name)
@@ -330,7 +399,7 @@ class Spec:
         return evaluate(
             self.quantity(name),
             self.axis,
-            features=self.model.features,
+            features=self.length(name),
             seed=self.seed,
             words={XAVIER: math.sqrt(2 / fan)},
             part={} if box is None else dict(zip(self.axis, box.slices, strict=True)),
@@ -343,6 +412,8 @@ TABLES = {
     "init": Init,
     "data": Data,
     "train": Train,
+    "loss": LossTable,
+    "evaluation": Evaluation,
     "record": Record,
     "study": Study,
     "engine": Engine,
@@ -351,21 +422,40 @@ TABLES = {
 }
 
 
+ADDED_LATER = {  # keys that hashes contain only if they are not the default, as older versions had no such keys
+    "engine": ("kernel", "path"),
+    "data": ("samples", "sampler"),
+    "init": ("rule",),
+    "train": BY_PARAMETER,
+}
+
+
+def call(function: Callable[..., int], known: Mapping[str, int]) -> int:
+    """A size, from those that `function` names as arguments: n, m and options. A first argument may have any name."""
+    names = list(inspect.signature(function).parameters)
+    first = [known["n"]] if names and names[0] not in known else []
+    return function(*first, **{name: known[name] for name in names[len(first) :] if name in known})
+
+
 def option_quantities(spec: Spec) -> dict[str, Any]:
-    """The quantities that only some specs have: options ("table.key"), attack, size of the training set, polygon."""
+    """The quantities that only some specs have: options ("table.key"), factors by parameter, size of a training set."""
     found = {
         f"{table}.{key}": value
-        for table in ("model", "data")
-        for key, value in getattr(spec, table).options
-        if not isinstance(value, int)
+        for table in TABLES
+        for key, value in getattr(getattr(spec, table), "options", ())
+        if not isinstance(value, (int, Fixed))
     }
-    if spec.train.attack != Train.attack:
-        found[ATTACK] = spec.train.attack
+    found |= {f"train.{key}.{name}": v for key in BY_PARAMETER for name, v in getattr(spec.train, key)}
     if spec.data.samples != Data.samples:
         found[SAMPLES] = spec.data.samples
-    if spec.init.polygon != Init.polygon:
-        found |= {f"init.{key}": getattr(spec.init, key) for key in POLYGON}
     return found
+
+
+def per_feature(spec: Spec, name: str) -> bool:
+    """Whether an option, "table.key", has one value per feature."""
+    table, _, key = name.partition(".")
+    declared = declared_options(table, vars(getattr(spec, table))) if table in TABLES else {}
+    return key in declared and declared[key].type == "features"
 
 
 def to_dict(spec: Spec) -> dict:
@@ -377,12 +467,17 @@ def to_dict(spec: Spec) -> dict:
     for table, cls in TABLES.items():
         part = getattr(spec, table)
         values = {f.name: getattr(part, f.name) for f in fields(cls) if f.name != "options"}
+        values |= {key: dict(values[key]) for key in BY_PARAMETER if key in values}
         values |= dict(getattr(part, "options", ()))
         out[table] = {k: _plain(v) for k, v in values.items() if v is not None}
     return out
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Fixed):
+        return _plain(value.value)
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
     if isinstance(value, Curve):
         ends = [_plain(value.first), _plain(value.second)]
         keys = KEYED_CURVES.get(value.kind)
