@@ -38,7 +38,7 @@ from tmsjax.kinds.families import scaled_normals
 from tmsjax.models import expected, sampling, training_set
 from tmsjax.models.instances import Instance
 from tmsjax.models.loss import linear_loss, weighted
-from tmsjax.models.sampling import FeatureSampler, FunctionSampler, HiddenSampler, Sampler
+from tmsjax.models.sampling import FeatureSampler, FunctionSampler, HiddenSampler, RowSampler, Sampler
 from tmsjax.spec import SAMPLES, Spec, call, option_quantities, per_feature, sizes, static
 
 Row = list[Floats]  # over features
@@ -113,6 +113,11 @@ class Problem:
     def finite(self) -> bool:
         """Whether instances have training sets, instead of fresh samples at every step."""
         return SAMPLES in self.quantities
+
+    @property
+    def rows(self) -> int:
+        """The number of rows that training sees in epochs; 0: there are no epochs."""
+        return len(self.sampler.rows.array) if isinstance(self.sampler, RowSampler) and self.sampler.epochs else 0
 
     @property
     def columns(self) -> int:

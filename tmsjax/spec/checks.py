@@ -181,7 +181,8 @@ def _check_sobol(spec: Spec, report: Report) -> None:
     activity, batch = _readable_activity(spec), spec.train.batch
     if batch & (batch - 1):
         report("train.batch", f"streams = 'sobol' needs a power of two, not {batch}")
-    if spec.data.sampler == "shared-masks" or spec.data.samples not in (0.0, None):
+    fresh = spec.data.sampler not in ("shared-masks", "file") and spec.data.samples in (0.0, None)
+    if not fresh:
         report("train.streams", "'sobol' needs fresh samples of their own; use 'independent' or 'shared'")
     elif activity is not None and spec.data.featured and spec.drawn.misfit() is None:
         try:
