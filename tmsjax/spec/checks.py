@@ -159,7 +159,8 @@ def _check_W(spec: Spec, report: Report) -> None:
     ):
         if entry is not None and entry.tied and not family.gram_only:
             tied = ", ".join(repr(name) for name, known in FAMILIES.items() if known.gram_only)
-            needs = f"needs a family whose output is f(W^T W x + b) ({tied})"
+            chosen = getattr(getattr(spec, path.partition(".")[0]), path.partition(".")[2])
+            needs = f"{chosen!r} needs a family whose output is f(W^T W x + b) ({tied})"
             report(path, f"{needs}, not {spec.model.family!r}")
     rule = INITS.get(spec.init.rule)
     if rule is not None and rule.sets_W and family.parameters.get("W") != ("hidden", "feature"):
