@@ -317,6 +317,8 @@ def add_family(
         'untied'
     """
     count: Any = (lambda: noise) if isinstance(noise, int) and not isinstance(noise, bool) else noise
+    if not isinstance(sizes, Mapping | None):
+        raise FAMILIES.refuse(name, f"sizes must map names of dimensions to functions, not {sizes!r}")
     lengths = dict(sizes or {})
     checked_callables(FAMILIES, name, apply=apply, init=init, target=target, outputs=outputs, misfit=misfit, **lengths)
     optional = {"directions": directions, "penalty": penalty, "noise": count}
