@@ -35,7 +35,7 @@ def _added(registries):
 
 def spec_of(engine: dict | None = None, **settings) -> tmsjax.Spec:
     given = {"steps": STEPS, "batch": 16, "learning_rate": RATE, **settings}
-    raw = plain_spec(4, HIDDEN, train=given, instances=2, engine=engine or {}, init={"bias_scale": 0.3})
+    raw = plain_spec(3, HIDDEN, train=given, instances=2, engine=engine or {}, init={"bias_scale": 0.3})
     return load_spec(raw)
 
 
@@ -116,24 +116,16 @@ SETTINGS = {
     "accumulated": ({"optimizer": "third"}, optax.MultiSteps(optax.adam(RATE), 3).gradient_transformation()),
     "muon": ({"optimizer": "muon"}, optax.contrib.muon(RATE)),
 }
+WHOLE = "clipped momentum"  # on all paths
 NEEDS_ARRAYS = ("accumulated", "muon")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "warm-up and floor, rates by parameter",
-        "clipped",
-        "lion",
-        *slowly(
-            *(name for name in SETTINGS if name not in ("warm-up and floor, rates by parameter", "clipped", "lion"))
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", ["clipped", *slowly(*(name for name in SETTINGS if name != "clipped"))])
 def test_a_hundred_steps_are_those_of_optax(name):
     settings, optimizer = SETTINGS[name]
     expected = by_optax(spec_of(**settings), optimizer)
-    for platform, engine in PATHS[:1] if name in NEEDS_ARRAYS else PATHS:
+    paths = PATHS[:1] if name in NEEDS_ARRAYS else PATHS[: None if name == WHOLE else 2]
+    for platform, engine in paths:
         spec = spec_of(engine, **settings)
         check_spec(spec)
         found = trained(spec, platform).params
@@ -153,13 +145,13 @@ def test_factors_of_one_change_no_bit_and_no_state(path):
 
 
 def test_options_of_optimizer_and_schedule_can_be_axes():
-    raw = plain_spec(4, HIDDEN, train={"steps": 20, "learning_rate": RATE, "clip": "norm", "schedule": "cosine"})
-    raw["axes"] = {"norm": {"values": [1e-3, 1e3]}, "warm": {"values": [0, 10]}}
+    raw = plain_spec(4, HIDDEN, train={"steps": 20, "learning_rate": RATE, "clip": "largest", "schedule": "cosine"})
+    raw["axes"] = {"largest": {"values": [1e-3, 1e3]}, "warm": {"values": [0, 10]}}
     raw["train"] |= {"warmup": "warm", "rates": {"b": {"select": "warm", "of": [1.0, 0.0]}}, "optimizer": "sgd"}
     data = tmsjax.run_sweep(raw).dataset
     start = abs(data["b"]).max("feature")
     assert (start.sel(warm=10) == 0).all(), "at the rate 0"
-    assert (start.sel(warm=0, norm=1e-3) < start.sel(warm=0, norm=1e3)).all()
+    assert (start.sel(warm=0, largest=1e-3) < start.sel(warm=0, largest=1e3)).all()
 
 
 def test_user_optimizers_share_only_what_counts_steps():
@@ -195,7 +187,7 @@ def test_noise_differs_between_models_and_survives_a_checkpoint(tmp_path):
 
 
 def test_a_run_under_a_constant_rate_after_warm_up_can_be_continued(tmp_path):
-    raw = plain_spec(3, 2, train={"steps": 10, "warmup": 5, "clip": 1.0})
+    raw = plain_spec(3, 2, train={"steps": 10, "warmup": 5, "clip": 1.0}, record={"measures": []})
     longer = {**raw, "train": {**raw["train"], "steps": 20}}
     run_sweep(raw, tmp_path / "run")
     assert digest(run_sweep(longer, tmp_path / "run").dataset) == digest(run_sweep(longer).dataset)
@@ -213,7 +205,7 @@ BAD = {
     "shapes": (lambda rate: shaped(lambda g: {k: x.sum() for k, x in g.items()}), "update gives {W: float32[], b"),
     "types": (
         lambda rate: shaped(lambda g: jax.tree.map(lambda x: x.astype(jnp.int32), g)),
-        "update gives {W: int32[2, 4]",
+        "update gives {W: int32[2, 3]",
     ),
     "python if": (
         lambda rate: shaped(lambda g: g if g["W"].sum() > 0 else None),
