@@ -99,6 +99,13 @@ def test_every_path_has_the_gradient_of_plain_jax(family, platform, engine):
             assert abs(slope).max() > 1e-3
 
 
+@pytest.mark.parametrize(("sizes", "path"), [((8, 4), "scalars"), ((20, 6), "stages"), ((40, 20), "arrays")], ids=str)
+def test_stacks_of_layers_train_on_the_path_that_suits_them(sizes, path):
+    work = {"steps": 10**9, "batch": 1024}
+    cut = plan(load_spec(plain_spec(*sizes, model={"family": "stacked"}, train=work)), "cpu")
+    assert cut.program.partition(":")[0] == path
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["stacked", "paired"])
 def test_paths_agree_under_adam(family):

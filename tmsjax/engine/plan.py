@@ -164,7 +164,8 @@ def _form(spec: Spec, problem: Problem, platform: str) -> tuple[str, int]:
         samples = spec.instances * spec.train.steps * (problem.batch if sampled else OF_EXACT)
         if samples * problem.features <= TINY:
             return "arrays", QUICKEST
-        if sampled and STAGES_FROM <= weights <= STAGES_UP_TO and stages.suits(problem):
+        layers = weights > SCALAR_LIMIT["cpu"]
+        if sampled and STAGES_FROM <= weights <= STAGES_UP_TO and stages.suits(problem, layers):
             return "stages", FULL
         if samples <= min(SMALL, SMALL_PER_WEIGHT * weights):
             return "arrays", QUICK

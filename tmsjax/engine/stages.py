@@ -66,13 +66,16 @@ def of_block(
     return jax.tree.unflatten(tree, stages.summed(len(leaves[0]), len(words)))
 
 
-def suits(problem: Problem) -> bool:
-    """Whether stages are fast for a problem: nothing but elementwise functions and matrix products, and few sums."""
+def suits(problem: Problem, layers: bool = False) -> bool:
+    """Whether stages are fast for a problem: nothing but elementwise functions and matrix products, and few sums.
+
+    `layers`: also parameters of which functions take slices, whose gradients are padded; scalars are faster then.
+    """
     jaxpr = _gradient_of_one(problem).jaxpr
     sampled = _sampled(jaxpr)
     names = {e.primitive.name for e in jaxpr.eqns if not sampled.isdisjoint(e.outvars)}
     rows = sum(min(_matrix(shape)) if len(shape) > 1 else 1 for shape in problem.shapes.values())
-    return names <= SUITED and rows <= ACCUMULATORS
+    return names <= SUITED | ({"pad"} if layers else set()) and rows <= ACCUMULATORS
 
 
 def kept(always: Flag, function: Callable[..., Sequence[Array | np.number]], *args: object) -> list[Array]:
