@@ -190,6 +190,13 @@ def test_init_may_leave_parameters_out_and_given_arrays_win():
     np.testing.assert_array_equal(bound(spec_of("both"))[0].init(normals, row)["H"], GIVEN)
 
 
+def test_given_arrays_win_over_the_rule_of_the_init():
+    W = np.float32([[1, 2, 3], [4, 5, 6]])
+    tmsjax.add_family("both", parameters=MIXED, apply=mixed, frozen={"W": W}, directions=lambda p: p["W"])
+    raw = plain_spec(3, 2, model={"family": "both"}, init={"rule": "polygon", "polygon": 3})
+    np.testing.assert_array_equal(tmsjax.run_sweep(raw).dataset["W"], np.broadcast_to(W, (4, 2, 3)))
+
+
 REFUSED = {
     "no such parameter": ({"frozen": {"E"}}, "frozen names 'E', which is not a parameter (parameters: W, H, V, b)"),
     "all": ({"frozen": set(MIXED)}, "all parameters are frozen; at least one must be trained"),
