@@ -123,11 +123,14 @@ def _uses(spec: Spec) -> Iterator[tuple[str, bool, str]]:
     """(key, whether it is used or not given, what else) of the keys that only some entries use."""
     train, data, family = spec.train, spec.data, FAMILIES.get(spec.model.family)
     if (chosen := OPTIMIZERS.get(train.optimizer)) is not None:
-        for key in ("weight_decay", "momentum", "decays"):
-            need = "weight_decay" if key == "decays" else key
-            users = ", ".join(name for name, optimizer in OPTIMIZERS.items() if need in optimizer.uses)
-            used = getattr(train, key) in (0.0, (), None) or need in chosen.uses
+        for key in ("weight_decay", "momentum"):
+            users = ", ".join(name for name, optimizer in OPTIMIZERS.items() if key in optimizer.uses)
+            used = getattr(train, key) in (0.0, None) or key in chosen.uses
             yield f"train.{key}", used, f"the optimizer {train.optimizer!r} does not use it; drop it, or use {users}"
+        users = ", ".join(name for name, optimizer in OPTIMIZERS.items() if optimizer.by_parameter)
+        instead = f"use {users}, or add an optimizer with optax.add_decayed_weights(..., mask=...)"
+        why = f"the optimizer {train.optimizer!r} does not decay by parameter; drop it, {instead}"
+        yield "train.decays", not train.decays or chosen.by_parameter, why
     if (sampler := SAMPLERS.get(data.sampler)) is not None:
         why = f"the sampler {data.sampler!r} does not use it; drop this key"
         for key in ("activity", "values", "samples"):
