@@ -25,7 +25,6 @@ from tmsjax.kinds import (
     Activity,
     Fixed,
     called,
-    drawn_by,
     misfit,
 )
 from tmsjax.spec.boxes import Boxes, part_shape
@@ -68,9 +67,10 @@ def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
 def _known_exact() -> str:
     """The built-in models with an exact loss, in words."""
     features: dict[int, list[str]] = {}
-    for name in ACTIVITIES:
-        if ACTIVITIES.source(name) is None:
-            features.setdefault(drawn_by(name, ANY_NUMBER).exact_up_to(), []).append(repr(name))
+    for name, activity in ACTIVITIES.items():
+        if ACTIVITIES.source(name) is None and activity.exactly is not None:
+            defaults = {key: option.default for key, option in activity.options.items()}
+            features.setdefault(called(activity.exact_up_to, options=defaults), []).append(repr(name))
     limits = [
         f"{'any number' if most >= ANY_NUMBER else f'at most {most}'} with {', '.join(names)}"
         for most, names in features.items()
