@@ -447,7 +447,7 @@ ACTIVITIES: Registry[Activity] = Registry(
             marginal=_each,
             misfit=_copula_misfit,
             options={"correlation": Option("numbers", sentence="matrix of correlations of the normals")},
-            sentence="correlated normals z (a Gaussian copula) decide: feature i is active where z_i is in its lower p_i",
+            sentence="correlated normals decide (a Gaussian copula): feature i is active with probability p_i",
         ),
         "one-factor": Activity(
             columns=lambda n: n + 1,

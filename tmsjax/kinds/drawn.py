@@ -99,7 +99,7 @@ def drawn_by(activity: str, n: int, **options: Any) -> Drawn:
     declared = ACTIVITIES[activity].options
     if unknown := options.keys() - declared.keys():
         raise ValueError(f"{activity!r} has no option {', '.join(sorted(unknown))}")
-    given = {}
+    given: dict[str, Any] = {}
     for key, option in sorted(declared.items()):
         value = options.get(key, option.default)
         if value is None and option.optional:

@@ -235,7 +235,9 @@ FAMILIES: Registry[Family] = Registry(
         "tied-hidden-random": _with_layers(
             layers.random, "the same, with random H of standard deviation 1 / sqrt(m)", frozen=True
         ),
-        "tied-hidden-trained": _with_layers(layers.identity, "the same, with H trained from the identity", frozen=False),
+        "tied-hidden-trained": _with_layers(
+            layers.identity, "the same, with H trained, from the identity on", frozen=False
+        ),
         "residual-mlp": Family(
             parameters={
                 "E": ("embedding", "feature"),

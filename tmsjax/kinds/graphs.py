@@ -1,9 +1,10 @@
-"""Directed graphs of features without cycles: the option `edges` = [[parent, child], ...] of activities and samplers."""
+"""Directed graphs of features without cycles: the option `edges` of activities and samplers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
+from itertools import chain
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
@@ -59,7 +60,7 @@ def descend(own: Array, edges: Edges, join: Join) -> Array:
 def ancestors(n: int, edges: Edges) -> Float64[np.ndarray, "feature feature"]:
     """Row i is 1 at i and at its ancestors, else 0."""
     found, above = np.eye(n), parents(n, edges)
-    for child in sum(generations(above), []):
+    for child in chain(*generations(above)):
         found[child] = reduce(np.maximum, (found[parent] for parent in above[child]), found[child])
     return found
 

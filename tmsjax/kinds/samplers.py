@@ -44,9 +44,7 @@ class Sampler:
 # scaled, gaussian: magnitudes of active features
 
 
-def _scaled(
-    v: Features, values: Elementwise, *, magnitude: Features, edges: graphs.Edges | None = None
-) -> Features:
+def _scaled(v: Features, values: Elementwise, *, magnitude: Features, edges: graphs.Edges | None = None) -> Features:
     return _of_parents(magnitude * values(v), edges)
 
 
