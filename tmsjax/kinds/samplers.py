@@ -27,6 +27,7 @@ class Sampler:
         sample: None for the built-in ones that read [data] activity and values, or files (see models/sampling.py).
         shape: (v, values) -> x of those that shape the features that [data] activity draws: v (n,) is 0 where a feature
             is inactive, else uniform in (0, 1], and `values` maps it to the value that [data] values names.
+        misfit: n -> why it cannot draw n features, or None.
         uses: Keys of [data] and [instance] that it uses beside its options.
     """
 
@@ -39,6 +40,7 @@ class Sampler:
     uses: tuple[str, ...] = ("samples", "feature_probability")
     options: Mapping[str, Option] = field(default_factory=dict)
     shape: Callable[..., Features] | None = None
+    misfit: Callable[..., str | None] = lambda n: None
 
 
 # scaled, gaussian: magnitudes of active features
@@ -53,6 +55,10 @@ def _gaussian(
 ) -> Features:
     x = mean + deviation * normal(1 - v)
     return _of_parents(v.__array_namespace__().where((v > 0) & (x > 0), x, np.float32(0)), edges)
+
+
+def _edges_misfit(n: int, edges: graphs.Edges | None = None) -> str | None:
+    return None if edges is None else graphs.misfit(n, edges)
 
 
 def _of_parents(x: Features, edges: graphs.Edges | None) -> Features:
@@ -89,6 +95,7 @@ SAMPLERS: Registry[Sampler] = Registry(
                 "edges": _EDGES,
             },
             shape=_scaled,
+            misfit=_edges_misfit,
         ),
         "gaussian": Sampler(
             "the same, with values mean + deviation * normal, or 0 where that is negative",
@@ -99,6 +106,7 @@ SAMPLERS: Registry[Sampler] = Registry(
                 "edges": _EDGES,
             },
             shape=_gaussian,
+            misfit=_edges_misfit,
         ),
         "file": Sampler(
             "rows of an array (rows, inputs) in a .npy file",
