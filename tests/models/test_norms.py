@@ -48,6 +48,9 @@ def test_what_needs_probabilities_says_so():
     unknown = "'all-or-none': the probability that two features are both active is not given"
     with pytest.raises(ValueError, match=unknown):
         tmsjax.theory.best_assignment(ones, ones, 1, activity="all-or-none")
-    for call in (tmsjax.theory.exact_optimum, lambda *given, **more: tmsjax.exact_loss(ones[None], ones, *given, **more)):
+    for call in (
+        tmsjax.theory.exact_optimum,
+        lambda *given, **more: tmsjax.exact_loss(ones[None], ones, *given, **more),
+    ):
         with pytest.raises(ValueError, match="no exact loss is known for activity 'all-or-none'"):
             call(ones, ones, activity="all-or-none")
