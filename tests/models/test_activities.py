@@ -17,6 +17,7 @@ from tmsjax.runs import run_sweep
 from tmsjax.spec import load_spec
 
 COUNT = 2**17
+DIAMOND = [[0, 1], [0, 2], [1, 3], [2, 3], [4, 5]]  # and an edge
 UNEQUAL = {2: [0.7, 0.3], 3: [0.7, 0.3, 0.55], 4: [0.7, 0.3, 0.55, 0.9], 6: [0.7, 0.3, 0.55, 0.9, 0.15, 1.0]}
 CASES = {
     "independent": (4, {"activity": "independent"}, UNEQUAL[4]),
@@ -36,6 +37,7 @@ CASES = {
     "exactly 1": (3, {"activity": "exactly-k"}, None),
     "exactly 2": (4, {"activity": "exactly-k", "active": 2}, None),
     "exactly 3": (6, {"activity": "exactly-k", "active": 3}, 0.2),
+    "hierarchy": (6, {"activity": "hierarchy", "edges": DIAMOND}, UNEQUAL[6]),
     "exactly all": (2, {"activity": "exactly-k", "active": 2}, None),
 }
 
@@ -120,6 +122,9 @@ def test_what_holds_in_every_sample(every):
         assert (per_set.min() == 1) == (name == "exclusive, always one")
     elif name.startswith("one-hot"):
         np.testing.assert_array_equal(active.sum(1), 1)
+    elif name == "hierarchy":
+        for parent, child in data["edges"]:
+            assert not (active[:, child] & ~active[:, parent]).any()
     elif name.startswith("exactly"):
         np.testing.assert_array_equal(active.sum(1), data.get("active", 1))
     elif name.endswith("all or none"):
@@ -168,7 +173,7 @@ def test_probabilities_of_subsets_are_their_shares_and_sum_to_one(case):
 
 
 @pytest.mark.parametrize("values", VALUES)
-@pytest.mark.parametrize("name", ["independent", "tied", "groups", "correlated", "exclusive", "one-hot", "exactly 2"])
+@pytest.mark.parametrize("name", ["independent", "tied", "groups", "correlated", "exclusive", "one-hot", "hierarchy"])
 def test_mean_and_covariance_are_those_of_samples(name, values):
     features, data, p = CASES[name]
     spec = spec_of(features, data | {"values": values}, p)
@@ -198,6 +203,7 @@ def test_signed_values(scalars):
 EXACT = {
     **{f"independent, {n}": (n, {"activity": "independent"}) for n in (2, 3, 4, 5)},
     **{f"tied, {n}": (n, {"activity": "tied"}) for n in (2, 3, 4, 5)},
+    "hierarchy": (3, {"activity": "hierarchy", "edges": [[2, 0], [0, 1]]}),
     "groups, 2": (2, {"activity": "groups"}),
     "groups, 4": (4, {"activity": "groups"}),
     "exclusive, 2": (2, {"activity": "exclusive"}),
@@ -286,6 +292,7 @@ def test_linear_exact_loss_is_the_mean_over_samples(name):
         ({"activity": "tied"}, 3, 4),
         ({"activity": "groups"}, 4, 6),
         ({"activity": "exclusive"}, 4, 6),
+        ({"activity": "hierarchy", "edges": [[0, 1]]}, 3, 4),
         ({"activity": "one-hot"}, 100, None),
         ({"activity": "exactly-k"}, 100, None),
         ({"activity": "exactly-k", "active": 2}, 4, 5),

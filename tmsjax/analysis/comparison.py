@@ -11,7 +11,7 @@ from tmsjax.analysis import phases
 from tmsjax.analysis.agreement import Agreement
 from tmsjax.analysis.stream import axes_only, cell_store, is_divided, parts, stored_unit
 from tmsjax.errors import RunError, Unreadable
-from tmsjax.kinds import ACTIVATIONS, ACTIVITIES, FAMILIES, LOSSES, REPLICA, VALUES
+from tmsjax.kinds import ACTIVATIONS, ACTIVITIES, FAMILIES, LOSSES, REPLICA, VALUES, Fixed
 from tmsjax.runs import Run, Store, as_run, check_writable, reach, read_dataset, write_dataset, write_json, write_text
 
 MOST_FEATURES = 3  # of models that theory.exact_optimum supports
@@ -29,7 +29,7 @@ def theory_phases(dataset: xr.Dataset, exact: xr.Dataset | None) -> dict[str, np
     family, activation = FAMILIES.get(spec.model.family), ACTIVATIONS.get(spec.model.activation)
     values, activity = VALUES.get(spec.data.values), ACTIVITIES.get(spec.data.activity)
     loss = LOSSES.get(spec.loss.kind)
-    if loss is None or not loss.square or not spec.data.featured:
+    if loss is None or not loss.square or not spec.data.plain:
         return stored
     if family is None or activation is None or values is None or activity is None:  # of a stored run, unknown here
         return stored
@@ -52,7 +52,7 @@ def exact_map(dataset: xr.Dataset) -> xr.Dataset | None:
     if spec.exact_loss != "relu" or spec.model.features > MOST_FEATURES or not phases.same_inputs(dataset):
         return None
     options = spec.data.activity_options
-    if not all(isinstance(value, (int, float)) for value in options.values()):
+    if not all(isinstance(value, (int, float, Fixed)) for value in options.values()):
         return None
     from tmsjax.theory import exact_optimum
 

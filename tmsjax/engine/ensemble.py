@@ -140,7 +140,7 @@ class Ensemble:
         """The loss of a model whose output is 0, for every instance. Exact if the target is x and moments are known."""
         problem, sampler = self.problem, self.problem.sampler
         square = problem.family.reproduces and problem.loss_kind.square
-        if square and isinstance(sampler, FeatureSampler) and sampler.drawn.known:
+        if square and isinstance(sampler, FeatureSampler) and sampler.drawn.known_alone:
             return of_zero_model(instances(self.spec, self.box), sampler)
         return self.gather(self._on_blocks("zero", [state.params for state in states], self.table))
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float
 
+from tmsjax.kinds import graphs
 from tmsjax.kinds.arrays import Array, Features, Floats, Number, Numbers, PerFeature, PerPair
 from tmsjax.kinds.registry import Option, Registry, checked_callables, checked_options
 
@@ -244,6 +245,92 @@ def _too_many(n: int, active: int) -> str | None:
     return f"active = {active} is more than model.features = {n}" if active > n else None
 
 
+# hierarchy: a feature needs all its parents; some-parents: it needs `needed` of them
+
+
+def _hierarchy_active(u: Float[Array, "columns"], p: Features, *, edges: graphs.Edges) -> Bool[Array, "feature"]:
+    return _some_parents_active(u, p, edges=edges, needed=p.shape[0])
+
+
+def _some_parents_active(
+    u: Float[Array, "columns"], p: Features, *, edges: graphs.Edges, needed: int
+) -> Bool[Array, "feature"]:
+    def join(own: Array, above: Array, taken: graphs.Taken) -> Array:
+        active = (above * taken.astype(np.float32)).sum(1)
+        return own & (active >= np.minimum(taken.sum(1), needed))
+
+    return graphs.descend(below(u, p), edges, join)
+
+
+def _log_shares(p: PerFeature, edges: graphs.Edges) -> tuple[PerFeature, PerFeature, Array]:
+    """log p, log P(i active), and the matrix of ancestors: i is active if it and its ancestors would be alone."""
+    xp = p.__array_namespace__()
+    above = np.asarray(graphs.ancestors(p.shape[-1], edges), p.dtype)
+    each = xp.log(xp.maximum(p, np.asarray(1e-37, p.dtype)))
+    return each, each @ above.T, above
+
+
+def _hierarchy_marginal(p: PerFeature, *, edges: graphs.Edges) -> PerFeature:
+    return p.__array_namespace__().exp(_log_shares(p, edges)[1])
+
+
+def _hierarchy_joint(p: PerFeature, *, edges: graphs.Edges) -> PerPair:
+    """The product of p over the ancestors of i and those of j, counting common ones once."""
+    xp = p.__array_namespace__()
+    each, share, above = _log_shares(p, edges)
+    shape = (*p.shape, p.shape[-1])
+    common = (xp.broadcast_to(above, shape) * each[..., None, :]) @ above.T
+    common = (common + xp.swapaxes(common, -1, -2)) / 2  # rounds to a symmetric matrix
+    return xp.exp(share[..., :, None] + share[..., None, :] - common)
+
+
+def _hierarchy_exactly(p: Sequence[Floats], subset: Subset, *, edges: graphs.Edges) -> Numbers:
+    above, chosen = graphs.parents(len(p), edges), set(subset)
+    refused = [1 - q for k, q in enumerate(p) if k not in chosen and chosen.issuperset(above[k])]
+    return math.prod([p[k] for k in subset]) * math.prod(refused)
+
+
+def _hierarchy_possible(subset: Subset, n: int, *, edges: graphs.Edges) -> bool:
+    above = graphs.parents(n, edges)
+    return all(set(subset).issuperset(above[k]) for k in subset)
+
+
+# copulas: correlated normals z decide, and feature i is active where the distribution function of z_i is below p_i
+
+
+def normal(u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The quantile of standard normals, for float32 u in [0, 1]: at least -5.3, and accurate to 3e-8 in u."""
+    import jax
+
+    inside = u.__array_namespace__().maximum(u, np.float32(2.0**-25))
+    return np.float32(math.sqrt(2)) * jax.lax.erf_inv(2 * inside - 1)
+
+
+def _copula_active(
+    u: Float[Array, "columns"], p: Features, *, correlation: Float[np.ndarray, "feature feature"]
+) -> Bool[Array, "feature"]:
+    return np.linalg.cholesky(correlation).astype(np.float32) @ normal(u) < normal(p)
+
+
+def _copula_misfit(n: int, correlation: Float[np.ndarray, "..."]) -> str | None:
+    if correlation.shape != (n, n):
+        return f"correlation needs {n} lists of {n} numbers, a matrix (feature, feature)"
+    for what, wrong in (
+        ("1 on its diagonal", (correlation != 1) & np.eye(n, dtype=bool)),
+        ("to be symmetric", correlation != correlation.T),
+    ):
+        if wrong.any():
+            i, j = np.argwhere(wrong)[0]
+            return f"correlation needs {what}, but has {correlation[i, j]:g} at [{i}][{j}]"
+    least = np.linalg.eigvalsh(correlation)[0]
+    return f"correlation needs positive eigenvalues, but the least is {least:.3g}" if least < 1e-6 else None
+
+
+def _one_factor_active(u: Float[Array, "columns"], p: Features, *, correlation: Number) -> Bool[Array, "feature"]:
+    z = normal(u)
+    return correlation**0.5 * z[:1] + (1 - correlation) ** 0.5 * z[1:] < normal(p)
+
+
 _SIZE = Option("int", default=2, low=1, sentence="features per set, a divisor of model.features")
 
 ACTIVITIES: Registry[Activity] = Registry(
@@ -332,6 +419,44 @@ ACTIVITIES: Registry[Activity] = Registry(
             scalars_up_to=32,  # `active` compares all pairs
             options={"active": Option("int", default=1, low=1, sentence="number of active features")},
             sentence="a random subset of `active` features, all subsets equally likely",
+        ),
+        "hierarchy": Activity(
+            columns=lambda n: n,
+            active=_hierarchy_active,
+            joint=_hierarchy_joint,
+            marginal=_hierarchy_marginal,
+            exactly=_hierarchy_exactly,
+            possible=_hierarchy_possible,
+            misfit=graphs.misfit,
+            options={"edges": graphs.EDGES},
+            sentence="a feature is active only if all its parents are, then with its own probability: trees and graphs",
+        ),
+        "some-parents": Activity(
+            columns=lambda n: n,
+            active=_some_parents_active,
+            misfit=graphs.misfit,
+            options={
+                "edges": graphs.EDGES,
+                "needed": Option("int", default=1, sentence="number of parents, or all if it has fewer"),
+            },
+            sentence="the same, if at least `needed` of its parents are active",
+        ),
+        "copula": Activity(
+            columns=lambda n: n,
+            active=_copula_active,
+            marginal=_each,
+            misfit=_copula_misfit,
+            options={"correlation": Option("numbers", sentence="matrix of correlations of the normals")},
+            sentence="correlated normals decide (a Gaussian copula): feature i is active with probability p_i",
+        ),
+        "one-factor": Activity(
+            columns=lambda n: n + 1,
+            active=_one_factor_active,
+            marginal=_each,
+            options={
+                "correlation": Option("quantity", default=0.5, low=0.0, high=1.0, sentence="of any two normals"),
+            },
+            sentence="the same, with one correlation of all pairs",
         ),
     },
 )

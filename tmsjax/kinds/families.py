@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from tmsjax.kinds import autoencoders, heads
+from tmsjax.kinds import autoencoders, heads, layers
 from tmsjax.kinds.activations import ACTIVATIONS
 from tmsjax.kinds.arrays import Array, Elementwise, Features, Floats, Output, Params, Quantities, Scalar
 from tmsjax.kinds.registry import (
@@ -149,6 +149,27 @@ def _of_head(
     )
 
 
+LAYERS = Option("int", default=1, sentence="number of layers")
+
+
+def _untied(params: Params, x: Features, f: Elementwise) -> Features:
+    return f(params["V"] @ (params["W"] @ x) + params["b"])
+
+
+def _with_layers(init: Callable[..., Params], sentence: str, *, frozen: bool) -> Family:
+    """A tied model with square matrices H between W and W^T (see layers.py)."""
+    return Family(
+        parameters={"W": ("hidden", "feature"), "H": ("layers", "hidden", "hidden"), "b": ("feature",)},
+        init=init,
+        apply=layers.between,
+        target=_same,
+        directions=_columns_of_W,
+        frozen={"H": None} if frozen else {},
+        options={"layers": LAYERS},
+        sentence=sentence,
+    )
+
+
 LATENTS = Option("quantity", default=2.0**16, low=1.0, sentence="number of latents in use, from the first")
 
 
@@ -210,6 +231,40 @@ FAMILIES: Registry[Family] = Registry(
             neurons=True,
             writes="V",
             sentence="f(V ReLU(W x) + b), whose target is |x|",
+        ),
+        "untied": Family(
+            parameters={"W": ("hidden", "feature"), "V": ("feature", "hidden"), "b": ("feature",)},
+            init=scaled_normals,
+            apply=_untied,
+            target=_same,
+            directions=_columns_of_W,
+            sentence="f(V W x + b)",
+        ),
+        "tied-hidden-identity": _with_layers(
+            layers.identity, "f(W^T H ... H W x + b) with `layers` matrices H frozen at the identity", frozen=True
+        ),
+        "tied-hidden-random": _with_layers(
+            layers.random, "the same, with random H of standard deviation 1 / sqrt(m)", frozen=True
+        ),
+        "tied-hidden-trained": _with_layers(
+            layers.identity, "the same, with H trained, from the identity on", frozen=False
+        ),
+        "residual-mlp": Family(
+            parameters={
+                "E": ("embedding", "feature"),
+                "W_in": ("layers", "hidden", "embedding"),
+                "W_out": ("layers", "embedding", "hidden"),
+            },
+            init=layers.residual_init,
+            apply=layers.residual,
+            target=layers.plus_relu,
+            directions=layers.read_first,
+            frozen={"E": None},
+            options={
+                "layers": LAYERS,
+                "embedding": Option("int", sentence="number of dimensions of the residual stream"),
+            },
+            sentence="E^T h_L, h_0 = E x, h_{l+1} = h_l + W_out f(W_in h_l), E frozen unit columns; target x + ReLU(x)",
         ),
         "attention-score": _of_head(
             heads.score, {"QK": ("hidden", "feature")}, "f(x^T W_QK y): the score of a head, x and y the two halves"
@@ -308,13 +363,13 @@ def add_family(
 
     Examples:
         >>> tmsjax.add_family(
-        ...     "untied",
-        ...     parameters={"W": ("hidden", "feature"), "V": ("feature", "hidden"), "b": ("feature",)},
-        ...     apply=lambda p, x, f: f(p["V"] @ (p["W"] @ x) + p["b"]),
+        ...     "skip",
+        ...     parameters={"W": ("hidden", "feature"), "a": ("feature",)},
+        ...     apply=lambda p, x, f: f(p["W"].T @ (p["W"] @ x) + p["a"] * x),
         ...     directions=lambda p: p["W"],
         ... )
-        >>> tmsjax.load_spec(spec, ["model.family=untied"]).model.family
-        'untied'
+        >>> tmsjax.load_spec(spec, ["model.family=skip"]).model.family
+        'skip'
     """
     count: Any = (lambda: noise) if isinstance(noise, int) and not isinstance(noise, bool) else noise
     if not isinstance(sizes, Mapping | None):

@@ -86,6 +86,8 @@ class Option:
 
     def refuses(self, value: object) -> str | None:
         """Why one number cannot be its value, or None."""
+        if self.type == "numbers":
+            return f"must be a list of numbers or of such lists, not {value!r:.40}"
         rule, whole = self.rule, self.type == "int"
         low, high = rule.get("low", -math.inf), rule.get("high", math.inf)
         if isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and low <= value <= high:

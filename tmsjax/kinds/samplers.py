@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 from jaxtyping import Float
 
-from tmsjax.kinds.arrays import Array, PerFeature, PerPair
+from tmsjax.kinds import graphs
+from tmsjax.kinds.activities import normal
+from tmsjax.kinds.arrays import Array, Elementwise, Features, PerFeature, PerPair
 from tmsjax.kinds.registry import Option, Registry, checked_callables, checked_options, positional
 
 
@@ -22,6 +25,9 @@ class Sampler:
 
     Attributes:
         sample: None for the built-in ones that read [data] activity and values, or files (see models/sampling.py).
+        shape: (v, values) -> x of those that shape the features that [data] activity draws: v (n,) is 0 where a feature
+            is inactive, else uniform in (0, 1], and `values` maps it to the value that [data] values names.
+        misfit: n -> why it cannot draw n features, or None.
         uses: Keys of [data] and [instance] that it uses beside its options.
     """
 
@@ -33,8 +39,40 @@ class Sampler:
     covariance: Callable[..., PerPair] | None = None
     uses: tuple[str, ...] = ("samples", "feature_probability")
     options: Mapping[str, Option] = field(default_factory=dict)
+    shape: Callable[..., Features] | None = None
+    misfit: Callable[..., str | None] = lambda n: None
 
 
+# scaled, gaussian: magnitudes of active features
+
+
+def _scaled(v: Features, values: Elementwise, *, magnitude: Features, edges: graphs.Edges | None = None) -> Features:
+    return _of_parents(magnitude * values(v), edges)
+
+
+def _gaussian(
+    v: Features, values: Elementwise, *, mean: Features, deviation: Features, edges: graphs.Edges | None = None
+) -> Features:
+    x = mean + deviation * normal(1 - v)
+    return _of_parents(v.__array_namespace__().where((v > 0) & (x > 0), x, np.float32(0)), edges)
+
+
+def _edges_misfit(n: int, edges: graphs.Edges | None = None) -> str | None:
+    return None if edges is None else graphs.misfit(n, edges)
+
+
+def _of_parents(x: Features, edges: graphs.Edges | None) -> Features:
+    """x, where the value of each feature that has parents is multiplied by theirs."""
+    if edges is None:
+        return x
+
+    def join(own: Array, above: Array, taken: graphs.Taken) -> Array:
+        return own * above.__array_namespace__().where(taken, above, np.float32(1)).prod(1)
+
+    return graphs.descend(x, edges, join)
+
+
+_EDGES = replace(graphs.EDGES, optional=True, sentence="pairs [parent, child]: x_child is multiplied by x_parent")
 EPOCHS = Option("int", default=0, low=0, high=1, sentence="1: every row once in each epoch; 0: rows are drawn")
 
 SAMPLERS: Registry[Sampler] = Registry(
@@ -48,6 +86,27 @@ SAMPLERS: Registry[Sampler] = Registry(
             "the same, with few sets of active features in a batch",
             uses=("activity", "values", "feature_probability"),
             options={"masks": Option("int", high=2**20, sentence="sets in a batch, a divisor of train.batch")},
+        ),
+        "scaled": Sampler(
+            "sparse features as 'features' draws them, times a magnitude of each, and times the values of its parents",
+            uses=("activity", "values", "samples", "feature_probability"),
+            options={
+                "magnitude": Option("features", default=1.0, sentence="factor on the values of each feature"),
+                "edges": _EDGES,
+            },
+            shape=_scaled,
+            misfit=_edges_misfit,
+        ),
+        "gaussian": Sampler(
+            "the same, with values mean + deviation * normal, or 0 where that is negative",
+            uses=("activity", "samples", "feature_probability"),
+            options={
+                "mean": Option("features", default=1.0, sentence="of the values of each active feature"),
+                "deviation": Option("features", low=0.0, sentence="standard deviation around the mean"),
+                "edges": _EDGES,
+            },
+            shape=_gaussian,
+            misfit=_edges_misfit,
         ),
         "file": Sampler(
             "rows of an array (rows, inputs) in a .npy file",

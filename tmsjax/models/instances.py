@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from flax import struct
-from jaxtyping import Float, Float32, UInt32, UInt64
+from jaxtyping import Float32, UInt32, UInt64
 
-from tmsjax.kinds import REPLICA, VALUES
+from tmsjax.kinds import REPLICA
 from tmsjax.kinds.arrays import Array, Floats
-from tmsjax.spec import Box, Data, Source, Spec, declared_options, hash64, option_quantities, per_feature
+from tmsjax.spec import Box, Source, Spec, declared_options, hash64, option_quantities, per_feature
 
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
@@ -40,13 +41,9 @@ def instances(spec: Spec, box: Box | None = None) -> Instance:
     """The table of `spec`, or of a part of its grid, as numpy arrays. Raises ValueError as `identities` does."""
     box = box or Box.whole(spec.shape)
     options = {name: _column(spec, name, box, per_feature(spec, name)) for name in option_quantities(spec)}
-    probability = _column(spec, "feature_probability", box)
-    for name in of_norm(spec):
-        norm = root_mean_square(probability, spec.data, of_activity(spec, box))
-        options[name] = (options[name] * norm).astype(np.float32)
-    return Instance(
+    table = Instance(
         importance=_column(spec, "importance", box),
-        feature_probability=probability,
+        feature_probability=_column(spec, "feature_probability", box),
         learning_rate=_column(spec, "learning_rate", box, per_feature=False),
         weight_decay=_column(spec, "weight_decay", box, per_feature=False),
         init_scale=_column(spec, "init_scale", box, per_feature=False),
@@ -57,26 +54,18 @@ def instances(spec: Spec, box: Box | None = None) -> Instance:
         options=options,
         source=spec.source.of(box) if isinstance(spec.source, Source) else {},
     )
+    if not (scaled := of_norm(spec)):
+        return table
+    from tmsjax.models.norms import root_mean_square  # which draws samples of instances
+
+    norm = root_mean_square(spec, table)
+    return replace(table, options=options | {name: (options[name] * norm).astype(np.float32) for name in scaled})
 
 
 def of_norm(spec: Spec) -> list[str]:
     """The options of the loss that are in units of the norm of a sample."""
     declared = declared_options("loss", vars(spec.loss))
     return [f"loss.{key}" for key, option in declared.items() if option.of_norm]
-
-
-def of_activity(spec: Spec, box: Box) -> dict[str, Float32[np.ndarray, "instance"]]:
-    """The values of the activity's options that are quantities."""
-    names = [name for name in option_quantities(spec) if name.startswith("data.")]
-    return {name.removeprefix("data."): _column(spec, name, box, per_feature=False) for name in names}
-
-
-def root_mean_square(
-    probability: Float[np.ndarray, "*instance feature"], data: Data, own: Mapping[str, Floats]
-) -> Float[np.ndarray, "*instance"]:
-    """The root mean square norm of a sample; `own`: values of the activity's options that are quantities."""
-    active = data.drawn(probability.shape[-1], own).marginal(probability.astype(np.float64))
-    return np.sqrt(VALUES[data.values].square * active.sum(-1))
 
 
 def inputs(spec: Spec, box: Box) -> dict[str, Float32[np.ndarray, "instance feature"]]:

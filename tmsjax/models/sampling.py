@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, UInt32
 
 from tmsjax.errors import SpecError
-from tmsjax.kinds import ACTIVITIES, SAMPLERS, VALUES, Drawn, Values, called, positional
+from tmsjax.kinds import ACTIVITIES, SAMPLERS, VALUES, Drawn, Option, Values, called, positional
 from tmsjax.kinds import Sampler as Entry
 from tmsjax.kinds.arrays import Array, Bits, Features, Floats, PerFeature, PerPair
 from tmsjax.models.instances import Instance
@@ -100,15 +100,26 @@ class FeatureSampler(Sampler):
         return self.draw(bits, instance.feature_probability, instance.own("data"))
 
     def draw(self, bits: Bits, probability: Features, own: Mapping[str, Floats]) -> Features:
-        """The features of one sample from random bits; `own`: values of the activity's options that are quantities."""
-        n, values = self.features, self.values
+        """The features of one sample from random bits; `own`: values of the options that are quantities."""
+        return self.valued(self.level(bits, probability, own))
+
+    def level(self, bits: Bits, probability: Features, own: Mapping[str, Floats]) -> Features:
+        """v (n,): 0 for an inactive feature, else uniform in (0, 1]."""
+        n = self.features
         if not self.activity_columns:
-            v = active_uniform(bits, probability)
-        else:
-            active = with_own(self.drawn, own).active(uniform(bits[n:]), probability)
-            v = jnp.where(active, active_uniform(bits[:n], np.float32(1)), np.float32(0))
-        x = values.quantile(v)
-        return x if values.zero_at_zero else jnp.where(v > 0, x, np.float32(0))
+            return active_uniform(bits, probability)
+        active = with_own(self.drawn, own).active(uniform(bits[n:]), probability)
+        return jnp.where(active, active_uniform(bits[:n], np.float32(1)), np.float32(0))
+
+    def valued(self, v: Features) -> Features:
+        """The values of features from v."""
+        x = self.values.quantile(v)
+        return x if self.values.zero_at_zero else jnp.where(v > 0, x, np.float32(0))
+
+    @property
+    def declared(self) -> Mapping[str, Option]:
+        """The options that it reads."""
+        return self.drawn.activity.options
 
     def masked(self, words: UInt32[Array, "sample column"]) -> UInt32[Array, "sample column"]:
         if not self.masks:
@@ -122,6 +133,37 @@ class FeatureSampler(Sampler):
 
     def _repeated(self, words: UInt32[Array, "sample ..."]) -> UInt32[Array, "sample ..."]:
         return jnp.repeat(words[: self.masks], len(words) // self.masks, axis=0)
+
+
+@dataclass(frozen=True)
+class ShapedSampler(Sampler):
+    """Features of a sample, shaped by an entry (see `shape` of kinds.Sampler)."""
+
+    of: FeatureSampler
+    entry: Entry
+    options: tuple[tuple[str, Any], ...]
+
+    @property
+    def columns(self) -> int:
+        return self.of.columns
+
+    @property
+    def needs_arrays(self) -> str | None:
+        return self.of.needs_arrays
+
+    def sample(self, bits: Bits, instance: Instance) -> Features:
+        return self.draw(bits, instance.feature_probability, instance.own("data"))
+
+    def draw(self, bits: Bits, probability: Features, own: Mapping[str, Floats]) -> Features:
+        """x from random bits; `own`: values of the options that are quantities."""
+        assert self.entry.shape is not None  # as `sampler_of` chose this class
+        v = self.of.level(bits, probability, own)
+        return called(self.entry.shape, v, self.of.valued, options={**dict(self.options), **own})
+
+    @property
+    def declared(self) -> Mapping[str, Option]:
+        """The options that it reads."""
+        return {**self.of.declared, **self.entry.options}
 
 
 @dataclass(frozen=True)
@@ -144,6 +186,11 @@ class FunctionSampler(Sampler):
         assert self.entry.sample is not None  # as `sampler_of` chose this class
         arguments = (uniform(bits), probability)[: positional(self.entry.sample)]
         return called(self.entry.sample, *arguments, options={**dict(self.options), **own})
+
+    @property
+    def declared(self) -> Mapping[str, Option]:
+        """The options that it reads."""
+        return self.entry.options
 
 
 @dataclass(frozen=True)
@@ -176,7 +223,7 @@ class HiddenSampler(Sampler):
         neurons: Whether the hidden layer is ReLU(W x).
     """
 
-    of: FeatureSampler | FunctionSampler
+    of: FeatureSampler | ShapedSampler | FunctionSampler
     shape: tuple[int, int]
     neurons: bool
 
@@ -196,8 +243,8 @@ class HiddenSampler(Sampler):
     def source(self) -> dict[str, np.ndarray]:
         """Arrays like those of an instance's `source`."""
         m, n = self.shape
-        options = (self.of.drawn.activity if isinstance(self.of, FeatureSampler) else self.of.entry).options
-        wide = {key: (n,) if option.type == "features" else () for key, option in options.items() if option.varies}
+        varying = [(key, option) for key, option in self.of.declared.items() if option.varies]
+        wide = {key: (n,) if option.type == "features" else () for key, option in varying}
         found = {f"data.{key}": np.zeros(shape, np.float32) for key, shape in wide.items()}
         return found | {"W": np.zeros((m, n), np.float32), "feature_probability": np.zeros(n, np.float32)}
 
@@ -215,11 +262,12 @@ def sampler_of(spec: Spec) -> Sampler:
         if not isinstance(spec.source, Rows):
             raise SpecError(spec.name, [("data.file", "the file is not read yet; `run_sweep` reads it")])
         return RowSampler(spec.source, bool(sizes(data.options)["epochs"]))
-    of = (
-        FeatureSampler.of(data, n)
-        if data.featured
-        else FunctionSampler(SAMPLERS[data.sampler], n, static(data.options))
-    )
+    of: FeatureSampler | ShapedSampler | FunctionSampler
+    entry, options = SAMPLERS[data.sampler], static(data.options)
+    if entry.shape is not None:
+        of = ShapedSampler(FeatureSampler.of(data, n), entry, options)
+    else:
+        of = FeatureSampler.of(data, n) if data.featured else FunctionSampler(entry, n, options)
     if isinstance(spec.source, Source):
         return HiddenSampler(of, spec.source.sizes, spec.source.neurons)
     return of

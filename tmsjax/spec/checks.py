@@ -25,12 +25,11 @@ from tmsjax.kinds import (
     Activity,
     Fixed,
     called,
-    drawn_by,
     misfit,
 )
 from tmsjax.spec.boxes import Boxes, part_shape
 from tmsjax.spec.keys import range_words, within
-from tmsjax.spec.options import declared_options, sizes
+from tmsjax.spec.options import declared_options, sizes, static
 from tmsjax.spec.quantity import Curve, Report, Select, axes_used, shown, suggest
 from tmsjax.spec.tables import BY_PARAMETER, TABLES, Data, Spec
 
@@ -68,9 +67,10 @@ def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
 def _known_exact() -> str:
     """The built-in models with an exact loss, in words."""
     features: dict[int, list[str]] = {}
-    for name in ACTIVITIES:
-        if ACTIVITIES.source(name) is None:
-            features.setdefault(drawn_by(name, ANY_NUMBER).exact_up_to(), []).append(repr(name))
+    for name, activity in ACTIVITIES.items():
+        if ACTIVITIES.source(name) is None and activity.exactly is not None:
+            defaults = {key: option.default for key, option in activity.options.items()}
+            features.setdefault(called(activity.exact_up_to, options=defaults), []).append(repr(name))
     limits = [
         f"{'any number' if most >= ANY_NUMBER else f'at most {most}'} with {', '.join(names)}"
         for most, names in features.items()
@@ -248,11 +248,13 @@ def _check_features(spec: Spec, report: Report) -> None:
     _check_sizes(spec, report)
     if spec.study.feature is not None and spec.study.feature >= spec.model.features:
         report("study.feature", f"needs a feature from 0 to {spec.model.features - 1}")
-    activity = _readable_activity(spec)
+    activity, sampler = _readable_activity(spec), SAMPLERS.get(spec.data.sampler)
     if activity is None or not spec.data.featured:
         return
     if problem := spec.drawn.misfit():
         report(f"data.{next(iter(activity.options), 'activity')}", f"{spec.data.activity!r}: {problem}")
+    elif sampler and (problem := called(sampler.misfit, spec.model.features, options=dict(static(spec.data.options)))):
+        report("data.sampler", f"{spec.data.sampler!r}: {problem}")
     if not activity.needs_probability:
         _check_unused_probability(spec, activity, report)
 

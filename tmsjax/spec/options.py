@@ -28,11 +28,15 @@ def choosers(table: str) -> list[str]:
 def declared_options(table: str, chosen: Mapping[str, Any]) -> dict[str, Option]:
     """Options that the chosen registry entries add to `table`, by key; none for unregistered entries.
 
-    `chosen`: the table's values by key.
+    Entries can share a key: the first one's declaration counts, such as `edges` of an activity and a sampler.
+
+    Args:
+        table: Of the spec.
+        chosen: The table's values by key.
     """
     found: dict[str, Option] = {}
     for path, registry in REGISTRIES.items():
         of, _, key = path.partition(".")
         if of == table and isinstance(chosen[key], str) and (entry := registry.get(chosen[key])) is not None:
-            found |= getattr(entry, "options", {})
+            found = {**getattr(entry, "options", {}), **found}
     return found

@@ -116,7 +116,12 @@ class Data:
 
     @property
     def featured(self) -> bool:
-        """Whether samples are features whose activity and values the table names."""
+        """Whether samples are made of features whose activity the table names."""
+        return self.plain or (self.sampler in SAMPLERS and SAMPLERS[self.sampler].shape is not None)
+
+    @property
+    def plain(self) -> bool:
+        """Whether samples are features whose activity and values the table names, as exact losses need."""
         return self.sampler in ("features", "shared-masks")
 
 
@@ -356,9 +361,9 @@ class Spec:
         if not family.gram_only:
             return None
         if activation.exact == "linear":
-            known = self.drawn.known if self.data.featured else sampler.covariance is not None
+            known = self.drawn.known if self.data.plain else sampler.covariance is not None
             return "linear" if known else None
-        small = self.data.featured and 2 <= self.model.features <= self.drawn.exact_up_to()
+        small = self.data.plain and 2 <= self.model.features <= self.drawn.exact_up_to()
         return "relu" if activation.exact == "relu" and small and values.exact_relu else None
 
     @property
