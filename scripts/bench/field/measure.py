@@ -114,7 +114,7 @@ def prepare(folder: Path, rows: Sequence[Row] = ROWS) -> None:
     apart = np.abs((angle - np.arange(10) * (2 * np.pi / 10) + np.pi) % (2 * np.pi) - np.pi)
     np.save(folder / "circle.npy", (apart < 0.6).astype(np.float32))
     for k in (0, 1) if any(row.name == "crosscoder" for row in rows) else ():
-        run = tmsjax.run_sweep(folder / "toy.toml", folder / f"toy-{k}", [f"seed={k}"], progress=False)
+        run = tmsjax.run_sweep(folder / "toy.toml", folder / f"toy-{k}", overrides=[f"seed={k}"], progress=False)
         best = run.dataset.isel(replica=int(run.dataset["loss"].argmin()))
         np.save(folder / f"toy-{k}.npy", best["W"].to_numpy().astype(np.float32))
 

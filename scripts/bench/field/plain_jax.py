@@ -319,7 +319,7 @@ def signed_decay(folder: Path) -> Model:
             optax.masked(optax.scale(0.4), {"W": False, "b": True}),
         )
 
-    frequencies = 0.5 / jnp.arange(1, 21)
+    frequencies = 1.8 / (1 / jnp.arange(1, 21)).sum() / jnp.arange(1, 21)
     return Model(normals(0.2, W=(5, 20), b=(20,)), partial(sparse, n=20, p=frequencies), tied, optimizer)
 
 

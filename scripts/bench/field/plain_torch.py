@@ -307,7 +307,8 @@ def signed_decay(models: int, folder: Path) -> Models:
     def factor(step: int, steps: int) -> float:
         return step / 100 if step < 100 else 0.1 + 0.9 * cosine(step - 100, steps - 100)
 
-    return Models(params, sparse(models, 20, 0.5 / torch.arange(1, 21)), tied(params), optimizer, factor)
+    powers = 1 / torch.arange(1, 21)
+    return Models(params, sparse(models, 20, 1.8 * powers / powers.sum()), tied(params), optimizer, factor)
 
 
 MODELS: dict[str, Callable[[int, Path], Models]] = {
