@@ -134,8 +134,7 @@ def hidden_identity(folder: Path) -> Model:
 
 def hidden_trained(folder: Path) -> Model:
     def init(key: Any) -> Tree:
-        key, own = split(key)
-        return {**normals(0.5, W=(2, 5), b=(5,))(key), "H": jnp.eye(2) + 0.0 * normal(own, (2, 2))}
+        return {**normals(0.5, W=(2, 5), b=(5,))(key), "H": jnp.eye(2)}
 
     adamw = optax.adamw(5e-3, weight_decay=0.01)
     return Model(init, partial(sparse, n=5, p=0.05), through_hidden, lambda steps: adamw)
@@ -153,8 +152,8 @@ def _residual_mlp(n: int, neurons: int, width: int, p: float) -> Model:
 
     def init(key: Any) -> Tree:
         read, write = split(key)
-        W, V = normal(read, (neurons, width)) / width**0.5, normal(write, (width, neurons)) / neurons**0.5
-        return {"W": W, "V": V}
+        W = uniform(read, (neurons, width), minval=-1.0) / width**0.5
+        return {"W": W, "V": uniform(write, (width, neurons), minval=-1.0) / neurons**0.5}
 
     def optimizer(steps: int) -> optax.GradientTransformation:
         return optax.adamw(optax.cosine_decay_schedule(3e-3, steps), weight_decay=0.01)

@@ -124,7 +124,8 @@ def hidden_trained(models: int, folder: Path) -> Models:
 def _residual_mlp(models: int, n: int, neurons: int, width: int, p: float) -> Models:
     E = randn(models, width, n)
     E /= torch.linalg.norm(E, dim=1, keepdim=True)
-    W, V = randn(models, neurons, width) / width**0.5, randn(models, width, neurons) / neurons**0.5
+    W = (2 * rand(models, neurons, width) - 1) / width**0.5
+    V = (2 * rand(models, width, neurons) - 1) / neurons**0.5
 
     def error(x: Tensor, noisy: bool) -> Tensor:
         r = x @ E.mT
