@@ -26,7 +26,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.rounds < 1:
         parser.error("--rounds: at least 1")
     known = {row.name: row for row in measure.ROWS}
-    names = options.rows.split(",") if options.rows else [row.name for row in measure.QUICK if options.quick] or list(known)
+    chosen = measure.QUICK if options.quick else measure.ROWS
+    names = options.rows.split(",") if options.rows else [row.name for row in chosen]
     if unknown := [name for name in names if name not in known]:
         parser.error(f"--rows: no row {unknown[0]!r}; rows are {', '.join(known)}")
     if options.json is not None:
@@ -37,7 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             rows, seconds = [known[name] for name in names], 0.2 if options.quick else 1.0
             result = measure.run_table(rows, Path(folder), options.rounds, seconds, say)
-            say(f"\nprocessor seconds per 1e6 samples, medians of {options.rounds} rounds\n\n{measure.table(result['rows'])}")
+            say(f"\nprocessor seconds per 1e6 samples, medians of {options.rounds} rounds\n")
+            say(measure.table(result["rows"]))
     if options.json is not None:
         write_json(options.json, result)
 

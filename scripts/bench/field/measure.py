@@ -173,9 +173,13 @@ def ways() -> list[str]:
     return [OURS, JAX, TORCH] if has_torch() else [OURS, JAX]
 
 
+def _process() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+
 def run_row(row: Row, folder: Path, rounds: int, seconds: float) -> dict:
     """Measures one row. Raises RunFailed if the ways do not learn the same."""
-    pools = {way: ProcessPoolExecutor(1, mp_context=get_context("spawn")) for way in ways()}
+    pools = {way: _process() for way in ways()}
     try:
         beginning = {way: pool.submit(_begin, way, row, folder, seconds) for way, pool in pools.items()}
         begun = {way: future.result() for way, future in beginning.items()}
@@ -231,7 +235,8 @@ def table(rows: Sequence[dict]) -> str:
         found = row["ways"]
         cells = [str(row["number"]), row["what"], f"{row['lines']['code']} + {row['lines']['spec']}"]
         cells.append(f"{found[OURS]['seconds']:.2g}")
-        cells += [f"{found[way]['seconds']:.2g} ({row['ratios'][way]:.2g} x)" if way in found else "" for way in MODULES]
+        for way in MODULES:
+            cells.append(f"{found[way]['seconds']:.2g} ({row['ratios'][way]:.2g} x)" if way in found else "")
         reason = found[OURS]["reason"]
         cells.append(found[OURS]["path"] + (f": {reason}" if reason else ""))
         lines.append("| " + " | ".join(cells) + " |")

@@ -196,7 +196,7 @@ def circle(folder: Path) -> Model:
     rows = jnp.asarray(np.load(folder / "circle.npy"), jnp.float32)
 
     def sample(key: Any, batch: int) -> jax.Array:
-        return rows[jax.random.randint(key, batch, 0, len(rows))]
+        return rows[jax.random.randint(key, (batch,), 0, len(rows))]
 
     return Model(normals(0.3, W=(3, 10), b=(10,)), sample, tied)
 
@@ -325,7 +325,8 @@ def signed_decay(folder: Path) -> Model:
 MODELS: dict[str, Callable[[Path], Model]] = {
     function.__name__.replace("_", "-"): function
     for function in (
-        untied, hidden_identity, hidden_trained, residual_mlp, residual_mlp_100, hierarchy, copula, circle, scaled_child,
-        magnitudes, fourth_power, noisy_labels, universal_and, hidden_noise, crosscoder, recall, exactly_k, signed_decay,
+        untied, hidden_identity, hidden_trained, residual_mlp, residual_mlp_100, hierarchy, copula, circle,
+        scaled_child, magnitudes, fourth_power, noisy_labels, universal_and, hidden_noise, crosscoder, recall,
+        exactly_k, signed_decay,
     )
 }  # fmt: skip

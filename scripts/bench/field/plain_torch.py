@@ -288,22 +288,19 @@ def exactly_k(models: int, folder: Path) -> Models:
     return Models(params, sample, tied(params))
 
 
-class _NormDecay(torch.optim.Adam):
-    """Adam whose decay draws the norms of W's columns to 1."""
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
-        W, rate = self.param_groups[0]["params"][0], self.param_groups[0]["lr"]
-        pull = rate * 0.1 * (1 - 1 / (torch.linalg.norm(W, dim=1, keepdim=True) + 1e-8)) * W
-        super().step()
-        W -= pull
-
-
 def signed_decay(models: int, folder: Path) -> Models:
+    """Liu et al.: power-law frequencies, a decay that draws norms to 1, warm-up and a floor, another rate for b."""
     params = _small(models, 20, 5, 0.2)
 
+    def decay(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        W, rate = params["W"], optimizer.param_groups[0]["lr"]
+        with torch.no_grad():
+            W -= rate * 0.1 * (1 - 1 / (torch.linalg.norm(W, dim=1, keepdim=True) + 1e-8)) * W
+
     def optimizer(params: Tree) -> torch.optim.Optimizer:
-        return _NormDecay([{"params": [params["W"]], "lr": 1e-2}, {"params": [params["b"]], "lr": 4e-3}])
+        adam = torch.optim.Adam([{"params": [params["W"]], "lr": 1e-2}, {"params": [params["b"]], "lr": 4e-3}])
+        adam.register_step_pre_hook(decay)
+        return adam
 
     def factor(step: int, steps: int) -> float:
         return step / 100 if step < 100 else 0.1 + 0.9 * cosine(step - 100, steps - 100)
@@ -315,7 +312,8 @@ def signed_decay(models: int, folder: Path) -> Models:
 MODELS: dict[str, Callable[[int, Path], Models]] = {
     function.__name__.replace("_", "-"): function
     for function in (
-        untied, hidden_identity, hidden_trained, residual_mlp, residual_mlp_100, hierarchy, copula, circle, scaled_child,
-        magnitudes, fourth_power, noisy_labels, universal_and, hidden_noise, crosscoder, recall, exactly_k, signed_decay,
+        untied, hidden_identity, hidden_trained, residual_mlp, residual_mlp_100, hierarchy, copula, circle,
+        scaled_child, magnitudes, fourth_power, noisy_labels, universal_and, hidden_noise, crosscoder, recall,
+        exactly_k, signed_decay,
     )
 }  # fmt: skip

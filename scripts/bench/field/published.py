@@ -52,7 +52,8 @@ def responses(run: Run) -> tuple[Numbers, dict[str, Any]]:
     R = V @ np.maximum(W, 0)
     trace = R.trace(axis1=1, axis2=2)
     distance = n - trace**2 / (R**2).sum((1, 2))
-    read = W > 0.1 * W.max(axis=(1, 2), keepdims=True)
+    least = 0.1 * W.max(axis=(1, 2), keepdims=True)
+    read = least < W
     words = [sorted(Counter(map(tuple, read[seed].T.tolist())).values()) for seed in range(seeds)]
     facts = {"distance": [distance.min(), distance.max()], "bound": n - m, "codewords": [list(each) for each in words]}
     return trace / m, facts
