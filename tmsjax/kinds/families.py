@@ -388,7 +388,7 @@ def add_family(
     family = Family(
         parameters=dict(parameters), init=init, apply=apply, target=target, directions=directions, sentence=sentence,
         penalty=penalty, neurons=neurons, writes=writes, outputs=outputs, misfit=misfit, options=checked,
-        frozen=_frozen(name, parameters, frozen), labelled=positional(target) > 1, noise=count, sizes=lengths,
+        frozen=_frozen(name, parameters, frozen), labelled=positional(target, checked) > 1, noise=count, sizes=lengths,
     )  # fmt: skip
     dimensions = family.dimensions
     _check_lengths(name, family)
