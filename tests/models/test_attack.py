@@ -16,7 +16,9 @@ RADIUS = 0.3
 
 
 def parts(features: int = 5, hidden: int = 2):
-    problem, row, _ = bound(plain_spec(features, hidden, probability=0.4, train={"attack": RADIUS, "steps": 5}))
+    problem, row, _ = bound(
+        plain_spec(features, hidden, probability=0.4, train={"steps": 5}, loss={"kind": "attacked", "radius": RADIUS})
+    )
     rng = np.random.default_rng(0)
     W, b = rng.normal(size=(hidden, features)), rng.normal(size=features) * 0.2
     params = {"W": jnp.asarray(W, "f4"), "b": jnp.asarray(b, "f4")}
@@ -49,14 +51,14 @@ def test_the_radius_is_relative_to_the_root_mean_square_norm():
     problem, row, *_ = parts()
     words = np.random.default_rng(1).integers(0, 2**32, (2**15, 5), np.uint32)
     x = np.asarray(jax.vmap(lambda w: problem.sample(w, row))(jnp.asarray(words)))
-    assert float(row.options["train.attack"]) == pytest.approx(RADIUS * np.sqrt((x**2).sum(1).mean()), rel=0.02)
+    assert float(row.options["loss.radius"]) == pytest.approx(RADIUS * np.sqrt((x**2).sum(1).mean()), rel=0.02)
 
 
 def test_training_differentiates_at_the_attacked_sample_and_evaluation_is_not_attacked():
     problem, row, params, _ = parts()
     word, offset = jnp.asarray([2**28, 2**31, 2**27, 2**29, 2**30], jnp.uint32), jnp.zeros(5, jnp.uint32)
     x = problem.sample(word, row)
-    seen = attack.attacked(params, x, x, row.importance, jax.nn.relu, row.options["train.attack"])
+    seen = worst(params, x, x, row.importance, jax.nn.relu, row.options["loss.radius"])
 
     def at(params, seen):
         error = x - problem.output(params, seen, row)

@@ -134,7 +134,7 @@ def _rows_of_epoch(step: int | Count, shared: Shared, problem: Problem) -> UInt3
     number, start = epochs.epoch(step, problem.rows, problem.batch)
     key = _key(shared, threefry.EPOCH, number)
     keys = shared.rounds(key, (jnp.arange(epochs.ROUNDS, dtype=jnp.uint32), jnp.zeros(epochs.ROUNDS, jnp.uint32)))
-    return epochs.permuted(start + jnp.arange(problem.batch, dtype=jnp.uint32), keys, problem.rows)
+    return epochs.permuted(start + jnp.arange(problem.batch, dtype=jnp.uint32), jnp.stack(keys), problem.rows)
 
 
 def _with_first(words: Held, first: UInt32[Array, "*batch"]) -> Held:

@@ -1,8 +1,8 @@
 """Epochs over the rows of a file: in which order training sees them.
 
-An epoch of N rows in batches of B has N // B steps, and leaves out the rows that do not fill a batch: other ones in each
-epoch. Nothing is stored: a permutation of 0 ... N - 1 gives the row at each position of an epoch, and each instance adds
-an offset of its own modulo N.
+An epoch of N rows in batches of B has N // B steps, and leaves out the rows that do not fill a batch: other ones in
+each epoch. Nothing is stored: a permutation of 0 ... N - 1 gives the row at each position of an epoch, and each
+instance adds an offset of its own modulo N.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def epoch(step: int | Count, rows: int, batch: int) -> tuple[UInt32[Array, ""], 
 
 
 def permuted(
-    position: UInt32[Array, "samples"], keys: tuple[UInt32[Array, "rounds"], UInt32[Array, "rounds"]], rows: int
+    position: UInt32[Array, "samples"], keys: UInt32[Array, "2 rounds"], rows: int
 ) -> UInt32[Array, "samples"]:
     """The row at each position: a random permutation of `rows` numbers, computed for single ones.
 
