@@ -77,7 +77,7 @@ def opposite_at_init(dataset: xr.Dataset) -> np.ndarray:
 
 
 def test_stratified_signs_alternate_and_change_nothing_else():
-    even, random = inits(signs="stratified"), inits()
+    even, random = inits(rule="stratified"), inits()
     opposite = opposite_at_init(even)
     assert opposite[..., 0::2].all()
     assert not opposite[..., 1::2].any()
@@ -89,10 +89,10 @@ def test_stratified_signs_alternate_and_change_nothing_else():
 
 @pytest.mark.slow
 def test_stratified_signs_go_through_all_patterns_of_more_features():
-    W = inits(8, features=4, signs="stratified")["history_W"].sel(step=0).to_numpy()[:, :, :, 0]
+    W = inits(8, features=4, rule="stratified")["history_W"].sel(step=0).to_numpy()[:, :, :, 0]
     relative = np.sign(W[..., 1:] * W[..., :1])
     for cell in relative.reshape(-1, 8, 3):
         assert len({tuple(pattern) for pattern in cell}) == 8
         assert (cell[0::2, 0] == -1).all()
-    fewer = inits(4, features=4, signs="stratified")["history_W"].sel(step=0).to_numpy()[:, :, :, 0]
+    fewer = inits(4, features=4, rule="stratified")["history_W"].sel(step=0).to_numpy()[:, :, :, 0]
     np.testing.assert_array_equal(fewer, W[:, :, :4])

@@ -100,7 +100,7 @@ def test_a_negative_decay_draws_every_norm_to_1_and_none_acts_on_the_bias(decay,
 
 
 def test_the_first_features_start_on_a_polygon_and_noise_is_added():
-    polygon = {"polygon": "k", "polygon_norm": 1.25, "polygon_bias": -0.5, "bias_scale": 0.1}
+    polygon = {"rule": "polygon", "polygon": "k", "polygon_norm": 1.25, "polygon_bias": -0.5, "bias_scale": 0.1}
     raw = small_spec(model={"features": 5, "hidden": 2}, init=polygon)
     raw["axes"] = {"k": {"values": [0, 3, 5]}, "replica": {"count": 2}}
     raw["instance"] = {"feature_probability": 0.3, "init_scale": 0.1}
@@ -124,7 +124,7 @@ def test_the_first_features_start_on_a_polygon_and_noise_is_added():
 
 
 def test_a_model_without_bias_can_start_on_a_polygon():
-    raw = small_spec(model={"features": 4, "hidden": 2, "family": "tied-no-bias"}, init={"polygon": 4})
+    raw = small_spec(model={"features": 4, "hidden": 2, "family": "tied-no-bias"}, init={"rule": "polygon", "polygon": 4})
     raw["axes"], raw["instance"] = {"replica": {"count": 1}}, {"feature_probability": 0.3, "init_scale": 0}
     problem, row, shared = bound(raw)
     W = train.init(row, shared, problem).params["W"]

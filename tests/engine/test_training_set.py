@@ -146,9 +146,8 @@ def test_neither_resuming_nor_units_change_a_bit(features):
 @pytest.mark.parametrize(
     ("table", "values", "said"),
     [
-        ("train", {"loss": "exact"}, "infinitely many"),
-        ("train", {"streams": "sobol", "batch": 16}, "no training set"),
-        ("data", {"masks_per_batch": 2}, "their own masks"),
+        ("train", {"loss": "exact"}, "only train.loss = 'sampled' uses it"),
+        ("data", {"sampler": "shared-masks", "masks": 2}, "'shared-masks' does not use it"),
         ("data", {"samples": 2.5}, "whole numbers"),
         ("data", {"samples": -1}, "whole numbers in"),
         ("data", {"samples": 2**24 + 2}, "whole numbers in"),
@@ -162,6 +161,11 @@ def test_bad_sets_are_refused(table, values, said):
     with pytest.raises(SpecError) as caught:
         load_spec(raw)
     assert said in dict(caught.value.problems)["data.samples"]
+
+
+def test_a_net_is_no_training_set():
+    with pytest.raises(SpecError, match="'sobol' needs fresh samples"):
+        load_spec(plain_spec(2, 1, data={"samples": 5}, train={"streams": "sobol", "batch": 16}))
 
 
 def test_the_kernel_has_no_sets_and_fresh_samples_none_to_show():

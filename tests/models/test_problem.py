@@ -25,10 +25,11 @@ NUMBERS = [
 ]
 OTHERS = {
     "model": [{"hidden": 3}, {"activation": "gelu"}, {"family": "tied-no-bias"}],
-    "data": [{"activity": "tied"}, {"values": "signed"}, {"samples": 5}, {"masks_per_batch": 2}],
-    "init": [{"signs": "stratified"}],
+    "data": [{"activity": "tied"}, {"values": "signed"}, {"samples": 5}, {"sampler": "shared-masks", "masks": 2}],
+    "init": [{"rule": "stratified"}],
+    "loss": [{"kind": "power", "exponent": 3.0}, {"kind": "attacked", "radius": 0.1}],
     "train": [
-        *({"batch": 32}, {"loss": "exact"}, {"schedule": "linear"}, {"streams": "shared"}, {"attack": 0.1}),
+        *({"batch": 32}, {"loss": "exact"}, {"schedule": "linear"}, {"streams": "shared"}),
         *({"optimizer": "sgd"} | more for more in ({}, {"momentum": 0.5}, {"weight_decay": 0.1})),
     ],
 }
@@ -46,7 +47,7 @@ def test_specs_that_differ_in_numbers_have_the_same_problem(changes):
 def test_every_other_change_gives_another_problem():
     every = [problem(), *(problem(**{table: change}) for table, changes in OTHERS.items() for change in changes)]
     larger = {"importance": [1.0, 1.0, "extra_importance"]}
-    every += [problem(model={"features": 3}, instance=larger), problem(model={"hidden": 2}, init={"polygon": 2})]
+    every += [problem(model={"features": 3}, instance=larger), problem(model={"hidden": 2}, init={"rule": "polygon", "polygon": 2})]
     assert len({*every}) == len(every)
     assert all(one != other for one, other in combinations(every, 2))
 

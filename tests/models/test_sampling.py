@@ -116,7 +116,7 @@ def test_extreme_bits_stay_in_range():
 
 @pytest.mark.parametrize("activity", ["independent", "tied"])
 def test_masks_repeat_in_the_parts_of_a_batch_and_nowhere_else(activity):
-    x = samples(activity=activity, masks_per_batch=2)
+    x = samples(activity=activity, sampler="shared-masks", masks=2)
     active = x > 0
     halves = active.reshape(STEPS, 6, 2, BATCH // 2, 3)
     assert (halves == halves[:, :, :, :1]).all()
@@ -131,7 +131,7 @@ def test_masks_repeat_in_the_parts_of_a_batch_and_nowhere_else(activity):
 
 
 def test_the_scalar_path_sees_the_same_masks():
-    _, arrays, scalars = draws(small_spec(data={"activity": "tied", "masks_per_batch": 4}))
+    _, arrays, scalars = draws(small_spec(data={"activity": "tied", "sampler": "shared-masks", "masks": 4}))
     for words, columns in zip(arrays[1:], scalars[1:], strict=True):
         np.testing.assert_array_equal(words, join(columns))
 

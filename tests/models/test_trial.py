@@ -177,7 +177,7 @@ def test_names_of_results_are_told_apart():
     family(parameters=TIED | {"norm": ("feature",)})
     assert "has a parameter 'norm', which is also a measure" in problems_of(plain_spec(3, 2, model={"family": "mine"}))
     family(parameters={"W": ("feature", "hidden")}, apply=lambda p, x, f: f(p["W"] @ (p["W"].T @ x)))
-    assert "init.signs" in problems_of(plain_spec(3, 1, model={"family": "mine"}, init={"signs": "stratified"}))
+    assert "init.rule" in problems_of(plain_spec(3, 1, model={"family": "mine"}, init={"rule": "stratified"}))
 
 
 def test_a_measure_is_tried_on_the_size_of_the_models():

@@ -1,5 +1,6 @@
 """The hash of a spec names its run and marks its stored units; one that changes would train everything again."""
 
+import pytest
 from conftest import plain_spec, small_spec
 
 from tmsjax.spec import load_spec
@@ -51,6 +52,7 @@ OF_0_11 = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.* is now. :FutureWarning", "ignore:.* needs. :FutureWarning")
 def test_hashes_are_those_of_0_11():
     found = {name: load_spec(raw).hash[:16] for name, (raw, _) in OF_0_11.items()}
     assert found == {name: expected for name, (_, expected) in OF_0_11.items()}

@@ -144,7 +144,9 @@ def _uses(spec: Spec) -> Iterator[tuple[str, bool, str]]:
         yield "data.sampler", data.sampler != "shared-masks", why
     if family is not None:
         of = f"the family {spec.model.family!r} has no"
-        yield "init.bias_scale", family.bias or spec.init.bias_scale in (0.0, None), f"{of} parameter b; drop it"
+        biases = {"bias_scale": spec.init.bias_scale, "polygon_bias": dict(spec.init.options).get("polygon_bias")}
+        for key, value in biases.items():
+            yield f"init.{key}", family.bias or value in (0.0, None), f"{of} parameter b; drop it"
         yield "evaluation.noise", family.noise is not None or spec.evaluation.noise != "on", f"{of} noise; drop it"
         for key in BY_PARAMETER:
             for name, _ in getattr(train, key) or ():
