@@ -38,6 +38,7 @@ class Optimizer:
         tied: Whether it needs parameters W and b of a model f(W^T W x + b).
         by_parameter: Whether weight decay may differ between parameters.
         plain: Whether updates do not depend on the shapes of parameters, and all integers of its state count steps.
+        seeded: Whether `make` has an argument `seed`.
         options: Keys that it adds to [train].
     """
 
@@ -49,6 +50,7 @@ class Optimizer:
     tied: bool = False
     by_parameter: bool = False
     plain: bool = False
+    seeded: bool = False
     options: Mapping[str, Option] = field(default_factory=dict)
 
 
@@ -196,6 +198,7 @@ def add_optimizer(
     """
     checked_callables(OPTIMIZERS, name, make=make)
     options = checked_options(OPTIMIZERS, name, options, table=OF_TRAIN, used=[make])
-    given = {key: x.default for key, x in inspect.signature(make).parameters.items() if key in USES}
+    arguments = inspect.signature(make).parameters
+    given = {key: x.default for key, x in arguments.items() if key in USES}
     defaults = {key: float(x) for key, x in given.items() if isinstance(x, numbers.Real)}
-    OPTIMIZERS.add(name, Optimizer(make, sentence, (*given,), defaults, options=options))
+    OPTIMIZERS.add(name, Optimizer(make, sentence, (*given,), defaults, seeded="seed" in arguments, options=options))

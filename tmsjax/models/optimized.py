@@ -25,7 +25,9 @@ def optimized(problem: Problem, instance: Instance, steps: Count) -> optax.Gradi
     """The optax optimizer with the learning rate, weight decay and options of an instance."""
     optimizer, own = problem.optimizer, problem.options_of("train", instance)
     named = {key: own[key] for key in optimizer.options if key in own}
-    named |= {"weight_decay": instance.weight_decay, "momentum": problem.momentum, "seed": instance.identity[0]}
+    named |= {"weight_decay": instance.weight_decay, "momentum": problem.momentum}
+    if optimizer.seeded:
+        named["seed"] = instance.identity[0]
     if optimizer.by_parameter:
         named |= {"decaying": problem.decays, "decays": by_parameter(own, "decays")}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import jax
 from jax.extend.core import Literal
 
-from tmsjax.kinds.arrays import Params, Scalar
+from tmsjax.kinds.arrays import Floats, Params, Scalar
 
 
 def unreached(
@@ -24,7 +24,7 @@ def unreached(
 def _reached(loss: Callable[..., Scalar], params: Mapping[str, jax.ShapeDtypeStruct], name: str, given: tuple) -> bool:
     """Whether the derivative of the loss along one parameter depends on the direction, which jax's zeros do not."""
 
-    def slope(direction: Params, params: Params, *given: object) -> Scalar:
+    def slope(direction: Floats, params: Params, *given: object) -> Scalar:
         return jax.jvp(lambda x: loss({**params, name: x}, *given), (params[name],), (direction,))[1]
 
     jaxpr = jax.make_jaxpr(slope)(params[name], params, *given).jaxpr
