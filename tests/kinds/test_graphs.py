@@ -46,11 +46,11 @@ def test_what_is_no_graph_is_refused(edges, why, data):
         "data": data | {"edges": edges},
         "train": {"steps": 1},
     }
-    with pytest.raises(ValueError, match="data.(edges|sampler)") as raised:
+    with pytest.raises(ValueError, match=r"data\.(edges|sampler)") as raised:
         load_spec(raw)
     assert why in str(raised.value)
     if "activity" in data:
-        with pytest.raises(ValueError, match="^'[a-z-]+': ") as raised:
+        with pytest.raises(ValueError, match=r"^'[a-z-]+': ") as raised:
             drawn_by(data["activity"], 3, edges=edges)
         assert why in str(raised.value)
 
