@@ -35,7 +35,9 @@ if TYPE_CHECKING:  # imported when they are first used
     from tmsjax.kinds import add_init as add_init
     from tmsjax.kinds import add_loss as add_loss
     from tmsjax.kinds import add_measure as add_measure
+    from tmsjax.kinds import add_optimizer as add_optimizer
     from tmsjax.kinds import add_sampler as add_sampler
+    from tmsjax.kinds import add_schedule as add_schedule
     from tmsjax.kinds import add_study as add_study
     from tmsjax.kinds import add_values as add_values
     from tmsjax.kinds import elementwise as elementwise

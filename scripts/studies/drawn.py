@@ -26,7 +26,7 @@ def drawn_run(spec: Spec) -> Run:
 
     params = parameters()
     W = directions(params, problem)
-    dims = dict(FAMILIES[spec.model.family].parameters)
+    dims = FAMILIES[spec.model.family].dims
     if W is not None and "W" not in params:
         params, dims = params | {"W": W}, dims | {"W": ("hidden", "feature")}
     history: dict[str, list] = {name: [] for name in spec.record.measures} if steps else {}

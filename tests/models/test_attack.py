@@ -8,7 +8,7 @@ from conftest import bound, held, plain_spec, small_spec
 
 from tmsjax.engine.scalars import joined, on_scalars
 from tmsjax.errors import SpecError
-from tmsjax.models import attack
+from tmsjax.kinds.losses import worst
 from tmsjax.runs import run_sweep
 from tmsjax.spec import load_spec
 
@@ -25,7 +25,7 @@ def parts(features: int = 5, hidden: int = 2):
 
 
 def attacked(params, x, importance):
-    return attack.attacked(params, x, x, importance, jax.nn.relu, jnp.float32(RADIUS))
+    return worst(params, x, x, importance, jax.nn.relu, jnp.float32(RADIUS))
 
 
 def test_the_attack_is_the_row_of_largest_loss_on_both_paths():

@@ -13,7 +13,7 @@ from tmsjax.engine import streams as random_bits
 from tmsjax.engine.scalars import join
 from tmsjax.kinds import VALUES, drawn_by
 from tmsjax.models import instances, sampling
-from tmsjax.models.sampling import Sampler
+from tmsjax.models.sampling import FeatureSampler
 from tmsjax.spec import load_spec
 
 STEPS, BATCH = 2000, 64
@@ -91,7 +91,7 @@ def test_sobol_batches_are_nets_that_move_with_step_and_instance():
 
 def sampled(p: float, values: str, count: int = 400_000) -> np.ndarray:
     bits = jnp.asarray(np.random.default_rng(0).integers(0, 2**32, (count, 1), dtype=np.uint32))
-    sampler = Sampler(drawn_by("independent", 1), VALUES[values])
+    sampler = FeatureSampler(drawn_by("independent", 1), VALUES[values])
     return np.asarray(jax.vmap(lambda w: sampler.sample(w, jnp.float32([p]), {}))(bits))[:, 0]
 
 

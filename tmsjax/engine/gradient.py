@@ -8,7 +8,7 @@ samples, those of a GPU instances.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 from operator import itemgetter
@@ -25,13 +25,13 @@ from tmsjax.models import Instance, Problem
 def of_batch(
     params: HeldParams, instance: Instance, words: Held, offset: Held, problem: Problem, unroll: int
 ) -> HeldParams:
-    """The sum over samples of the gradient of `Problem.training_loss`.
+    """The sum over samples of the gradient of `Problem.training_loss` by the trained parameters.
 
     words: (samples, columns) uint32, or Scalars of (samples,) columns. unroll: samples unrolled in the loop's body, on
     devices whose lanes hold instances.
     """
     if not held_as_scalars(params):
-        return jax.grad(_total)(params, instance, words, offset, problem)
+        return jax.grad(_by_trained(_total, params, problem))(problem.trained(params), instance, words, offset, problem)
     if unroll > 1:
         return _in_lanes(params, instance, words, offset, problem, unroll)
     every = jax.vmap(lambda word: of_samples(params, instance, [word], offset, problem))(words)
@@ -48,12 +48,13 @@ def of_samples(
         losses = (on_scalars(problem.training_loss, params, instance, word, offset) for word in words)
         return sum(losses)  # type: ignore[return-value]  # there are words
 
-    return jax.grad(loss)(params)
+    return jax.grad(_by_trained(loss, params, problem))(problem.trained(params))
 
 
 def exact(params: HeldParams, instance: Instance, problem: Problem) -> HeldParams:
     """The gradient of the exact loss."""
-    return jax.grad(partial(exact_loss, instance=instance, problem=problem))(params)
+    loss = partial(exact_loss, instance=instance, problem=problem)
+    return jax.grad(_by_trained(loss, params, problem))(problem.trained(params))
 
 
 def exact_loss(params: HeldParams, instance: Instance, problem: Problem) -> Scalar:
@@ -61,6 +62,11 @@ def exact_loss(params: HeldParams, instance: Instance, problem: Problem) -> Scal
     if problem.exact_on_arrays or not held_as_scalars(params):
         return on_scalars(problem.exact_loss, *joined((params, instance)))
     return problem.exact_of_overlaps(*on_scalars(problem.overlaps, params, instance))
+
+
+def _by_trained(loss: Callable[..., Scalar], params: HeldParams, problem: Problem) -> Callable[..., Scalar]:
+    """`loss(params, ...)` as a function of the trained parameters."""
+    return lambda trained, *given: loss({**params, **trained}, *given)
 
 
 def _total(params: HeldParams, instance: Instance, words: Held, offset: Held, problem: Problem) -> Scalar:

@@ -63,6 +63,22 @@ def hoist(
     )
 
 
+def alone(closed: ClosedJaxpr, output: int, inputs: Sequence[int]) -> Callable[..., Array] | None:
+    """The function of some inputs of a jaxpr that computes one output; None if that depends on other inputs."""
+    jaxpr = closed.jaxpr
+    given, out = [jaxpr.invars[k] for k in inputs], jaxpr.outvars[output]
+    wanted = _variables([out])
+    equations: list[JaxprEqn] = []
+    for e in reversed(jaxpr.eqns):
+        if wanted.intersection(e.outvars):
+            equations.insert(0, e)
+            wanted |= _variables(e.invars)
+    if not wanted.isdisjoint(set(jaxpr.invars) - set(given)):
+        return None
+    function = jaxpr_as_fun(_part(closed, equations, given, [out]))
+    return lambda *values: function(*values)[0]
+
+
 def _without_copies(closed: ClosedJaxpr) -> ClosedJaxpr:
     """`closed` without `copy`, which has no effect here and which Pallas does not support on GPUs."""
     copied: dict[Var, Atom] = {}

@@ -164,7 +164,8 @@ def _form(spec: Spec, problem: Problem, platform: str) -> tuple[str, int]:
         samples = spec.instances * spec.train.steps * (problem.batch if sampled else OF_EXACT)
         if samples * problem.features <= TINY:
             return "arrays", QUICKEST
-        if sampled and STAGES_FROM <= weights <= STAGES_UP_TO and stages.suits(problem):
+        layers = weights > SCALAR_LIMIT["cpu"]
+        if sampled and STAGES_FROM <= weights <= STAGES_UP_TO and stages.suits(problem, layers):
             return "stages", FULL
         if samples <= min(SMALL, SMALL_PER_WEIGHT * weights):
             return "arrays", QUICK
@@ -180,10 +181,11 @@ def why_arrays(problem: Problem) -> str | None:
     params = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in problem.shapes.items()}
     row, steps = problem.instance, jax.ShapeDtypeStruct((), np.int32)
     word = jax.ShapeDtypeStruct((problem.columns + problem.finite,), np.uint32)
-    state = jax.eval_shape(lambda p, row, steps: problem.optimized(row, steps).init(p), params, row, steps)
+    trained = problem.trained(params)
+    state = jax.eval_shape(lambda p, row, steps: problem.optimized(row, steps).init(p), trained, row, steps)
     calls: list[tuple] = [
         (problem.training_loss, params, row, word, word),
-        (problem.update, params, state, params, row, steps),
+        (problem.update, trained, state, params, row, steps),
     ]
     with jax.numpy_rank_promotion("raise"):
         return next(filter(None, (reason_for_arrays(*call) for call in calls)), None)
@@ -200,9 +202,12 @@ def slow_path(spec: Spec, cut: Plan, platform: str) -> str | None:
 
 
 def check_engine(spec: Spec, platform: str) -> None:
-    """Raises SpecError if the path or the kernel that the spec wants cannot train it."""
-    path = None
-    if spec.engine.path == "scalars" and (reason := why_arrays(bind(spec))):
+    """Raises SpecError if there is nothing to train, or the path or the kernel that the spec wants cannot train it."""
+    path, bound = None, bind(spec)
+    if bound.frozen.issuperset(bound.shapes):
+        why = f"{spec.model.family!r}: all parameters are frozen or have no gradient, so that there is nothing to train"
+        raise SpecError(spec.name, [("model.family", why)])
+    if spec.engine.path == "scalars" and (reason := why_arrays(bound)):
         path = f"cannot train these models because of {reason}"
     if spec.engine.path == "stages" and (platform != "cpu" or spec.train.loss == "exact"):
         path = "are for sampled losses on CPUs"
@@ -218,7 +223,7 @@ def check_engine(spec: Spec, platform: str) -> None:
             problem = "trains models whose parameters are held as scalars (see docs/performance.md); this one is not"
         elif spec.train.loss == "exact":
             problem = 'needs train.loss = "sampled"'
-        elif bind(spec).finite:
+        elif bound.finite:
             problem = "draws fresh samples at every step; it has no finite training sets (data.samples)"
     if problem:
         raise SpecError(spec.name, [("engine.kernel", f'"pallas" {problem}; "xla" trains every model')])

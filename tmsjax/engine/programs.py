@@ -13,7 +13,6 @@ from functools import cached_property, lru_cache, partial
 from typing import TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.stages import Compiled, Lowered, Wrapped
 from jaxtyping import Float
@@ -130,8 +129,8 @@ def _compiler_options(cut: Plan, name: str) -> dict[str, int | bool | str]:
 def _init(table: Instance, shared: Shared, *, problem: Problem) -> TrainState:
     one = partial(train.init, shared=shared, problem=problem)
     shape = jax.eval_shape(one, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), table))
-    counts = jax.tree.map(lambda x: None if jnp.issubdtype(x.dtype, jnp.integer) else 0, shape)  # of steps
-    return jax.vmap(one, out_axes=counts)(table)
+    shared_leaves = iter((True, *(False for _ in shape.params), *train.counters(problem)))
+    return jax.vmap(one, out_axes=jax.tree.map(lambda _: None if next(shared_leaves) else 0, shape))(table)
 
 
 def _zero(params: Params, table: Instance, shared: Shared, *, problem: Problem, cut: Plan) -> Float[Array, "block"]:

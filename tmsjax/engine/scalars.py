@@ -9,6 +9,7 @@ cost nothing. Sums add from the first element on.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial, reduce
@@ -258,6 +259,8 @@ class _Evaluation:
             return [VIEWS[name](*map(_elements, values), **params)]
         if name in REARRANGING and all(x.dtype != object for x in values[REARRANGING[name]]):
             return self._rearranged(equation, values)
+        if name == "gather" and values[0].dtype != object and _chooses_rows(equation):
+            return [self._chosen_rows(equation, *values)]
         if name == "iota":
             return [_known(equation, values)[0]]
         if name not in OTHERS:
@@ -304,6 +307,23 @@ class _Evaluation:
             elements.append(dtype.type(np.nan if fill is None and dtype.kind == "f" else fill or 0))
         flat = objects(elements, (len(elements),))
         return [flat[number] for number in _known(equation.replace(params=params), numbers)]
+
+    def _chosen_rows(self, equation: JaxprEqn, table: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Rows of a known table, at positions that data decide: each element from a column of the table."""
+        dims, params = equation.params["dimension_numbers"], equation.params
+        (axis,) = dims.start_index_map
+        rows = np.moveaxis(table, axis, 0)
+        place = lax.GatherDimensionNumbers(offset_dims=(), collapsed_slice_dims=(0,), start_index_map=(0,))
+        out = np.empty((*numbers.shape[:-1], *rows.shape[1:]), object)
+        for k, j in itertools.product(np.ndindex(numbers.shape[:-1]), np.ndindex(rows.shape[1:])):
+            if self.dry:
+                out[k + j] = _UNKNOWN
+                continue
+            start, column = jnp.asarray(numbers[k][0])[None], jnp.asarray(rows[(slice(None), *j)])
+            given = {"mode": params["mode"], "fill_value": params["fill_value"]}
+            out[k + j] = lax.gather(column, start, place, (1,), **given)
+        where = [d for d in range(out.ndim) if d not in dims.offset_dims]
+        return np.moveaxis(out, range(out.ndim), [*where, *dims.offset_dims])
 
     def _dot_general(self, equation: JaxprEqn, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
         (of_x, of_y), (batch_x, batch_y) = equation.params["dimension_numbers"]
@@ -369,6 +389,14 @@ class _Evaluation:
 
         out = function(*(tuple(_elements(x).flat) for x in values))
         return [objects(parts, aval(v).shape) for parts, v in zip(out, equation.outvars, strict=True)]
+
+
+def _chooses_rows(equation: JaxprEqn) -> bool:
+    """Whether a gather takes whole rows along one axis."""
+    dims, shape = equation.params["dimension_numbers"], aval(equation.invars[0]).shape
+    one = len(dims.start_index_map) == 1 and dims.collapsed_slice_dims == dims.start_index_map
+    sizes = [1 if axis in dims.start_index_map else length for axis, length in enumerate(shape)]
+    return one and not dims.operand_batching_dims and list(equation.params["slice_sizes"]) == sizes
 
 
 def aval(atom: Atom) -> ShapedArray:

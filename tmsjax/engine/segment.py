@@ -48,7 +48,7 @@ def advance(
     run = _one_by_one if cut.chunk == 1 else _in_chunks
     if cut.kernel == "pallas":
         run = partial(_in_kernel, interpret=interpret)
-    flat = cut.staged and not problem.optimizer.tied  # Adam on (block, m n) is faster than on (block, m, n)
+    flat = cut.staged and problem.optimizer.plain  # Adam on (block, m n) is faster than on (block, m, n)
     held = jax.tree.map(lambda x: x.reshape(len(x), -1) if x.ndim > 2 else x, state) if flat else divide(state, cut)
     after = joined(run(held, divide(table, cut), shared, stop, problem, cut))
     return jax.tree.map(lambda new, old: new.reshape(old.shape), after, state)
@@ -111,7 +111,8 @@ def _in_kernel(
 ) -> TrainState:
     """Chunks of `cut.chunk` steps, each in one launch of a kernel that keeps the state in registers."""
     rows, tree = jax.tree.flatten(table)
-    few = jax.tree.map(lambda x: jax.ShapeDtypeStruct((LANES,), x.dtype), (table, _arrays(state), state.params))
+    trained = problem.trained(state.params)
+    few = jax.tree.map(lambda x: jax.ShapeDtypeStruct((LANES,), x.dtype), (table, _arrays(state), trained))
 
     def updated(now: Now, table: Instance, arrays: Arrays, grads: HeldParams) -> Arrays:
         k, shared = now
@@ -136,7 +137,8 @@ def _in_kernel(
             every = jax.vmap(lambda params, own, shift: gradient.of_samples(params, own, words, shift, problem))
             return jax.tree.map(jnp.add, sums, every(params, table, shift))
 
-        sums = jax.lax.fori_loop(0, problem.batch // cut.unroll, add, jax.tree.map(jnp.zeros_like, params))
+        zeros = jax.tree.map(jnp.zeros_like, problem.trained(params))
+        sums = jax.lax.fori_loop(0, problem.batch // cut.unroll, add, zeros)
         grads = jax.tree.map(lambda g: g * np.float32(1 / problem.batch), sums)
         return update(drawn[count_of_offsets:], table, arrays, grads)
 
@@ -168,7 +170,7 @@ def _step(
 def _staged_gradient(
     state: TrainState, table: Instance, words: Words, offsets: Held, problem: Problem, cut: Plan
 ) -> Params:
-    """The gradient of the mean loss, in the shapes of `state.params`."""
+    """The gradient of the mean loss by the trained parameters, in the shapes of `state.params`."""
     assert isinstance(words, jax.Array)  # as staged models are
     assert isinstance(offsets, jax.Array)
     params = {name: x.reshape(len(x), *problem.shapes[name]) for name, x in state.params.items()}
@@ -177,8 +179,8 @@ def _staged_gradient(
         chunk = jax.lax.dynamic_slice_in_dim(words, k * cut.microbatch, cut.microbatch)
         return stages.of_block(params, table, chunk, offsets, state.step, problem)
 
-    grads = train.mean_over_chunks(of_chunk, params, problem, cut)
-    return jax.tree.map(lambda g, x: g.reshape(x.shape), grads, state.params)
+    grads = train.mean_over_chunks(of_chunk, problem.trained(params), problem, cut)
+    return jax.tree.map(lambda g, x: g.reshape(x.shape), grads, problem.trained(state.params))
 
 
 def _offsets(k: Count, table: Instance, shared: Shared, problem: Problem) -> Held:

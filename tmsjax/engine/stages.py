@@ -10,8 +10,10 @@ that these stay in registers. At (20, 5) this is 1.8 times as fast as scalars (d
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Container, Sequence
+import math
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +24,10 @@ from jaxtyping import Bool, UInt32
 
 from tmsjax.engine.gradient import sums_of
 from tmsjax.engine.scalars import CALLS, CUMULATIVE, ELEMENTWISE, VIEWS, Atom, aval
-from tmsjax.kinds.arrays import Array, Count, Params
+from tmsjax.kinds.arrays import Array, Bits, Count, Params, Scalar
 from tmsjax.models import Instance, Problem
 
+T = TypeVar("T")
 Flag = np.bool | Bool[Array, ""]
 Value = Array | np.generic | float
 ACCUMULATORS = 16  # sums of one reduction, in registers
@@ -43,7 +46,7 @@ def of_block(
     step: Count,
     problem: Problem,
 ) -> Params:
-    """The sum over samples of the gradient of `Problem.training_loss`, for every model of a block.
+    """The sum over samples of the gradient by the trained parameters, for every model of a block.
 
     Args:
         params: With a leading axis of models, as the instances.
@@ -55,20 +58,24 @@ def of_block(
     """
     always = step >= 0
     (columns,) = kept(always, lambda words: [words.T[None]], words)
-    leaves, tree = jax.tree.flatten(params)
-    given = [x[..., None] for x in (*leaves, *jax.tree.leaves(table))]
+    trained, rest = _parted(params, problem)
+    leaves, tree = jax.tree.flatten(trained)
+    given = [x[..., None] for x in jax.tree.leaves((trained, rest, table))]
     stages = _Stages(_gradient_of_one(problem), [*given, columns, offsets[..., None]], always)
     stages.keep_operands()
     return jax.tree.unflatten(tree, stages.summed(len(leaves[0]), len(words)))
 
 
-def suits(problem: Problem) -> bool:
-    """Whether stages are fast for a problem: nothing but elementwise functions and matrix products, and few sums."""
+def suits(problem: Problem, layers: bool = False) -> bool:
+    """Whether stages are fast for a problem: nothing but elementwise functions and matrix products, and few sums.
+
+    `layers`: also parameters of which functions take slices, whose gradients are padded; scalars are faster then.
+    """
     jaxpr = _gradient_of_one(problem).jaxpr
     sampled = _sampled(jaxpr)
     names = {e.primitive.name for e in jaxpr.eqns if not sampled.isdisjoint(e.outvars)}
-    rows = sum(min(shape, default=1) if len(shape) == 2 else 1 for shape in problem.shapes.values())
-    return names <= SUITED and rows <= ACCUMULATORS
+    rows = sum(min(_matrix(shape)) if len(shape) > 1 else 1 for shape in problem.shapes.values())
+    return names <= SUITED | ({"pad"} if layers else set()) and rows <= ACCUMULATORS
 
 
 def kept(always: Flag, function: Callable[..., Sequence[Array | np.number]], *args: object) -> list[Array]:
@@ -81,13 +88,26 @@ def kept(always: Flag, function: Callable[..., Sequence[Array | np.number]], *ar
 
 @lru_cache(maxsize=64)
 def _gradient_of_one(problem: Problem) -> ClosedJaxpr:
-    """The jaxpr of the gradient of one sample, for (params, instance, word, offset): without calls, pruned."""
+    """The jaxpr of the gradient of one sample: without calls, pruned.
+
+    Its arguments: trained and frozen parameters, instance, word, offset.
+    """
+
+    def loss(trained: Params, rest: Params, instance: Instance, word: Bits, offset: Bits) -> Scalar:
+        return problem.training_loss({**trained, **rest}, instance, word, offset)
+
     params = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in problem.shapes.items()}
     word = jax.ShapeDtypeStruct((problem.columns + problem.finite,), np.uint32)
-    closed = jax.make_jaxpr(jax.grad(problem.training_loss))(params, problem.instance, word, word)
+    closed = jax.make_jaxpr(jax.grad(loss))(*_parted(params, problem), problem.instance, word, word)
     closed = jax.make_jaxpr(lambda *args: _inlined(closed, args))(*closed.in_avals)
     needed = _needed(closed.jaxpr.eqns, closed.jaxpr.outvars, {*closed.jaxpr.invars, *closed.jaxpr.constvars})
     return ClosedJaxpr(closed.jaxpr.replace(eqns=needed), closed.consts)
+
+
+def _parted(params: Mapping[str, T], problem: Problem) -> tuple[dict[str, T], dict[str, T]]:
+    """(trained, frozen) parameters."""
+    trained = problem.trained(params)
+    return trained, {name: x for name, x in params.items() if name not in trained}
 
 
 def _inlined(closed: ClosedJaxpr, args: Sequence[Value]) -> list[Value]:
@@ -131,19 +151,19 @@ class _Stages:
     def summed(self, models: int, samples: int) -> list[Array]:
         """The outputs, summed over samples: (models, ...) each. Outputs of the same length share reductions."""
         outputs = self.jaxpr.outvars
-        length = {k: max(aval(v).shape, default=1) for k, v in enumerate(outputs)}
+        length = {k: max(_matrix(aval(v).shape)) for k, v in enumerate(outputs)}
         sums: dict[int, Array] = {}
         for common in set(length.values()):
             places = [k for k in length if length[k] == common]
             shapes = [aval(outputs[k]).shape for k in places]
 
             def finish(*values: Array, shapes: list[tuple[int, ...]] = shapes) -> list[Array]:
-                return _summed(
-                    [jnp.broadcast_to(x, (models, *s, samples)) for x, s in zip(values, shapes, strict=True)]
-                )
+                full = [jnp.broadcast_to(x, (models, *s, samples)) for x, s in zip(values, shapes, strict=True)]
+                flat = [x.reshape(models, *_matrix(s), samples) for x, s in zip(full, shapes, strict=True)]
+                return _summed([y if x.ndim > 4 else x for x, y in zip(full, flat, strict=True)])
 
             sums.update(zip(places, self._stage([outputs[k] for k in places], finish), strict=True))
-        return [sums[k] for k in range(len(outputs))]
+        return [sums[k].reshape(models, *aval(v).shape) for k, v in enumerate(outputs)]
 
     def _stage(self, outputs: Sequence[Atom], finish: Callable[..., list[Array]]) -> list[Array]:
         """`finish` of some values, kept."""
@@ -180,6 +200,11 @@ def _needed(equations: Sequence[JaxprEqn], outputs: Sequence[Atom], known: Conta
             found.append(e)
             open_ |= set(_inputs([e]))
     return found[::-1]
+
+
+def _matrix(shape: Sequence[int]) -> tuple[int, int]:
+    """The shape with all axes but the last as one."""
+    return math.prod(shape[:-1]), math.prod(shape[-1:])
 
 
 def _summed(arrays: list[Array]) -> list[Array]:

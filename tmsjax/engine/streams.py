@@ -12,7 +12,7 @@ from tmsjax.engine import threefry
 from tmsjax.engine.scalars import Held, Scalars, held_as_scalars, split
 from tmsjax.engine.stages import kept
 from tmsjax.kinds.arrays import Array, Bits, Count
-from tmsjax.models import Instance, Problem, sampling, training_set
+from tmsjax.models import Instance, Problem, epochs, sampling, training_set
 
 Words = UInt32[Array, "samples columns"] | Scalars
 Offset = Bits | Scalars
@@ -49,7 +49,8 @@ def words(step: int | Count, shared: Shared, problem: Problem, scalars: bool = F
     """The bits that all instances share at `step`; Scalars of columns if `scalars`.
 
     New bits at every step; with streams = "sobol", the same net at every step. For finite training sets the same bits
-    at every step, and one more column with the position in the batch.
+    at every step, and one more column with the position in the batch. For epochs over rows, the first column has the
+    numbers of rows.
     """
     if problem.finite:
         key = _key(shared, threefry.TRAINING_SET, 0, scalars)
@@ -61,6 +62,8 @@ def words(step: int | Count, shared: Shared, problem: Problem, scalars: bool = F
     else:
         key = _key(shared, threefry.STREAM, step, scalars)
         drawn = _shared_words(key, problem.batch, shared, problem, scalars)
+        if problem.rows:
+            drawn = _with_first(drawn, _rows_of_epoch(step, shared, problem))
     if isinstance(drawn, Scalars):
         return Scalars(problem.sampler.masked_columns(drawn.parts), drawn.shape)
     return problem.sampler.masked(drawn)
@@ -72,7 +75,8 @@ def offset(step: int | Count, instance: Instance, shared: Shared, problem: Probl
     Added modulo 2^32 (Cranley-Patterson rotation): samples of one instance stay independent and uniform, and samples of
     any two instances are independent of each other. Shared streams add 0. Sobol' streams XOR their points with it
     instead: each sample is uniform, but samples of one batch are dependent. For finite training sets, it is keyed by
-    the number of the part, with an extra column that holds -size.
+    the number of the part, with an extra column that holds -size; for epochs over rows, the first column is keyed by
+    the number of the epoch and less than the number of rows.
     """
     identity: Held = instance.identity
     same = problem.streams == "shared"
@@ -85,7 +89,14 @@ def offset(step: int | Count, instance: Instance, shared: Shared, problem: Probl
     if same:
         nothing = jnp.zeros(problem.columns, jnp.uint32)
         return split(nothing, batch_dims=0) if held_as_scalars(instance) else nothing
-    return _own(_key(shared, threefry.OFFSET, step, held_as_scalars(instance)), identity, shared, problem)
+    scalars = held_as_scalars(instance)
+    own = _own(_key(shared, threefry.OFFSET, step, scalars), identity, shared, problem)
+    if not problem.rows:
+        return own
+    number, _ = epochs.epoch(step, problem.rows, problem.batch)
+    of_epoch = _own(_key(shared, threefry.EPOCH_OFFSET, number, scalars), identity, shared, problem)
+    first = of_epoch.parts[0] if isinstance(of_epoch, Scalars) else of_epoch[0]
+    return _with_first(own, first % np.uint32(problem.rows))
 
 
 def evaluation_words(chunk: Count, samples: int, instance: Instance, shared: Shared, problem: Problem) -> Words:
@@ -116,6 +127,21 @@ def _own(key: threefry.Pair, identity: Held, shared: Shared, problem: Problem) -
         low, high = identity.parts
         return Scalars(threefry.own_words(key, (low, high), columns), (columns,))
     return threefry.own_bits(key, identity, columns, shared.rounds)
+
+
+def _rows_of_epoch(step: int | Count, shared: Shared, problem: Problem) -> UInt32[Array, "samples"]:
+    """The numbers of the rows that the step trains on, before the offset of an instance."""
+    number, start = epochs.epoch(step, problem.rows, problem.batch)
+    key = _key(shared, threefry.EPOCH, number)
+    keys = shared.rounds(key, (jnp.arange(epochs.ROUNDS, dtype=jnp.uint32), jnp.zeros(epochs.ROUNDS, jnp.uint32)))
+    return epochs.permuted(start + jnp.arange(problem.batch, dtype=jnp.uint32), keys, problem.rows)
+
+
+def _with_first(words: Held, first: UInt32[Array, "*batch"]) -> Held:
+    """Words (..., columns) with another first column."""
+    if isinstance(words, Scalars):
+        return Scalars((first, *words.parts[1:]), words.shape)
+    return jnp.concatenate([first[..., None], words[..., 1:]], axis=-1)
 
 
 def _appended(words: Held, last: UInt32[Array, "*batch"]) -> Held:

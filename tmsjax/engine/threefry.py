@@ -21,7 +21,8 @@ Word = np.uint32 | UInt32[Array, "..."]
 Pair = tuple[Word, Word]  # which broadcast
 Rounds = Callable[[Pair, Pair], Pair]  # how `threefry` is computed
 
-INIT, OFFSET, STREAM, EVALUATION, EVALUATION_OFFSET, TRAINING_SET, TRAINING_SET_OFFSET = range(7)  # purposes
+# Purposes of keys.
+INIT, OFFSET, STREAM, EVALUATION, EVALUATION_OFFSET, TRAINING_SET, TRAINING_SET_OFFSET, EPOCH, EPOCH_OFFSET = range(9)
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
+from jax.extend.core import ClosedJaxpr
 
 from tmsjax.engine import gradient as gradients
 from tmsjax.engine import streams
+from tmsjax.engine.hoisting import alone
 from tmsjax.engine.plan import EVALUATION_CHUNK, Plan
 from tmsjax.engine.scalars import HeldParams, on_scalars
 from tmsjax.engine.streams import Offset, Shared, Words
@@ -28,7 +30,7 @@ class TrainState:
 
     step: Count  # steps done
     params: Params
-    opt_state: optax.OptState
+    opt_state: optax.OptState  # of the trained parameters
 
 
 def init(instance: Instance, shared: Shared, problem: Problem) -> TrainState:
@@ -37,7 +39,39 @@ def init(instance: Instance, shared: Shared, problem: Problem) -> TrainState:
     normals = jnp.split(streams.normals(instance, shared, sum(sizes)), np.cumsum(sizes)[:-1])
     named = {name: part.reshape(shape) for part, (name, shape) in zip(normals, problem.shapes.items(), strict=True)}
     params = problem.init(named, instance)
-    return TrainState(jnp.int32(0), params, problem.optimized(instance, shared.steps).init(params))
+    opt_state = problem.optimized(instance, shared.steps).init(problem.trained(params))
+    return TrainState(jnp.int32(0), params, opt_state)
+
+
+@lru_cache(maxsize=64)
+def counters(problem: Problem) -> tuple[bool, ...]:
+    """Which leaves of the optimizer's state count the steps. All instances share these."""
+    params = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in problem.shapes.items()}
+    given = params, problem.instance, jax.ShapeDtypeStruct((), np.int32)
+
+    def first(params: Params, row: Instance, steps: Count) -> optax.OptState:
+        return problem.optimized(row, steps).init(problem.trained(params))
+
+    state = jax.eval_shape(first, *given)
+    whole = [jnp.issubdtype(x.dtype, jnp.integer) for x in jax.tree.leaves(state)]
+    if problem.optimizer.plain or not any(whole):
+        return tuple(whole)
+
+    def after(state: optax.OptState, grads: Params, params: Params, row: Instance, steps: Count) -> optax.OptState:
+        return problem.update(grads, state, params, row, steps)[1]
+
+    start = jax.make_jaxpr(first)(*given)
+    step = jax.make_jaxpr(after)(state, problem.trained(params), *given)
+    return tuple(is_whole and _counts(start, step, k) for k, is_whole in enumerate(whole))
+
+
+def _counts(start: ClosedJaxpr, step: ClosedJaxpr, k: int) -> bool:
+    """Whether output k of `start` is 0, and that of `step` its input k plus 1, whatever the other inputs."""
+    zero, increased = alone(start, k, []), alone(step, k, [k])
+    if zero is None or increased is None or step.in_avals[k].shape:
+        return False
+    with jax.ensure_compile_time_eval():
+        return bool(zero() == 0) and all(bool(increased(np.int32(n)) == n + 1) for n in (0, 1, 2, 1000, 2**20))
 
 
 def gradient(
@@ -45,7 +79,7 @@ def gradient(
 ) -> HeldParams:
     """The gradient of the mean loss at `params`, on samples from a step's shared `bits` and the instance's `shift`.
 
-    Reads the bits in chunks of `cut.microbatch` samples.
+    Has the trained parameters only. Reads the bits in chunks of `cut.microbatch` samples.
     """
     if problem.trains_exactly:
         return gradients.exact(params, instance, problem)
@@ -54,18 +88,18 @@ def gradient(
         words = jax.tree.map(lambda w: jax.lax.dynamic_slice_in_dim(w, k * cut.microbatch, cut.microbatch), bits)
         return gradients.of_batch(params, instance, words, shift, problem, cut.unroll)
 
-    return mean_over_chunks(of_chunk, params, problem, cut)
+    return mean_over_chunks(of_chunk, problem.trained(params), problem, cut)
 
 
 def mean_over_chunks(
-    of_chunk: Callable[[int | Count], HeldParams], params: HeldParams, problem: Problem, cut: Plan
+    of_chunk: Callable[[int | Count], HeldParams], like: HeldParams, problem: Problem, cut: Plan
 ) -> HeldParams:
-    """The mean over a batch; `of_chunk`: number of a chunk -> the sum over its `cut.microbatch` samples."""
+    """The mean over a batch; `of_chunk`: number of a chunk -> the sum over its `cut.microbatch` samples, as `like`."""
 
     def add(k: Count, so_far: HeldParams) -> HeldParams:
         return jax.tree.map(jnp.add, so_far, of_chunk(k))
 
-    chunks, zeros = problem.batch // cut.microbatch, jax.tree.map(jnp.zeros_like, params)
+    chunks, zeros = problem.batch // cut.microbatch, jax.tree.map(jnp.zeros_like, like)
     summed = of_chunk(0) if chunks == 1 else jax.lax.fori_loop(0, chunks, add, zeros)
     return jax.tree.map(lambda g: g * np.float32(1 / problem.batch), summed)
 

@@ -53,7 +53,7 @@ def parameters(results: Results) -> Mapping[str, tuple[str, ...]]:
     """
     family = FAMILIES.get(results.spec.model.family)
     if family is not None:
-        named = dict(family.parameters)
+        named = family.dims
     else:
         axes = {REPLICA, *results.dims}
         own = {str(name): tuple(str(d) for d in v.dims if d not in axes) for name, v in results.every.data_vars.items()}

@@ -16,10 +16,10 @@ from tmsjax.kinds.imports import Imported, execute, located
 from tmsjax.kinds.inits import INITS, Init, add_init
 from tmsjax.kinds.losses import GIVEN, LOSSES, Loss, add_loss
 from tmsjax.kinds.measures import MEASURES, REPRESENTED, SUCCESS, add_measure
-from tmsjax.kinds.optimizers import OPTIMIZERS, Optimizer
+from tmsjax.kinds.optimizers import OPTIMIZERS, Optimizer, add_optimizer
 from tmsjax.kinds.registry import RESERVED, RESERVED_PREFIXES, Fixed, Option, Registry, called, positional, takes
 from tmsjax.kinds.samplers import SAMPLERS, Sampler, add_sampler, one_per_feature
-from tmsjax.kinds.schedules import SCHEDULES, Schedule
+from tmsjax.kinds.schedules import SCHEDULES, Schedule, add_schedule
 from tmsjax.kinds.studies import REPLICA, STUDIES, add_study, draws, mappable, misfit, suited, without_lengths
 from tmsjax.kinds.values import VALUES, Values, add_values
 
@@ -77,7 +77,9 @@ __all__ = [
     "add_init",
     "add_loss",
     "add_measure",
+    "add_optimizer",
     "add_sampler",
+    "add_schedule",
     "add_study",
     "add_values",
     "arrays",

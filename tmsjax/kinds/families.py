@@ -6,6 +6,7 @@ shape (n,) and are plain JAX on small arrays.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,6 +69,11 @@ class Family:
         return [*DIMENSIONS, "input", "output", *whole, *self.sizes]
 
     @property
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """The dimensions of each parameter in results, where repeated ones get a number: ("hidden", "hidden_2")."""
+        return {name: _numbered(dims) for name, dims in self.parameters.items()}
+
+    @property
     def reproduces(self) -> bool:
         """Whether the target is x itself."""
         return self.target is _same
@@ -76,6 +82,11 @@ class Family:
     def bias(self) -> bool:
         """Whether there is a parameter b."""
         return "b" in self.parameters
+
+
+def _numbered(dims: tuple[str, ...]) -> tuple[str, ...]:
+    count = {k: dims[: k + 1].count(dim) for k, dim in enumerate(dims)}
+    return tuple(dim if count[k] == 1 else f"{dim}_{count[k]}" for k, dim in enumerate(dims))
 
 
 def scaled_normals(normals: Params, instance: Quantities) -> Params:
@@ -361,6 +372,8 @@ def add_family(
         'skip'
     """
     count: Any = (lambda: noise) if isinstance(noise, int) and not isinstance(noise, bool) else noise
+    if not isinstance(sizes, Mapping | None):
+        raise FAMILIES.refuse(name, f"sizes must map names of dimensions to functions, not {sizes!r}")
     lengths = dict(sizes or {})
     checked_callables(FAMILIES, name, apply=apply, init=init, target=target, outputs=outputs, misfit=misfit, **lengths)
     optional = {"directions": directions, "penalty": penalty, "noise": count}
@@ -375,9 +388,10 @@ def add_family(
     family = Family(
         parameters=dict(parameters), init=init, apply=apply, target=target, directions=directions, sentence=sentence,
         penalty=penalty, neurons=neurons, writes=writes, outputs=outputs, misfit=misfit, options=checked,
-        frozen=_frozen(name, parameters, frozen), labelled=positional(target) > 1, noise=count, sizes=lengths,
+        frozen=_frozen(name, parameters, frozen), labelled=positional(target, checked) > 1, noise=count, sizes=lengths,
     )  # fmt: skip
     dimensions = family.dimensions
+    _check_lengths(name, family)
     for parameter, dims in parameters.items():
         if not isinstance(parameter, str) or not parameter.isidentifier():
             raise FAMILIES.refuse(name, f"parameter {parameter!r} needs a name of letters, digits and '_'")
@@ -386,6 +400,9 @@ def add_family(
         if not isinstance(dims, tuple) or not all(d in dimensions for d in dims):
             allowed = f"a tuple of {', '.join(map(repr, dimensions))}"
             raise FAMILIES.refuse(name, f"the dimensions of {parameter!r} must be {allowed}, not {dims!r}")
+        if taken := ({*_numbered(dims)} - {*dims}) & {*dimensions, *parameters}:
+            why = f"{min(taken)!r} is the name of a repeated dimension of {parameter!r} in results"
+            raise FAMILIES.refuse(name, why)
     if (neurons or writes is not None) and parameters.get("W") != ("hidden", "feature"):
         raise FAMILIES.refuse(name, "neurons need a parameter W of dimensions ('hidden', 'feature'), which they read")
     if writes is not None and (not neurons or parameters.get(writes) != ("feature", "hidden")):
@@ -408,4 +425,25 @@ def _frozen(
             raise FAMILIES.refuse(name, f"frozen names {parameter!r}, which is not a parameter (parameters: {known})")
     if given and len(given) == len(parameters):
         raise FAMILIES.refuse(name, "all parameters are frozen; at least one must be trained")
-    return {key: None if value is None else np.asarray(value, np.float32) for key, value in given.items()}
+    return {key: None if value is None else _given(name, key, value) for key, value in given.items()}
+
+
+def _given(name: str, key: str, value: object) -> np.ndarray:
+    try:
+        array = np.asarray(value, np.float32)
+    except (TypeError, ValueError):
+        raise FAMILIES.refuse(name, f"frozen: {key!r} must be an array of numbers or None") from None
+    if not np.isfinite(array).all():
+        raise FAMILIES.refuse(name, f"frozen: {key!r} has values that are not finite")
+    return array
+
+
+def _check_lengths(name: str, family: Family) -> None:
+    """Refuses a size whose name is taken, or whose function has other arguments than those that it may have."""
+    may = ["n", "m", *(key for key, option in family.options.items() if option.type == "int")]
+    for dim, length in family.sizes.items():
+        if not isinstance(dim, str) or not dim.isidentifier() or family.dimensions.count(dim) > 1 or dim in RESERVED:
+            raise FAMILIES.refuse(name, f"sizes: {dim!r} cannot name a dimension; use another name of letters")
+        if unknown := [key for key in list(inspect.signature(length).parameters)[1:] if key not in may]:
+            why = f"the size of {dim!r} has an argument {unknown[0]!r}; it may have {', '.join(may)}"
+            raise FAMILIES.refuse(name, why)

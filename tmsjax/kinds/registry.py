@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -202,13 +202,14 @@ def called(function: Callable[..., R], *arguments: object, options: Mapping[str,
     return function(*arguments, **given)
 
 
-def positional(function: Callable) -> int:
-    """The number of positional arguments without default that a function has."""
+def positional(function: Callable, options: Container[str]) -> int:
+    """The number of positional arguments without default that a function has, besides options."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except ValueError:  # some C functions have no signature
         return 1
-    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty for p in parameters)
+    given = [p for p in parameters if p.name not in options]
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty for p in given)
 
 
 def takes(function: Callable, keyword: str) -> bool:

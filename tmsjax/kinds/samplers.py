@@ -169,5 +169,5 @@ def add_sampler(
         raise SAMPLERS.refuse(name, "give both mean and covariance, or neither; `tmsjax.moments` measures them")
     table = ("activity", "values", "sampler", "samples")
     checked = checked_options(SAMPLERS, name, options, table=table, used=functions.values())
-    uses = ("samples", "feature_probability") if positional(sample) > 1 else ("samples",)
+    uses = ("samples", "feature_probability") if positional(sample, checked) > 1 else ("samples",)
     SAMPLERS.add(name, Sampler(sentence, columns, sample, inputs, mean, covariance, uses, checked))

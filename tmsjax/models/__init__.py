@@ -5,7 +5,7 @@ the model's functions, its samples, computed from random bits (sampling.py), fre
 set (training_set.py), its loss, sampled or exact (loss.py, expected.py), and its optimizer. Imports kinds and spec.
 """
 
-from tmsjax.models import sampling, training_set
+from tmsjax.models import epochs, sampling, training_set
 from tmsjax.models.expected import relu_loss as exact_loss
 from tmsjax.models.instances import Instance, inputs, instances
 from tmsjax.models.loss import of_zero_model
@@ -19,6 +19,7 @@ __all__ = [
     "Problem",
     "bind",
     "check_spec",
+    "epochs",
     "exact_loss",
     "inputs",
     "instances",

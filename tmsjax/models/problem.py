@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -33,14 +34,17 @@ from tmsjax.kinds import (
     Schedule,
     called,
 )
-from tmsjax.kinds.arrays import Array, Bits, Count, Features, Floats, Number, Output, Params, Scalar
+from tmsjax.kinds.arrays import Array, Bits, Count, Features, Floats, Output, Params, Scalar
 from tmsjax.kinds.families import scaled_normals
 from tmsjax.models import expected, sampling, training_set
+from tmsjax.models import optimized as optimizers
 from tmsjax.models.instances import Instance
 from tmsjax.models.loss import linear_loss, weighted
-from tmsjax.models.sampling import FeatureSampler, FunctionSampler, HiddenSampler, Sampler
+from tmsjax.models.reach import unreached
+from tmsjax.models.sampling import FeatureSampler, FunctionSampler, HiddenSampler, RowSampler, Sampler
 from tmsjax.spec import SAMPLES, Spec, call, option_quantities, per_feature, sizes, static
 
+T = TypeVar("T")
 Row = list[Floats]  # over features
 Overlaps = tuple[list[Row], Row, Row, Row, Mapping[str, Floats]]
 
@@ -99,6 +103,11 @@ class Problem:
         return {name: tuple(length[d] for d in dims) for name, dims in self.family.parameters.items()}
 
     @property
+    def frozen(self) -> frozenset[str]:
+        """Names of the parameters that are not trained: those of the family, and those that the loss does not reach."""
+        return _frozen(self)
+
+    @property
     def parameters(self) -> int:
         """The number of parameters of one instance."""
         return sum(map(math.prod, self.shapes.values()))
@@ -113,6 +122,11 @@ class Problem:
     def finite(self) -> bool:
         """Whether instances have training sets, instead of fresh samples at every step."""
         return SAMPLES in self.quantities
+
+    @property
+    def rows(self) -> int:
+        """The number of rows that training sees in epochs; 0: there are no epochs."""
+        return len(self.sampler.rows.array) if isinstance(self.sampler, RowSampler) and self.sampler.epochs else 0
 
     @property
     def columns(self) -> int:
@@ -152,10 +166,11 @@ class Problem:
 
     def init(self, normals: Params, instance: Instance) -> Params:
         """The parameters before step 0, from standard normals by parameter name."""
-        drawn = called(self.family.init, normals, instance, options=self._options("model", instance))
+        drawn = called(self.family.init, normals, instance, options=self.options_of("model", instance))
         given = {name: value for name, value in self.family.frozen.items() if value is not None}
         params = {**scaled_normals(normals, instance), **drawn, **given}
-        params |= called(self.rule.function, params, instance, options=self._options("init", instance))
+        params |= called(self.rule.function, params, instance, options=self.options_of("init", instance))
+        params |= given
         return {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
 
     def sample(self, bits: Bits, instance: Instance) -> Floats:
@@ -165,19 +180,19 @@ class Problem:
     def target(self, x: Floats, params: Params, instance: Instance) -> Output:
         """The desired output for one input."""
         frozen = [{name: params[name] for name in self.family.frozen}] if self.family.labelled else []
-        return called(self.family.target, x, *frozen, options=self._options("model", instance))
+        return called(self.family.target, x, *frozen, options=self.options_of("model", instance))
 
     def output(self, params: Params, x: Floats, instance: Instance, noise: Floats | None = None) -> Output:
         """The model's output for one input; one output per feature, unless its family says otherwise."""
         last = [noise] if self.noises else []
-        options = self._options("model", instance)
+        options = self.options_of("model", instance)
         return called(self.family.apply, params, x, self.activation.function, *last, options=options)
 
     def penalty(self, params: Params, x: Floats, instance: Instance) -> Scalar | None:
         """The penalty that training adds to the loss of one sample; None if the family has none."""
         if self.family.penalty is None:
             return None
-        options = self._options("model", instance)
+        options = self.options_of("model", instance)
         return called(self.family.penalty, params, x, self.activation.function, options=options)
 
     def directions(self, params: Params) -> Float[Array, "hidden feature"] | None:
@@ -250,7 +265,7 @@ class Problem:
             "apply": apply,
         }
         target = self.target(x, params, instance)
-        return called(loss, target, apply(x), options={**given, **self._options("loss", instance)})
+        return called(loss, target, apply(x), options={**given, **self.options_of("loss", instance)})
 
     def exact_loss(self, params: Params, instance: Instance) -> Scalar:
         """The exact expected loss. Raises ValueError if none is known."""
@@ -270,7 +285,7 @@ class Problem:
         """E x and Cov x, where they are given."""
         p, sampler = instance.feature_probability, self.sampler
         if isinstance(sampler, FunctionSampler):
-            options = self._options("data", instance)
+            options = self.options_of("data", instance)
             mean, covariance = sampler.entry.mean, sampler.entry.covariance
             assert mean is not None  # as exact losses need
             assert covariance is not None
@@ -296,23 +311,41 @@ class Problem:
     def update(
         self, grads: Params, opt_state: optax.OptState, params: Params, instance: Instance, steps: Count
     ) -> tuple[Params, optax.OptState]:
-        """(parameters, optimizer state) after a step along `grads`, of a training of `steps` steps."""
-        updates, opt_state = self.optimized(instance, steps).update(grads, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state
+        """(parameters, optimizer state) after a step along `grads`, of a training of `steps` steps.
+
+        `grads` and `opt_state` have the trained parameters only.
+        """
+        trained = self.trained(params)
+        updates, opt_state = self.optimized(instance, steps).update(grads, opt_state, trained)
+        for name, rate in optimizers.by_parameter(instance.own("train"), "rates").items():
+            updates = {**updates, name: rate * updates[name]}
+        return {**params, **optax.apply_updates(trained, updates)}, opt_state
+
+    def trained(self, params: Mapping[str, T]) -> dict[str, T]:
+        """`params` without frozen parameters."""
+        frozen = self.frozen
+        return {name: x for name, x in params.items() if name not in frozen}
 
     def optimized(self, instance: Instance, steps: Count) -> optax.GradientTransformation:
-        """The optax optimizer with this instance's learning rate and weight decay."""
+        """The optax optimizer of the trained parameters, with this instance's learning rate, decay and options."""
+        return optimizers.optimized(self, instance, steps)
 
-        def rate(step: Count) -> Number:
-            return instance.learning_rate * self.schedule.factor(step, steps)
-
-        return self.optimizer.make(rate, instance, self.momentum, self.decays)
-
-    def _options(self, table: str, instance: Instance) -> dict[str, Any]:
+    def options_of(self, table: str, instance: Instance) -> dict[str, Any]:
+        """The options of one table of the spec, by key."""
         return {**self._static(table), **instance.own(table)}
 
     def _static(self, table: str) -> dict[str, Any]:
         return {k.partition(".")[2]: v for k, v in self.options if k.startswith(f"{table}.")}
+
+
+@lru_cache(maxsize=64)
+def _frozen(problem: Problem) -> frozenset[str]:
+    declared = frozenset(problem.family.frozen)
+    if problem.trains_exactly:  # exact losses reach all parameters
+        return declared
+    params = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in problem.shapes.items()}
+    word = jax.ShapeDtypeStruct((problem.columns + problem.finite,), np.uint32)
+    return declared | unreached(problem.training_loss, params, problem.instance, word, word)
 
 
 def bind(spec: Spec) -> Problem:

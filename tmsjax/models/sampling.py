@@ -184,7 +184,7 @@ class FunctionSampler(Sampler):
     def draw(self, bits: Bits, probability: Features, own: Mapping[str, Floats]) -> Features:
         """x from random bits; `own`: values of the options that are quantities."""
         assert self.entry.sample is not None  # as `sampler_of` chose this class
-        arguments = (uniform(bits), probability)[: positional(self.entry.sample)]
+        arguments = (uniform(bits), probability)[: positional(self.entry.sample, self.entry.options)]
         return called(self.entry.sample, *arguments, options={**dict(self.options), **own})
 
     @property

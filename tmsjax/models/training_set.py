@@ -34,12 +34,12 @@ def part(step: int | Count, instance: Instance, batch: int) -> tuple[UInt32[Arra
 
 def member(word: Bits, offset: Bits, batch: int) -> tuple[UInt32[Array, "columns-1"], Scalar]:
     """The random bits of one sample, and its weight in the sum over a batch: batch / samples, or 0."""
-    bits = _mixed(word[:-1] + offset[:-1])
+    bits = mixed(word[:-1] + offset[:-1])
     share = np.float32(batch) / (np.uint32(0) - offset[-1]).astype(jnp.float32)
     return bits, jnp.where((word[-1] + offset[-1]).astype(jnp.int32) < 0, share, np.float32(0))
 
 
-def _mixed(x: Bits) -> Bits:
+def mixed(x: Bits) -> Bits:
     """The finaliser of MurmurHash3 (Appleby): a bijection of uint32 that spreads every bit."""
     x = (x ^ (x >> np.uint32(16))) * np.uint32(0x85EBCA6B)
     x = (x ^ (x >> np.uint32(13))) * np.uint32(0xC2B2AE35)

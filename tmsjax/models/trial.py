@@ -16,6 +16,7 @@ from tmsjax.kinds.measures import check_measure
 from tmsjax.kinds.trial import Refuse, attempt, check_traced
 from tmsjax.models.instances import Instance, instances
 from tmsjax.models.moments import moments_of
+from tmsjax.models.optimized import check_optimizer, check_schedule
 from tmsjax.models.problem import Problem, bind
 from tmsjax.models.sampling import FeatureSampler, FunctionSampler, with_own
 from tmsjax.spec import Boxes, Spec
@@ -28,6 +29,8 @@ ADDED = (  # keys of entries that a training calls
     "data.sampler",
     "init.rule",
     "loss.kind",
+    "train.optimizer",
+    "train.schedule",
 )
 Pairs = Float[np.ndarray, "feature feature"]
 MOST_LENGTH = 2**16  # of a dimension, or columns of uniforms
@@ -56,6 +59,10 @@ def check_spec(spec: Spec) -> None:
         _check_init(problem, row, refuse("init.rule", spec.init.rule))
     if "loss.kind" in added:
         _check_loss(problem, row, refuse("loss.kind", spec.loss.kind))
+    if "train.schedule" in added:
+        check_schedule(problem, row, refuse("train.schedule", spec.train.schedule))
+    if "train.optimizer" in added:
+        check_optimizer(problem, row, refuse("train.optimizer", spec.train.optimizer))
     attempt("the loss", refuse(*next(iter(added.items()))), _trace, problem)
 
 
@@ -75,7 +82,7 @@ def _bound(spec: Spec, refuse: Callable[[str, str], Refuse]) -> Problem:
 
 
 def _added(spec: Spec) -> dict[str, str]:
-    """The entries that users added and the loss calls: name by key."""
+    """The entries that users added and a training calls: name by key."""
     names = {key: getattr(getattr(spec, key.partition(".")[0]), key.partition(".")[2]) for key in ADDED}
     return {key: name for key, name in names.items() if REGISTRIES[key].source(name) is not None}
 
@@ -106,6 +113,9 @@ def _example(problem: Problem) -> tuple[Params, Floats, Floats]:
 
 def _check_family(problem: Problem, row: Instance, refuse: Refuse) -> None:
     n, m, family = problem.features, problem.hidden, problem.family
+    for key, value in family.frozen.items():
+        if value is not None and value.shape != (shape := problem.shapes[key]):
+            raise refuse(f"the frozen {key!r} has the shape {list(value.shape)}, not {list(shape)}")
     zero, (params, x, y) = np.float32(0), _example(problem)
     check_traced("init", refuse, lambda p: problem.init(p, row), (params,), params)
     for noise in (None, np.zeros(problem.noises, np.float32)) if family.noise is not None else (None,):

@@ -26,7 +26,7 @@ def results(training: Training) -> tuple[xr.Dataset, int]:
     given = inputs(spec, ensemble.box)
     stored = spec.source.of(ensemble.box) if isinstance(spec.source, Source) else {}
     status = _status(params, losses, np.asarray(ensemble.zero_model_loss(training.states), np.float32))
-    dims = dict(FAMILIES[spec.model.family].parameters)
+    dims = FAMILIES[spec.model.family].dims
     W = directions(params, ensemble.problem)
     if W is not None and "W" not in params:
         params, dims = params | {"W": W}, dims | {"W": ("hidden", "feature")}

@@ -123,11 +123,14 @@ def _uses(spec: Spec) -> Iterator[tuple[str, bool, str]]:
     """(key, whether it is used or not given, what else) of the keys that only some entries use."""
     train, data, family = spec.train, spec.data, FAMILIES.get(spec.model.family)
     if (chosen := OPTIMIZERS.get(train.optimizer)) is not None:
-        for key in ("weight_decay", "momentum", "decays"):
-            need = "weight_decay" if key == "decays" else key
-            users = ", ".join(name for name, optimizer in OPTIMIZERS.items() if need in optimizer.uses)
-            used = getattr(train, key) in (0.0, (), None) or need in chosen.uses
+        for key in ("weight_decay", "momentum"):
+            users = ", ".join(name for name, optimizer in OPTIMIZERS.items() if key in optimizer.uses)
+            used = getattr(train, key) in (0.0, None) or key in chosen.uses
             yield f"train.{key}", used, f"the optimizer {train.optimizer!r} does not use it; drop it, or use {users}"
+        users = ", ".join(name for name, optimizer in OPTIMIZERS.items() if optimizer.by_parameter)
+        instead = f"use {users}, or add an optimizer with optax.add_decayed_weights(..., mask=...)"
+        why = f"the optimizer {train.optimizer!r} does not decay by parameter; drop it, {instead}"
+        yield "train.decays", not train.decays or chosen.by_parameter, why
     if (sampler := SAMPLERS.get(data.sampler)) is not None:
         why = f"the sampler {data.sampler!r} does not use it; drop this key"
         for key in ("activity", "values", "samples"):
@@ -159,7 +162,8 @@ def _check_W(spec: Spec, report: Report) -> None:
     ):
         if entry is not None and entry.tied and not family.gram_only:
             tied = ", ".join(repr(name) for name, known in FAMILIES.items() if known.gram_only)
-            needs = f"needs a family whose output is f(W^T W x + b) ({tied})"
+            chosen = getattr(getattr(spec, path.partition(".")[0]), path.partition(".")[2])
+            needs = f"{chosen!r} needs a family whose output is f(W^T W x + b) ({tied})"
             report(path, f"{needs}, not {spec.model.family!r}")
     rule = INITS.get(spec.init.rule)
     if rule is not None and rule.sets_W and family.parameters.get("W") != ("hidden", "feature"):
@@ -181,7 +185,8 @@ def _check_sobol(spec: Spec, report: Report) -> None:
     activity, batch = _readable_activity(spec), spec.train.batch
     if batch & (batch - 1):
         report("train.batch", f"streams = 'sobol' needs a power of two, not {batch}")
-    if spec.data.sampler == "shared-masks" or spec.data.samples not in (0.0, None):
+    fresh = spec.data.sampler not in ("shared-masks", "file") and spec.data.samples in (0.0, None)
+    if not fresh:
         report("train.streams", "'sobol' needs fresh samples of their own; use 'independent' or 'shared'")
     elif activity is not None and spec.data.featured and spec.drawn.misfit() is None:
         try:

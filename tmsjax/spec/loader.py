@@ -22,7 +22,7 @@ from tmsjax.spec import old
 from tmsjax.spec.axes import read_axes
 from tmsjax.spec.checks import check_whole
 from tmsjax.spec.keys import read_value
-from tmsjax.spec.options import declared_options
+from tmsjax.spec.options import choosers, declared_options
 from tmsjax.spec.quantity import Axis, parse, shown, suggest
 from tmsjax.spec.tables import TABLES, Spec, to_dict
 
@@ -226,7 +226,7 @@ class _Reader:
             else:
                 values[key] = int(option.default) if option.type == "int" else float(option.default)
         for key in sorted(raw.keys() - known.keys() - declared.keys()):
-            if None in chosen.values():
+            if None in (chosen[key] for key in choosers(name)):
                 continue  # the entry that may add the key may be one that could not be read, and is reported already
             if self.open:
                 values[key] = self.unknown_option(raw[key], f"{name}.{key}", axes)

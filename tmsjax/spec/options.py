@@ -20,6 +20,11 @@ def sizes(options: Options) -> dict[str, int]:
     return {key: value for key, value in options if isinstance(value, int)}
 
 
+def choosers(table: str) -> list[str]:
+    """The keys of a table that choose an entry."""
+    return [key for of, _, key in (path.partition(".") for path in REGISTRIES) if of == table]
+
+
 def declared_options(table: str, chosen: Mapping[str, Any]) -> dict[str, Option]:
     """Options that the chosen registry entries add to `table`, by key; none for unregistered entries.
 
@@ -32,6 +37,6 @@ def declared_options(table: str, chosen: Mapping[str, Any]) -> dict[str, Option]
     found: dict[str, Option] = {}
     for path, registry in REGISTRIES.items():
         of, _, key = path.partition(".")
-        if of == table and (entry := registry.get(chosen[key])) is not None:
+        if of == table and isinstance(chosen[key], str) and (entry := registry.get(chosen[key])) is not None:
             found = {**getattr(entry, "options", {}), **found}
     return found

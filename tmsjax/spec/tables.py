@@ -278,7 +278,7 @@ class Spec:
         content["engine"].pop("unit")
         for table, keys in ADDED_LATER.items():
             for key in keys:
-                if content[table][key] == getattr(TABLES[table], key):
+                if content[table][key] in (getattr(TABLES[table], key), {}):
                     content[table].pop(key)
         for table in ("store", "loss", "evaluation"):
             if getattr(self, table) == TABLES[table]():

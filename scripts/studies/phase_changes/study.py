@@ -7,12 +7,12 @@ from studies.phase_changes.budget import COARSE, FEWEST
 from studies.phase_changes.tables import TABLES
 from studies.reporting import Report, Runs, Study, Sweep
 
-TIED = ["data.activity=tied", "data.masks_per_batch=2"]
+TIED = ["data.activity=tied", "data.sampler=shared-masks", "data.masks=2"]
 RUNS: Runs = {
     "no-bias": Sweep("one_neuron_no_bias.toml", [], COARSE, FEWEST),
     "three-features": Sweep("sweeps/three_features.toml", [], [*COARSE, "axes.replica.count=10"], FEWEST),
     "selection": Sweep("selection_rules.toml", [], COARSE, FEWEST),
-    "selection-stratified": Sweep("selection_rules.toml", ["init.signs=stratified"], COARSE, "selection"),
+    "selection-stratified": Sweep("selection_rules.toml", ["init.rule=stratified"], COARSE, "selection"),
     "init-scale": Sweep("init_scale.toml", [], COARSE, FEWEST),
     "zroe1-linear": Sweep("zroe1_linear.toml", [], COARSE, "zroe1-relu"),
     "zroe1-linear-tied": Sweep("zroe1_linear.toml", TIED, COARSE, "zroe1-relu"),
