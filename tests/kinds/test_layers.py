@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from conftest import bound, plain_spec
+from conftest import bound, plain_spec, slowly
 
 from tmsjax.engine import train
 from tmsjax.engine.plan import why_arrays
@@ -104,3 +104,24 @@ def test_a_frozen_identity_gives_the_outputs_of_tied_models():
     xs = np.random.default_rng(1).normal(size=(20, 5)).astype(np.float32)
     outputs = [jax.vmap(lambda x, of=of: of.output(single, x, row))(xs) for of in (problem, tied)]
     np.testing.assert_allclose(*outputs, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("family", "path"),
+    [
+        ("tied-hidden-random", "scalars"),
+        ("residual-mlp", "scalars"),
+        *slowly(("tied-hidden-identity", "arrays"), ("residual-mlp", "arrays")),
+    ],
+)
+def test_frozen_layers_do_not_move_under_decay(family, path):
+    def after(steps: int):
+        decaying = {"optimizer": "adamw", "weight_decay": 0.5, "learning_rate": 0.05, "steps": steps}
+        return run_sweep(spec_of(family, train=decaying, engine={"path": path})).dataset
+
+    first, last = after(1), after(30)
+    (frozen,) = FAMILIES[family].frozen
+    np.testing.assert_array_equal(first[frozen], last[frozen])
+    assert not np.allclose(first["W"], last["W"], atol=0.01)
+    problem, row, shared = bound(spec_of(family))
+    np.testing.assert_allclose(last[frozen][0], train.init(row, shared, problem).params[frozen], rtol=1e-5)
