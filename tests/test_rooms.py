@@ -22,8 +22,9 @@ BY_NAME = {  # where a module may be imported by a name in a string, or looked u
 }
 IMPORTING = {"attr": ("import_module", "modules"), "id": ("__import__",), "name": ("import_module",)}
 ONLY_IN = {  # models are functions of one instance: vmap over instances (or samples, outputs), jit and devices are here
-    r"jax\.jit|NamedSharding": "engine/programs|theory/(newton|landscape|curvature)",
-    r"jax\.vmap": "engine/(ensemble|gradient|programs|segment|stages|train|training_set)$|models/trial|theory/vertices",
+    r"jax\.jit|NamedSharding": "engine/programs|models/(moments|norms)|theory/(newton|landscape|curvature)",
+    r"jax\.vmap": "engine/(ensemble|gradient|programs|segment|stages|train|training_set)$"
+    "|models/(moments|norms|trial)|theory/vertices",
 }
 
 

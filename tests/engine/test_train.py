@@ -124,7 +124,9 @@ def test_the_first_features_start_on_a_polygon_and_noise_is_added():
 
 
 def test_a_model_without_bias_can_start_on_a_polygon():
-    raw = small_spec(model={"features": 4, "hidden": 2, "family": "tied-no-bias"}, init={"rule": "polygon", "polygon": 4})
+    raw = small_spec(
+        model={"features": 4, "hidden": 2, "family": "tied-no-bias"}, init={"rule": "polygon", "polygon": 4}
+    )
     raw["axes"], raw["instance"] = {"replica": {"count": 1}}, {"feature_probability": 0.3, "init_scale": 0}
     problem, row, shared = bound(raw)
     W = train.init(row, shared, problem).params["W"]

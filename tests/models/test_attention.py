@@ -95,7 +95,10 @@ def test_outputs_of_an_added_family_are_checked(registries):
 
     add(lambda n: 1)
     assert tmsjax.run_sweep(raw("sums")).dataset["loss"].shape == (2, 4)
-    for outputs, why in ((lambda n: n + 1, "outputs gives 5"), (lambda n: n, "apply gives float32.1., not float32.4.")):
+    for outputs, why in (
+        (lambda n: n / 3, "outputs gives 1.33"),
+        (lambda n: n, "apply gives float32.1., not float32.4."),
+    ):
         add(outputs)
         with pytest.raises(SpecError, match=why):
             tmsjax.run_sweep(raw("sums"))

@@ -47,7 +47,10 @@ def test_specs_that_differ_in_numbers_have_the_same_problem(changes):
 def test_every_other_change_gives_another_problem():
     every = [problem(), *(problem(**{table: change}) for table, changes in OTHERS.items() for change in changes)]
     larger = {"importance": [1.0, 1.0, "extra_importance"]}
-    every += [problem(model={"features": 3}, instance=larger), problem(model={"hidden": 2}, init={"rule": "polygon", "polygon": 2})]
+    every += [
+        problem(model={"features": 3}, instance=larger),
+        problem(model={"hidden": 2}, init={"rule": "polygon", "polygon": 2}),
+    ]
     assert len({*every}) == len(every)
     assert all(one != other for one, other in combinations(every, 2))
 

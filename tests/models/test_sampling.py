@@ -92,7 +92,7 @@ def test_sobol_batches_are_nets_that_move_with_step_and_instance():
 def sampled(p: float, values: str, count: int = 400_000) -> np.ndarray:
     bits = jnp.asarray(np.random.default_rng(0).integers(0, 2**32, (count, 1), dtype=np.uint32))
     sampler = FeatureSampler(drawn_by("independent", 1), VALUES[values])
-    return np.asarray(jax.vmap(lambda w: sampler.sample(w, jnp.float32([p]), {}))(bits))[:, 0]
+    return np.asarray(jax.vmap(lambda w: sampler.draw(w, jnp.float32([p]), {}))(bits))[:, 0]
 
 
 @pytest.mark.parametrize("p", [1.0, 0.3, 0.01])

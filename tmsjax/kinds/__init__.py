@@ -11,7 +11,7 @@ from tmsjax.kinds import arrays, heads, measures, trial
 from tmsjax.kinds.activations import ACTIVATIONS, Activation, add_activation, elementwise
 from tmsjax.kinds.activities import ACTIVITIES, ANY_NUMBER, Activity, add_activity
 from tmsjax.kinds.drawn import Drawn, drawn_by
-from tmsjax.kinds.families import FAMILIES, Family, add_family
+from tmsjax.kinds.families import FAMILIES, Family, add_family, scaled_normals
 from tmsjax.kinds.imports import Imported, execute, located
 from tmsjax.kinds.inits import INITS, Init, add_init
 from tmsjax.kinds.losses import GIVEN, LOSSES, Loss, add_loss
@@ -96,6 +96,7 @@ __all__ = [
     "misfit",
     "one_per_feature",
     "positional",
+    "scaled_normals",
     "suited",
     "takes",
     "trial",

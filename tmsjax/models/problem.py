@@ -33,9 +33,9 @@ from tmsjax.kinds import (
     Optimizer,
     Schedule,
     called,
+    scaled_normals,
 )
 from tmsjax.kinds.arrays import Array, Bits, Count, Features, Floats, Output, Params, Scalar
-from tmsjax.kinds.families import scaled_normals
 from tmsjax.models import expected, sampling, training_set
 from tmsjax.models import optimized as optimizers
 from tmsjax.models.instances import Instance

@@ -338,7 +338,13 @@ class Spec:
     def length(self, name: str) -> int:
         """The number of values of a quantity over features; importance has one per output if there are more outputs."""
         n = self.model.features
-        return max(n, self.outputs) if name == "importance" else n
+        if name != "importance":
+            return n
+        try:
+            outputs = self.outputs
+        except Exception:  # a user's function; models/trial.py reports the error before a run
+            return n
+        return max(n, outputs) if isinstance(outputs, int) else n
 
     @property
     def outputs(self) -> int:
