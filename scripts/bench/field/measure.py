@@ -163,10 +163,8 @@ def path_of(spec: Spec, plan: Plan) -> dict[str, str | None]:
     """Which path models take and, if it is arrays, why."""
     problem = bind(spec)
     path = "scalars" if plan.scalars else "stages" if plan.staged else "arrays"
-    reason = None
-    if path == "arrays":
-        reason = why_arrays(problem) or f"{problem.weights:,} weights"
-    return {"path": path, "reason": reason}
+    reason = why_arrays(problem) or f"{problem.weights:,} weights" if path == "arrays" else None
+    return {"path": path, "reason": reason and reason.replace(f"{spec.folder}/", "")}
 
 
 def ways() -> list[str]:
