@@ -121,7 +121,7 @@ def prepare(folder: Path, rows: Sequence[Row] = ROWS) -> None:
 
 def others_models(spec: Spec) -> int:
     """How many models the others train: so many that a layer's activations stay in the cache."""
-    widest = max(spec.inputs, spec.outputs, spec.model.hidden)
+    widest = max(spec.sizes.values())
     return min(MODELS, max(1, FLOATS // (spec.train.batch * widest)))
 
 

@@ -162,11 +162,11 @@ def _residual_mlp(n: int, neurons: int, width: int, p: float) -> Model:
 
 
 def residual_mlp(folder: Path) -> Model:
-    return _residual_mlp(20, 40, 10, 0.05)
+    return _residual_mlp(20, 10, 40, 0.05)
 
 
 def residual_mlp_100(folder: Path) -> Model:
-    return _residual_mlp(100, 1000, 50, 0.01)
+    return _residual_mlp(100, 50, 1000, 0.01)
 
 
 def hierarchy(folder: Path) -> Model:
