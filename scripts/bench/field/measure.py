@@ -23,6 +23,7 @@ import numpy as np
 import tmsjax
 from bench.suite import circumstances, has_torch
 from tmsjax.engine import Ensemble, Plan, why_arrays
+from tmsjax.engine.plan import SCALAR_LIMIT
 from tmsjax.errors import RunFailed
 from tmsjax.models import bind
 from tmsjax.runs.source import with_source
@@ -163,7 +164,8 @@ def path_of(spec: Spec, plan: Plan) -> dict[str, str | None]:
     """Which path models take and, if it is arrays, why."""
     problem = bind(spec)
     path = "scalars" if plan.scalars else "stages" if plan.staged else "arrays"
-    reason = why_arrays(problem) or f"{problem.weights:,} weights" if path == "arrays" else None
+    size = f"{problem.weights:,} weights" if problem.weights > SCALAR_LIMIT["cpu"] else None
+    reason = size or why_arrays(problem) if path == "arrays" else None
     return {"path": path, "reason": reason and reason.replace(f"{spec.folder}/", "")}
 
 
