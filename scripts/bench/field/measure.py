@@ -30,8 +30,8 @@ from tmsjax.runs.source import with_source
 from tmsjax.spec import Spec
 
 SPECS = Path(__file__).parent / "specs"
-CALL = 10  # steps of a call; the others' schedules and the plan count on STEPS of them
-STEPS = 10**6
+FEWEST = 10  # steps of a round, which are a multiple of it
+STEPS = 10**6  # for which the plan is made and schedules decay
 FLOATS, MODELS = 2**19, 256  # of the others: floats of the widest layer, as stay in the cache, and most models
 LOSS_SAMPLES = 2**12  # of a model
 SAME_LOSS = 0.1  # largest relative difference of the mean losses
@@ -145,7 +145,7 @@ def _begin(way: str, row: Row, folder: Path, seconds: float) -> dict:
         trainer = import_module(MODULES[way]).Trainer(row.name, folder, models, spec.train.batch, STEPS)
         facts["loss_before"] = trainer.loss(LOSS_SAMPLES)
     trainer.train(row.steps)
-    _held.update(trainer=trainer, samples=models * spec.train.batch, steps=CALL)
+    _held.update(trainer=trainer, samples=models * spec.train.batch, steps=FEWEST)
     facts |= {"models": models, "loss": trainer.loss(LOSS_SAMPLES)}
     while (took := _round() * _held["steps"] * _held["samples"] / 1e6) < seconds / 2:
         _held["steps"] *= min(64, max(2, round(seconds / max(took, 1e-3))))
