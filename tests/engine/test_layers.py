@@ -78,8 +78,6 @@ def spec_of(family: str, engine: dict, optimizer: str = "sgd", steps: int = 1):
 @pytest.mark.parametrize(("platform", "engine"), PATHS, ids=str)
 @pytest.mark.parametrize("family", ["stacked", *slowly("scanned", "paired")])
 def test_every_path_has_the_gradient_of_plain_jax(family, platform, engine):
-    if family == "scanned" and (engine.get("path") == "scalars" or "kernel" in engine):
-        pytest.skip("scalars have no loops")
     spec = spec_of(family, engine)
     ensemble = Ensemble(spec, cut=plan(spec, platform))
     start = ensemble.init()

@@ -48,6 +48,10 @@ FUNCTIONS = {  # of x (3, 4) and v (4,)
     "concatenation": lambda x, v: (jnp.concatenate([v[2:], v, x[0]]), jnp.stack([v, x[1]], 1), jnp.tile(v, (2, 2))),
     "rearranged": lambda x, v: (jnp.roll(v, 1), jnp.pad(v, (1, 2), constant_values=5), jnp.split(v, 2), jnp.kron(v, v)),
     "triangles": lambda x, v: (jnp.tril(jnp.outer(v, v)), jnp.diag(v), jnp.trace(x[:, :3]), jnp.repeat(v, 2)),
+    "scan": lambda x, v: (
+        lax.scan(lambda c, row: (c * row + v[0], (c.sum(), row)), x[0], x),
+        lax.scan(lambda c, k: (c - k * v, c), v, jnp.arange(3.0), reverse=True),
+    ),
     "cumsum": lambda x, v: (jnp.cumsum(v), jnp.cumsum(x[::-1], 0), jnp.cumprod(x, 1), lax.cummax(v, reverse=True)),
     "stopped": lambda x, v: lax.stop_gradient(v) * v + lax.stop_gradient(x @ v).sum(),
     "jit and vmap": lambda x, v: jax.jit(lambda a, b: jax.vmap(jax.jit(jnp.sin))(a @ b) * b.sum())(x, v),
@@ -110,7 +114,7 @@ def ranked(x):
 REFUSED = {
     "sort": ranked,
     "scatter at positions that data decide": lambda x: x.at[x.argmax()].set(0.0),
-    "scan": lambda x: lax.scan(lambda c, row: (c + row, c), x[0], x)[1],
+    "scan of 65 steps": lambda x: lax.scan(lambda c, _: (c + x, c), x, length=65)[1],
     "while": lambda x: lax.while_loop(lambda x: x.max() > 1, lambda x: x / 2, x),
     "cond": lambda x: lax.cond(x[0] > 0, jnp.sin, jnp.cos, x),
     "broadcast_in_dim, of more than 65,536 elements": lambda x: jnp.ones((300, 300)) * x.sum(),

@@ -112,7 +112,7 @@ def test_responses_of_hand_made_models():
     assert alpha == pytest.approx(4 / 2)  # trace of R: 2 + 2
     assert facts["distance"] == pytest.approx([4 - 16 / 8] * 2)
     assert facts["bound"] == 2
-    assert facts["codewords"] == [[1, 1, 2]]
+    assert facts["seeds_by_codewords"] == {"[1, 1, 2]": 1}
 
 
 def test_published_numbers_have_specs_and_tolerances(registries):

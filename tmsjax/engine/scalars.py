@@ -77,6 +77,7 @@ CUMULATIVE: dict[str, Callable] = {
 }
 CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr"}
 MOST_ELEMENTS = 2**16  # of one array
+MOST_STEPS = 64  # of a scan, which is unrolled
 
 
 class NeedsArrays(Exception):
@@ -365,6 +366,21 @@ class _Evaluation:
     def _argmin(self, equation: JaxprEqn, x: np.ndarray) -> list[np.ndarray]:
         return self._argmax(equation, x, lax.lt)
 
+    def _scan(self, equation: JaxprEqn, *values: np.ndarray) -> list[np.ndarray]:
+        """Unrolls the loop."""
+        params, length, body = equation.params, equation.params["length"], equation.params["jaxpr"]
+        if not 0 < length <= MOST_STEPS:
+            raise NeedsArrays(f"scan of {length:,} steps", *_where(equation))
+        end = params["num_consts"] + params["num_carry"]
+        consts, carry, rows = values[: params["num_consts"]], values[params["num_consts"] : end], values[end:]
+        steps = range(length)
+        found: dict[int, list[np.ndarray]] = {}
+        for k in reversed(steps) if params["reverse"] else steps:
+            out = self._run(body.jaxpr, body.consts, [*consts, *carry, *(x[k, ...] for x in rows)])
+            carry, found[k] = tuple(out[: params["num_carry"]]), out[params["num_carry"] :]
+        stacks = zip(*(found[k] for k in steps), strict=True)
+        return [*carry, *(np.stack(list(map(_elements, stack))) for stack in stacks)]
+
     def _custom_jvp_call(self, equation: JaxprEqn, *values: np.ndarray) -> list[np.ndarray]:
         """Keeps the derivative rule."""
         closed, shapes = equation.params["call_jaxpr"], [x.shape for x in values]
@@ -408,6 +424,7 @@ OTHERS: dict[str, Callable[..., list[np.ndarray]]] = {
     "dynamic_slice": _Evaluation._dynamic_slice,
     "argmax": _Evaluation._argmax,
     "argmin": _Evaluation._argmin,
+    "scan": _Evaluation._scan,
     "custom_jvp_call": _Evaluation._custom_jvp_call,
 }
 

@@ -74,7 +74,8 @@ def suits(problem: Problem, layers: bool = False) -> bool:
     jaxpr = _gradient_of_one(problem).jaxpr
     sampled = _sampled(jaxpr)
     names = {e.primitive.name for e in jaxpr.eqns if not sampled.isdisjoint(e.outvars)}
-    rows = sum(min(_matrix(shape)) if len(shape) > 1 else 1 for shape in problem.shapes.values())
+    trained = problem.trained(problem.shapes).values()
+    rows = sum(min(_matrix(shape)) if len(shape) > 1 else 1 for shape in trained)
     return names <= SUITED | ({"pad"} if layers else set()) and rows <= ACCUMULATORS
 
 

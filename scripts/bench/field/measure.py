@@ -23,14 +23,15 @@ import numpy as np
 import tmsjax
 from bench.suite import circumstances, has_torch
 from tmsjax.engine import Ensemble, Plan, why_arrays
+from tmsjax.engine.plan import SCALAR_LIMIT
 from tmsjax.errors import RunFailed
 from tmsjax.models import bind
 from tmsjax.runs.source import with_source
 from tmsjax.spec import Spec
 
 SPECS = Path(__file__).parent / "specs"
-CALL = 10  # steps of a call; the others' schedules and the plan count on STEPS of them
-STEPS = 10**6
+FEWEST = 10  # steps of a round, which are a multiple of it
+STEPS = 10**6  # for which the plan is made and schedules decay
 FLOATS, MODELS = 2**19, 256  # of the others: floats of the widest layer, as stay in the cache, and most models
 LOSS_SAMPLES = 2**12  # of a model
 SAME_LOSS = 0.1  # largest relative difference of the mean losses
@@ -121,7 +122,7 @@ def prepare(folder: Path, rows: Sequence[Row] = ROWS) -> None:
 
 def others_models(spec: Spec) -> int:
     """How many models the others train: so many that a layer's activations stay in the cache."""
-    widest = max(spec.inputs, spec.outputs, spec.model.hidden)
+    widest = max(spec.sizes.values())
     return min(MODELS, max(1, FLOATS // (spec.train.batch * widest)))
 
 
@@ -144,7 +145,7 @@ def _begin(way: str, row: Row, folder: Path, seconds: float) -> dict:
         trainer = import_module(MODULES[way]).Trainer(row.name, folder, models, spec.train.batch, STEPS)
         facts["loss_before"] = trainer.loss(LOSS_SAMPLES)
     trainer.train(row.steps)
-    _held.update(trainer=trainer, samples=models * spec.train.batch, steps=CALL)
+    _held.update(trainer=trainer, samples=models * spec.train.batch, steps=FEWEST)
     facts |= {"models": models, "loss": trainer.loss(LOSS_SAMPLES)}
     while (took := _round() * _held["steps"] * _held["samples"] / 1e6) < seconds / 2:
         _held["steps"] *= min(64, max(2, round(seconds / max(took, 1e-3))))
@@ -163,10 +164,9 @@ def path_of(spec: Spec, plan: Plan) -> dict[str, str | None]:
     """Which path models take and, if it is arrays, why."""
     problem = bind(spec)
     path = "scalars" if plan.scalars else "stages" if plan.staged else "arrays"
-    reason = None
-    if path == "arrays":
-        reason = why_arrays(problem) or f"{problem.weights:,} weights"
-    return {"path": path, "reason": reason}
+    size = f"{problem.weights:,} weights" if problem.weights > SCALAR_LIMIT["cpu"] else None
+    reason = size or why_arrays(problem) if path == "arrays" else None
+    return {"path": path, "reason": reason and reason.replace(f"{spec.folder}/", "")}
 
 
 def ways() -> list[str]:

@@ -19,6 +19,7 @@ from jax.random import normal, split, uniform
 from jax.scipy.special import ndtri
 
 Tree = dict[str, jax.Array]
+SCAN = 10  # steps
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,10 @@ class Trainer:
         return jax.lax.scan(step, state, None, steps)[0]
 
     def train(self, steps: int) -> None:
-        self.state = jax.block_until_ready(self.advance(self.state, steps))
+        """Goes on for `steps` steps, a multiple of SCAN, so that only one scan is compiled."""
+        for _ in range(steps // SCAN):
+            self.state = self.advance(self.state, SCAN)
+        jax.block_until_ready(self.state)
 
     def loss(self, samples: int) -> float:
         """The mean over models of the loss without noise and penalty, on fresh samples."""
@@ -162,11 +166,11 @@ def _residual_mlp(n: int, neurons: int, width: int, p: float) -> Model:
 
 
 def residual_mlp(folder: Path) -> Model:
-    return _residual_mlp(20, 40, 10, 0.05)
+    return _residual_mlp(20, 10, 40, 0.05)
 
 
 def residual_mlp_100(folder: Path) -> Model:
-    return _residual_mlp(100, 1000, 50, 0.01)
+    return _residual_mlp(100, 50, 1000, 0.01)
 
 
 def hierarchy(folder: Path) -> Model:

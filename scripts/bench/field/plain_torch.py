@@ -139,11 +139,11 @@ def _residual_mlp(models: int, n: int, neurons: int, width: int, p: float) -> Mo
 
 
 def residual_mlp(models: int, folder: Path) -> Models:
-    return _residual_mlp(models, 20, 40, 10, 0.05)
+    return _residual_mlp(models, 20, 10, 40, 0.05)
 
 
 def residual_mlp_100(models: int, folder: Path) -> Models:
-    return _residual_mlp(models, 100, 1000, 50, 0.01)
+    return _residual_mlp(models, 100, 50, 1000, 0.01)
 
 
 def _small(models: int, n: int, hidden: int, std: float) -> Tree:

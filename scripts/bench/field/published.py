@@ -54,9 +54,9 @@ def responses(run: Run) -> tuple[Numbers, dict[str, Any]]:
     distance = n - trace**2 / (R**2).sum((1, 2))
     least = 0.1 * W.max(axis=(1, 2), keepdims=True)
     read = least < W
-    words = [sorted(Counter(map(tuple, read[seed].T.tolist())).values()) for seed in range(seeds)]
-    facts = {"distance": [distance.min(), distance.max()], "bound": n - m, "codewords": [list(each) for each in words]}
-    return trace / m, facts
+    words = Counter(str(sorted(Counter(map(tuple, read[seed].T.tolist())).values())) for seed in range(seeds))
+    facts = {"distance": [float(distance.min()), float(distance.max())], "bound": n - m}
+    return trace / m, facts | {"seeds_by_codewords": dict(words)}
 
 
 def loss_per_feature(run: Run) -> tuple[Numbers, dict[str, Any]]:
