@@ -143,12 +143,8 @@ def _uses(spec: Spec) -> Iterator[tuple[str, bool, str, str]]:
         yield "evaluation.noise", family.noise is not None, f"the family {spec.model.family!r} has no noise and", ""
     if train.loss == "exact":
         for key in sorted(EXACT):
-            yield (
-                key,
-                key == "data.sampler" and data.sampler != "shared-masks",
-                "train.loss = 'exact'",
-                ", or use 'sampled'",
-            )
+            used = key == "data.sampler" and data.sampler != "shared-masks"
+            yield key, used, "train.loss = 'exact'", ", or use 'sampled'"
 
 
 def _unused_parameters(spec: Spec) -> Iterator[tuple[str, str]]:
