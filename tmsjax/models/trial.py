@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tmsjax.errors import SpecError
-from tmsjax.kinds import MEASURES, REGISTRIES, Drawn
+from tmsjax.kinds import FAMILIES, MEASURES, REGISTRIES, Drawn
 from tmsjax.kinds.arrays import Floats, Params
 from tmsjax.kinds.measures import check_measure
 from tmsjax.kinds.trial import Refuse, attempt, check_traced
@@ -46,6 +46,10 @@ def check_spec(spec: Spec) -> None:
     for name in spec.record.measures:
         if MEASURES.source(name) is not None:
             check_measure(MEASURES[name], (2, spec.model.hidden, spec.model.features), refuse("record.measures", name))
+    inputs, n = _inputs(spec, refuse), spec.model.features
+    if inputs != n and FAMILIES.source(spec.model.family) is None:
+        what = "numbers in a row of data.file" if spec.data.sampler == "file" else "inputs that the sampler gives"
+        raise SpecError(spec.name, [("model.features", f"must be {inputs}, the {what}, not {n}")])
     if not (added := _added(spec)):
         return
     for last in (False, True) if "data.activity" in added and spec.data.featured else ():
@@ -66,11 +70,16 @@ def check_spec(spec: Spec) -> None:
     attempt("the loss", refuse(*next(iter(added.items()))), _trace, problem)
 
 
+def _inputs(spec: Spec, refuse: Callable[[str, str], Refuse]) -> object:
+    """The number of inputs of a model, by a user's function perhaps."""
+    return attempt("inputs", refuse("data.sampler", spec.data.sampler), lambda: spec.inputs)
+
+
 def _bound(spec: Spec, refuse: Callable[[str, str], Refuse]) -> Problem:
     """The problem, whose sizes users' functions give."""
     sizes = {
         **attempt("sizes", refuse("model.family", spec.model.family), lambda: spec.sizes),
-        **attempt("inputs", refuse("data.sampler", spec.data.sampler), lambda: {"input": spec.inputs}),
+        "input": _inputs(spec, refuse),
     }
     for name, length in sizes.items():
         if type(length) is not int or not 1 <= length <= MOST_LENGTH:
