@@ -93,7 +93,7 @@ def test_a_changed_file_is_refused_and_a_stored_run_opens_without_it(rows, tmp_p
     facts = tmsjax.open_run(tmp_path / "run").directory.info().source
     assert len(facts["sha256"]) == 64
     np.save(tmp_path / "rows.npy", rows + 1)
-    with pytest.raises(RunError, match="rows.npy has changed"):
+    with pytest.raises(RunError, match=r"rows\.npy has changed"):
         tmsjax.run_sweep(raw, tmp_path / "run")
     (tmp_path / "rows.npy").unlink()
     assert tmsjax.open_run(tmp_path / "run").dataset["loss"].shape == (3,)
