@@ -13,7 +13,7 @@ import optax
 from tmsjax.kinds import called
 from tmsjax.kinds.arrays import Array, Count, Number, Params
 from tmsjax.kinds.trial import Refuse, attempt, check_traced
-from tmsjax.models.instances import Instance
+from tmsjax.models.instance import Instance
 
 if TYPE_CHECKING:
     from tmsjax.models.problem import Problem

@@ -38,7 +38,7 @@ from tmsjax.kinds import (
 from tmsjax.kinds.arrays import Array, Bits, Count, Features, Floats, Output, Params, Scalar
 from tmsjax.models import expected, sampling, training_set
 from tmsjax.models import optimized as optimizers
-from tmsjax.models.instances import Instance
+from tmsjax.models.instance import Instance
 from tmsjax.models.loss import linear_loss, weighted
 from tmsjax.models.reach import unreached
 from tmsjax.models.sampling import FeatureSampler, FunctionSampler, HiddenSampler, RowSampler, Sampler

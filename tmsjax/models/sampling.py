@@ -21,7 +21,7 @@ from tmsjax.errors import SpecError
 from tmsjax.kinds import ACTIVITIES, SAMPLERS, VALUES, Drawn, Option, Values, called, positional
 from tmsjax.kinds import Sampler as Entry
 from tmsjax.kinds.arrays import Array, Bits, Features, Floats, PerFeature, PerPair
-from tmsjax.models.instances import Instance
+from tmsjax.models.instance import Instance
 from tmsjax.spec import Data, Rows, Source, Spec, sizes, static
 
 

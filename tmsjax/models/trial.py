@@ -14,7 +14,8 @@ from tmsjax.kinds import FAMILIES, MEASURES, REGISTRIES, Drawn
 from tmsjax.kinds.arrays import Floats, Params
 from tmsjax.kinds.measures import check_measure
 from tmsjax.kinds.trial import Refuse, attempt, check_traced
-from tmsjax.models.instances import Instance, instances
+from tmsjax.models.instance import Instance
+from tmsjax.models.instances import instances
 from tmsjax.models.moments import moments_of
 from tmsjax.models.optimized import check_optimizer, check_schedule
 from tmsjax.models.problem import Problem, bind
