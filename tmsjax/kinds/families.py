@@ -336,7 +336,7 @@ def add_family(
             model), an option of type "int", or a key of `sizes`. Names may repeat: results call the second of
             ("hidden", "hidden") "hidden_2".
         apply: (parameters, x, f) -> output (o,); f is the spec's activation. With `noise`, a fourth argument is an
-            array (k,) of uniforms on [0, 1), or None where models are evaluated without noise.
+            array (k,) of uniforms on (0, 1), or None where models are evaluated without noise.
         init: (standard normals by parameter name, instance) -> parameters. Those that it leaves out start at random:
             `b` with standard deviation instance.bias_scale, every other parameter with instance.init_scale.
         target: x -> the desired output (o,); by default x. With two arguments, the second are the frozen parameters.

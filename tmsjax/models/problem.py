@@ -250,7 +250,7 @@ class Problem:
         return error
 
     def _noise(self, bits: Bits) -> Floats | None:
-        return sampling.uniform(bits[self.sampler.columns :]) if self.noises else None
+        return sampling.between(bits[self.sampler.columns :]) if self.noises else None
 
     def _error(
         self, loss: Callable, params: Params, x: Floats, instance: Instance, apply: Callable[[Floats], Output]

@@ -316,6 +316,11 @@ def uniform(bits: Bits) -> Float[Array, "columns"]:
     return jnp.where(u < 1, u, np.float32(1 - 2.0**-24))
 
 
+def between(bits: UInt32[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Uniform on (0, 1), without both ends: midpoints of 2^23 equal cells."""
+    return ((bits >> np.uint32(9)).astype(jnp.float32) + np.float32(0.5)) * np.float32(2.0**-23)
+
+
 def mean(probability: PerFeature, drawn: Drawn, values: Values) -> PerFeature:
     """E x."""
     return values.mean * drawn.marginal(probability)
