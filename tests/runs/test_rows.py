@@ -108,7 +108,11 @@ def test_a_changed_file_is_refused_and_a_stored_run_opens_without_it(rows, tmp_p
         (np.zeros((BATCH - 1, N)), {"epochs": 1}, "fewer than train.batch = 10|shorter than train.batch = 10"),
         (np.zeros((50, N)), {"epochs": 2}, "data.epochs: needs a whole number in"),
         (np.zeros((50, N)), {"values": "constant"}, "'file' does not use it"),
-        (np.zeros((50, N + 1)), {}, r"model.features: must be 5, the numbers in a row of data.file, not 4"),
+        (
+            np.zeros((50, N + 1)),
+            {},
+            r"data.file: has 5 inputs, but the family .tied. takes model.features = 4; set model.features = 5",
+        ),
     ],
     ids=["one axis", "text", "NaN", "few rows", "epochs", "values", "longer rows"],
 )

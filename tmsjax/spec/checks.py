@@ -207,7 +207,7 @@ def _readable_activity(spec: Spec) -> Activity | None:
 def _check_batches(spec: Spec, report: Report) -> None:
     train, masks = spec.train, dict(spec.data.options).get("masks")
     if masks and spec.data.sampler == "shared-masks" and train.batch and train.batch % masks:
-        report("data.masks", f"needs a divisor of train.batch = {train.batch}")
+        report("data.masks", f"needs a divisor of train.batch = {train.batch}, not {masks}")
     if spec.engine.microbatch and train.batch and train.batch % spec.engine.microbatch:
         report("engine.microbatch", f"needs a divisor of train.batch = {train.batch}")
     if spec.record.steps and train.steps and max(spec.record.steps) > train.steps:
