@@ -173,9 +173,10 @@ def test_names_of_results_are_told_apart():
     for axis in ("scale", "rank"):
         along = {"instance": {"importance": axis}, "axes": {axis: {"values": [1.0, 2.0]}}}
         raw = plain_spec(3, 2, model={"family": "mine"}, **along)
-        assert f"axes.{axis}: the family 'mine' has a parameter or a size of this name" in problems_of(raw)
+        assert f"a parameter or size {axis!r}, which is also an axis" in problems_of(raw)
     family(parameters=TIED | {"norm": ("feature",)})
-    assert "has a parameter 'norm', which is also a measure" in problems_of(plain_spec(3, 2, model={"family": "mine"}))
+    told = "has a parameter or size 'norm', which is also a measure"
+    assert told in problems_of(plain_spec(3, 2, model={"family": "mine"}))
     family(parameters={"W": ("feature", "hidden")}, apply=lambda p, x, f: f(p["W"] @ (p["W"].T @ x)))
     assert "init.rule" in problems_of(plain_spec(3, 1, model={"family": "mine"}, init={"rule": "stratified"}))
 
@@ -219,5 +220,5 @@ def test_an_activity_may_have_a_quantity_that_is_swept_and_its_joint_is_checked(
 def test_measures_of_w_need_directions():
     heads = {"family": "attention-score"}
     raw = plain_spec(4, 1, model=heads, record={"measures": ["loss", "norm"]})
-    assert "'norm' needs directions W; the family 'attention-score' has none" in problems_of(raw)
+    assert "'norm': needs a family with directions W, not 'attention-score'" in problems_of(raw)
     assert "'dynamics' needs" in problems_of(plain_spec(4, 2, study={"kind": "dynamics"}))

@@ -114,7 +114,7 @@ def test_only_the_decay_that_draws_norms_to_1_may_be_negative(small):
     assert "that is finite" in problems(small)["train.weight_decay"]
     small["axes"]["decay"]["values"] = [-1.0, 1.0]
     small["model"] = {**small["model"], "family": "absolute-value", "neurons": 2}
-    assert "'adamw-norm' needs a family whose output is" in problems(small)["train.optimizer"]
+    assert "'adamw-norm': needs a family whose output is" in problems(small)["train.optimizer"]
 
 
 def test_overrides_go_through_the_same_checks(small):
@@ -199,7 +199,7 @@ def test_sobol_streams_need_a_power_of_two_and_few_features(small):
     assert load_spec(small).train.streams == "sobol"
     small["model"]["features"], small["instance"]["importance"] = 17, 1.0
     del small["axes"]["extra_importance"]
-    assert "at least 4 x 17" in problems(small)["train.streams"]
+    assert "at least 4 x 17" in problems(small)["train.batch"]
 
 
 def test_all_problems_come_at_once(small):
@@ -238,7 +238,7 @@ def test_stratified_signs_and_masks_need_what_they_divide(small):
     small["train"]["streams"], small["data"]["masks"] = "sobol", 2
     assert "'sobol' needs fresh samples" in problems(small)["train.streams"]
     small["train"] |= {"streams": "independent", "loss": "exact"}
-    assert "train.loss = 'sampled'" in problems(small)["data.sampler"]
+    assert "drop it, or use 'sampled'" in problems(small)["data.sampler"]
     for replica in ({"count": 1}, {"values": [3.0, 5.0]}):
         small["axes"]["replica"] = replica
         assert "count = K" in problems(small)["init.rule"]

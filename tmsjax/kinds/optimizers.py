@@ -31,12 +31,11 @@ class Optimizer:
 
     Attributes:
         make: (learning rate as a function of the step, by name: weight_decay, momentum, seed, and options) -> the
-            optimizer. Those of `by_parameter` also get `decaying`, whether weights decay, and `decays`.
+            optimizer. Those that use `decays` also get `decaying`, whether weights decay, and `decays`.
         uses: Optimizer-specific keys of [train] that it uses.
         defaults: Values of these keys if the spec gives none.
         signed: Whether weight_decay may be negative.
         tied: Whether it needs parameters W and b of a model f(W^T W x + b).
-        by_parameter: Whether weight decay may differ between parameters.
         plain: Whether updates do not depend on the shapes of parameters, and all integers of its state count steps.
         seeded: Whether `make` has an argument `seed`.
         options: Keys that it adds to [train].
@@ -48,7 +47,6 @@ class Optimizer:
     defaults: Mapping[str, float] = field(default_factory=dict)
     signed: bool = False
     tied: bool = False
-    by_parameter: bool = False
     plain: bool = False
     seeded: bool = False
     options: Mapping[str, Option] = field(default_factory=dict)
@@ -137,9 +135,8 @@ OPTIMIZERS: Registry[Optimizer] = Registry(
         "adamw": Optimizer(
             _clipping(_adamw),
             "AdamW; weight_decay defaults to 0.01, as in the paper's notebook",
-            uses=("weight_decay",),
+            uses=("weight_decay", "decays"),
             defaults={"weight_decay": 0.01},
-            by_parameter=True,
             plain=True,
             options={"clip": CLIP},
         ),
@@ -154,8 +151,7 @@ OPTIMIZERS: Registry[Optimizer] = Registry(
         "sgd": Optimizer(
             _clipping(_sgd),
             "gradient descent, with momentum and L2 weight_decay if given",
-            uses=("momentum", "weight_decay"),
-            by_parameter=True,
+            uses=("momentum", "weight_decay", "decays"),
             plain=True,
             options={"clip": CLIP},
         ),

@@ -28,7 +28,7 @@ def optimized(problem: Problem, instance: Instance, steps: Count) -> optax.Gradi
     named |= {"weight_decay": instance.weight_decay, "momentum": problem.momentum}
     if optimizer.seeded:
         named["seed"] = instance.identity[0]
-    if optimizer.by_parameter:
+    if "decays" in optimizer.uses:
         named |= {"decaying": problem.decays, "decays": by_parameter(own, "decays")}
 
     def rate(step: Count) -> Number:

@@ -42,7 +42,7 @@ from tmsjax.models.instance import Instance
 from tmsjax.models.loss import linear_loss, weighted
 from tmsjax.models.reach import unreached
 from tmsjax.models.sampling import FeatureSampler, FunctionSampler, HiddenSampler, RowSampler, Sampler
-from tmsjax.spec import SAMPLES, Spec, call, option_quantities, per_feature, sizes, static
+from tmsjax.spec import SAMPLES, Spec, option_quantities, per_feature, static
 
 T = TypeVar("T")
 Row = list[Floats]  # over features
@@ -356,11 +356,9 @@ def bind(spec: Spec) -> Problem:
         KeyError: An entry is not registered in this process.
     """
     model, train, optimizer = spec.model, spec.train, OPTIMIZERS[spec.train.optimizer]
-    family, options = FAMILIES[model.family], sizes(model.options)
-    known = {"n": model.features, "m": model.hidden, **options}
     quantities = tuple(sorted(option_quantities(spec)))
     return Problem(
-        family=family,
+        family=FAMILIES[model.family],
         activation=ACTIVATIONS[model.activation],
         sampler=sampling.sampler_of(spec),
         loss_kind=LOSSES[spec.loss.kind],
@@ -377,7 +375,7 @@ def bind(spec: Spec) -> Problem:
         ),
         quantities=quantities,
         wide=frozenset(name for name in quantities if per_feature(spec, name)),
-        noises=0 if family.noise is None else call(family.noise, known),
+        noises=spec.noises,
         noisy=spec.evaluation.noise == "on",
         batch=train.batch,
         streams=train.streams,

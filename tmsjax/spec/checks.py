@@ -14,7 +14,6 @@ from tmsjax.kinds import (
     ANY_NUMBER,
     FAMILIES,
     INITS,
-    LOSSES,
     MEASURES,
     OPTIMIZERS,
     REGISTRIES,
@@ -23,6 +22,7 @@ from tmsjax.kinds import (
     STUDIES,
     VALUES,
     Activity,
+    Family,
     Fixed,
     called,
     misfit,
@@ -31,10 +31,11 @@ from tmsjax.spec.boxes import Boxes, part_shape
 from tmsjax.spec.keys import range_words, within
 from tmsjax.spec.options import declared_options, sizes, static
 from tmsjax.spec.quantity import Curve, Report, Select, axes_used, shown, suggest
-from tmsjax.spec.tables import BY_PARAMETER, TABLES, Data, Spec
+from tmsjax.spec.tables import BY_PARAMETER, TABLES, Spec
 
 AT_ONCE = 10**7  # values of a quantity to check at once
 MOST_VALUES = 2 * 10**9  # of one quantity
+EXACT = {"loss.kind", "data.samples", "data.sampler"}  # keys that an exact loss may not use
 
 
 def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
@@ -43,25 +44,27 @@ def check_whole(spec: Spec, report: Report, sound: bool, stored: bool) -> None:
     `sound`: whether every single key was read and is in range. `stored`: whether the spec belongs to a stored run,
     which may use unregistered names and only needs to open.
     """
-    _check_axes(spec, report)
-    if sound and not stored and spec.train.loss == "exact" and spec.exact_loss is None and _all_known(spec):
-        report("train.loss", f"no exact loss is known for this model (known: {_known_exact()}); use 'sampled'")
-    for path, used, why in _uses(spec):
-        if not used:
-            report(path, why)
-    _check_W(spec, report)
-    if spec.train.streams == "sobol" and spec.train.loss == "sampled" and spec.train.batch and spec.model.features:
-        _check_sobol(spec, report)
+    unused = dict(_unused(spec))
+    for path, why in unused.items():
+        report(path, why)
+    if sound and not stored and not EXACT & unused.keys():
+        _check_exact(spec, report)
+    for path, name, problem in _misfits(spec, stored):
+        if problem is not None and path not in unused:
+            report(path, f"{name!r}: {problem}")
+    _check_steps(spec, report)
     if spec.model.features is not None:
         _check_features(spec, report)
     if not stored:
-        _check_rule(spec, report)
         _check_names(spec, report)
-    _check_batches(spec, report)
-    _check_record(spec, report)
     if spec.store.keep == "best":
         _check_best(spec, report)
     _check_study(spec, report, sound, stored)
+
+
+def _check_exact(spec: Spec, report: Report) -> None:
+    if spec.train.loss == "exact" and spec.exact_loss is None and _all_known(spec):
+        report("train.loss", f"no exact loss is known for this model (known: {_known_exact()}); use 'sampled'")
 
 
 def _known_exact() -> str:
@@ -82,15 +85,6 @@ def _known_exact() -> str:
 def _all_known(spec: Spec) -> bool:
     keys = ("model.family", "data.activity", "data.sampler", "loss.kind")
     return all(getattr(getattr(spec, key.split(".")[0]), key.split(".")[1]) in REGISTRIES[key] for key in keys)
-
-
-def _check_axes(spec: Spec, report: Report) -> None:
-    quantities = [value for _, _, value, _ in _quantities(spec)]
-    used = {name for value in quantities for name in axes_used(value)}
-    if any(map(_unread, quantities)) or spec.data.sampler == "run":  # axes may be the run's, see runs/source.py
-        return
-    for name in sorted(spec.axis.keys() - used - {REPLICA}):
-        report(f"axes.{name}", "no quantity names this axis; use it or drop it (for repeats, use 'replica')")
 
 
 def _quantities(spec: Spec) -> Iterator[tuple[str, str, Any, Mapping]]:
@@ -119,84 +113,128 @@ def _rule(spec: Spec, key: Field) -> Mapping:
     return {k: v for k, v in key.metadata.items() if k != "low"} if signed else key.metadata
 
 
-def _uses(spec: Spec) -> Iterator[tuple[str, bool, str]]:
-    """(key, whether it is used or not given, what else) of the keys that only some entries use."""
-    train, data, family = spec.train, spec.data, FAMILIES.get(spec.model.family)
-    if (chosen := OPTIMIZERS.get(train.optimizer)) is not None:
-        for key in ("weight_decay", "momentum"):
-            users = ", ".join(name for name, optimizer in OPTIMIZERS.items() if key in optimizer.uses)
-            used = getattr(train, key) in (0.0, None) or key in chosen.uses
-            yield f"train.{key}", used, f"the optimizer {train.optimizer!r} does not use it; drop it, or use {users}"
-        users = ", ".join(name for name, optimizer in OPTIMIZERS.items() if optimizer.by_parameter)
-        instead = f"use {users}, or add an optimizer with optax.add_decayed_weights(..., mask=...)"
-        why = f"the optimizer {train.optimizer!r} does not decay by parameter; drop it, {instead}"
-        yield "train.decays", not train.decays or chosen.by_parameter, why
-    if (sampler := SAMPLERS.get(data.sampler)) is not None:
-        why = f"the sampler {data.sampler!r} does not use it; drop this key"
-        for key in ("activity", "values", "samples"):
-            yield f"data.{key}", getattr(data, key) in (getattr(Data, key), None) or key in sampler.uses, why
-        given = spec.instance.feature_probability not in (1.0, None)
-        yield "instance.feature_probability", not given or "feature_probability" in sampler.uses, why
-    if train.loss == "exact":
-        why = "only train.loss = 'sampled' uses it; drop this key"
-        yield "loss.kind", spec.loss.kind in ("square", None), why
-        yield "data.samples", data.samples in (0.0, None), why
-        yield "data.sampler", data.sampler != "shared-masks", why
+def _unused(spec: Spec) -> Iterator[tuple[str, str]]:
+    """(key, why) of keys that are given, and that nothing uses."""
+    for path, used, who, instead in _uses(spec):
+        table, _, key = path.partition(".")
+        part = getattr(spec, table)
+        value = getattr(part, key) if hasattr(part, key) else dict(part.options).get(key)
+        if not used and value not in (getattr(TABLES[table], key, 1.0), 0.0, None):
+            yield path, f"{who} does not use it; drop it{instead}"
+    yield from _unused_parameters(spec)
+    yield from _unused_axes(spec)
+
+
+def _uses(spec: Spec) -> Iterator[tuple[str, bool, str, str]]:
+    """(key, whether it is used, by what, what else to do) of the keys that only some entries use."""
+    train, data = spec.train, spec.data
+    optimizer, sampler = OPTIMIZERS.get(train.optimizer), SAMPLERS.get(data.sampler)
+    family = FAMILIES.get(spec.model.family)
+    if optimizer is not None:
+        for key in ("weight_decay", "momentum", "decays"):
+            users = ", ".join(name for name, entry in OPTIMIZERS.items() if key in entry.uses)
+            yield f"train.{key}", key in optimizer.uses, f"the optimizer {train.optimizer!r}", f", or use {users}"
+    if sampler is not None:
+        for key in ("data.activity", "data.values", "data.samples", "instance.feature_probability"):
+            yield key, key.partition(".")[2] in sampler.uses, f"the sampler {data.sampler!r}", ""
     if family is not None:
-        of = f"the family {spec.model.family!r} has no"
-        biases = {"bias_scale": spec.init.bias_scale, "polygon_bias": dict(spec.init.options).get("polygon_bias")}
-        for key, value in biases.items():
-            yield f"init.{key}", family.bias or value in (0.0, None), f"{of} parameter b; drop it"
-        yield "evaluation.noise", family.noise is not None or spec.evaluation.noise != "on", f"{of} noise; drop it"
-        for key in BY_PARAMETER:
-            for name, _ in getattr(train, key) or ():
-                trained = [p for p in family.parameters if p not in family.frozen]
-                yield f"train.{key}.{name}", name in trained, f"{of} trained parameter {name!r}{suggest(name, trained)}"
+        for key in ("init.bias_scale", "init.polygon_bias"):
+            yield key, family.bias, f"the family {spec.model.family!r} has no parameter b and", ""
+        yield "evaluation.noise", family.noise is not None, f"the family {spec.model.family!r} has no noise and", ""
+    if train.loss == "exact":
+        for key in sorted(EXACT):
+            used = key == "data.sampler" and data.sampler != "shared-masks"
+            yield key, used, "train.loss = 'exact'", ", or use 'sampled'"
 
 
-def _check_W(spec: Spec, report: Report) -> None:
-    """Some optimizers and losses need a family f(W^T W x + b), some init rules a W."""
+def _unused_parameters(spec: Spec) -> Iterator[tuple[str, str]]:
     if (family := FAMILIES.get(spec.model.family)) is None:
         return
-    for path, entry in (
-        ("train.optimizer", OPTIMIZERS.get(spec.train.optimizer)),
-        ("loss.kind", LOSSES.get(spec.loss.kind)),
-    ):
+    trained = [name for name in family.parameters if name not in family.frozen]
+    for key in BY_PARAMETER:
+        for name in dict(getattr(spec.train, key) or ()).keys() - {*trained}:
+            has = f"the family {spec.model.family!r} has no trained parameter {name!r}"
+            yield f"train.{key}.{name}", f"{has}{suggest(name, trained)}"
+
+
+def _unused_axes(spec: Spec) -> Iterator[tuple[str, str]]:
+    quantities = [value for _, _, value, _ in _quantities(spec)]
+    used = {name for value in quantities for name in axes_used(value)}
+    if any(map(_unread, quantities)) or spec.data.sampler == "run":  # axes may be the run's, see runs/source.py
+        return
+    for name in sorted(spec.axis.keys() - used - {REPLICA}):
+        yield f"axes.{name}", "no quantity names this axis; use it or drop it (for repeats, use 'replica')"
+
+
+def _misfits(spec: Spec, stored: bool) -> Iterator[tuple[str, str, str | None]]:
+    """(key, name, why it does not suit the rest of the spec, or None) of the entries that suit only some specs."""
+    model, data, family = spec.model, spec.data, FAMILIES.get(spec.model.family)
+    if family is not None:
+        yield from _needs(spec, family)
+    if model.features is None:
+        return
+    if family is not None and model.hidden is not None and None not in dict(model.options).values():
+        why = called(family.misfit, model.features, model.hidden, options=sizes(model.options))
+        yield "model.features", model.family, why
+    activity, sampler = _readable_activity(spec), SAMPLERS.get(data.sampler)
+    if activity is not None and data.featured:
+        if why := spec.drawn.misfit():
+            yield f"data.{next(iter(activity.options), 'activity')}", data.activity, why
+        elif sampler is not None:
+            yield (
+                "data.sampler",
+                data.sampler,
+                called(sampler.misfit, model.features, options=dict(static(data.options))),
+            )
+    quantities = [value for _, value in spec.init.options if not isinstance(value, (int, Fixed))]
+    small = not any(_unread(value) or _spans(spec, value) > AT_ONCE for value in quantities)
+    if not stored and small and (rule := INITS.get(spec.init.rule)) is not None:
+        yield "init.rule", spec.init.rule, rule.misfit(spec)
+
+
+def _needs(spec: Spec, family: Family) -> Iterator[tuple[str, str, str]]:
+    """Those that do not suit this family, which has no directions, W or output f(W^T W x + b)."""
+    of = f"not {spec.model.family!r}"
+    chosen = {"train.optimizer": spec.train.optimizer, "loss.kind": spec.loss.kind}
+    for path, name in chosen.items():
+        entry = REGISTRIES[path].get(name)
         if entry is not None and entry.tied and not family.gram_only:
             tied = ", ".join(repr(name) for name, known in FAMILIES.items() if known.gram_only)
-            chosen = getattr(getattr(spec, path.partition(".")[0]), path.partition(".")[2])
-            needs = f"{chosen!r} needs a family whose output is f(W^T W x + b) ({tied})"
-            report(path, f"{needs}, not {spec.model.family!r}")
+            yield path, name, f"needs a family whose output is f(W^T W x + b) ({tied}), {of}"
     rule = INITS.get(spec.init.rule)
     if rule is not None and rule.sets_W and family.parameters.get("W") != ("hidden", "feature"):
-        report("init.rule", f"{spec.init.rule!r} sets W (hidden, feature); the family {spec.model.family!r} has none")
+        yield "init.rule", spec.init.rule, f"sets W, and needs a family with W (hidden, feature), {of}"
+    for name in (spec.record.measures or ()) if family.directions is None else ():
+        if name in MEASURES and MEASURES[name].function is not None:
+            yield "record.measures", name, f"needs a family with directions W, {of}"
 
 
-def _check_rule(spec: Spec, report: Report) -> None:
-    rule, quantities = INITS.get(spec.init.rule), [value for key, value in spec.init.options]
-    if rule is None or spec.model.features is None or any(map(_unread, quantities)):
-        return
-    if any(_spans(spec, value) > AT_ONCE for value in quantities if not isinstance(value, (int, Fixed))):
-        return
-    if problem := rule.misfit(spec):
-        report("init.rule", f"{spec.init.rule!r} {problem}")
-
-
-def _check_sobol(spec: Spec, report: Report) -> None:
+def _check_streams(spec: Spec, report: Report) -> None:
     """A batch is one Sobol' net. If its columns exceed a quarter of its points, some repeat the activity of others."""
-    activity, batch = _readable_activity(spec), spec.train.batch
-    if batch & (batch - 1):
-        report("train.batch", f"streams = 'sobol' needs a power of two, not {batch}")
-    fresh = spec.data.sampler not in ("shared-masks", "file") and spec.data.samples in (0.0, None)
-    if not fresh:
+    data, batch = spec.data, spec.train.batch
+    if data.sampler in ("shared-masks", "file", "run") or data.samples not in (0.0, None):
         report("train.streams", "'sobol' needs fresh samples of their own; use 'independent' or 'shared'")
-    elif activity is not None and spec.data.featured and spec.drawn.misfit() is None:
-        try:
-            columns = spec.model.features + (0 if activity.own else spec.drawn.columns())
-        except Exception:  # a user's function; models/trial.py reports the error before a run
-            return
-        if columns > max(2, batch // 4):
-            report("train.streams", f"'sobol' needs a batch of at least 4 x {columns} (columns of bits), not {batch}")
+        return
+    columns = _columns(spec)
+    if batch & (batch - 1) or columns > max(2, batch // 4):
+        needs = f"a power of two of at least 4 x {columns} (columns of bits)" if columns > 2 else "a power of two"
+        report("train.batch", f"streams = 'sobol' needs {needs}, not {batch}")
+
+
+def _columns(spec: Spec) -> int:
+    """The number of uniforms per sample; 0 if what gives it could not be read."""
+    model, data, n = spec.model, spec.data, spec.model.features
+    activity, sampler, family = _readable_activity(spec), SAMPLERS.get(data.sampler), FAMILIES.get(model.family)
+    if activity is None or sampler is None or family is None or None in dict(model.options).values():
+        return 0
+    try:
+        if not data.featured:
+            own = called(sampler.columns, n, options=sizes(data.options))
+        else:
+            own = n + (0 if activity.own else spec.drawn.columns())
+        return own + spec.noises
+    except Exception:  # a user's function; models/trial.py reports the error before a run
+        return 0
 
 
 def _readable_activity(spec: Spec) -> Activity | None:
@@ -204,35 +242,28 @@ def _readable_activity(spec: Spec) -> Activity | None:
     return None if None in dict(spec.data.options).values() else ACTIVITIES.get(spec.data.activity)
 
 
-def _check_batches(spec: Spec, report: Report) -> None:
-    train, masks = spec.train, dict(spec.data.options).get("masks")
-    if masks and spec.data.sampler == "shared-masks" and train.batch and train.batch % masks:
-        report("data.masks", f"needs a divisor of train.batch = {train.batch}, not {masks}")
-    if spec.engine.microbatch and train.batch and train.batch % spec.engine.microbatch:
-        report("engine.microbatch", f"needs a divisor of train.batch = {train.batch}")
+def _check_steps(spec: Spec, report: Report) -> None:
+    train = spec.train
+    masks = dict(spec.data.options).get("masks") if spec.data.sampler == "shared-masks" else None
+    for path, number in {"data.masks": masks, "engine.microbatch": spec.engine.microbatch}.items():
+        if number and train.batch and train.batch % number:
+            report(path, f"needs a divisor of train.batch = {train.batch}, not {number}")
     if spec.record.steps and train.steps and max(spec.record.steps) > train.steps:
         report("record.steps", f"step {max(spec.record.steps)} is beyond train.steps = {train.steps}")
-
-
-def _check_record(spec: Spec, report: Report) -> None:
-    """Measures of W need a family whose features have directions."""
-    family = FAMILIES.get(spec.model.family)
-    if family is not None and family.directions is None:
-        for name in spec.record.measures or ():
-            if name in MEASURES and MEASURES[name].function is not None:
-                report("record.measures", f"{name!r} needs directions W; the family {spec.model.family!r} has none")
+    if train.streams == "sobol" and train.loss == "sampled" and train.batch and spec.model.features:
+        _check_streams(spec, report)
 
 
 def _check_names(spec: Spec, report: Report) -> None:
     """Parameters and sizes of a family become variables and dimensions of results, as axes and measures do."""
     if (family := FAMILIES.get(spec.model.family)) is None:
         return
-    named = f"the family {spec.model.family!r} has"
-    taken = {*family.parameters, *family.dimensions}
-    for name in sorted(taken & spec.axis.keys()):
-        report(f"axes.{name}", f"{named} a parameter or a size of this name; rename the axis")
-    for name in sorted((family.parameters.keys() - {"W"}) & MEASURES.keys()):
-        report("model.family", f"{named} a parameter {name!r}, which is also a measure")
+    measures = (family.parameters.keys() - {"W"}) & MEASURES.keys()
+    for name in sorted(measures | (spec.axis.keys() & {*family.parameters, *family.dimensions})):
+        path, what = (f"axes.{name}", "an axis") if name in spec.axis else ("model.family", "a measure")
+        report(
+            path, f"the family {spec.model.family!r} has a parameter or size {name!r}, which is also {what}; rename it"
+        )
 
 
 def _check_best(spec: Spec, report: Report) -> None:
@@ -247,27 +278,11 @@ def _check_features(spec: Spec, report: Report) -> None:
     for path, name, value, rule in _quantities(spec):
         if rule and not _unread(value):
             _check_quantity(spec, path, name, rule, report)
-    _check_sizes(spec, report)
     if spec.study.feature is not None and spec.study.feature >= spec.model.features:
         report("study.feature", f"needs a feature from 0 to {spec.model.features - 1}")
-    activity, sampler = _readable_activity(spec), SAMPLERS.get(spec.data.sampler)
-    if activity is None or not spec.data.featured:
-        return
-    if problem := spec.drawn.misfit():
-        report(f"data.{next(iter(activity.options), 'activity')}", f"{spec.data.activity!r}: {problem}")
-    elif sampler and (problem := called(sampler.misfit, spec.model.features, options=dict(static(spec.data.options)))):
-        report("data.sampler", f"{spec.data.sampler!r}: {problem}")
-    if not activity.needs_probability:
+    activity = _readable_activity(spec)
+    if activity is not None and spec.data.featured and not activity.needs_probability:
         _check_unused_probability(spec, activity, report)
-
-
-def _check_sizes(spec: Spec, report: Report) -> None:
-    """Whether the family's models can have these numbers of features and hidden dimensions."""
-    family, whole = FAMILIES.get(spec.model.family), sizes(spec.model.options)
-    if family is None or spec.model.hidden is None or None in dict(spec.model.options).values():
-        return
-    if problem := called(family.misfit, spec.model.features, spec.model.hidden, options=whole):
-        report("model.features", f"{spec.model.family!r}: {problem}")
 
 
 def _check_unused_probability(spec: Spec, activity: Activity, report: Report) -> None:

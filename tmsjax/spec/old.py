@@ -6,6 +6,7 @@ hash of a spec, and with it the name of its run, is that of 0.11.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -21,13 +22,12 @@ def renewed(raw: dict, tell: Callable[[str], None]) -> dict:
     if (signs := init.pop("signs", "random")) != "random":
         init["rule"] = signs
         tell(f'init.signs = "{signs}" is now: init.rule = "{signs}"')
+    if init.get("polygon") == 0 and init.get("rule") != "polygon":
+        for key in POLYGON:
+            init.pop(key, None)
     if "polygon" in init and init.get("rule", "random") == "random":
-        if init["polygon"] == 0:
-            for key in POLYGON:
-                init.pop(key, None)
-        else:
-            init["rule"] = "polygon"
-            tell('init.polygon needs: init.rule = "polygon"')
+        init["rule"] = "polygon"
+        tell('init.polygon needs: init.rule = "polygon"')
     if (masks := data.pop("masks_per_batch", 0)) != 0:
         data |= {"sampler": "shared-masks", "masks": masks}
         tell(f'data.masks_per_batch is now: data.sampler = "shared-masks", data.masks = {masks}')
@@ -36,7 +36,7 @@ def renewed(raw: dict, tell: Callable[[str], None]) -> dict:
             data.setdefault("sampler", key)
     if (attack := train.pop("attack", 0)) != 0:
         raw["loss"] = {**raw.get("loss", {}), "kind": "attacked", "radius": attack}
-        tell(f'train.attack is now: loss.kind = "attacked", loss.radius = {attack!r}')
+        tell(f'train.attack is now: loss.kind = "attacked", loss.radius = {json.dumps(attack, default=str)}')
     return raw
 
 

@@ -352,6 +352,13 @@ class Spec:
         return call(FAMILIES[self.model.family].outputs, known)
 
     @property
+    def noises(self) -> int:
+        """The number of uniforms for noise in the model, for families that are registered."""
+        noise = FAMILIES[self.model.family].noise
+        known = {"n": self.model.features, "m": self.model.hidden, **sizes(self.model.options)}
+        return 0 if noise is None else call(noise, known)
+
+    @property
     def exact_loss(self) -> str | None:
         """The exact loss of these models: "relu" (models/expected.py), "linear" (models/loss.py), or None."""
         family, activation = FAMILIES.get(self.model.family), ACTIVATIONS.get(self.model.activation)
