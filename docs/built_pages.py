@@ -14,7 +14,7 @@ os.environ.setdefault("TYPER_USE_RICH", "0")  # help texts without frames
 from typer.testing import CliRunner
 
 from tmsjax.cli import app
-from tmsjax.kinds import REGISTRIES
+from tmsjax.kinds import REGISTRIES, Option
 from tmsjax.spec import TABLES
 from tmsjax.spec.keys import range_words
 
@@ -29,11 +29,19 @@ STUDIES = "scripts/studies/*/text.md"  # of each, a page results/NAME
 LINK = re.compile(r"(\]\(|src=\")([^)\s:#\"]+)")
 WORDS = {
     "axis": "name of an axis",
+    "by parameter": "a quantity",
     "float": "number",
     "int": "whole number",
-    "path": "path of a run's directory",
     "quantity": "quantity",
     "steps": "list of whole numbers of at least 0",
+}
+OPTIONS = {  # by type
+    "features": "quantity, or one per feature",
+    "int": "whole number",
+    "numbers": "list of numbers, or of such lists",
+    "path": "path",
+    "paths": "path, or a list of them",
+    "quantity": "quantity",
 }
 
 
@@ -87,13 +95,18 @@ def _allowed(rule: Any) -> str:
         return f"one of {some}" if kind == "choice" else f"a list of {some}"
     ranged = f" {range_words(rule)}" if "low" in rule or "high" in rule else ""
     further = ", or one per feature" if rule.get("per_feature") else ""
+    ranged += " for each of some parameters, such as `{ b = 0.0 }`" if kind == "by parameter" else ""
     return WORDS[kind] + ranged + further + "".join(f', or "{word}"' for word in rule.get("words", ()))
 
 
 def _default(value: Any) -> str:
     if value is MISSING:
         return "required"
-    return "" if value is None else f"`{list(value) if isinstance(value, tuple) else value}`".replace("'", '"')
+    return (
+        ""
+        if value is None or value == ()
+        else f"`{list(value) if isinstance(value, tuple) else value}`".replace("'", '"')
+    )
 
 
 def names() -> str:
@@ -103,10 +116,16 @@ def names() -> str:
         parts.append(f"### {key}\n\n| name | meaning | options |\n|---|---|---|")
         for name, entry in registry.items():
             if registry.source(name) is None:
-                options = ", ".join(f"`{option}`" for option in getattr(entry, "options", {}))
+                options = "; ".join(_option(*each) for each in getattr(entry, "options", {}).items())
                 parts.append(f"| `{name}` | {_cell(entry.sentence)} | {options} |")
         parts.append("")
     return "\n".join(parts)
+
+
+def _option(key: str, option: Option) -> str:
+    """An option with its type and default."""
+    needed = "optional" if option.optional else "required" if option.default is None else f"default {option.default:g}"
+    return f"`{key}`: {OPTIONS[option.type]}, {needed}"
 
 
 def _cell(text: str) -> str:

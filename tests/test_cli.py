@@ -218,6 +218,11 @@ def test_kinds_lists_every_name_with_its_options():
         for name in (n for n in registry if registry.source(n) is None):
             assert re.search(rf"^  {re.escape(name)} +\S", said, re.MULTILINE), name
     assert f"data.size: {ACTIVITIES['groups'].options['size'].sentence} (default 2)" in said
+    for line in (
+        "train.clip: largest norm of the gradient of a model (optional)",
+        "data.file: the file, relative to the spec's (required)",
+    ):
+        assert line in said
 
 
 def test_control_characters_are_written_out_at_the_terminal(capsys):

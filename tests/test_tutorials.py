@@ -1,4 +1,4 @@
-"""Files, commands and code of docs/tutorials and docs/extending.md are tried in their order, as a reader would.
+"""Files, commands and code of docs/tutorials are tried in their order, as a reader would.
 
 A block whose first line is "# NAME.toml" or "# NAME.py" is a file, other Python is executed, bash is `tmsjax ...`.
 `bash scripts/test.sh --notebooks` runs them.
@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, run_command
-
-import tmsjax
 
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 pytestmark = pytest.mark.notebooks
@@ -43,28 +41,3 @@ def test_a_tutorial_can_be_followed(path, registries, tmp_path, monkeypatch):
         drawn = {figure.stem for figure in (tmp_path / "runs" / "first-map" / "figures").glob("*.png")}
         told = re.findall(r"^\| `([a-z_]+)` \|", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert drawn == set(told), "its table names every figure"
-
-
-def test_the_code_of_extending_runs(registries):
-    made: dict = {}
-    for language, text in blocks(ROOT / "docs" / "extending.md"):
-        if language == "python":
-            exec(compile(text, "docs/extending.md", "exec"), made)
-    assert made["run"].dataset["W"].dims[-2:] == ("hidden", "feature")
-    assert list(made["figures"]) == ["widths"]
-    for changes in (
-        {"model": {"family": "or"}, "data": {"values": "constant"}},
-        {"model": {"family": "low-rank", "rank": 2}, "data": {"values": "triangular"}},
-        {"model": {"family": "sparse-hidden", "l1": 0.01}, "data": {"activity": "with-the-first"}},
-    ):
-        raw = {
-            "name": "documented",
-            "axes": {"replica": {"count": 4}},
-            "instance": {"feature_probability": 0.3},
-            "train": {"steps": 300, "batch": 32, "learning_rate": 1e-2},
-            "record": {"steps": [0, 300]},
-            **changes,
-        }
-        raw["model"] = {"features": 4, "hidden": 3, **changes["model"]}
-        losses = tmsjax.run_sweep(raw).dataset["history_loss"].to_numpy()
-        assert (losses[:, 1] < 0.7 * losses[:, 0]).all(), "it learns"

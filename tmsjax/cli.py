@@ -274,8 +274,9 @@ def kinds() -> None:
         for name, entry in registry.items():
             say(f"  {name:24s} {entry.sentence}")
             for option, rule in getattr(entry, "options", {}).items():
-                default = "" if rule.default is None else f" (default {rule.default:g})"
-                say(f"  {'':24s} {key.partition('.')[0]}.{option}: {rule.sentence}{default}")
+                default = "required" if rule.default is None else f"default {rule.default:g}"
+                default = "optional" if rule.optional else default
+                say(f"  {'':24s} {key.partition('.')[0]}.{option}: {rule.sentence} ({default})")
 
 
 app.callback()(common)

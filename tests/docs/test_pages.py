@@ -9,6 +9,7 @@ from dataclasses import fields
 
 from conftest import ROOT
 
+from tmsjax.kinds import REGISTRIES
 from tmsjax.spec import TABLES, load_spec
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -27,12 +28,26 @@ def test_the_commented_spec_loads_and_shows_the_keys_of_its_tables():
     assert [key for key in keys if not re.search(rf"\b{key}\b", block)] == []
 
 
-def test_specs_of_tutorials_and_of_extending_are_valid():
+def test_specs_of_tutorials_are_valid():
     for path in (ROOT / "docs" / "tutorials").glob("*.md"):
         for block in re.findall(r"```toml\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
             assert load_spec(tomllib.loads(block)).instances > 1, path.name
-    for block in re.findall(r"```toml\n(.*?)```", text_of("docs/extending.md"), re.DOTALL):
-        assert tomllib.loads(block)["model"]
+
+
+def test_the_tables_of_the_site_have_every_key_and_every_built_in_name_with_its_options(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import built_pages
+
+    rows = built_pages.keys().splitlines()
+    for table, cls in TABLES.items():
+        for key in (f"{table}.{field.name}" for field in fields(cls) if field.metadata):
+            assert [row for row in rows if row.startswith(f"| `{key}` | ")], key
+    names = built_pages.names()
+    for key, registry in REGISTRIES.items():
+        assert f"\n### {key}\n" in f"\n{names}"
+        for name in (name for name in registry if registry.source(name) is None):
+            (row, *_) = re.findall(rf"^\| `{name}` \| .*$", names.split(f"### {key}\n")[1], re.MULTILINE)
+            assert [option for option in getattr(registry[name], "options", {}) if f"`{option}`: " not in row] == []
 
 
 def test_notebooks_are_stored_without_outputs():

@@ -1,11 +1,11 @@
-"""Samplers, losses and init rules that do not fit are refused when they are added, and leave nothing."""
+"""Samplers, losses, init rules and functions of families that do not fit are refused, and leave nothing."""
 
 import jax.numpy as jnp
 import pytest
 
 import tmsjax
 from tmsjax.errors import RegistryError
-from tmsjax.kinds import INITS, LOSSES, SAMPLERS
+from tmsjax.kinds import FAMILIES, INITS, LOSSES, SAMPLERS
 
 pytestmark = pytest.mark.usefixtures("registries")
 
@@ -20,6 +20,11 @@ def loss(name="mine", function=lambda target, output: (target - output) ** 2, **
 
 def init(name="mine", function=lambda params, instance: params, **changes):
     tmsjax.add_init(name, function, **changes)
+
+
+def family(**changes):
+    given = {"parameters": {"W": ("hidden", "feature")}, "apply": lambda p, x, f: x} | changes
+    tmsjax.add_family("mine", **given)
 
 
 def unused(**options):
@@ -55,6 +60,32 @@ BAD = {
         lambda: init(function=lambda p, i, rule: p, options={"rule": tmsjax.Option("int", default=1)}),
         "option 'rule': the name is taken",
     ),
+    "sampler's arguments": (
+        lambda: sampler(sample=lambda key, p, n: p),
+        "sample has 3 arguments; it gets u, or u and p",
+    ),
+    "loss's arguments": (
+        lambda: loss(function=lambda target, output, batch: target),
+        "function has more arguments than target and output; by name it gets importance, x, params, f, apply and",
+    ),
+    "undeclared option": (
+        lambda: family(apply=lambda p, x, f, gain: x),
+        "apply has 4 arguments, but gets parameters, x, f; declare others in options, or give noise",
+    ),
+    "too many beside noise": (
+        lambda: family(apply=lambda p, x, f, noise, gain: x, noise=3),
+        "apply has 5 arguments, but gets parameters, x, f, noise; declare others in options",
+    ),
+    "target's arguments": (lambda: family(target=lambda x, a, b: x), "target has 3 arguments; it gets x, or x and"),
+    "target of nothing frozen": (
+        lambda: family(target=lambda x, E: x),
+        "are the frozen parameters, but there are none",
+    ),
+    "argument of outputs": (lambda: family(outputs=lambda n, k: n), "outputs has an argument 'k'; it may have n, m"),
+    "argument of noise": (
+        lambda: family(apply=lambda p, x, f, noise: x, noise=lambda n, k: n),
+        "noise has an argument 'k'; it may have n, m",
+    ),
     "default of a list": (
         lambda: sampler(sample=lambda u, p, of: u, options={"of": tmsjax.Option("numbers", default=1.0)}),
         "option 'of': an option of type 'numbers' has no default",
@@ -65,12 +96,12 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_entries_are_refused_and_leave_nothing(name):
     add, why = BAD[name]
-    before = [list(registry) for registry in (SAMPLERS, LOSSES, INITS)]
+    before = [list(registry) for registry in (SAMPLERS, LOSSES, INITS, FAMILIES)]
     with pytest.raises(RegistryError) as raised:
         add()
     assert why in str(raised.value)
     assert len(str(raised.value).splitlines()) == 1
-    assert before == [list(registry) for registry in (SAMPLERS, LOSSES, INITS)]
+    assert before == [list(registry) for registry in (SAMPLERS, LOSSES, INITS, FAMILIES)]
 
 
 def test_python_may_add_again():

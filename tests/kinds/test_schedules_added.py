@@ -96,13 +96,13 @@ def test_endless_schedules_do_not_know_the_number_of_steps():
 
 
 BAD = {
-    "text": (lambda step, steps: "1", "factor fails"),
+    "text": (lambda step, steps: "1", "factor(step, steps) fails"),
     "array": (lambda step, steps: jnp.ones(2) * step, "factor gives float32[2], not a number"),
     "nothing": (lambda step, steps: None, "factor gives None, not a number"),
     "truth": (lambda step, steps: step < 3, "factor gives bool[], not a number"),
     "complex": (lambda step, steps: 1j * step, "factor gives complex64[], not a number"),
-    "python if": (lambda step, steps: 1.0 if step < 3 else 0.5, "factor fails (TracerBoolConversionError"),
-    "arguments": (lambda step: 1.0, "factor fails (TypeError"),
+    "python if": (lambda step, steps: 1.0 if step < 3 else 0.5, "factor(step, steps) fails (TracerBoolConversionError"),
+    "arguments": (lambda step: 1.0, "factor(step, steps) fails (TypeError"),
 }
 
 
@@ -123,7 +123,10 @@ REFUSED = {
         lambda: tmsjax.add_schedule("mine", lambda s, n, batch: 1, options={"batch": tmsjax.Option("int", default=1)}),
         "option 'batch': the name is taken",
     ),
-    "no optimizer": (lambda: tmsjax.add_optimizer("mine", optax.adam(0.1)), "make must be a function, not Grad"),
+    "no optimizer": (
+        lambda: tmsjax.add_optimizer("mine", optax.adam(0.1)),
+        "make must be a function of the learning rate",
+    ),
     "unused option": (
         lambda: tmsjax.add_optimizer("mine", lambda rate: None, options={"b1": tmsjax.Option("quantity", default=1.0)}),
         "option 'b1': none of its functions",

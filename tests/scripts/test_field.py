@@ -67,7 +67,8 @@ def test_every_spec_loads_and_can_be_trained(row, folder, registries):
     assert measure.others_models(spec) >= 1
 
 
-def test_rows_are_measured_and_compared(quickly, registries, tmp_path, capsys):
+@pytest.mark.usefixtures("quickly")
+def test_rows_are_measured_and_compared(registries, tmp_path, capsys):
     file = tmp_path / "new" / "field.json"
     __main__.main(["--quick", "--rows", "untied,hidden-identity", "--json", str(file)])
     read = json.loads(file.read_text())

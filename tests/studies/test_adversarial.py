@@ -7,7 +7,7 @@ import pytest
 from conftest import plain_spec
 from studies.adversarial import attacks
 
-from tmsjax.models import attack as of_training
+from tmsjax.kinds.losses import worst
 from tmsjax.runs import run_sweep
 
 
@@ -57,7 +57,7 @@ def test_training_and_analysis_make_the_same_attack():
     params = {"W": jnp.asarray(W, "f4"), "b": jnp.asarray(b, "f4")}
     for sample, seen in zip(x, ours, strict=True):
         given = jnp.asarray(sample, "f4")
-        found = of_training.attacked(params, given, given, jnp.ones(5), jax.nn.relu, jnp.float32(0.25))
+        found = worst(params, given, given, jnp.ones(5), jax.nn.relu, jnp.float32(0.25))
         value, goal = (attacks.losses(W, b, sample[None], np.ones(5), np.asarray(s)[None])[0] for s in (found, seen))
         assert value == pytest.approx(goal, rel=1e-4)  # equally bad rows may be exchanged
 
@@ -66,7 +66,8 @@ def test_training_and_analysis_make_the_same_attack():
 def test_a_model_trained_against_attacks_is_less_vulnerable():
     raw = plain_spec(5, 2, probability=0.05, instances=6)
     raw["axes"] = {"budget": {"values": [0.0, 1.0]}, "replica": {"count": 6}}
-    raw["train"] = {"steps": 1500, "batch": 128, "learning_rate": 1e-2, "schedule": "cosine", "attack": "budget"}
+    raw["train"] = {"steps": 1500, "batch": 128, "learning_rate": 1e-2, "schedule": "cosine"}
+    raw["loss"] = {"kind": "attacked", "radius": "budget"}
     dataset = run_sweep(raw).dataset.transpose("budget", "replica", ...)
     rng = np.random.default_rng(0)
     x = (rng.random((2000, 5)) < 0.05) * rng.random((2000, 5))

@@ -336,7 +336,7 @@ def add_family(
             model), an option of type "int", or a key of `sizes`. Names may repeat: results call the second of
             ("hidden", "hidden") "hidden_2".
         apply: (parameters, x, f) -> output (o,); f is the spec's activation. With `noise`, a fourth argument is an
-            array (k,) of uniforms on [0, 1), or None where models are evaluated without noise.
+            array (k,) of uniforms on (0, 1), or None where models are evaluated without noise.
         init: (standard normals by parameter name, instance) -> parameters. Those that it leaves out start at random:
             `b` with standard deviation instance.bias_scale, every other parameter with instance.init_scale.
         target: x -> the desired output (o,); by default x. With two arguments, the second are the frozen parameters.
@@ -392,6 +392,7 @@ def add_family(
     )  # fmt: skip
     dimensions = family.dimensions
     _check_lengths(name, family)
+    _check_arguments(name, family, checked)
     for parameter, dims in parameters.items():
         if not isinstance(parameter, str) or not parameter.isidentifier():
             raise FAMILIES.refuse(name, f"parameter {parameter!r} needs a name of letters, digits and '_'")
@@ -430,7 +431,7 @@ def _frozen(
 
 def _given(name: str, key: str, value: object) -> np.ndarray:
     try:
-        array = np.asarray(value, np.float32)
+        array = np.asarray(value).astype(np.float32, casting="same_kind")
     except (TypeError, ValueError):
         raise FAMILIES.refuse(name, f"frozen: {key!r} must be an array of numbers or None") from None
     if not np.isfinite(array).all():
@@ -441,9 +442,23 @@ def _given(name: str, key: str, value: object) -> np.ndarray:
 def _check_lengths(name: str, family: Family) -> None:
     """Refuses a size whose name is taken, or whose function has other arguments than those that it may have."""
     may = ["n", "m", *(key for key, option in family.options.items() if option.type == "int")]
-    for dim, length in family.sizes.items():
+    for dim in family.sizes:
         if not isinstance(dim, str) or not dim.isidentifier() or family.dimensions.count(dim) > 1 or dim in RESERVED:
             raise FAMILIES.refuse(name, f"sizes: {dim!r} cannot name a dimension; use another name of letters")
+    lengths = {f"the size of {dim!r}": length for dim, length in family.sizes.items()} | {"outputs": family.outputs}
+    for what, length in (lengths if family.noise is None else lengths | {"noise": family.noise}).items():
         if unknown := [key for key in list(inspect.signature(length).parameters)[1:] if key not in may]:
-            why = f"the size of {dim!r} has an argument {unknown[0]!r}; it may have {', '.join(may)}"
-            raise FAMILIES.refuse(name, why)
+            raise FAMILIES.refuse(name, f"{what} has an argument {unknown[0]!r}; it may have {', '.join(may)}")
+
+
+def _check_arguments(name: str, family: Family, options: Mapping[str, Option]) -> None:
+    """Refuses functions with more arguments than they get."""
+    gets = ["parameters", "x", "f", *["noise"] * (family.noise is not None)]
+    if (found := positional(family.apply, options)) > len(gets):
+        why = f"apply has {found} arguments, but gets {', '.join(gets)}; declare others in options"
+        raise FAMILIES.refuse(name, why if family.noise is not None else f"{why}, or give noise")
+    if (found := positional(family.target, options)) > 2:
+        raise FAMILIES.refuse(name, f"target has {found} arguments; it gets x, or x and the frozen parameters")
+    if found == 2 and not family.frozen:
+        why = "the second argument of target are the frozen parameters, but there are none; freeze some"
+        raise FAMILIES.refuse(name, f"{why}, or declare an option")

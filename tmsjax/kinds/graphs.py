@@ -7,7 +7,7 @@ from functools import reduce
 from itertools import chain
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Bool, Float64
 
 from tmsjax.kinds.arrays import Array
 from tmsjax.kinds.registry import Option
@@ -15,7 +15,6 @@ from tmsjax.kinds.registry import Option
 EDGES = Option("numbers", sentence="pairs [parent, child] of features, without cycles")
 
 Edges = Float64[np.ndarray, "edge 2"] | Float64[np.ndarray, "0"]
-Slots = Int[np.ndarray, "child slot"]
 Taken = Bool[np.ndarray, "child slot"]
 Join = Callable[[Array, Array, Taken], Array]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tmsjax.kinds.arrays import Elementwise, Features, Number, Output, Params, Scalar
-from tmsjax.kinds.registry import Option, Registry, checked_callables, checked_options
+from tmsjax.kinds.registry import Option, Registry, checked_callables, checked_options, positional
 
 GIVEN = ("importance", "x", "params", "f", "apply")  # what a loss gets by name, beside its options
 
@@ -151,4 +151,8 @@ def add_loss(
     functions = {"function": function} | ({} if evaluation is None else {"evaluation": evaluation})
     checked_callables(LOSSES, name, **functions)
     checked = checked_options(LOSSES, name, options, table=("kind", *GIVEN), used=functions.values())
+    for what, given in functions.items():
+        if positional(given, {*checked, *GIVEN}) > 2:
+            why = f"{what} has more arguments than target and output; by name it gets {', '.join(GIVEN)} and options"
+            raise LOSSES.refuse(name, why)
     LOSSES.add(name, Loss(function, sentence, evaluation=evaluation, options=checked))

@@ -192,6 +192,8 @@ def add_optimizer(
         >>> tmsjax.load_spec(spec, ["train.optimizer=lion"]).train.weight_decay
         0.001
     """
+    if hasattr(make, "update"):
+        raise OPTIMIZERS.refuse(name, "make must be a function of the learning rate, such as optax.lion")
     checked_callables(OPTIMIZERS, name, make=make)
     options = checked_options(OPTIMIZERS, name, options, table=OF_TRAIN, used=[make])
     arguments = inspect.signature(make).parameters

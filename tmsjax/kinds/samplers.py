@@ -169,5 +169,7 @@ def add_sampler(
         raise SAMPLERS.refuse(name, "give both mean and covariance, or neither; `tmsjax.moments` measures them")
     table = ("activity", "values", "sampler", "samples")
     checked = checked_options(SAMPLERS, name, options, table=table, used=functions.values())
-    uses = ("samples", "feature_probability") if positional(sample, checked) > 1 else ("samples",)
+    if (arguments := positional(sample, checked)) > 2:
+        raise SAMPLERS.refuse(name, f"sample has {arguments} arguments; it gets u, or u and p, and options by name")
+    uses = ("samples", "feature_probability") if arguments > 1 else ("samples",)
     SAMPLERS.add(name, Sampler(sentence, columns, sample, inputs, mean, covariance, uses, checked))

@@ -13,6 +13,11 @@ from tmsjax.errors import first_line
 from tmsjax.kinds.arrays import Array, Elementwise, Params
 
 T = TypeVar("T")
+HINTS = (  # part of an error of jax, what to write instead
+    ("jax_numpy_rank_promotion", "give both the same number of dimensions, by keepdims=True or x[None]"),
+    ("TracerArrayConversionError", "use jax.numpy instead of numpy"),
+    ("TracerBoolConversionError", "use jnp.where or jax.lax.cond instead of `if`"),
+)
 Refuse = Callable[[str], Exception]  # reason -> the error to raise
 POINTS = 2**16  # of the quadrature
 NEAR = 2e-3  # largest error of a stated moment, relative to the scale of the values
@@ -24,7 +29,13 @@ def attempt(what: str, refuse: Refuse, function: Callable[..., T], *arguments: o
         with np.errstate(all="ignore"):
             return function(*arguments)
     except (Exception, SystemExit) as error:  # a user's function may raise anything
-        raise refuse(f"{what} fails ({first_line(error)})") from error
+        raise refuse(f"{what} fails ({_shortened(first_line(error))})") from error
+
+
+def _shortened(text: str) -> str:
+    """An error of jax with what to write instead, in place of its configuration."""
+    hints = [hint for sign, hint in HINTS if sign in text]
+    return "; ".join([text.partition(" and with the config")[0], *hints])
 
 
 def check_traced(

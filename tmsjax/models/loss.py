@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tmsjax.kinds.arrays import Features, Number, Output, PerFeature, PerInstance, PerPair, Scalar, Weights
-from tmsjax.models.instances import Instance
+from tmsjax.models.instance import Instance
 from tmsjax.models.sampling import FeatureSampler, with_own
 
 

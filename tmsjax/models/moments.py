@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from tmsjax.kinds.arrays import Array
-from tmsjax.models.instances import Instance, instances
+from tmsjax.models.instance import Instance
+from tmsjax.models.instances import instances
 from tmsjax.models.problem import Problem, bind
 from tmsjax.spec import Box, Spec
 

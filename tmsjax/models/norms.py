@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt32
 
 from tmsjax.kinds import VALUES
 from tmsjax.kinds.arrays import Array, Scalar
-from tmsjax.models.instances import Instance
+from tmsjax.models.instance import Instance
 from tmsjax.models.sampling import Sampler, sampler_of
 from tmsjax.spec import Spec
 

@@ -13,7 +13,7 @@ import optax
 from tmsjax.kinds import called
 from tmsjax.kinds.arrays import Array, Count, Number, Params
 from tmsjax.kinds.trial import Refuse, attempt, check_traced
-from tmsjax.models.instances import Instance
+from tmsjax.models.instance import Instance
 
 if TYPE_CHECKING:
     from tmsjax.models.problem import Problem
@@ -74,7 +74,7 @@ def _is_key(x: object) -> bool:
 def check_schedule(problem: Problem, row: Instance, refuse: Refuse) -> None:
     """Raises `refuse(...)` unless the factor is a number."""
     jaxpr, found = attempt(
-        "factor",
+        "factor(step, steps)",
         refuse,
         jax.make_jaxpr(lambda steps, step, row: factor(problem, row, step, steps), return_shape=True),
         STEPS,
@@ -96,7 +96,13 @@ def check_optimizer(problem: Problem, row: Instance, refuse: Refuse) -> None:
         raise refuse(f"make gives {made!r:.60}, not an optax.GradientTransformation")
     params = problem.trained({name: np.zeros(shape, np.float32) for name, shape in problem.shapes.items()})
     state = attempt("init", refuse, jax.eval_shape, made.init, params)
-    check_traced("update", refuse, lambda g, s, p: made.update(g, s, p)[0], (params, state, params), params)
+    check_traced(
+        "update(gradient, state, parameters)",
+        refuse,
+        lambda g, s, p: made.update(g, s, p)[0],
+        (params, state, params),
+        params,
+    )
     check_traced(
         "the state after update", refuse, lambda g, s, p: made.update(g, s, p)[1], (params, state, params), state
     )

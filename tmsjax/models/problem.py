@@ -38,7 +38,7 @@ from tmsjax.kinds import (
 from tmsjax.kinds.arrays import Array, Bits, Count, Features, Floats, Output, Params, Scalar
 from tmsjax.models import expected, sampling, training_set
 from tmsjax.models import optimized as optimizers
-from tmsjax.models.instances import Instance
+from tmsjax.models.instance import Instance
 from tmsjax.models.loss import linear_loss, weighted
 from tmsjax.models.reach import unreached
 from tmsjax.models.sampling import FeatureSampler, FunctionSampler, HiddenSampler, RowSampler, Sampler
@@ -250,7 +250,7 @@ class Problem:
         return error
 
     def _noise(self, bits: Bits) -> Floats | None:
-        return sampling.uniform(bits[self.sampler.columns :]) if self.noises else None
+        return sampling.between(bits[self.sampler.columns :]) if self.noises else None
 
     def _error(
         self, loss: Callable, params: Params, x: Floats, instance: Instance, apply: Callable[[Floats], Output]

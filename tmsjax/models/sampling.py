@@ -21,7 +21,7 @@ from tmsjax.errors import SpecError
 from tmsjax.kinds import ACTIVITIES, SAMPLERS, VALUES, Drawn, Option, Values, called, positional
 from tmsjax.kinds import Sampler as Entry
 from tmsjax.kinds.arrays import Array, Bits, Features, Floats, PerFeature, PerPair
-from tmsjax.models.instances import Instance
+from tmsjax.models.instance import Instance
 from tmsjax.spec import Data, Rows, Source, Spec, sizes, static
 
 
@@ -314,6 +314,11 @@ def uniform(bits: Bits) -> Float[Array, "columns"]:
     """Uniform on [0, 1). Words that float32 rounds up to 2^32 give the largest float32 below 1."""
     u = bits.astype(jnp.float32) * np.float32(2.0**-32)
     return jnp.where(u < 1, u, np.float32(1 - 2.0**-24))
+
+
+def between(bits: UInt32[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Uniform on (0, 1), without both ends: midpoints of 2^23 equal cells."""
+    return ((bits >> np.uint32(9)).astype(jnp.float32) + np.float32(0.5)) * np.float32(2.0**-23)
 
 
 def mean(probability: PerFeature, drawn: Drawn, values: Values) -> PerFeature:

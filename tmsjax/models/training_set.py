@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt32
 
 from tmsjax.kinds.arrays import Array, Bits, Count, Scalar
-from tmsjax.models.instances import Instance
+from tmsjax.models.instance import Instance
 from tmsjax.spec import SAMPLES
 
 FRESH = np.uint32(2**31)  # parts of an infinite set: more than steps

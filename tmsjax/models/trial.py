@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Float
 
 from tmsjax.errors import SpecError
-from tmsjax.kinds import MEASURES, REGISTRIES, Drawn
+from tmsjax.kinds import FAMILIES, MEASURES, REGISTRIES, SAMPLERS, Drawn
 from tmsjax.kinds.arrays import Floats, Params
 from tmsjax.kinds.measures import check_measure
 from tmsjax.kinds.trial import Refuse, attempt, check_traced
-from tmsjax.models.instances import Instance, instances
+from tmsjax.models.instance import Instance
+from tmsjax.models.instances import instances
 from tmsjax.models.moments import moments_of
 from tmsjax.models.optimized import check_optimizer, check_schedule
 from tmsjax.models.problem import Problem, bind
@@ -46,6 +47,7 @@ def check_spec(spec: Spec) -> None:
     for name in spec.record.measures:
         if MEASURES.source(name) is not None:
             check_measure(MEASURES[name], (2, spec.model.hidden, spec.model.features), refuse("record.measures", name))
+    _check_inputs(spec)
     if not (added := _added(spec)):
         return
     for last in (False, True) if "data.activity" in added and spec.data.featured else ():
@@ -78,7 +80,24 @@ def _bound(spec: Spec, refuse: Callable[[str, str], Refuse]) -> Problem:
             key = "data.sampler" if name == "input" else "model.family"
             chosen = spec.data.sampler if name == "input" else spec.model.family
             raise refuse(key, chosen)(f"{what} gives {length!r:.40}, not a whole number from 1 to {MOST_LENGTH:,}")
-    return bind(spec)
+    problem = attempt("sizes", refuse("model.family", spec.model.family), bind, spec)
+    if problem.family.noise is not None and (type(k := problem.noises) is not int or not 1 <= k <= MOST_LENGTH):
+        why = f"noise gives {k!r:.40}, not a whole number from 1 to {MOST_LENGTH:,}"
+        raise refuse("model.family", spec.model.family)(why)
+    return problem
+
+
+def _check_inputs(spec: Spec) -> None:
+    """Raises SpecError if a sampler or a file has another number of inputs than a built-in family takes."""
+    known = spec.data.sampler == "file" or SAMPLERS.source(spec.data.sampler) is not None
+    if not known or FAMILIES.source(spec.model.family) is not None:
+        return
+    key, n = "data.file" if spec.data.sampler == "file" else "data.sampler", spec.model.features
+    inputs = attempt("inputs", lambda why: SpecError(spec.name, [(key, why)]), lambda: spec.inputs)
+    if inputs != n:
+        takes = f"the family {spec.model.family!r} takes model.features = {n}"
+        instead = f"set model.features = {inputs}, or add a family whose parameters have the dimension 'input'"
+        raise SpecError(spec.name, [(key, f"has {inputs} inputs, but {takes}; {instead}")])
 
 
 def _added(spec: Spec) -> dict[str, str]:
@@ -119,7 +138,7 @@ def _check_family(problem: Problem, row: Instance, refuse: Refuse) -> None:
     zero, (params, x, y) = np.float32(0), _example(problem)
     check_traced("init", refuse, lambda p: problem.init(p, row), (params,), params)
     for noise in (None, np.zeros(problem.noises, np.float32)) if family.noise is not None else (None,):
-        what = "apply without noise (None)" if family.noise is not None and noise is None else "apply"
+        what = "apply with noise = None, as at evaluation," if family.noise is not None and noise is None else "apply"
         check_traced(what, refuse, lambda p, x, noise=noise: problem.output(p, x, row, noise), (params, x), y)
     check_traced("target", refuse, lambda x: zero + problem.target(x, params, row), (x,), y)  # or booleans
     if family.penalty is not None:
@@ -133,7 +152,8 @@ def _check_family(problem: Problem, row: Instance, refuse: Refuse) -> None:
 
 def _check_init(problem: Problem, row: Instance, refuse: Refuse) -> None:
     params, _, _ = _example(problem)
-    check_traced("the parameters", refuse, lambda p: problem.init(p, row), (params,), params)
+    what = f"the function of {{{', '.join(params)}}}"
+    check_traced(what, refuse, lambda p: problem.init(p, row), (params,), params)
 
 
 def _check_loss(problem: Problem, row: Instance, refuse: Refuse) -> None:
@@ -142,7 +162,7 @@ def _check_loss(problem: Problem, row: Instance, refuse: Refuse) -> None:
     params, _, _ = _example(problem)
     for what in ("function", "evaluation"):
         loss = problem.loss_kind.function if what == "function" else problem.loss_kind.ranking
-        error = attempt(what, refuse, jax.eval_shape, problem.error_of(loss), params, row, word)
+        error = attempt(f"{what}(target, output)", refuse, jax.eval_shape, problem.error_of(loss), params, row, word)
         shapes = [(), (problem.sizes["output"],)]
         if not hasattr(error, "shape") or error.shape not in shapes or error.dtype != np.float32:
             given = f"{error.dtype}{list(error.shape)}" if hasattr(error, "shape") else type(error).__name__
@@ -153,12 +173,12 @@ def _check_sampler(problem: Problem, row: Instance, refuse: Refuse) -> None:
     """The sample has the stated number of inputs, and the stated moments."""
     sampler = problem.sampler
     assert isinstance(sampler, FunctionSampler)
-    k = attempt("columns", refuse, lambda: sampler.columns)
+    k = attempt("columns, which gets n and options of type 'int',", refuse, lambda: sampler.columns)
     if type(k) is not int or not 1 <= k <= MOST_LENGTH:
         raise refuse(f"columns gives {k!r}, not a whole number from 1 to {MOST_LENGTH:,}")
     bits, x = np.zeros(k, np.uint32), np.zeros(problem.sizes["input"], np.float32)
     check_traced("sample", refuse, lambda bits: sampler.sample(bits, row), (bits,), x)
-    found = moments_of(problem, row)
+    found = attempt("sample", refuse, moments_of, problem, row)
     if not np.isfinite(found.mean).all():
         raise refuse("sample gives numbers that are not finite")
     if sampler.entry.mean is not None:

@@ -81,6 +81,9 @@ def _path(value: Any, path: str, report: Report) -> Any:
 def _paths(value: Any, path: str, report: Report) -> Any:
     if isinstance(value, list) and value and all(isinstance(v, str) and v and v.isprintable() for v in value):
         return Fixed(tuple(value))
+    if isinstance(value, list):
+        report(path, f"needs a path or a list of paths, not {shown(value)}")
+        return None
     return _path(value, path, report)
 
 

@@ -22,7 +22,7 @@ from tmsjax.spec import old
 from tmsjax.spec.axes import read_axes
 from tmsjax.spec.checks import check_whole
 from tmsjax.spec.keys import read_value
-from tmsjax.spec.options import choosers, declared_options
+from tmsjax.spec.options import choosers, declared_options, others_with
 from tmsjax.spec.quantity import Axis, is_number, parse, shown, suggest
 from tmsjax.spec.tables import TABLES, Spec, to_dict
 
@@ -231,7 +231,8 @@ class _Reader:
             if self.open:
                 values[key] = self.unknown_option(raw[key], f"{name}.{key}", axes)
             else:
-                self.report(f"{name}.{key}", f"unknown key{suggest(key, sorted([*known, *declared]))}")
+                hint = others_with(name, key) or suggest(key, sorted([*known, *declared]))
+                self.report(f"{name}.{key}", f"unknown key{hint}")
         return tuple(sorted(values.items()))
 
     def unknown_option(self, value: Any, path: str, axes: Mapping[str, Axis]) -> Any:

@@ -40,3 +40,14 @@ def declared_options(table: str, chosen: Mapping[str, Any]) -> dict[str, Option]
         if of == table and isinstance(chosen[key], str) and (entry := registry.get(chosen[key])) is not None:
             found = {**getattr(entry, "options", {}), **found}
     return found
+
+
+def others_with(table: str, key: str) -> str:
+    """The end of a message: which entries of the table have the option `key`, or nothing if none has."""
+    found = [
+        f"{chooser} = {name!r}"
+        for chooser in choosers(table)
+        for name, entry in REGISTRIES[f"{table}.{chooser}"].items()
+        if key in getattr(entry, "options", {})
+    ]
+    return f"; it belongs to {' or '.join(found)}" if found else ""

@@ -229,6 +229,8 @@ class Spec:
         >>> known.drawn.joint(np.array([0.5, 0.5])), known.samples[1]
         (array([[0.5 , 0.25],
                [0.25, 0.5 ]]), 2)
+        >>> known.inputs, known.outputs, known.length("importance"), known.sizes["hidden"]
+        (2, 2, 2, 1)
     """
 
     name: str
@@ -276,13 +278,8 @@ class Spec:
         """SHA-256 of the study and of every key that affects results."""
         content = {k: v for k, v in to_dict(self).items() if k != "checkpoint"}
         content["engine"].pop("unit")
-        for table, keys in ADDED_LATER.items():
-            for key in keys:
-                if content[table][key] in (getattr(TABLES[table], key), {}):
-                    content[table].pop(key)
-        for table in ("store", "loss", "evaluation"):
-            if getattr(self, table) == TABLES[table]():
-                content.pop(table)
+        if self.store == StoreTable():  # older versions had no such table
+            content.pop("store")
         old.hashed(content)
         content["study"].setdefault("kind", DEFAULT_STUDY)
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -440,7 +437,7 @@ TABLES = {
 }
 
 
-ADDED_LATER = {  # keys that hashes contain only if they are not the default, as older versions had no such keys
+ADDED_LATER = {  # keys that are written only if they are not the default, as older versions have no such keys
     "engine": ("kernel", "path"),
     "data": ("samples", "sampler"),
     "init": ("rule",),
@@ -477,7 +474,7 @@ def per_feature(spec: Spec, name: str) -> bool:
 
 
 def to_dict(spec: Spec) -> dict:
-    """The spec as the plain dict that `load_spec` accepts, with defaults written out."""
+    """The spec as the plain dict that `load_spec` accepts, with defaults written out, but not of later keys."""
     out: dict[str, Any] = {"name": spec.name, "seed": spec.seed}
     if spec.imports:
         out["imports"] = list(spec.imports)
@@ -487,7 +484,9 @@ def to_dict(spec: Spec) -> dict:
         values = {f.name: getattr(part, f.name) for f in fields(cls) if f.name != "options"}
         values |= {key: dict(values[key]) for key in BY_PARAMETER if key in values}
         values |= dict(getattr(part, "options", ()))
-        out[table] = {k: _plain(v) for k, v in values.items() if v is not None}
+        later = {key for key in ADDED_LATER.get(table, ()) if values[key] in (getattr(cls, key), {})}
+        if table not in ("loss", "evaluation") or part != cls():
+            out[table] = {k: _plain(v) for k, v in values.items() if v is not None and k not in later}
     return out
 
 

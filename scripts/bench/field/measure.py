@@ -234,13 +234,18 @@ def table(rows: Sequence[dict]) -> str:
     for row in rows:
         found = row["ways"]
         cells = [str(row["number"]), row["what"], f"{row['lines']['code']} + {row['lines']['spec']}"]
-        cells.append(f"{found[OURS]['seconds']:.2g}")
+        cells.append(_short(found[OURS]["seconds"]))
         for way in MODULES:
-            cells.append(f"{found[way]['seconds']:.2g} ({row['ratios'][way]:.2g} x)" if way in found else "")
+            cells.append(f"{_short(found[way]['seconds'])} ({_short(row['ratios'][way])} x)" if way in found else "")
         reason = found[OURS]["reason"]
         cells.append(found[OURS]["path"] + (f": {reason}" if reason else ""))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _short(number: float) -> str:
+    """Two digits, without an exponent."""
+    return f"{float(f'{number:.2g}'):g}"
 
 
 def run_table(rows: Sequence[Row], folder: Path, rounds: int, seconds: float, say: Callable[[str], None]) -> dict:
