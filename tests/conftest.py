@@ -168,6 +168,7 @@ def like_a_new_process():
     with warnings.catch_warnings(), kept_registries():
         warnings.simplefilter("error")
         warnings.simplefilter("default", UserWarning)
+        warnings.simplefilter("default", FutureWarning)
         imports._executed.clear()
         for registry in REGISTRIES.values():
             for source in {source for source in registry._sources.values() if source is not None}:

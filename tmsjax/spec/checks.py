@@ -30,7 +30,7 @@ from tmsjax.kinds import (
 )
 from tmsjax.spec.boxes import Boxes, part_shape
 from tmsjax.spec.keys import range_words, within
-from tmsjax.spec.options import declared_options, sizes, static
+from tmsjax.spec.options import complete, declared_options, sizes, static
 from tmsjax.spec.quantity import Curve, Report, Select, axes_used, shown, suggest
 from tmsjax.spec.tables import BY_PARAMETER, TABLES, Spec
 
@@ -174,7 +174,7 @@ def _misfits(spec: Spec, stored: bool) -> Iterator[tuple[str, str, str | None]]:
         yield from _needs(spec, family)
     if model.features is None:
         return
-    if family is not None and model.hidden is not None and None not in dict(model.options).values():
+    if family is not None and model.hidden is not None and complete("model", model):
         why = _asked(family.misfit, model.features, model.hidden, options=sizes(model.options))
         yield "model.features", model.family, why
     activity, sampler = _readable_activity(spec), SAMPLERS.get(data.sampler)
@@ -189,7 +189,7 @@ def _misfits(spec: Spec, stored: bool) -> Iterator[tuple[str, str, str | None]]:
             )
     quantities = [value for _, value in spec.init.options if not isinstance(value, (int, Fixed))]
     small = not any(_unread(value) or _spans(spec, value) > AT_ONCE for value in quantities)
-    if not stored and small and (rule := INITS.get(spec.init.rule)) is not None:
+    if not stored and small and complete("init", spec.init) and (rule := INITS.get(spec.init.rule)) is not None:
         yield "init.rule", spec.init.rule, _asked(rule.misfit, spec, options={})
 
 
@@ -234,7 +234,7 @@ def _columns(spec: Spec) -> int:
     """The number of uniforms per sample; 0 if what gives it could not be read."""
     model, data, n = spec.model, spec.data, spec.model.features
     activity, sampler, family = _readable_activity(spec), SAMPLERS.get(data.sampler), FAMILIES.get(model.family)
-    if activity is None or sampler is None or family is None or None in dict(model.options).values():
+    if activity is None or sampler is None or family is None or not complete("model", model):
         return 0
     try:
         if not data.featured:
@@ -248,7 +248,7 @@ def _columns(spec: Spec) -> int:
 
 def _readable_activity(spec: Spec) -> Activity | None:
     """The spec's activity; None if it is unregistered or its options could not be read."""
-    return None if None in dict(spec.data.options).values() else ACTIVITIES.get(spec.data.activity)
+    return ACTIVITIES.get(spec.data.activity) if complete("data", spec.data) else None
 
 
 def _check_steps(spec: Spec, report: Report) -> None:

@@ -51,3 +51,9 @@ def others_with(table: str, key: str) -> str:
         if key in getattr(entry, "options", {})
     ]
     return f"; it belongs to {' or '.join(found)}" if found else ""
+
+
+def complete(table: str, part: Any) -> bool:
+    """Whether all options that the chosen entries need were given and could be read. `part`: the table of the spec."""
+    given, declared = dict(part.options), declared_options(table, vars(part))
+    return None not in given.values() and all(key in given or option.optional for key, option in declared.items())
