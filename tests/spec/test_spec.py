@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from conftest import small_spec
 
+import tmsjax
 from tmsjax.errors import SpecError
-from tmsjax.spec import difference, load_spec, to_toml
+from tmsjax.spec import difference, html, load_spec, stored_spec, to_toml
 from tmsjax.spec.tables import to_dict
 
 
@@ -200,6 +201,69 @@ def test_sobol_streams_need_a_power_of_two_and_few_features(small):
     small["model"]["features"], small["instance"]["importance"] = 17, 1.0
     del small["axes"]["extra_importance"]
     assert "at least 4 x 17" in problems(small)["train.batch"]
+
+
+def test_sobol_streams_count_the_columns_of_samplers_and_noise(small, registries):
+    small["train"] |= {"streams": "sobol", "batch": 16}
+    assert load_spec(small).train.batch == 16
+    tied = {"parameters": {"W": ("hidden", "feature")}, "apply": lambda p, x, f, noise: p["W"].T @ (p["W"] @ x)}
+    tmsjax.add_family("noisy", **tied, noise=lambda n: n + 1)
+    noisy = {**small, "model": {**small["model"], "family": "noisy"}}
+    assert "at least 4 x 5" in problems(noisy)["train.batch"]
+    tmsjax.add_sampler("wide", columns=lambda n: 3 * n, sample=lambda u, p: u[:2])
+    assert "at least 4 x 6" in problems({**small, "data": {"sampler": "wide"}})["train.batch"]
+
+
+def test_options_of_files_that_are_not_executed_may_have_any_form(small, registries, tmp_path):
+    """Their types are known only after the files that a spec imports were executed."""
+    option = 'options={"size": tmsjax.Option("TYPE")})'
+    added = f'tmsjax.add_sampler("own", columns=lambda n: n, sample=lambda u, p, size: u, {option}'
+    small["axes"]["k"] = {"values": [1.0, 2.0]}
+    small["data"] = {"sampler": "own"}
+    forms = {
+        "features": [{"geometric": [1.0, "k"]}, [1.0, "k"], "k", {"select": "k", "of": [1.0, [1.0, 2.0]]}],
+        "numbers": [[1.0], [[1.0, 2.0], [3.0, 4.0]]],
+        "path": ["some.npy"],
+        "paths": ["one", ["one", "two"]],
+    }
+    for k, (kind, values) in enumerate(forms.items()):
+        file = tmp_path / f"own{k}.py"
+        file.write_text(f"import tmsjax\n{added.replace('TYPE', kind).replace('own', f'own-{k}')}\n")
+        small |= {"imports": [str(file)], "data": {"sampler": f"own-{k}"}}
+        if kind not in ("features",):
+            small["axes"].pop("k", None)
+        for value in values:
+            small["data"]["size"] = value
+            before = load_spec(small)
+            after = load_spec(small, imports=True)
+            assert before.hash == after.hash, (kind, value)
+            assert stored_spec(to_toml(after), "run").hash == after.hash
+
+
+def test_what_a_misfit_raises_is_a_problem_of_the_spec(small, registries):
+    tmsjax.add_init("own", lambda params, instance: params, misfit=lambda spec: 1 / 0)
+    small["init"] = {"rule": "own"}
+    assert problems(small)["init.rule"] == "'own': misfit fails (ZeroDivisionError: division by zero)"
+    small["init"] = {"rule": "polygon"}
+    small["model"]["hidden"] = 2
+    assert problems(small) == {"init.polygon": "is missing: number of its corners"}
+
+
+def test_lists_of_numbers_have_limits(small, registries):
+    low = tmsjax.Option("numbers", low=0.0)
+    tmsjax.add_sampler("own", columns=lambda n: n, sample=lambda u, p, at: u, options={"at": low})
+    small["data"] = {"sampler": "own", "at": [[0.0, 1.0], [0.5, -0.5]]}
+    assert "needs numbers of at least 0.0" in problems(small)["data.at"]
+
+
+def test_descriptions_name_the_sampler_and_the_loss(small):
+    small |= {"data": {"sampler": "shared-masks", "masks": 4}, "loss": {"kind": "power", "exponent": 3.0}}
+    facts = html.description(load_spec(small))
+    assert facts["data"] == "shared-masks, independent activity, uniform values (masks = 4)"
+    assert facts["training"].endswith("cosine schedule, power loss (exponent = 3.0)")
+    small["data"], small["axes"] = {"file": "rows.npy"}, {"extra_importance": {"values": [1.0]}}
+    del small["instance"]["feature_probability"]
+    assert html.description(load_spec(small))["data"] == "file (epochs = 0, file)"
 
 
 def test_all_problems_come_at_once(small):
