@@ -431,7 +431,7 @@ def _frozen(
 
 def _given(name: str, key: str, value: object) -> np.ndarray:
     try:
-        array = np.asarray(value, np.float32)
+        array = np.asarray(value).astype(np.float32, casting="same_kind")
     except (TypeError, ValueError):
         raise FAMILIES.refuse(name, f"frozen: {key!r} must be an array of numbers or None") from None
     if not np.isfinite(array).all():

@@ -178,7 +178,7 @@ def _check_sampler(problem: Problem, row: Instance, refuse: Refuse) -> None:
         raise refuse(f"columns gives {k!r}, not a whole number from 1 to {MOST_LENGTH:,}")
     bits, x = np.zeros(k, np.uint32), np.zeros(problem.sizes["input"], np.float32)
     check_traced("sample", refuse, lambda bits: sampler.sample(bits, row), (bits,), x)
-    found = moments_of(problem, row)
+    found = attempt("sample", refuse, moments_of, problem, row)
     if not np.isfinite(found.mean).all():
         raise refuse("sample gives numbers that are not finite")
     if sampler.entry.mean is not None:

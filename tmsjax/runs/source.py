@@ -92,13 +92,15 @@ def _rows(spec: Spec) -> Rows:
             file.seek(0)
             found = np.load(file)  # which refuses arrays of objects
     except (OSError, ValueError, EOFError) as error:
-        raise refused(f"no array of numpy (numpy.save) can be read: {error}") from error
+        reason = getattr(error, "strerror", None) or str(error).partition(". ")[0]
+        raise refused(f"no array of numpy (numpy.save) can be read: {reason}") from error
     if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind not in "fiub" or not found.size:
         is_ = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else "an archive"
         raise refused(f"needs numbers of shape (rows, inputs), not {is_}")
     if found.size > MOST_NUMBERS:
         raise refused(f"has {found.size:,} numbers; at most {MOST_NUMBERS:,}")
-    array = found.astype(np.float32)
+    with np.errstate(over="ignore"):
+        array = found.astype(np.float32)
     if not np.isfinite(array).all():
         raise refused(f"{int((~np.isfinite(array)).sum()):,} of its numbers are not finite in float32")
     if dict(spec.data.options).get("epochs") and len(array) < spec.train.batch:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, fields
 from typing import Any
 
 import numpy as np
 
+from tmsjax.errors import first_line
 from tmsjax.kinds import (
     ACTIVITIES,
     ANY_NUMBER,
@@ -174,7 +175,7 @@ def _misfits(spec: Spec, stored: bool) -> Iterator[tuple[str, str, str | None]]:
     if model.features is None:
         return
     if family is not None and model.hidden is not None and None not in dict(model.options).values():
-        why = called(family.misfit, model.features, model.hidden, options=sizes(model.options))
+        why = _asked(family.misfit, model.features, model.hidden, options=sizes(model.options))
         yield "model.features", model.family, why
     activity, sampler = _readable_activity(spec), SAMPLERS.get(data.sampler)
     if activity is not None and data.featured:
@@ -189,7 +190,15 @@ def _misfits(spec: Spec, stored: bool) -> Iterator[tuple[str, str, str | None]]:
     quantities = [value for _, value in spec.init.options if not isinstance(value, (int, Fixed))]
     small = not any(_unread(value) or _spans(spec, value) > AT_ONCE for value in quantities)
     if not stored and small and (rule := INITS.get(spec.init.rule)) is not None:
-        yield "init.rule", spec.init.rule, rule.misfit(spec)
+        yield "init.rule", spec.init.rule, _asked(rule.misfit, spec, options={})
+
+
+def _asked(misfit: Callable[..., str | None], *arguments: object, options: Mapping[str, Any]) -> str | None:
+    """What `misfit` says."""
+    try:
+        return called(misfit, *arguments, options=options)
+    except Exception as error:  # a user's function may raise anything
+        return f"misfit fails ({first_line(error)})"
 
 
 def _needs(spec: Spec, family: Family) -> Iterator[tuple[str, str, str]]:

@@ -21,8 +21,9 @@ def description(spec: Any) -> dict[str, str]:
         **{f"axis {axis.name}": _values(axis.values) for axis in spec.axes},
         "model": f"{model.family}, {model.activation}, {model.features:,} features, {model.hidden:,} hidden"
         + _options(model),
-        "training": f"{train.steps:,} steps of {train.optimizer}, {batch}, {train.schedule} schedule",
-        "data": f"{data.activity} activity, {data.values} values" + _options(data),
+        "training": f"{train.steps:,} steps of {train.optimizer}, {batch}, {train.schedule} schedule"
+        + _loss(spec.loss),
+        "data": _data(data) + _options(data),
         "seed": str(spec.seed),
         "hash": spec.hash,
     }
@@ -56,6 +57,15 @@ def _values(values: tuple) -> str:
     half = SHOWN // 2
     shown = values if len(values) <= SHOWN else (*values[:half], f"... ({len(values):,} values)", *values[-half:])
     return ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in shown)
+
+
+def _loss(loss: Any) -> str:
+    return "" if loss.kind == "square" else f", {loss.kind} loss" + _options(loss)
+
+
+def _data(data: Any) -> str:
+    features = f"{data.activity} activity, {data.values} values" if data.featured else ""
+    return ", ".join(filter(None, ["" if data.sampler == "features" else data.sampler, features]))
 
 
 def _options(part: Any) -> str:

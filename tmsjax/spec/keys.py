@@ -35,7 +35,7 @@ def read_value(value: Any, path: str, rule: Mapping, axes: Mapping[str, Axis], r
     if kind == "paths":
         return _paths(value, path, report)
     if kind == "numbers":
-        return _fixed_numbers(value, path, report)
+        return _fixed_numbers(value, path, rule, report)
     if kind == "by parameter":
         return _by_parameter(value, path, rule, axes, report)
     if kind == "steps":
@@ -87,13 +87,16 @@ def _paths(value: Any, path: str, report: Report) -> Any:
     return _path(value, path, report)
 
 
-def _fixed_numbers(value: Any, path: str, report: Report) -> Any:
+def _fixed_numbers(value: Any, path: str, rule: Mapping, report: Report) -> Any:
     """A list of numbers, or a list of lists of the same length."""
     rows = value if isinstance(value, list) and value and all(isinstance(v, list) for v in value) else [value]
     numbers = all(isinstance(row, list) and all(is_number(v) and abs(v) < 1e300 for v in row) for row in rows)
-    if numbers and len({len(row) for row in rows}) == 1:
+    if not numbers or len({len(row) for row in rows}) > 1:
+        report(path, f"needs a list of numbers, or a list of such lists of one length, not {shown(value)}")
+    elif not within(np.asarray(rows), rule).all():
+        report(path, f"needs numbers {range_words(rule)}, not {shown(value)}")
+    else:
         return Fixed(tuple(map(tuple, rows)) if rows is value else tuple(value))
-    report(path, f"needs a list of numbers, or a list of such lists of one length, not {shown(value)}")
     return None
 
 

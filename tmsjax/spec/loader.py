@@ -23,7 +23,7 @@ from tmsjax.spec.axes import read_axes
 from tmsjax.spec.checks import check_whole
 from tmsjax.spec.keys import read_value
 from tmsjax.spec.options import choosers, declared_options, others_with
-from tmsjax.spec.quantity import Axis, parse, shown, suggest
+from tmsjax.spec.quantity import Axis, is_number, parse, shown, suggest
 from tmsjax.spec.tables import TABLES, Spec, to_dict
 
 Problems = list[tuple[str, str]]
@@ -239,12 +239,13 @@ class _Reader:
         """Reads a key that an unregistered entry may have added: a whole number, a quantity, a list or a path."""
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
             return value
-        if isinstance(value, list):
-            kind = "paths" if all(isinstance(v, str) for v in value) else "numbers"
-            return read_value(value, path, {"type": kind}, axes, self.report, self.open)
+        if isinstance(value, list) and all(isinstance(v, list) or is_number(v) for v in value):
+            return read_value(value, path, {"type": "numbers"}, axes, self.report, self.open)
+        if isinstance(value, list) and all(isinstance(v, str) and v not in axes for v in value):
+            return read_value(value, path, {"type": "paths"}, axes, self.report, self.open)
         if isinstance(value, str) and value not in axes:
             return Fixed(value)
-        return parse(value, path, axes, self.report, per_feature=False)
+        return parse(value, path, axes, self.report, per_feature=True)
 
     def value(self, value: Any, path: str, rule: Mapping, axes: Mapping[str, Axis]) -> Any:
         return read_value(value, path, rule, axes, self.report, self.open)
