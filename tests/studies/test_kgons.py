@@ -46,7 +46,7 @@ def test_the_first_model_with_a_path():
 
 def test_the_start_is_the_critical_k_gon():
     spec = load_spec(kgons.STUDY.sweep("one_hot.toml"))
-    places = {key: np.ravel(spec.evaluate(key)) for key in ("polygon", "polygon_norm", "polygon_bias")}
+    places = {key: np.ravel(spec.evaluate(f"init.{key}")) for key in ("polygon", "polygon_norm", "polygon_bias")}
     for k, norm, bias in zip(*places.values(), strict=True):
         one = k_gon(int(k), 6)
         assert (norm, bias) == pytest.approx((one.norm, one.bias), abs=1e-6)

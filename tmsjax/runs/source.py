@@ -90,7 +90,7 @@ def _rows(spec: Spec) -> Rows:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
-            found = np.load(file, allow_pickle=False)
+            found = np.load(file)  # which refuses arrays of objects
     except (OSError, ValueError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition(". ")[0]
         raise refused(f"no array of numpy (numpy.save) can be read: {reason}") from error
