@@ -199,6 +199,7 @@ def test_given_arrays_win_over_the_rule_of_the_init():
 
 REFUSED = {
     "no such parameter": ({"frozen": {"E"}}, "frozen names 'E', which is not a parameter (parameters: W, H, V, b)"),
+    "complex": ({"frozen": {"b": np.zeros(3) * 1j}}, "frozen: 'b' must be an array of numbers or None"),
     "all": ({"frozen": set(MIXED)}, "all parameters are frozen; at least one must be trained"),
     "no numbers": ({"frozen": {"H": "eye"}}, "'H' must be an array of numbers or None"),
     "not finite": ({"frozen": {"H": np.full((2, 2), np.nan)}}, "'H' has values that are not finite"),

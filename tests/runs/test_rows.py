@@ -105,6 +105,7 @@ def test_a_changed_file_is_refused_and_a_stored_run_opens_without_it(rows, tmp_p
         (np.zeros(5), {}, r"needs numbers of shape \(rows, inputs\), not float64 of shape \(5,\)"),
         (np.array([["a"]]), {}, "needs numbers of shape"),
         (np.full((50, N), np.nan), {}, "200 of its numbers are not finite"),
+        (np.full((50, N), 1e300), {}, "200 of its numbers are not finite in float32"),
         (np.zeros((BATCH - 1, N)), {"epochs": 1}, "fewer than train.batch = 10|shorter than train.batch = 10"),
         (np.zeros((50, N)), {"epochs": 2}, "data.epochs: needs a whole number in"),
         (np.zeros((50, N)), {"values": "constant"}, "'file' does not use it"),
@@ -114,7 +115,7 @@ def test_a_changed_file_is_refused_and_a_stored_run_opens_without_it(rows, tmp_p
             r"data.file: has 5 inputs, but the family .tied. takes model.features = 4; set model.features = 5",
         ),
     ],
-    ids=["one axis", "text", "NaN", "few rows", "epochs", "values", "longer rows"],
+    ids=["one axis", "text", "NaN", "too large", "few rows", "epochs", "values", "longer rows"],
 )
 def test_rows_that_do_not_fit_are_one_error(array, data, told, tmp_path):
     np.save(tmp_path / "rows.npy", array)
