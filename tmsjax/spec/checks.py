@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, fields
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from tmsjax.spec.tables import BY_PARAMETER, TABLES, Spec
 
 AT_ONCE = 10**7  # values of a quantity to check at once
 MOST_VALUES = 2 * 10**9  # of one quantity
+PROBABILITY = "instance.feature_probability"
 EXACT = {"loss.kind", "data.samples", "data.sampler"}  # keys that an exact loss may not use
 
 
@@ -116,14 +118,18 @@ def _rule(spec: Spec, key: Field) -> Mapping:
 
 def _unused(spec: Spec) -> Iterator[tuple[str, str]]:
     """(key, why) of keys that are given, and that nothing uses."""
+    parts = (_unused_keys, _unused_parameters, _unused_axes, _unused_probability)
+    for path, why, instead in chain.from_iterable(part(spec) for part in parts):
+        yield path, f"{why}; drop it{instead}"
+
+
+def _unused_keys(spec: Spec) -> Iterator[tuple[str, str, str]]:
     for path, used, who, instead in _uses(spec):
         table, _, key = path.partition(".")
         part = getattr(spec, table)
         value = getattr(part, key) if hasattr(part, key) else dict(part.options).get(key)
         if not used and value not in (getattr(TABLES[table], key, 1.0), 0.0, None):
-            yield path, f"{who} does not use it; drop it{instead}"
-    yield from _unused_parameters(spec)
-    yield from _unused_axes(spec)
+            yield path, f"{who} does not use it", instead
 
 
 def _uses(spec: Spec) -> Iterator[tuple[str, bool, str, str]]:
@@ -136,7 +142,7 @@ def _uses(spec: Spec) -> Iterator[tuple[str, bool, str, str]]:
             users = ", ".join(name for name, entry in OPTIMIZERS.items() if key in entry.uses)
             yield f"train.{key}", key in optimizer.uses, f"the optimizer {train.optimizer!r}", f", or use {users}"
     if sampler is not None:
-        for key in ("data.activity", "data.values", "data.samples", "instance.feature_probability"):
+        for key in ("data.activity", "data.values", "data.samples", PROBABILITY):
             yield key, key.partition(".")[2] in sampler.uses, f"the sampler {data.sampler!r}", ""
     if family is not None:
         for key in ("init.bias_scale", "init.polygon_bias"):
@@ -148,23 +154,43 @@ def _uses(spec: Spec) -> Iterator[tuple[str, bool, str, str]]:
             yield key, used, "train.loss = 'exact'", ", or use 'sampled'"
 
 
-def _unused_parameters(spec: Spec) -> Iterator[tuple[str, str]]:
+def _unused_parameters(spec: Spec) -> Iterator[tuple[str, str, str]]:
+    """Factors on parameters that are not trained."""
     if (family := FAMILIES.get(spec.model.family)) is None:
         return
     trained = [name for name in family.parameters if name not in family.frozen]
     for key in BY_PARAMETER:
-        for name in dict(getattr(spec.train, key) or ()).keys() - {*trained}:
-            has = f"the family {spec.model.family!r} has no trained parameter {name!r}"
-            yield f"train.{key}.{name}", f"{has}{suggest(name, trained)}"
+        for name in sorted(dict(getattr(spec.train, key) or ()).keys() - {*trained}):
+            why = f"the family {spec.model.family!r} has no trained parameter {name!r}"
+            yield f"train.{key}.{name}", why, suggest(name, trained)
 
 
-def _unused_axes(spec: Spec) -> Iterator[tuple[str, str]]:
+def _unused_axes(spec: Spec) -> Iterator[tuple[str, str, str]]:
     quantities = [value for _, _, value, _ in _quantities(spec)]
     used = {name for value in quantities for name in axes_used(value)}
     if any(map(_unread, quantities)) or spec.data.sampler == "run":  # axes may be the run's, see runs/source.py
         return
     for name in sorted(spec.axis.keys() - used - {REPLICA}):
-        yield f"axes.{name}", "no quantity names this axis; use it or drop it (for repeats, use 'replica')"
+        yield f"axes.{name}", "no quantity names this axis", ", or use it (for repeats, use 'replica')"
+
+
+def _unused_probability(spec: Spec) -> Iterator[tuple[str, str, str]]:
+    """Of an activity such as 'one-hot', to which only the ratios of probabilities in a model matter."""
+    names = sorted(set(axes_used(spec.instance.feature_probability)))
+    if names and _equal(spec) is True:
+        why = f"an equal probability of all features has no effect with {spec.data.activity!r}"
+        yield PROBABILITY, why, f", or the axis {', '.join(names)}"
+
+
+def _equal(spec: Spec) -> bool | None:
+    """Whether features of a model have equal probabilities; None if that is not to be known, or any may be given."""
+    activity, probability, n = _readable_activity(spec), spec.instance.feature_probability, spec.model.features
+    if n is None or activity is None or activity.needs_probability or not spec.data.featured:
+        return None
+    if _unread(probability) or not {*_list_lengths(probability)} <= {n} or _spans(spec, probability) > AT_ONCE:
+        return None
+    values = spec.evaluate("feature_probability")
+    return not (values != values[..., :1]).any()
 
 
 def _misfits(spec: Spec, stored: bool) -> Iterator[tuple[str, str, str | None]]:
@@ -202,20 +228,21 @@ def _asked(misfit: Callable[..., str | None], *arguments: object, options: Mappi
 
 
 def _needs(spec: Spec, family: Family) -> Iterator[tuple[str, str, str]]:
-    """Those that do not suit this family, which has no directions, W or output f(W^T W x + b)."""
-    of = f"not {spec.model.family!r}"
-    chosen = {"train.optimizer": spec.train.optimizer, "loss.kind": spec.loss.kind}
-    for path, name in chosen.items():
+    """Those that need what this family has not."""
+    tied = ", ".join(repr(name) for name, known in FAMILIES.items() if known.gram_only)
+    lacks: list[tuple[str, str, str]] = []
+    for path, name in {"train.optimizer": spec.train.optimizer, "loss.kind": spec.loss.kind}.items():
         entry = REGISTRIES[path].get(name)
         if entry is not None and entry.tied and not family.gram_only:
-            tied = ", ".join(repr(name) for name, known in FAMILIES.items() if known.gram_only)
-            yield path, name, f"needs a family whose output is f(W^T W x + b) ({tied}), {of}"
+            lacks.append((path, name, f"whose output is f(W^T W x + b) ({tied})"))
     rule = INITS.get(spec.init.rule)
     if rule is not None and rule.sets_W and family.parameters.get("W") != ("hidden", "feature"):
-        yield "init.rule", spec.init.rule, f"sets W, and needs a family with W (hidden, feature), {of}"
+        lacks.append(("init.rule", spec.init.rule, "with W (hidden, feature)"))
     for name in (spec.record.measures or ()) if family.directions is None else ():
         if name in MEASURES and MEASURES[name].function is not None:
-            yield "record.measures", name, f"needs a family with directions W, {of}"
+            lacks.append(("record.measures", name, "with directions W"))
+    for path, name, what in lacks:
+        yield path, name, f"needs a family {what}, not {spec.model.family!r}"
 
 
 def _check_streams(spec: Spec, report: Report) -> None:
@@ -289,24 +316,8 @@ def _check_features(spec: Spec, report: Report) -> None:
             _check_quantity(spec, path, name, rule, report)
     if spec.study.feature is not None and spec.study.feature >= spec.model.features:
         report("study.feature", f"needs a feature from 0 to {spec.model.features - 1}")
-    activity = _readable_activity(spec)
-    if activity is not None and spec.data.featured and not activity.needs_probability:
-        _check_unused_probability(spec, activity, report)
-
-
-def _check_unused_probability(spec: Spec, activity: Activity, report: Report) -> None:
-    """Refuses probabilities without effect: to an activity such as 'one-hot' only their ratios in a model matter."""
-    path, probability = "instance.feature_probability", spec.instance.feature_probability
-    lengths = set(_list_lengths(probability))
-    if _unread(probability) or not lengths <= {spec.model.features} or _spans(spec, probability) > AT_ONCE:
-        return
-    values = spec.evaluate("feature_probability")
-    equal = not (values != values[..., :1]).any()
-    if activity.equal_only and not equal:
-        report(path, f"{spec.data.activity!r} needs one probability for all features, or none")
-    elif equal and (names := set(axes_used(probability))):
-        unused = f"an equal probability of all features has no effect with {spec.data.activity!r}"
-        report(path, f"{unused}; drop it, or the axis {', '.join(sorted(names))}")
+    if _equal(spec) is False and ACTIVITIES[spec.data.activity].equal_only:
+        report(PROBABILITY, f"{spec.data.activity!r} needs one probability for all features, or none")
 
 
 def _spans(spec: Spec, quantity: Any) -> int:
