@@ -213,20 +213,23 @@ BAD = {
     "class": (lambda rate: optax.GradientTransformation, "make gives <class 'optax"),
     "fails": (lambda rate: rate / 2, "make fails (TypeError: unsupported operand"),
     "needs more": (lambda rate, beta: optax.sgd(rate), "make fails (TypeError"),
-    "shapes": (lambda rate: shaped(lambda g: {k: x.sum() for k, x in g.items()}), "update gives {W: float32[], b"),
+    "shapes": (
+        lambda rate: shaped(lambda g: {k: x.sum() for k, x in g.items()}),
+        "update(gradient, state, parameters) gives {W: float32[], b",
+    ),
     "types": (
         lambda rate: shaped(lambda g: jax.tree.map(lambda x: x.astype(jnp.int32), g)),
-        "update gives {W: int32[2, 3]",
+        "update(gradient, state, parameters) gives {W: int32[2, 3]",
     ),
     "python if": (
         lambda rate: shaped(lambda g: g if g["W"].sum() > 0 else None),
-        "update fails (TracerBoolConversionError",
+        "update(gradient, state, parameters) fails (TracerBoolConversionError",
     ),
     "state": (
         lambda rate: optax.GradientTransformation(lambda p: jnp.zeros(3), lambda g, s, p=None: (g, s.sum())),
         "the state after update gives float32[], not float32[3]",
     ),
-    "more arguments": (lambda rate: optax.lbfgs(), "update fails (TypeError"),
+    "more arguments": (lambda rate: optax.lbfgs(), "update(gradient, state, parameters) fails (TypeError"),
 }
 
 
