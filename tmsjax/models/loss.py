@@ -18,7 +18,7 @@ def weighted(error: Output | Scalar, importance: Features) -> Scalar:
 
     There may be fewer outputs than features; output i has importance I_i.
     """
-    if not error.ndim:
+    if not np.ndim(error):
         return error
     outputs = error.shape[0]
     return ((importance if outputs == importance.shape[0] else importance[:outputs]) * error).sum()
