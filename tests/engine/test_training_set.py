@@ -146,7 +146,7 @@ def test_neither_resuming_nor_units_change_a_bit(features):
 @pytest.mark.parametrize(
     ("table", "values", "said"),
     [
-        ("train", {"loss": "exact"}, "only train.loss = 'sampled' uses it"),
+        ("train", {"loss": "exact"}, "train.loss = 'exact' does not use it; drop it, or use 'sampled'"),
         ("data", {"sampler": "shared-masks", "masks": 2}, "'shared-masks' does not use it"),
         ("data", {"samples": 2.5}, "whole numbers"),
         ("data", {"samples": -1}, "whole numbers in"),

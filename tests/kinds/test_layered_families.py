@@ -62,7 +62,7 @@ def test_outputs_and_targets_are_those_of_the_sentence(family):
     np.testing.assert_allclose(problem.directions(single), W, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", OPTIONS)
+@pytest.mark.parametrize("family", ["tied-hidden-trained", *slowly(*(OPTIONS.keys() - {"tied-hidden-trained"}))])
 def test_small_models_train_as_scalars_and_both_paths_agree(family):
     assert why_arrays(bound(spec_of(family))[0]) is None
     losses = [run_sweep(spec_of(family, engine={"path": path})).dataset["loss"] for path in ("scalars", "arrays")]
@@ -110,8 +110,7 @@ def test_a_frozen_identity_gives_the_outputs_of_tied_models():
     ("family", "path"),
     [
         ("tied-hidden-random", "scalars"),
-        ("residual-mlp", "scalars"),
-        *slowly(("tied-hidden-identity", "arrays"), ("residual-mlp", "arrays")),
+        *slowly(("residual-mlp", "scalars"), ("tied-hidden-identity", "arrays"), ("residual-mlp", "arrays")),
     ],
 )
 def test_frozen_layers_do_not_move_under_decay(family, path):

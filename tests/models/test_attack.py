@@ -93,7 +93,7 @@ def test_a_large_budget_removes_superposition_and_a_budget_of_zero_changes_nothi
     ("changes", "why"),
     [
         ({"loss": {"kind": "attacked", "radius": -0.1}}, r"loss\.radius: needs numbers of at least 0"),
-        ({"loss": {"kind": "attacked"}, "train": {"loss": "exact"}}, "only train.loss = 'sampled'"),
+        ({"loss": {"kind": "attacked"}, "train": {"loss": "exact"}}, "train.loss = 'exact' does not use it"),
         ({"loss": {"kind": "attacked", "radius": "strong"}}, "no axis is named 'strong'"),
         ({"loss": {"kind": "attacked", "radius": [0.1, 0.1]}}, "a single value is expected"),
     ],

@@ -67,6 +67,7 @@ def test_every_spec_loads_and_can_be_trained(row, folder, registries):
     assert measure.others_models(spec) >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quickly")
 def test_rows_are_measured_and_compared(registries, tmp_path, capsys):
     file = tmp_path / "new" / "field.json"

@@ -309,7 +309,7 @@ def train(c: dict[str, str], folder) -> None:
 
 
 def test_a_few_accepted_combinations_train(folder):
-    for c in covering(2, accepted=True)[::24]:
+    for c in covering(2, accepted=True)[::48]:
         train(c, folder)
 
 
