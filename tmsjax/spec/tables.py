@@ -229,8 +229,8 @@ class Spec:
         >>> known.drawn.joint(np.array([0.5, 0.5])), known.samples[1]
         (array([[0.5 , 0.25],
                [0.25, 0.5 ]]), 2)
-        >>> known.inputs, known.outputs, known.length("importance"), known.sizes["hidden"]
-        (2, 2, 2, 1)
+        >>> known.inputs, known.outputs, known.length("importance"), known.sizes["hidden"], known.noises
+        (2, 2, 2, 1, 0)
     """
 
     name: str
