@@ -168,7 +168,7 @@ def reasons(c: dict[str, str]) -> dict[str, tuple[bool, str]]:
         "train.rates.b": (c["schedule"] == "biases" and c["family"] not in BIASED, parts),
         "init.bias_scale": (c["schedule"] == "biases" and c["family"] not in BIASED, unused),
         "evaluation.noise": (c["noise"] == "on" and c["family"] != "noisy", unused),
-        "data.samples": (finite and (exact or masked or c["data"] in READS), unused),
+        "data.samples": (finite and (exact or masked or c["data"] in READS or c["family"] == "noisy"), unused),
         "data.sampler": (masked and exact, unused),
         "train.streams": (sobol and not exact and not fresh, "'sobol' needs fresh samples"),
         "loss.kind": ((exact and c["loss"] != "square") or (c["loss"] == "attacked" and not tied), "drop it|needs a"),

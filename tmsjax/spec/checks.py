@@ -147,6 +147,8 @@ def _uses(spec: Spec) -> Iterator[tuple[str, bool, str, str]]:
     if family is not None:
         for key in ("init.bias_scale", "init.polygon_bias"):
             yield key, family.bias, f"the family {spec.model.family!r} has no parameter b and", ""
+        noisy = f"the family {spec.model.family!r}, whose noise is new at every step,"
+        yield "data.samples", family.noise is None, noisy, ""
         yield "evaluation.noise", family.noise is not None, f"the family {spec.model.family!r} has no noise and", ""
     if train.loss == "exact":
         for key in sorted(EXACT):
