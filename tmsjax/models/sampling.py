@@ -56,8 +56,24 @@ class Sampler:
         return columns
 
 
+class DrawingSampler(Sampler):
+    """Draws a sample from the feature probabilities, its own or those of a stored model."""
+
+    @property
+    def declared(self) -> Mapping[str, Option]:
+        """The options that it reads."""
+        raise NotImplementedError
+
+    def sample(self, bits: Bits, instance: Instance) -> Features:
+        return self.draw(bits, instance.feature_probability, instance.own("data"))
+
+    def draw(self, bits: Bits, probability: Features, own: Mapping[str, Floats]) -> Features:
+        """x from random bits; `own`: values of the options that are quantities."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class FeatureSampler(Sampler):
+class FeatureSampler(DrawingSampler):
     """Features of a sample, by an activity and the distribution of their values.
 
     Attributes:
@@ -96,11 +112,7 @@ class FeatureSampler(Sampler):
         most = self.drawn.activity.scalars_up_to
         return f"an activity of more than {most} features" if self.features > most else None
 
-    def sample(self, bits: Bits, instance: Instance) -> Features:
-        return self.draw(bits, instance.feature_probability, instance.own("data"))
-
     def draw(self, bits: Bits, probability: Features, own: Mapping[str, Floats]) -> Features:
-        """The features of one sample from random bits; `own`: values of the options that are quantities."""
         return self.valued(self.level(bits, probability, own))
 
     def level(self, bits: Bits, probability: Features, own: Mapping[str, Floats]) -> Features:
@@ -118,7 +130,6 @@ class FeatureSampler(Sampler):
 
     @property
     def declared(self) -> Mapping[str, Option]:
-        """The options that it reads."""
         return self.drawn.activity.options
 
     def masked(self, words: UInt32[Array, "sample column"]) -> UInt32[Array, "sample column"]:
@@ -136,7 +147,7 @@ class FeatureSampler(Sampler):
 
 
 @dataclass(frozen=True)
-class ShapedSampler(Sampler):
+class ShapedSampler(DrawingSampler):
     """Features of a sample, shaped by an entry (see `shape` of kinds.Sampler)."""
 
     of: FeatureSampler
@@ -151,23 +162,18 @@ class ShapedSampler(Sampler):
     def needs_arrays(self) -> str | None:
         return self.of.needs_arrays
 
-    def sample(self, bits: Bits, instance: Instance) -> Features:
-        return self.draw(bits, instance.feature_probability, instance.own("data"))
-
     def draw(self, bits: Bits, probability: Features, own: Mapping[str, Floats]) -> Features:
-        """x from random bits; `own`: values of the options that are quantities."""
         assert self.entry.shape is not None  # as `sampler_of` chose this class
         v = self.of.level(bits, probability, own)
         return called(self.entry.shape, v, self.of.valued, options={**dict(self.options), **own})
 
     @property
     def declared(self) -> Mapping[str, Option]:
-        """The options that it reads."""
         return {**self.of.declared, **self.entry.options}
 
 
 @dataclass(frozen=True)
-class FunctionSampler(Sampler):
+class FunctionSampler(DrawingSampler):
     """A sample as a function of uniforms, with its options that are the same for all models."""
 
     entry: Entry
@@ -178,18 +184,13 @@ class FunctionSampler(Sampler):
     def columns(self) -> int:
         return called(self.entry.columns, self.features, options=sizes(self.options))
 
-    def sample(self, bits: Bits, instance: Instance) -> Features:
-        return self.draw(bits, instance.feature_probability, instance.own("data"))
-
     def draw(self, bits: Bits, probability: Features, own: Mapping[str, Floats]) -> Features:
-        """x from random bits; `own`: values of the options that are quantities."""
         assert self.entry.sample is not None  # as `sampler_of` chose this class
         arguments = (uniform(bits), probability)[: positional(self.entry.sample, self.entry.options)]
         return called(self.entry.sample, *arguments, options={**dict(self.options), **own})
 
     @property
     def declared(self) -> Mapping[str, Option]:
-        """The options that it reads."""
         return self.entry.options
 
 
@@ -223,7 +224,7 @@ class HiddenSampler(Sampler):
         neurons: Whether the hidden layer is ReLU(W x).
     """
 
-    of: FeatureSampler | ShapedSampler | FunctionSampler
+    of: DrawingSampler
     shape: tuple[int, int]
     neurons: bool
 
@@ -262,7 +263,7 @@ def sampler_of(spec: Spec) -> Sampler:
         if not isinstance(spec.source, Rows):
             raise SpecError(spec.name, [("data.file", "the file is not read yet; `run_sweep` reads it")])
         return RowSampler(spec.source, bool(sizes(data.options)["epochs"]))
-    of: FeatureSampler | ShapedSampler | FunctionSampler
+    of: DrawingSampler
     entry, options = SAMPLERS[data.sampler], static(data.options)
     if entry.shape is not None:
         of = ShapedSampler(FeatureSampler.of(data, n), entry, options)

@@ -22,7 +22,6 @@ from tmsjax.spec.tables import (
     Record,
     Spec,
     Train,
-    call,
     option_quantities,
     per_feature,
 )
@@ -46,7 +45,6 @@ __all__ = [
     "Tiling",
     "Train",
     "axes_used",
-    "call",
     "declared_options",
     "description",
     "difference",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tmsjax.kinds import REGISTRIES, Fixed, Option
@@ -57,3 +58,10 @@ def complete(table: str, part: Any) -> bool:
     """Whether all options that the chosen entries need were given and could be read. `part`: the table of the spec."""
     given, declared = dict(part.options), declared_options(table, vars(part))
     return None not in given.values() and all(key in given or option.optional for key, option in declared.items())
+
+
+def call(function: Callable[..., int], known: Mapping[str, int]) -> int:
+    """A size, from those that `function` names as arguments: n, m and options. A first argument may have any name."""
+    names = list(inspect.signature(function).parameters)
+    first = [known["n"]] if names and names[0] not in known else []
+    return function(*first, **{name: known[name] for name in names[len(first) :] if name in known})

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
@@ -33,7 +32,7 @@ from tmsjax.kinds import (
 )
 from tmsjax.spec import html, old
 from tmsjax.spec.boxes import Box
-from tmsjax.spec.options import Options, declared_options, sizes, static
+from tmsjax.spec.options import Options, call, declared_options, sizes, static
 from tmsjax.spec.quantity import KEYED_CURVES, Axis, Curve, Select, evaluate
 from tmsjax.spec.source import Rows, Source
 
@@ -318,10 +317,9 @@ class Spec:
     @property
     def sizes(self) -> dict[str, int]:
         """The length of every dimension that parameters can have, for families and samplers that are registered."""
-        n, m = self.model.features, self.model.hidden
-        own, family = sizes(self.model.options), FAMILIES[self.model.family]
-        found = {"feature": n, "hidden": m, **own, "input": self.inputs, "output": self.outputs}
-        return found | {name: call(size, {"n": n, "m": m, **own}) for name, size in family.sizes.items()}
+        named, own = self._named_sizes, sizes(self.model.options)
+        found = {"feature": named["n"], "hidden": named["m"], **own, "input": self.inputs, "output": self.outputs}
+        return found | {name: call(size, named) for name, size in FAMILIES[self.model.family].sizes.items()}
 
     @property
     def inputs(self) -> int:
@@ -344,9 +342,14 @@ class Spec:
         return max(n, outputs) if isinstance(outputs, int) else n
 
     @property
+    def _named_sizes(self) -> dict[str, int]:
+        """What functions of sizes get by name: n, m and options."""
+        return {"n": self.model.features, "m": self.model.hidden, **sizes(self.model.options)}
+
+    @property
     def outputs(self) -> int:
         """The number of outputs; that of features if the family is not registered or its sizes could not be read."""
-        known = {"n": self.model.features, "m": self.model.hidden, **sizes(self.model.options)}
+        known = self._named_sizes
         if self.model.family not in FAMILIES or None in known.values():
             return self.model.features
         return call(FAMILIES[self.model.family].outputs, known)
@@ -355,7 +358,7 @@ class Spec:
     def noises(self) -> int:
         """The number of uniforms for noise in the model, for families that are registered."""
         noise = FAMILIES[self.model.family].noise
-        known = {"n": self.model.features, "m": self.model.hidden, **sizes(self.model.options)}
+        known = self._named_sizes
         return 0 if noise is None else call(noise, known)
 
     @property
@@ -443,13 +446,6 @@ ADDED_LATER = {  # keys that are written only if they are not the default, as ol
     "init": ("rule",),
     "train": BY_PARAMETER,
 }
-
-
-def call(function: Callable[..., int], known: Mapping[str, int]) -> int:
-    """A size, from those that `function` names as arguments: n, m and options. A first argument may have any name."""
-    names = list(inspect.signature(function).parameters)
-    first = [known["n"]] if names and names[0] not in known else []
-    return function(*first, **{name: known[name] for name in names[len(first) :] if name in known})
 
 
 def option_quantities(spec: Spec) -> dict[str, Any]:
